@@ -1,0 +1,126 @@
+//! Makes it true on disk before it is true anywhere else.
+//!
+//! The one maker of [`Recorded`], and of [`Flagged`] for sources in shadow mode.
+
+use std::{path::PathBuf, time::Duration};
+
+use http::HeaderName;
+
+use crate::{
+    dedup::Lease,
+    route::{Routed, Shadow},
+};
+
+/// An event that is on disk: the only thing that can be forwarded.
+///
+/// ```compile_fail
+/// // Nobody else can make one: its fields are private and it has no constructor.
+/// let recorded = gatepost::audit::Recorded { seq: 1 };
+/// ```
+#[derive(Debug)]
+pub struct Recorded {
+    routed: Routed,
+    lease: Lease,
+    seq: u64,
+}
+
+impl Recorded {
+    /// The event and where it goes.
+    pub fn routed(&self) -> &Routed {
+        &self.routed
+    }
+
+    /// Our claim.
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// The audit record that made it durable.
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+}
+
+/// A request of a source in shadow mode that would have been refused, recorded as such.
+#[derive(Debug)]
+pub struct Flagged {
+    shadow: Shadow,
+    seq: Option<u64>,
+}
+
+impl Flagged {
+    /// The request, why it would have been refused, and where it goes.
+    pub fn shadow(&self) -> &Shadow {
+        &self.shadow
+    }
+
+    /// Its record, unless the rate cap left it out.
+    pub fn seq(&self) -> Option<u64> {
+        self.seq
+    }
+}
+
+/// Where the log is and how it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Params {
+    /// Directory of the segments.
+    pub dir: PathBuf,
+    /// How long closed segments are kept.
+    pub retention: Duration,
+    /// When a segment is closed.
+    pub rotate_bytes: u64,
+    /// When a segment is closed, by age.
+    pub rotate_every: Duration,
+    /// Whether closed segments are compressed (zstd).
+    pub compress: bool,
+    /// How often a checkpoint is signed while records arrive.
+    pub checkpoint_every: Duration,
+    /// The Ed25519 key (PKCS#8 PEM); made on first start.
+    pub checkpoint_key: PathBuf,
+    /// Where each checkpoint is copied to, off this log.
+    pub copy_to: Vec<CopyTo>,
+    /// Below this much free space nothing is accepted.
+    pub free_bytes_min: u64,
+    /// `false` only in throw-away gateways (`gatepost dev`).
+    pub fsync: bool,
+}
+
+/// A place for copies of checkpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CopyTo {
+    /// Standard output, a line each.
+    Stdout,
+    /// A file that is appended to.
+    File(PathBuf),
+}
+
+/// What is written about a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Detail {
+    /// Request headers that go on the record.
+    pub headers: Vec<HeaderName>,
+    /// What is kept of the sender's address.
+    pub client_ip: ClientIp,
+    /// What is kept of rejected requests.
+    pub rejected: Rejected,
+}
+
+/// What is kept of the sender's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientIp {
+    /// All of it.
+    Keep,
+    /// The network only: /24 and /48.
+    Truncate,
+    /// Nothing.
+    Drop,
+}
+
+/// What is kept of rejected requests. Whatever this says, all are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejected {
+    /// At most five per second and source.
+    Sampled,
+    /// Nothing but the counters.
+    None,
+}

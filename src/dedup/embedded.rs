@@ -1,0 +1,4 @@
+//! The embedded store.
+/// SQLite.
+#[derive(Debug)]
+pub struct Embedded;

@@ -1,0 +1,4 @@
+//! The memory store.
+/// Memory.
+#[derive(Debug)]
+pub struct Memory;

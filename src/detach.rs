@@ -1,0 +1,23 @@
+//! From here on a vanished client cancels nothing: the rest of the flow runs in a tracked task (`decisions` 12).
+
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
+
+use crate::{
+    answer::{Answer, Refusal},
+    stage::{Next, Stage},
+};
+
+/// The stage. Shutdown waits for `tracker`.
+#[derive(Clone, Debug)]
+pub struct Detach {
+    /// Knows every task that outlives its connection.
+    pub tracker: TaskTracker,
+}
+
+impl<T: Send + 'static, N: Next<T>> Stage<T, N> for Detach {
+    async fn pass(self, input: T, next: N) -> Answer {
+        let rest = async move { next.oneshot(input).await };
+        self.tracker.spawn(rest).await.unwrap_or_else(|_panicked| Err(Refusal::Bug.into()))
+    }
+}

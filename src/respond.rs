@@ -1,0 +1,1 @@
+//! Answers, counts and notes: the only place that speaks HTTP outward.

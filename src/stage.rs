@@ -1,0 +1,95 @@
+//! Lets a stage be one `async fn` and still be a `tower::Service`. The only hand-written service of the crate.
+//!
+//! A stage turns an `In` into an `Out` and hands it on, or answers itself. `next` is called by
+//! [`oneshot`](tower::ServiceExt::oneshot): the instance that is made ready is the instance that is called.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use tower::{Layer, Service, ServiceBuilder, layer::util::Stack};
+
+use crate::answer::{Answer, Answered, Outcome, Refusal};
+
+/// A boxed future that may move between threads.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What a stage may call next: any service that takes a `T` and answers in our terms.
+pub trait Next<T>:
+    Service<T, Response = Answered<Outcome>, Error = Answered<Refusal>, Future: Send>
+    + Clone
+    + Send
+    + 'static
+{
+}
+
+impl<T, S> Next<T> for S where
+    S: Service<T, Response = Answered<Outcome>, Error = Answered<Refusal>, Future: Send>
+        + Clone
+        + Send
+        + 'static
+{
+}
+
+/// A step of the flow. Cloned per request, so its fields are few and cheap to clone.
+#[diagnostic::on_unimplemented(
+    message = "stage `{Self}` does not take a `{In}`",
+    label = "a stage here is out of order",
+    note = "a request passes as Inbound -> Envelope -> Verified -> Event -> Routed -> Fresh -> Recorded; see stack.rs"
+)]
+pub trait Stage<In, N>: Clone + Send + 'static {
+    /// Handles `input`, calling `next` at most once.
+    fn pass(self, input: In, next: N) -> impl Future<Output = Answer> + Send;
+}
+
+/// The layer of one stage.
+#[derive(Clone, Debug)]
+pub struct Through<T>(pub T);
+
+/// A stage in front of the service it hands on to.
+#[derive(Clone, Debug)]
+pub struct Staged<S, T> {
+    next: S,
+    stage: T,
+}
+
+impl<S, T: Clone> Layer<S> for Through<T> {
+    type Service = Staged<S, T>;
+
+    fn layer(&self, next: S) -> Self::Service {
+        Staged { next, stage: self.0.clone() }
+    }
+}
+
+impl<In, S, T> Service<In> for Staged<S, T>
+where
+    T: Stage<In, S>,
+    S: Clone + Send + 'static,
+    In: Send + 'static,
+{
+    type Response = Answered<Outcome>;
+    type Error = Answered<Refusal>;
+    type Future = BoxFuture<'static, Answer>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(())) // readiness is driven inside the future, by `oneshot`
+    }
+
+    fn call(&mut self, input: In) -> Self::Future {
+        Box::pin(self.stage.clone().pass(input, self.next.clone()))
+    }
+}
+
+/// `.stage(…)` on `ServiceBuilder`, so that a stack reads as a list of stages.
+pub trait StageExt<L> {
+    /// Adds a stage below the ones added before.
+    fn stage<T>(self, stage: T) -> ServiceBuilder<Stack<Through<T>, L>>;
+}
+
+impl<L> StageExt<L> for ServiceBuilder<L> {
+    fn stage<T>(self, stage: T) -> ServiceBuilder<Stack<Through<T>, L>> {
+        self.layer(Through(stage))
+    }
+}
