@@ -1,4 +1,12 @@
-//! One contract, all stores: memory, SQLite files, and real Redis processes in every arrangement.
+//! One contract, all stores: memory, `SQLite` files, and real Redis processes in every arrangement.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests fail by panicking"
+)]
 
 #[path = "store_contract/chaos.rs"]
 mod chaos;
@@ -6,6 +14,8 @@ mod chaos;
 mod differential;
 #[path = "store_contract/embedded.rs"]
 mod embedded;
+#[path = "store_contract/protocol.rs"]
+mod protocol;
 #[path = "support/redis.rs"]
 mod redis;
 
@@ -33,7 +43,7 @@ type Store = Arc<dyn DedupStore>;
 
 const A: Token = Token(0xa1);
 const B: Token = Token(0xb2);
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 const WON: Claimed = Claimed::Won { attempt: 1, after_unknown: false };
 const DONE: Claimed = Claimed::Done { same_body: true };
 
@@ -154,7 +164,7 @@ async fn done_is_unconditional(store: &Store) {
     claim(store, &held, A).await;
     store.hold(&held, A, HOUR).await.unwrap();
     for event in [absent, mine, theirs, held] {
-        store.complete(&event, A, HOUR).await.unwrap();
+        store.complete(&event, HOUR).await.unwrap();
         assert_eq!(claim(store, &event, A).await, DONE);
         assert_eq!(claim(store, &event, B).await, DONE);
         let other = Subject { digest: Digest::of(b"other body"), ..event };
@@ -216,7 +226,7 @@ async fn a_lease_ends_by_itself(store: &Store) {
 
 async fn a_window_ends_by_itself(store: &Store) {
     let event = fresh();
-    store.complete(&event, A, Duration::from_millis(40)).await.unwrap();
+    store.complete(&event, Duration::from_millis(40)).await.unwrap();
     assert_eq!(claim_patiently(store, &event, B).await, WON, "all of it is forgotten");
 }
 
@@ -225,21 +235,21 @@ async fn the_guard_suppresses(store: &Store) {
     assert_eq!(claim(store, &first, A).await, WON);
     assert_eq!(claim(store, &second, B).await, WON, "nothing has completed");
     store.release(&second, B).await.unwrap();
-    store.complete(&first, A, HOUR).await.unwrap();
+    store.complete(&first, HOUR).await.unwrap();
     assert_eq!(claim(store, &first, B).await, DONE, "the same id is an ordinary duplicate");
     assert_eq!(claim(store, &second, B).await, Claimed::Replayed);
     let lenient = Subject { suppress: false, ..second };
     let counted = Claimed::Won { attempt: 2, after_unknown: false };
     assert_eq!(claim(store, &lenient, B).await, counted);
     let (third, fourth) = fresh_pair();
-    store.complete(&third, A, Duration::from_millis(40)).await.unwrap();
+    store.complete(&third, Duration::from_millis(40)).await.unwrap();
     assert_eq!(claim_patiently(store, &fourth, B).await, WON, "the guard has the same window");
 }
 
 async fn keys_are_apart(store: &Store) {
     let (one, other) = (fresh(), fresh());
     claim(store, &one, A).await;
-    store.complete(&one, A, HOUR).await.unwrap();
+    store.complete(&one, HOUR).await.unwrap();
     assert_eq!(claim(store, &other, A).await, WON, "the same token and body, another event");
     assert!(store.release(&other, A).await.unwrap());
     assert_eq!(claim(store, &one, A).await, DONE);
@@ -287,7 +297,7 @@ async fn a_full_memory_refuses_instead_of_forgetting() {
     assert_eq!(error.to_string(), "dedup store: the memory store is full");
     for event in &claimed {
         assert!(in_flight(claim(&store, event, B).await), "nothing was forgotten");
-        store.complete(event, A, HOUR).await.expect("what is known can be completed");
+        store.complete(event, HOUR).await.expect("what is known can be completed");
     }
 }
 

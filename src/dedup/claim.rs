@@ -140,20 +140,20 @@ pub struct Kept {
     pub guard: Option<Guarded>,
 }
 
-/// An operation, for those who treat all alike (checkers and tests).
+/// An operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// See [`claim`].
+    /// Take an event that nobody has: by whom, for how long, and how long it is remembered that it was tried.
     Claim(Token, Duration, Duration),
-    /// See [`complete`].
+    /// Record it as done, for how long.
     Complete(Duration),
-    /// See [`release`].
+    /// Give a claim back: the attempt failed for certain.
     Release(Token),
-    /// See [`hold`].
+    /// Keep everyone away for a time: nobody knows how the attempt ended.
     Hold(Token, Duration),
-    /// See [`renew`].
+    /// Extend a claim.
     Renew(Token, Duration),
-    /// See [`look`].
+    /// Only look.
     Look,
 }
 
@@ -171,6 +171,7 @@ pub enum Reply {
 }
 
 /// The whole protocol: what is kept after `input`, and the answer.
+#[must_use]
 pub fn step(kept: Kept, subject: &Subject, input: Input, now: Millis) -> (Kept, Reply) {
     let owner = |(kept, ours)| (kept, Reply::Ours(ours));
     match input {
@@ -188,7 +189,7 @@ pub fn step(kept: Kept, subject: &Subject, input: Input, now: Millis) -> (Kept, 
 
 /// Takes an event that nobody has for `lease`, and remembers for `window` that it was tried. A claim that is ours already
 /// is extended, so that repeating a claim whose answer was lost is safe.
-pub fn claim(
+fn claim(
     kept: Kept,
     subject: &Subject,
     token: Token,
@@ -226,7 +227,7 @@ pub fn claim(
 }
 
 /// Records an event, and its signed bytes, as delivered for `window`, whatever is there.
-pub fn complete(subject: &Subject, window: Duration, now: Millis) -> Kept {
+fn complete(subject: &Subject, window: Duration, now: Millis) -> Kept {
     let until = now + millis(window);
     let phase = Phase::Done(subject.digest);
     Kept {
@@ -237,13 +238,13 @@ pub fn complete(subject: &Subject, window: Duration, now: Millis) -> Kept {
 }
 
 /// Gives a claim back, if it is ours: the attempt failed for certain.
-pub fn release(kept: Kept, token: Token, now: Millis) -> (Kept, bool) {
+fn release(kept: Kept, token: Token, now: Millis) -> (Kept, bool) {
     kept.owned(token, now, |record| Record { phase: Phase::Free, until: now, ..record })
 }
 
 /// Keeps everyone away for `time`, if the claim is ours: nobody knows how the attempt ended. With no time at all the event
 /// is free at once, and the next attempt is still told.
-pub fn hold(kept: Kept, token: Token, time: Duration, now: Millis) -> (Kept, bool) {
+fn hold(kept: Kept, token: Token, time: Duration, now: Millis) -> (Kept, bool) {
     let until = now + millis(time);
     kept.owned(token, now, |record| Record {
         phase: Phase::Held(token),
@@ -255,13 +256,13 @@ pub fn hold(kept: Kept, token: Token, time: Duration, now: Millis) -> (Kept, boo
 }
 
 /// Extends a claim to `lease` from now, if it is ours.
-pub fn renew(kept: Kept, token: Token, lease: Duration, now: Millis) -> (Kept, bool) {
+fn renew(kept: Kept, token: Token, lease: Duration, now: Millis) -> (Kept, bool) {
     let until = now + millis(lease);
     kept.owned(token, now, |record| Record { until, forget: record.forget.max(until), ..record })
 }
 
 /// What there is to see.
-pub fn look(kept: Kept, now: Millis) -> State {
+fn look(kept: Kept, now: Millis) -> State {
     let Some(record) = kept.remembered(now).event.filter(|record| now < record.until) else {
         return State::Absent;
     };
@@ -281,7 +282,7 @@ impl Record {
 
 impl Kept {
     /// What is left once everything whose time is over was forgotten.
-    pub fn remembered(self, now: Millis) -> Self {
+    fn remembered(self, now: Millis) -> Self {
         Self {
             event: self.event.filter(|record| now < record.forget),
             guard: self.guard.filter(|guard| now < guard.until),
@@ -313,6 +314,3 @@ pub(super) fn millis(span: Duration) -> Millis {
 pub(super) fn span(millis: Millis) -> Duration {
     Duration::from_millis(millis)
 }
-
-#[cfg(test)]
-mod tests;

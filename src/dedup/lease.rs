@@ -142,7 +142,7 @@ impl Lease {
 
     /// Records the event as done.
     pub(super) async fn complete(&self) -> Result<(), StoreError> {
-        self.0.store.complete(&self.0.subject, self.0.token, self.0.window).await
+        self.0.store.complete(&self.0.subject, self.0.window).await
     }
 
     /// Gives the claim back.
@@ -177,7 +177,7 @@ impl Lease {
                 Err(error) => tracing::debug!(%error, "a claim could not be renewed"),
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Whether the store said that it is not ours any more.
@@ -192,7 +192,7 @@ impl Lease {
         let digest = crate::event::Digest::of(b"");
         let subject = Subject { key, guard: None, suppress: false, digest };
         let won = Won::Claim { attempt: 1, after_unknown: false };
-        let minute = Duration::from_secs(60);
+        let minute = Duration::from_mins(1);
         let store = Arc::new(super::Memory::default());
         Self::new(store, subject, Token(1), won, (minute, minute), Instant::now())
     }

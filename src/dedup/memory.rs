@@ -4,12 +4,12 @@ use std::{
     array,
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use super::{
     DedupStore, Health, StoreError, Subject,
-    claim::{self, Claimed, Guarded, Kept, Millis, Record, State, Token},
+    claim::{Guarded, Input, Kept, Millis, Record, Reply, millis, step},
 };
 use crate::{event::EventKey, stage::BoxFuture};
 
@@ -57,7 +57,7 @@ impl Memory {
     }
 
     /// Applies one step of the protocol. Locks are taken in one order: events before guards.
-    fn apply<T>(&self, subject: &Subject, step: impl FnOnce(Kept, Millis) -> (Kept, T)) -> T {
+    fn apply(&self, subject: &Subject, input: Input) -> Reply {
         let now = self.now();
         let mut events = shard(&self.events, subject.key);
         let mut guards = subject.guard.map(|key| (key, shard(&self.guards, key)));
@@ -65,7 +65,7 @@ impl Memory {
             event: events.map.get(&subject.key).copied(),
             guard: guards.as_ref().and_then(|(key, guards)| guards.map.get(key).copied()),
         };
-        let (after, reply) = step(kept, now);
+        let (after, reply) = step(kept, subject, input, now);
         events.put(subject.key, after.event);
         if let Some((key, guards)) = &mut guards {
             guards.put(*key, after.guard);
@@ -88,7 +88,7 @@ impl Memory {
 
     /// Starts at one, so that what ends at zero is over.
     fn now(&self) -> Millis {
-        claim::millis(self.started.elapsed()) + 1
+        millis(self.started.elapsed()) + 1
     }
 }
 
@@ -122,66 +122,17 @@ impl<T> Shard<T> {
 }
 
 impl DedupStore for Memory {
-    fn claim<'a>(
+    fn run<'a>(
         &'a self,
         subject: &'a Subject,
-        token: Token,
-        lease: Duration,
-        window: Duration,
-    ) -> BoxFuture<'a, Result<Claimed, StoreError>> {
+        input: Input,
+    ) -> BoxFuture<'a, Result<Reply, StoreError>> {
         Box::pin(async move {
-            self.room(subject)?;
-            Ok(self
-                .apply(subject, |kept, now| claim::claim(kept, subject, token, lease, window, now)))
+            if matches!(input, Input::Claim(..)) {
+                self.room(subject)?;
+            }
+            Ok(self.apply(subject, input))
         })
-    }
-
-    fn complete<'a>(
-        &'a self,
-        subject: &'a Subject,
-        _: Token,
-        window: Duration,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            self.apply(subject, |_, now| (claim::complete(subject, window, now), ()));
-            Ok(())
-        })
-    }
-
-    fn release<'a>(
-        &'a self,
-        subject: &'a Subject,
-        token: Token,
-    ) -> BoxFuture<'a, Result<bool, StoreError>> {
-        Box::pin(
-            async move { Ok(self.apply(subject, |kept, now| claim::release(kept, token, now))) },
-        )
-    }
-
-    fn hold<'a>(
-        &'a self,
-        subject: &'a Subject,
-        token: Token,
-        hold: Duration,
-    ) -> BoxFuture<'a, Result<bool, StoreError>> {
-        Box::pin(
-            async move { Ok(self.apply(subject, |kept, now| claim::hold(kept, token, hold, now))) },
-        )
-    }
-
-    fn renew<'a>(
-        &'a self,
-        subject: &'a Subject,
-        token: Token,
-        lease: Duration,
-    ) -> BoxFuture<'a, Result<bool, StoreError>> {
-        Box::pin(async move {
-            Ok(self.apply(subject, |kept, now| claim::renew(kept, token, lease, now)))
-        })
-    }
-
-    fn look<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<State, StoreError>> {
-        Box::pin(async move { Ok(self.apply(subject, |kept, now| (kept, claim::look(kept, now)))) })
     }
 
     fn health(&self) -> BoxFuture<'_, Result<Health, StoreError>> {

@@ -24,7 +24,7 @@ use crate::{
     event::{Digest, EventKey},
     stage::BoxFuture,
 };
-use claim::{Claimed, State, Token};
+use claim::{Claimed, Input, Reply, State, Token};
 
 /// The store did not do as asked, or nobody knows whether it did.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -44,50 +44,14 @@ pub struct Subject {
     pub digest: Digest,
 }
 
-/// Where claims are kept. Every operation is one round trip; every one is safe to repeat with the same token.
+/// Where claims are kept.
 pub trait DedupStore: fmt::Debug + Send + Sync + 'static {
-    /// Claims an event for `lease`, or says who has it; how often it was tried is remembered for `window`.
-    fn claim<'a>(
+    /// Carries out one operation of the protocol: in one round trip, and safe to repeat.
+    fn run<'a>(
         &'a self,
         subject: &'a Subject,
-        token: Token,
-        lease: Duration,
-        window: Duration,
-    ) -> BoxFuture<'a, Result<Claimed, StoreError>>;
-
-    /// Records the event as done for `window`, whatever is there.
-    fn complete<'a>(
-        &'a self,
-        subject: &'a Subject,
-        token: Token,
-        window: Duration,
-    ) -> BoxFuture<'a, Result<(), StoreError>>;
-
-    /// Gives a claim back; false where it is no longer ours.
-    fn release<'a>(
-        &'a self,
-        subject: &'a Subject,
-        token: Token,
-    ) -> BoxFuture<'a, Result<bool, StoreError>>;
-
-    /// Keeps everyone away for `hold`, because the outcome is unknown; false where the claim is no longer ours.
-    fn hold<'a>(
-        &'a self,
-        subject: &'a Subject,
-        token: Token,
-        hold: Duration,
-    ) -> BoxFuture<'a, Result<bool, StoreError>>;
-
-    /// Extends a claim; false where it is no longer ours.
-    fn renew<'a>(
-        &'a self,
-        subject: &'a Subject,
-        token: Token,
-        lease: Duration,
-    ) -> BoxFuture<'a, Result<bool, StoreError>>;
-
-    /// What is known about the event, without changing it.
-    fn look<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<State, StoreError>>;
+        input: Input,
+    ) -> BoxFuture<'a, Result<Reply, StoreError>>;
 
     /// Whether the store can be used now, and if not, why (readiness, `check`).
     fn health(&self) -> BoxFuture<'_, Result<Health, StoreError>>;
@@ -97,6 +61,74 @@ pub trait DedupStore: fmt::Debug + Send + Sync + 'static {
 
     /// How many events are remembered, where that is cheap to know.
     fn entries(&self) -> Option<u64>;
+}
+
+/// The operations by name.
+impl dyn DedupStore {
+    /// Claims an event for `lease`, or says who has it; how often it was tried is remembered for `window`.
+    pub async fn claim(
+        &self,
+        subject: &Subject,
+        token: Token,
+        lease: Duration,
+        window: Duration,
+    ) -> Result<Claimed, StoreError> {
+        match self.run(subject, Input::Claim(token, lease, window)).await? {
+            Reply::Claimed(claimed) => Ok(claimed),
+            other => Err(StoreError::misplaced(other)),
+        }
+    }
+
+    /// Records the event as done for `window`, whatever is there.
+    pub async fn complete(&self, subject: &Subject, window: Duration) -> Result<(), StoreError> {
+        self.run(subject, Input::Complete(window)).await.map(drop)
+    }
+
+    /// Gives a claim back; false where it is no longer ours.
+    pub async fn release(&self, subject: &Subject, token: Token) -> Result<bool, StoreError> {
+        self.owner(subject, Input::Release(token)).await
+    }
+
+    /// Keeps everyone away for `time`, because the outcome is unknown; false where the claim is no longer ours.
+    pub async fn hold(
+        &self,
+        subject: &Subject,
+        token: Token,
+        time: Duration,
+    ) -> Result<bool, StoreError> {
+        self.owner(subject, Input::Hold(token, time)).await
+    }
+
+    /// Extends a claim; false where it is no longer ours.
+    pub async fn renew(
+        &self,
+        subject: &Subject,
+        token: Token,
+        lease: Duration,
+    ) -> Result<bool, StoreError> {
+        self.owner(subject, Input::Renew(token, lease)).await
+    }
+
+    /// What is known about the event, without changing it.
+    pub async fn look(&self, subject: &Subject) -> Result<State, StoreError> {
+        match self.run(subject, Input::Look).await? {
+            Reply::Seen(state) => Ok(state),
+            other => Err(StoreError::misplaced(other)),
+        }
+    }
+
+    async fn owner(&self, subject: &Subject, input: Input) -> Result<bool, StoreError> {
+        match self.run(subject, input).await? {
+            Reply::Ours(ours) => Ok(ours),
+            other => Err(StoreError::misplaced(other)),
+        }
+    }
+}
+
+impl StoreError {
+    fn misplaced(reply: Reply) -> Self {
+        Self(format!("{reply:?} answers another question"))
+    }
 }
 
 /// A store that can be used.

@@ -38,12 +38,12 @@ async fn a_killed_redis_is_an_error_and_comes_back_without_its_scripts() {
     claim(&store, &event, A).await;
     server.kill();
     assert!(fails(&store).await.contains(&server.address()));
-    let error = store.complete(&event, A, HOUR).await.expect_err("it is away").to_string();
+    let error = store.complete(&event, HOUR).await.expect_err("it is away").to_string();
     assert!(error.contains(&server.address()), "{error}");
     store.health().await.expect_err("it is away");
     server.up();
     recovers(&store).await;
-    store.complete(&event, A, HOUR).await.expect("onto an empty Redis: it repairs what was lost");
+    store.complete(&event, HOUR).await.expect("onto an empty Redis: it repairs what was lost");
     assert_eq!(claim(&store, &event, B).await, DONE);
     server.cli(&["script", "flush"]);
     assert_eq!(claim(&store, &event, B).await, DONE, "scripts are sent again");
@@ -105,7 +105,7 @@ async fn a_full_redis_refuses_claims_but_records_what_is_done() {
     server.cli(&["config", "set", "maxmemory", "1"]);
     let error = store.claim(&fresh(), A, HOUR, HOUR).await.expect_err("full").to_string();
     assert!(error.contains("OOM"), "{error}");
-    store.complete(&done, A, HOUR).await.expect("done is written");
+    store.complete(&done, HOUR).await.expect("done is written");
     assert!(store.renew(&failed, A, HOUR).await.expect("renewed"));
     assert!(store.release(&failed, A).await.expect("released"));
     assert!(store.hold(&unknown, A, HOUR).await.expect("held"));
@@ -136,7 +136,7 @@ async fn sentinels_name_the_master_also_after_a_failover() {
     let store = connect(&settings(format!("redis+sentinel://{}/main", sentinel.address())));
     contract(&store).await;
     let event = fresh();
-    store.complete(&event, A, HOUR).await.unwrap();
+    store.complete(&event, HOUR).await.unwrap();
     let keys = master.cli(&["dbsize"]);
     redis::wait_for("replication", || replica.cli(&["dbsize"]) == keys);
     master.kill();

@@ -22,7 +22,7 @@ async fn done_survives_a_restart_and_a_crash() {
     let dir = tempfile::tempdir().unwrap();
     let ((event, replay), store) = (fresh_pair(), open(dir.path()));
     claim(&store, &event, A).await;
-    store.complete(&event, A, HOUR).await.unwrap();
+    store.complete(&event, HOUR).await.unwrap();
     let copy = crashed(dir.path());
     drop(store);
     for dir in [copy.path(), dir.path()] {
@@ -59,7 +59,7 @@ async fn a_hold_survives_a_restart() {
     drop(store);
     let store = open(dir.path());
     assert!(in_flight(claim(&store, &event, B).await));
-    store.complete(&event, A, HOUR).await.expect("a late success");
+    store.complete(&event, HOUR).await.expect("a late success");
     assert_eq!(claim(&store, &event, B).await, DONE);
 }
 
@@ -72,7 +72,7 @@ async fn what_is_in_the_file_is_counted_and_found() {
     claim(&store, &forever, A).await;
     for event in &events {
         claim(&store, event, A).await;
-        store.complete(event, A, HOUR).await.unwrap();
+        store.complete(event, HOUR).await.unwrap();
     }
     let counted = async {
         while store.entries() < Some(301) {
@@ -92,8 +92,8 @@ async fn what_is_over_is_deleted() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let (kept, (gone, _)) = (fresh(), fresh_pair());
-    store.complete(&kept, A, HOUR).await.unwrap();
-    store.complete(&gone, A, Duration::from_millis(50)).await.unwrap();
+    store.complete(&kept, HOUR).await.unwrap();
+    store.complete(&gone, Duration::from_millis(50)).await.unwrap();
     let file = rusqlite::Connection::open(dir.path().join("dedup.sqlite3")).unwrap();
     let rows = || {
         let count = "SELECT (SELECT count(*) FROM event), (SELECT count(*) FROM guard)";
@@ -147,7 +147,7 @@ async fn a_disk_that_fails_refuses_claims_and_recovers() {
     let mut other = rusqlite::Connection::open(dir.path().join("dedup.sqlite3")).unwrap();
     let blocking = other.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate);
     let blocking = blocking.unwrap();
-    let error = store.complete(&event, A, HOUR).await.expect_err("not on disk").to_string();
+    let error = store.complete(&event, HOUR).await.expect_err("not on disk").to_string();
     assert!(error.contains("SQLite"), "{error}");
     store.claim(&fresh(), A, HOUR, HOUR).await.expect_err("nothing new while done is not kept");
     store.health().await.expect_err("not ready");

@@ -72,13 +72,10 @@ impl Disk {
     /// Opens the file for writing, and makes it where there is none.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         let disk = Self::open_beside(path)?;
-        match disk.prepare().map_err(|error| refused(path, &error))? {
-            VERSION => Ok(disk),
-            _ => {
-                let path = path.display();
-                Err(StoreError(format!("{path} was written by another version of gatepost")))
-            }
+        if disk.prepare().map_err(|error| refused(path, &error))? == VERSION {
+            return Ok(disk);
         }
+        Err(StoreError(format!("{} was written by another version of gatepost", path.display())))
     }
 
     /// Opens another connection to the file.

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use super::{
     super::{
         StoreError, Subject,
-        claim::{Guarded, Kept, Millis, Phase, Record},
+        claim::{Guarded, Kept, Millis, Phase, Record, Reply},
     },
     disk::{Batch, Disk},
 };
@@ -73,24 +73,24 @@ pub(super) enum Place {
 }
 
 impl Shared {
-    /// Applies a step to what is known; `found` counts where memory knows nothing. Without it the step is given back if
-    /// memory alone cannot say everything about `subject`.
-    pub(super) fn apply<T, S: FnOnce(Kept) -> (Kept, T)>(
+    /// Applies a step to what is known; `found` counts where memory knows nothing. Without it there is no
+    /// answer if memory alone cannot say everything about `subject`.
+    pub(super) fn apply(
         &self,
         subject: &Subject,
         found: Option<Kept>,
-        step: S,
-    ) -> Result<T, S> {
+        step: impl FnOnce(Kept) -> (Kept, Reply),
+    ) -> Option<Reply> {
         let mut hot = self.lock();
         if found.is_none() && !hot.knows(subject) {
-            return Err(step);
+            return None;
         }
         let kept = hot.kept(subject, found.unwrap_or_default());
         let (after, reply) = step(kept);
         if hot.put(subject, kept, after) {
             self.wake.notify_one();
         }
-        Ok(reply)
+        Some(reply)
     }
 
     /// Puts what must be on disk; the receiver is told when it is.

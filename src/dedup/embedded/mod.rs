@@ -1,4 +1,4 @@
-//! The embedded store: SQLite in one file, for a gateway on its own.
+//! The embedded store: `SQLite` in one file, for a gateway on its own.
 //!
 //! What must survive is *done*: here it is the only memory of what was delivered. So completing waits for a commit that
 //! was synced, together with all who complete at that moment. Everything else lives in memory first ([`hot`]) and is
@@ -31,7 +31,7 @@ use tokio::{sync::oneshot, time::timeout};
 
 use super::{
     DedupStore, Health, StoreError, Subject,
-    claim::{self, Claimed, Kept, Millis, State, Token},
+    claim::{Input, Kept, Millis, Reply, millis, step},
 };
 use crate::{event::Timestamp, stage::BoxFuture};
 use disk::Disk;
@@ -50,7 +50,7 @@ const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the write-ahead log is copied into the file, beside the writer.
 const CHECKPOINT_PAUSE: Duration = Duration::from_secs(5);
 
-/// Claims in SQLite.
+/// Claims in `SQLite`.
 #[derive(Debug)]
 pub struct Embedded {
     shared: Arc<Shared>,
@@ -117,23 +117,28 @@ impl Embedded {
     }
 
     /// Applies a step to what is known, after asking the file if need be.
-    async fn step<T>(
-        &self,
-        subject: &Subject,
-        step: impl FnOnce(Kept, Millis) -> (Kept, T) + Send,
-    ) -> Result<T, StoreError> {
+    async fn step(&self, subject: &Subject, input: Input) -> Result<Reply, StoreError> {
         self.shared.healthy()?;
+        let step = |kept| step(kept, subject, input, self.clock.now());
+        if let Some(reply) = self.shared.apply(subject, None, step) {
+            return Ok(reply);
+        }
         let asked = Instant::now();
-        let step = |kept| step(kept, self.clock.now());
-        let step = match self.shared.apply(subject, None, step) {
-            Ok(reply) => return Ok(reply),
-            Err(step) => step,
-        };
         let found = self.find(subject).await?;
         if asked.elapsed() > LOOKUP_TIMEOUT {
             return Err(too_slow(LOOKUP_TIMEOUT));
         }
-        self.shared.apply(subject, Some(found), step).map_err(|_| too_slow(LOOKUP_TIMEOUT))
+        self.shared.apply(subject, Some(found), step).ok_or_else(|| too_slow(LOOKUP_TIMEOUT))
+    }
+
+    /// Records what is done, and waits until it is on disk.
+    async fn complete(&self, subject: &Subject, input: Input) -> Result<Reply, StoreError> {
+        let (done, reply) = step(Kept::default(), subject, input, self.clock.now());
+        match timeout(COMMIT_TIMEOUT, self.shared.put_synced(subject, done)).await {
+            Ok(Ok(result)) => result.map(|()| reply),
+            Ok(Err(_)) => Err(StoreError("the writer of the dedup store has stopped".into())),
+            Err(_) => Err(too_slow(COMMIT_TIMEOUT)),
+        }
     }
 
     /// What the file says about `subject`.
@@ -150,85 +155,30 @@ impl Embedded {
             Err(_) => Err(too_slow(LOOKUP_TIMEOUT)),
         }
     }
-
-    /// Applies a step that only the owner of a live claim may take; those are always in memory.
-    fn owner_step(
-        &self,
-        subject: &Subject,
-        step: impl FnOnce(Kept, Millis) -> (Kept, bool),
-    ) -> Result<bool, StoreError> {
-        let now = self.clock.now();
-        let known = self.shared.apply(subject, Some(Kept::default()), |kept| step(kept, now));
-        Ok(known.unwrap_or(false))
-    }
 }
 
 impl DedupStore for Embedded {
-    fn claim<'a>(
+    fn run<'a>(
         &'a self,
         subject: &'a Subject,
-        token: Token,
-        lease: Duration,
-        window: Duration,
-    ) -> BoxFuture<'a, Result<Claimed, StoreError>> {
+        input: Input,
+    ) -> BoxFuture<'a, Result<Reply, StoreError>> {
         Box::pin(async move {
-            self.shared.room()?;
-            self.step(subject, |kept, now| claim::claim(kept, subject, token, lease, window, now))
-                .await
-        })
-    }
-
-    fn complete<'a>(
-        &'a self,
-        subject: &'a Subject,
-        _: Token,
-        window: Duration,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            let done = claim::complete(subject, window, self.clock.now());
-            let committed = self.shared.put_synced(subject, done);
-            match timeout(COMMIT_TIMEOUT, committed).await {
-                Ok(Ok(result)) => result,
-                Ok(Err(_)) => Err(StoreError("the writer of the dedup store has stopped".into())),
-                Err(_) => Err(too_slow(COMMIT_TIMEOUT)),
+            match input {
+                Input::Claim(..) => {
+                    self.shared.room()?;
+                    self.step(subject, input).await
+                }
+                Input::Look => self.step(subject, input).await,
+                Input::Complete(_) => self.complete(subject, input).await,
+                // Live claims are always in memory.
+                Input::Release(_) | Input::Hold(..) | Input::Renew(..) => {
+                    let step = |kept| step(kept, subject, input, self.clock.now());
+                    let known = self.shared.apply(subject, Some(Kept::default()), step);
+                    known.ok_or_else(|| StoreError("not in memory".into()))
+                }
             }
         })
-    }
-
-    fn release<'a>(
-        &'a self,
-        subject: &'a Subject,
-        token: Token,
-    ) -> BoxFuture<'a, Result<bool, StoreError>> {
-        Box::pin(
-            async move { self.owner_step(subject, |kept, now| claim::release(kept, token, now)) },
-        )
-    }
-
-    fn hold<'a>(
-        &'a self,
-        subject: &'a Subject,
-        token: Token,
-        hold: Duration,
-    ) -> BoxFuture<'a, Result<bool, StoreError>> {
-        Box::pin(async move {
-            self.owner_step(subject, |kept, now| claim::hold(kept, token, hold, now))
-        })
-    }
-
-    fn renew<'a>(
-        &'a self,
-        subject: &'a Subject,
-        token: Token,
-        lease: Duration,
-    ) -> BoxFuture<'a, Result<bool, StoreError>> {
-        Box::pin(async move {
-            self.owner_step(subject, |kept, now| claim::renew(kept, token, lease, now))
-        })
-    }
-
-    fn look<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<State, StoreError>> {
-        Box::pin(self.step(subject, |kept, now| (kept, claim::look(kept, now))))
     }
 
     fn health(&self) -> BoxFuture<'_, Result<Health, StoreError>> {
@@ -269,7 +219,7 @@ impl Clock {
     }
 
     fn now(&self) -> Millis {
-        self.wall + claim::millis(self.started.elapsed())
+        self.wall + millis(self.started.elapsed())
     }
 }
 

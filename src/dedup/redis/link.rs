@@ -171,8 +171,9 @@ impl Link {
         let inner = self.0.clone();
         self.0.tracker.spawn(async move {
             let made = timeout(CONNECT_TIMEOUT, inner.connect()).await;
-            let slow = |_| inner.error(&format!("not connected within {CONNECT_TIMEOUT:?}"));
-            inner.tried(made.map_err(slow).flatten());
+            inner.tried(made.unwrap_or_else(|_elapsed| {
+                Err(inner.error(&format!("not connected within {CONNECT_TIMEOUT:?}")))
+            }));
             drop(over);
         });
         trying
@@ -193,8 +194,8 @@ impl Inner {
         let mut texts = Vec::new();
         collect(reply.map_err(|error| self.error(&error))?, &mut texts);
         let mut facts = None;
-        for text in &texts {
-            let fit = fitness(text, self.require_noeviction, self.target.is_cluster());
+        for info in &texts {
+            let fit = fitness(info, self.require_noeviction, self.target.is_cluster());
             facts = Some(fit.map_err(|why| self.error(&why))?);
         }
         facts.ok_or_else(|| self.error(&"INFO says nothing"))

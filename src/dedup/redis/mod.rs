@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     DedupStore, Health, StoreError, Subject,
-    claim::{Claimed, State, Token, millis, span},
+    claim::{Claimed, Input, Reply, State, Token, millis, span},
 };
 use crate::{
     event::{Digest, EventKey},
@@ -86,30 +86,25 @@ impl Redis {
         Ok(Self { link, prefix: settings.prefix.clone(), cluster })
     }
 
-    /// Runs a script on the keys of `subject`.
-    async fn run(
+    /// Runs a script on the event of `subject`, and on its guard where it is given.
+    async fn script(
         &self,
         code: &'static Code,
         subject: &Subject,
-        keys: Keys,
+        guard: Option<EventKey>,
         arguments: impl Fn(&mut Cmd),
     ) -> Result<Value, StoreError> {
-        let guard = match keys {
-            Keys::Event => None,
-            Keys::Both => subject.guard,
+        let command = |verb| {
+            let mut command = code.command(verb);
+            command.arg(1 + usize::from(guard.is_some()));
+            command.arg(self.name("evt_", subject.key, subject));
+            if let Some(guard) = guard {
+                command.arg(self.name("sig_", guard, subject));
+            }
+            arguments(&mut command);
+            command
         };
-        self.link
-            .run(|verb| {
-                let mut command = code.command(verb);
-                command.arg(1 + usize::from(guard.is_some()));
-                command.arg(self.name("evt_", subject.key, subject));
-                if let Some(guard) = guard {
-                    command.arg(self.name("sig_", guard, subject));
-                }
-                arguments(&mut command);
-                command
-            })
-            .await
+        self.link.run(command).await
     }
 
     fn name(&self, kind: &str, key: EventKey, subject: &Subject) -> String {
@@ -121,6 +116,28 @@ impl Redis {
         }
     }
 
+    async fn claim(
+        &self,
+        subject: &Subject,
+        token: Token,
+        lease: Duration,
+        window: Duration,
+    ) -> Result<Value, StoreError> {
+        let passes: &[u8] = if subject.suppress { &subject.key.0 } else { b"" };
+        let arguments = |command: &mut Cmd| {
+            command.arg(&token.0.to_be_bytes()).arg(millis(lease)).arg(millis(window));
+            command.arg(&subject.digest.0).arg(passes);
+        };
+        self.script(&CLAIM, subject, subject.guard, arguments).await
+    }
+
+    async fn complete(&self, subject: &Subject, window: Duration) -> Result<Value, StoreError> {
+        let arguments = |command: &mut Cmd| {
+            command.arg(millis(window)).arg(&subject.digest.0).arg(&subject.key.0);
+        };
+        self.script(&COMPLETE, subject, subject.guard, arguments).await
+    }
+
     /// What only the owner may do.
     async fn owner(
         &self,
@@ -128,80 +145,34 @@ impl Redis {
         token: Token,
         phase: &'static str,
         time: Duration,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Value, StoreError> {
         let arguments = |command: &mut Cmd| {
             command.arg(&token.0.to_be_bytes()).arg(phase).arg(millis(time));
         };
-        match self.run(&OWNER, subject, Keys::Event, arguments).await? {
-            Value::Int(ours) => Ok(ours == 1),
-            other => Err(strange(&other)),
-        }
+        self.script(&OWNER, subject, None, arguments).await
     }
 }
 
 impl DedupStore for Redis {
-    fn claim<'a>(
+    fn run<'a>(
         &'a self,
         subject: &'a Subject,
-        token: Token,
-        lease: Duration,
-        window: Duration,
-    ) -> BoxFuture<'a, Result<Claimed, StoreError>> {
+        input: Input,
+    ) -> BoxFuture<'a, Result<Reply, StoreError>> {
         Box::pin(async move {
-            let passes: &[u8] = if subject.suppress { &subject.key.0 } else { b"" };
-            let arguments = |command: &mut Cmd| {
-                command.arg(&token.0.to_be_bytes()).arg(millis(lease)).arg(millis(window));
-                command.arg(&subject.digest.0).arg(passes);
-            };
-            let reply = self.run(&CLAIM, subject, Keys::Both, arguments).await?;
-            claimed(&reply).ok_or_else(|| strange(&reply))
-        })
-    }
-
-    fn complete<'a>(
-        &'a self,
-        subject: &'a Subject,
-        _: Token,
-        window: Duration,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            let arguments = |command: &mut Cmd| {
-                command.arg(millis(window)).arg(&subject.digest.0).arg(&subject.key.0);
-            };
-            self.run(&COMPLETE, subject, Keys::Both, arguments).await.map(drop)
-        })
-    }
-
-    fn release<'a>(
-        &'a self,
-        subject: &'a Subject,
-        token: Token,
-    ) -> BoxFuture<'a, Result<bool, StoreError>> {
-        Box::pin(self.owner(subject, token, "F", Duration::ZERO))
-    }
-
-    fn hold<'a>(
-        &'a self,
-        subject: &'a Subject,
-        token: Token,
-        hold: Duration,
-    ) -> BoxFuture<'a, Result<bool, StoreError>> {
-        Box::pin(self.owner(subject, token, "U", hold))
-    }
-
-    fn renew<'a>(
-        &'a self,
-        subject: &'a Subject,
-        token: Token,
-        lease: Duration,
-    ) -> BoxFuture<'a, Result<bool, StoreError>> {
-        Box::pin(self.owner(subject, token, "L", lease))
-    }
-
-    fn look<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<State, StoreError>> {
-        Box::pin(async move {
-            let reply = self.run(&LOOK, subject, Keys::Event, |_| {}).await?;
-            seen(&reply).ok_or_else(|| strange(&reply))
+            let value = match input {
+                Input::Claim(token, lease, window) => {
+                    self.claim(subject, token, lease, window).await
+                }
+                Input::Complete(window) => self.complete(subject, window).await,
+                Input::Release(token) => self.owner(subject, token, "F", Duration::ZERO).await,
+                Input::Hold(token, time) => self.owner(subject, token, "U", time).await,
+                Input::Renew(token, lease) => self.owner(subject, token, "L", lease).await,
+                Input::Look => self.script(&LOOK, subject, None, |_| {}).await,
+            }?;
+            read(input, &value).ok_or_else(|| {
+                StoreError(format!("Redis gave an answer that makes no sense here: {value:?}"))
+            })
         })
     }
 
@@ -216,13 +187,6 @@ impl DedupStore for Redis {
     fn entries(&self) -> Option<u64> {
         None
     }
-}
-
-/// Which keys a script gets.
-#[derive(Clone, Copy)]
-enum Keys {
-    Event,
-    Both,
 }
 
 /// A script and the name under which Redis keeps it.
@@ -252,12 +216,22 @@ static COMPLETE: LazyLock<Code> = LazyLock::new(|| Code::new(include_str!("compl
 static OWNER: LazyLock<Code> = LazyLock::new(|| Code::new(include_str!("owner.lua")));
 static LOOK: LazyLock<Code> = LazyLock::new(|| Code::new(include_str!("look.lua")));
 
-/// Reads the answer to a claim.
-fn claimed(reply: &Value) -> Option<Claimed> {
-    let Value::Int(reply) = *reply else { return None };
-    let reply = u64::try_from(reply).ok()?;
-    let detail = reply / 4;
-    Some(match reply % 4 {
+/// Reads an answer.
+fn read(input: Input, value: &Value) -> Option<Reply> {
+    match (input, value) {
+        (Input::Claim(..), Value::Int(packed)) => Some(Reply::Claimed(claimed(*packed)?)),
+        (Input::Complete(_), _) => Some(Reply::Recorded),
+        (Input::Look, value) => Some(Reply::Seen(seen(value)?)),
+        (_, Value::Int(ours)) => Some(Reply::Ours(*ours == 1)),
+        _ => None,
+    }
+}
+
+/// Reads what `claim.lua` packed.
+fn claimed(packed: i64) -> Option<Claimed> {
+    let packed = u64::try_from(packed).ok()?;
+    let detail = packed / 4;
+    Some(match packed % 4 {
         0 => Claimed::Won {
             attempt: u32::try_from(detail / 2).unwrap_or(u32::MAX),
             after_unknown: detail % 2 == 1,
@@ -287,8 +261,4 @@ fn seen(reply: &Value) -> Option<State> {
         b'U' if !left.is_zero() => State::Unknown { token, attempt, left },
         _ => State::Absent,
     })
-}
-
-fn strange(reply: &Value) -> StoreError {
-    StoreError(format!("Redis gave an answer that makes no sense here: {reply:?}"))
 }

@@ -27,9 +27,9 @@ pub(super) struct Target {
 }
 
 enum Kind {
-    Single(Client),
-    Sentinel(Sentinels),
-    Cluster(ClusterClient),
+    Single(Box<Client>),
+    Sentinel(Box<Sentinels>),
+    Cluster(Box<ClusterClient>),
 }
 
 /// Sentinels and the master that they watch.
@@ -151,7 +151,7 @@ fn single(settings: &RedisSettings, tls: Option<TlsCertificates>) -> Result<Kind
         Some(tls) => Client::build_with_tls(node, tls),
         None => Client::open(node),
     };
-    Ok(Kind::Single(client.map_err(wrong)?))
+    Ok(Kind::Single(Box::new(client.map_err(wrong)?)))
 }
 
 fn sentinels(
@@ -168,7 +168,8 @@ fn sentinels(
     let node = nodes.first().ok_or_else(|| StoreError("no sentinel is named".into()))?;
     let settings = node.redis_settings().clone().set_db(db);
     let addresses = nodes.iter().map(|node| node.addr().clone()).collect();
-    Ok(Kind::Sentinel(Sentinels { addresses, master: master.to_owned(), settings, tls }))
+    let master = master.to_owned();
+    Ok(Kind::Sentinel(Box::new(Sentinels { addresses, master, settings, tls })))
 }
 
 fn cluster(
@@ -184,7 +185,7 @@ fn cluster(
     if let Some(tls) = tls {
         builder = builder.tls(TlsMode::Secure).certs(tls);
     }
-    Ok(Kind::Cluster(builder.build().map_err(wrong)?))
+    Ok(Kind::Cluster(Box::new(builder.build().map_err(wrong)?)))
 }
 
 /// One node's address, with the credentials of the settings before those of the url.

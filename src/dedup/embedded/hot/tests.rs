@@ -2,10 +2,13 @@
 
 use std::{sync::Arc, thread, time::Instant};
 
-use super::{super::super::claim, *};
+use super::{
+    super::super::claim::{self, Claimed, Input},
+    *,
+};
 use crate::event::Digest;
 
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 
 fn subject(id: &str) -> Subject {
     let (key, guard) =
@@ -33,11 +36,12 @@ fn what_was_written_leaves_memory_when_it_has_cooled_and_claims_under_way_stay()
     };
     let (done, working) = (subject("done"), subject("working"));
     let token = claim::Token(1);
-    let claimed = shared.apply(&working, Some(Kept::default()), |kept| {
-        claim::claim(kept, &working, token, HOUR, HOUR, 1000)
-    });
-    assert!(matches!(claimed, Ok(claim::Claimed::Won { .. })));
-    let committed = shared.put_synced(&done, claim::complete(&done, HOUR, 1000));
+    let step_at = |subject, input, now| move |kept| claim::step(kept, subject, input, now);
+    let claimed = step_at(&working, Input::Claim(token, HOUR, HOUR), 1000);
+    let claimed = shared.apply(&working, Some(Kept::default()), claimed);
+    assert!(matches!(claimed, Some(Reply::Claimed(Claimed::Won { .. }))));
+    let (completed, _) = step_at(&done, Input::Complete(HOUR), 1000)(Kept::default());
+    let committed = shared.put_synced(&done, completed);
     committed.blocking_recv().unwrap().unwrap();
     assert_eq!(shared.len(), (2, 1), "warm");
     assert!(reader.find(&done).unwrap().guard.is_some(), "and in the file");
@@ -48,11 +52,11 @@ fn what_was_written_leaves_memory_when_it_has_cooled_and_claims_under_way_stay()
         assert!(Instant::now() < deadline, "{:?} are left", shared.len());
         thread::sleep(Duration::from_millis(5));
     }
-    let renewed = shared.apply(&working, None, |kept| claim::renew(kept, token, HOUR, 14_000));
-    assert!(renewed.is_err(), "its guard was never looked up, so memory alone cannot say");
-    let renewed = shared
-        .apply(&working, Some(Kept::default()), |kept| claim::renew(kept, token, HOUR, 14_000));
-    assert!(matches!(renewed, Ok(true)), "a claim under way is still known");
+    let renew = || step_at(&working, Input::Renew(token, HOUR), 14_000);
+    let renewed = shared.apply(&working, None, renew());
+    assert_eq!(renewed, None, "its guard was never looked up, so memory alone cannot say");
+    let renewed = shared.apply(&working, Some(Kept::default()), renew());
+    assert_eq!(renewed, Some(Reply::Ours(true)), "a claim under way is still known");
     shared.stop();
     writer.join().unwrap();
 }

@@ -2,10 +2,10 @@
 
 use std::collections::{HashSet, VecDeque};
 
+use gatepost::dedup::claim::{Input, Kept, Millis, Reply, step};
+
 use super::*;
 
-const A: Token = Token(1);
-const B: Token = Token(2);
 const LEASE: Duration = Duration::from_millis(2);
 const WINDOW: Duration = Duration::from_millis(5);
 
@@ -74,13 +74,13 @@ fn done_is_written_over_everything_and_ends_with_its_window() {
     let replies = run(&[(10, Input::Complete(WINDOW)), (10, Input::Release(A)), (15, claim_by(A))]);
     assert_eq!(replies[1..], [Reply::Ours(false), won(1, false)]);
     let other = Subject { digest: Digest::of(b"other body"), ..subject() };
-    let kept = complete(&subject(), WINDOW, 10);
+    let (kept, _) = step(Kept::default(), &subject(), Input::Complete(WINDOW), 10);
     assert_eq!(step(kept, &other, claim_by(A), 11).1, done(false));
 }
 
 #[test]
 fn the_guard_suppresses_other_ids_of_what_completed_only() {
-    let kept = complete(&subject(), WINDOW, 10);
+    let (kept, _) = step(Kept::default(), &subject(), Input::Complete(WINDOW), 10);
     let seen_as = |subject: &Subject, guard, now| {
         step(Kept { event: None, guard }, subject, claim_by(A), now).1
     };
@@ -89,15 +89,17 @@ fn the_guard_suppresses_other_ids_of_what_completed_only() {
     assert_eq!(seen_as(&subject(), kept.guard, 11), won(1, false), "never the id that wrote it");
     let lenient = Subject { suppress: false, ..other_id() };
     assert_eq!(seen_as(&lenient, kept.guard, 11), won(1, false), "only where it shall");
-    let (claimed, _) = claim(Kept::default(), &subject(), A, LEASE, WINDOW, 10);
+    let (claimed, _) = step(Kept::default(), &subject(), claim_by(A), 10);
     assert_eq!(claimed.guard, None, "a claim writes none");
 }
 
 #[test]
 fn no_time_overflows() {
-    let (kept, _) = claim(Kept::default(), &subject(), A, Duration::MAX, Duration::MAX, 10);
-    let (kept, ours) = renew(kept, A, Duration::MAX, u64::from(u32::MAX));
-    assert!(ours && matches!(look(kept, u64::from(u32::MAX)), State::Leased { attempt: 1, .. }));
+    let later = u64::from(u32::MAX);
+    let inputs = [Input::Claim(A, Duration::MAX, Duration::MAX), Input::Renew(A, Duration::MAX)];
+    let replies = run(&[(10, inputs[0]), (later, inputs[1]), (later * 2, Input::Look)]);
+    assert_eq!(replies[1], Reply::Ours(true));
+    assert!(matches!(replies[2], Reply::Seen(State::Leased { attempt: 1, .. })));
 }
 
 /// What an observer knows without looking at what is kept.
@@ -118,7 +120,7 @@ impl Observed {
 
     /// Checks an answer against what was observed so far, and takes it in.
     fn check(&mut self, input: Input, reply: Reply, now: Millis) {
-        let ends = |span| now + millis(span);
+        let ends = |span| now + u64::try_from(Duration::as_millis(&span)).unwrap();
         match (input, reply) {
             (Input::Claim(token, lease, window), Reply::Claimed(claimed)) => {
                 self.check_claim(token, claimed, now);
