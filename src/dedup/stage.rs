@@ -131,7 +131,10 @@ impl Dedup {
             Ok(Claimed::Done { same_body: false }) => Ok(Outcome::SameIdOtherBody.into()),
             Ok(Claimed::Replayed) => Ok(Outcome::SuspectedReplay.into()),
             Err(error) => match self.0.policy.on_store_error {
-                OnStoreError::Reject => failed(Refusal::StoreUnavailable, error.to_string()),
+                OnStoreError::Reject => {
+                    self.let_go_later(lease(Won::Nothing));
+                    failed(Refusal::StoreUnavailable, error.to_string())
+                }
                 OnStoreError::Forward => self.carry(lease(Won::Nothing), work).await,
             },
         };
@@ -192,15 +195,12 @@ impl Dedup {
                 }
                 done
             }
-            Err(_) if lease.unclaimed() => return None,
             Err(Settlement::Release) => self.0.timed("release", lease.release()).await.map(drop),
             Err(Settlement::Hold) => {
                 self.0.timed("hold", lease.hold(self.0.policy.hold)).await.map(drop)
             }
         };
-        let error = settled.err()?;
-        tracing::error!(%error, "a claim could not be settled: a duplicate may follow");
-        Some(format!("not settled: {error}").into())
+        Some(format!("not settled: {}", settled.err()?).into())
     }
 
     /// Goes on trying to write *done*, for a time. What a crash or a longer outage leaves is a lease that ends by itself.
@@ -219,6 +219,14 @@ impl Dedup {
             tracing::error!(
                 "an accepted event could not be recorded as done: a duplicate may follow"
             );
+        });
+    }
+
+    /// A claim without an answer may have been carried out after all: nobody shall wait for its lease to end.
+    fn let_go_later(&self, lease: Lease) {
+        self.0.tracker.spawn(async move {
+            sleep(RETRY_SOON).await;
+            lease.release().await.ok() // if this fails as well, the lease does end
         });
     }
 

@@ -10,11 +10,17 @@ use crate::stage::BoxFuture;
 pub(super) struct Faulty {
     memory: Memory,
     broken: Mutex<&'static [&'static str]>,
+    /// Whether it does what it is asked, and only the answer is lost.
+    silent: bool,
 }
 
 impl Faulty {
     pub(super) fn failing(operations: &'static [&'static str]) -> Self {
-        Self { memory: Memory::default(), broken: operations.into() }
+        Self { memory: Memory::default(), broken: operations.into(), silent: false }
+    }
+
+    pub(super) fn losing_answers(operations: &'static [&'static str]) -> Self {
+        Self { silent: true, ..Self::failing(operations) }
     }
 
     pub(super) fn heal(&self) {
@@ -30,7 +36,12 @@ impl DedupStore for Faulty {
     ) -> BoxFuture<'a, Result<Reply, StoreError>> {
         let operation = format!("{input:?}").to_lowercase();
         if self.broken.lock().unwrap().iter().any(|broken| operation.starts_with(broken)) {
-            return Box::pin(std::future::ready(Err(StoreError("told to fail".into()))));
+            return Box::pin(async move {
+                if self.silent {
+                    self.memory.run(subject, input).await?;
+                }
+                Err(StoreError("told to fail".into()))
+            });
         }
         self.memory.run(subject, input)
     }
