@@ -209,18 +209,7 @@ pub struct Telemetry {
     /// A filter in `tracing`'s syntax: `info`, `gatepost=debug`.
     pub log_level: String,
     /// How lines look.
-    pub log_format: LogFormat,
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Text on a terminal, JSON otherwise.
-    Auto,
-    /// Text.
-    Text,
-    /// JSON, a line each.
-    Json,
+    pub log_format: crate::telemetry::LogFormat,
 }
 
 /// A secret together with where it was configured, for `check` and `config show`.

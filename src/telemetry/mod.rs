@@ -3,8 +3,10 @@
 //! Label values come from the configuration or from closed lists in the code, never from the network. A stage asks for its
 //! handles once, when its stack is built; nothing is looked up per request, and every series exists at 0 from start.
 
+mod handles;
+mod log;
+
 use std::{
-    collections::HashMap,
     fmt,
     sync::{
         Arc,
@@ -12,16 +14,15 @@ use std::{
     },
 };
 
+pub use handles::{AuditMetrics, DedupMetrics, SourceMetrics, UpstreamMetrics};
+pub use log::{LogFormat, Sampler, is_logged, start_logging};
 use prometheus_client::{
     encoding::text::encode,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 
-use crate::{
-    answer::{OUTCOME_NAMES, Reason},
-    event::Name,
-};
+use crate::{answer::OUTCOME_NAMES, event::Name};
 
 /// Labels of one series.
 type Labels = Vec<(&'static str, String)>;
@@ -133,6 +134,8 @@ impl Metrics {
     /// A registry with every metric in it.
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("gatepost");
+        let build: Integers = add(&mut registry, "build_info", "Version of the binary");
+        build.get_or_create_owned(&vec![("version", env!("CARGO_PKG_VERSION").to_owned())]).set(1);
         let all = All {
             requests: add(&mut registry, "requests", "Requests by source and outcome"),
             request_duration: add_histograms(
@@ -248,17 +251,15 @@ impl Metrics {
                 "config_last_reload_success_timestamp_seconds",
                 "When the running configuration was loaded",
             ),
-            registry: std::sync::Mutex::new(Registry::default()),
+            registry: std::sync::Mutex::new(registry),
         };
-        let build: Integers = add(&mut registry, "build_info", "Version of the binary");
-        build.get_or_create_owned(&vec![("version", env!("CARGO_PKG_VERSION").to_owned())]).set(1);
         for reason in SHED_REASONS {
             drop(all.shed.get_or_create_owned(&vec![("reason", reason.to_owned())]));
         }
         for kind in RECORD_KINDS {
             drop(all.audit_records.get_or_create_owned(&vec![("kind", kind.to_owned())]));
         }
-        Self(Arc::new(All { registry: std::sync::Mutex::new(registry), ..all }))
+        Self(Arc::new(all))
     }
 
     /// Everything in the OpenMetrics text format (which Prometheus reads).
@@ -384,133 +385,6 @@ impl Metrics {
         if successful {
             self.0.reload_time.set(now_seconds);
         }
-    }
-}
-
-/// Handles of one source.
-#[derive(Clone, Debug)]
-pub struct SourceMetrics {
-    outcomes: HashMap<&'static str, Counter>,
-    would_reject: HashMap<&'static str, Counter>,
-    failures: HashMap<&'static str, Counter>,
-    slots: Vec<Counter>,
-    /// How long the provider waited.
-    pub duration: Histogram,
-    /// Sizes of bodies.
-    pub body: Histogram,
-    /// When the last event was accepted.
-    pub last_accepted: Gauge<f64, AtomicU64>,
-    /// Our clock minus the signed time.
-    pub clock_offset: Histogram,
-    /// Known ids with another body.
-    pub body_mismatch: Counter,
-    /// Events that no route takes.
-    pub unrouted: Counter,
-    /// Requests between admission and answer, of all sources.
-    pub in_flight: Gauge,
-}
-
-impl SourceMetrics {
-    /// Counts how a request ended; `outcome` is one of [`OUTCOME_NAMES`].
-    pub fn ended(&self, outcome: &'static str) {
-        count(&self.outcomes, outcome);
-    }
-
-    /// Counts what passed in shadow mode only.
-    pub fn would_reject(&self, outcome: &'static str) {
-        count(&self.would_reject, outcome);
-    }
-
-    /// Counts a verification failure.
-    pub fn failed(&self, reason: Reason) {
-        count(&self.failures, reason_class(reason));
-    }
-
-    /// Counts which secret matched, from 1.
-    pub fn matched(&self, slot: usize) {
-        if let Some(counter) = slot.checked_sub(1).and_then(|i| self.slots.get(i)) {
-            counter.inc();
-        }
-    }
-}
-
-/// Handles of one upstream.
-#[derive(Clone, Debug)]
-pub struct UpstreamMetrics {
-    results: HashMap<&'static str, Counter>,
-    /// How long attempts take.
-    pub duration: Histogram,
-}
-
-impl UpstreamMetrics {
-    /// Counts an attempt; `result` is one of [`ATTEMPT_RESULTS`].
-    pub fn attempted(&self, result: &'static str) {
-        count(&self.results, result);
-    }
-}
-
-/// Handles of the dedup store.
-#[derive(Clone, Debug)]
-pub struct DedupMetrics {
-    operations: HashMap<&'static str, Histogram>,
-    /// Whether it answers.
-    pub up: Gauge<i64, AtomicI64>,
-    /// What it remembers.
-    pub entries: Gauge<i64, AtomicI64>,
-}
-
-impl DedupMetrics {
-    /// Times an operation; one of [`DEDUP_OPERATIONS`].
-    pub fn took(&self, operation: &'static str, seconds: f64) {
-        if let Some(histogram) = self.operations.get(operation) {
-            histogram.observe(seconds);
-        }
-    }
-}
-
-/// Handles of the audit log.
-#[derive(Clone, Debug)]
-pub struct AuditMetrics {
-    records: HashMap<&'static str, Counter>,
-    /// Best-effort records that were dropped.
-    pub dropped: Counter,
-    /// From handing a record over to its being durable.
-    pub append: Histogram,
-    /// When the log was last sealed, in seconds since the epoch.
-    pub checkpoint: Gauge<f64, AtomicU64>,
-    /// Free space, in bytes.
-    pub free: Gauge<f64, AtomicU64>,
-}
-
-impl AuditMetrics {
-    /// Counts a record; `kind` is one of [`RECORD_KINDS`].
-    pub fn recorded(&self, kind: &'static str) {
-        count(&self.records, kind);
-    }
-}
-
-fn count(counters: &HashMap<&'static str, Counter>, name: &'static str) {
-    if let Some(counter) = counters.get(name) {
-        counter.inc();
-    } else {
-        debug_assert!(false, "{name} is not in the closed list");
-    }
-}
-
-/// The five classes under which verification failures are counted.
-const fn reason_class(reason: Reason) -> &'static str {
-    match reason {
-        Reason::SignatureMissing | Reason::TimestampMissing | Reason::InputMissing => "missing",
-        Reason::SignatureMalformed
-        | Reason::HeaderRepeated
-        | Reason::SignaturesTooMany
-        | Reason::InputAmbiguous => "encoding",
-        Reason::TimestampRepeated
-        | Reason::TimestampMalformed
-        | Reason::TimestampPast
-        | Reason::TimestampFuture => "timestamp",
-        Reason::SignatureWrong | Reason::RequirementFailed => "signature",
-        Reason::SecretExpired => "key",
     }
 }
 
