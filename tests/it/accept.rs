@@ -69,7 +69,8 @@ async fn types_choose_the_upstream_and_drop_and_unrouted_are_said() {
         ("charge.succeeded", "ignored"),
     ] {
         let body = stripe_event(&format!("evt_{kind}"), kind);
-        let answer = gateway.post("/stripe", &Provider::Stripe(STRIPE).sign("", "", &body), &body).await;
+        let answer =
+            gateway.post("/stripe", &Provider::Stripe(STRIPE).sign("", "", &body), &body).await;
         assert_eq!((answer.status, answer.outcome()), (200, outcome), "{kind}");
     }
     assert_eq!((money.count(), rest.count()), (1, 1));
@@ -92,8 +93,8 @@ async fn every_preset_passes_its_own_events() {
     ))
     .await;
     let sw_key: &[u8] = &[
-        0x31, 0xf2, 0x90, 0xf6, 0xbf, 0x06, 0x29, 0x8a, 0xab, 0x4f, 0x08, 0xd4, 0x3c, 0x3f, 0x08, 0x2c, 0xf6, 0x48, 0xa3,
-        0x62, 0xda, 0x2d, 0xa4, 0xb0,
+        0x31, 0xf2, 0x90, 0xf6, 0xbf, 0x06, 0x29, 0x8a, 0xab, 0x4f, 0x08, 0xd4, 0x3c, 0x3f, 0x08,
+        0x2c, 0xf6, 0x48, 0xa3, 0x62, 0xda, 0x2d, 0xa4, 0xb0,
     ];
     let cases: [(&str, Provider, &str, &[u8], &str); 4] = [
         ("/github", Provider::GitHub(GITHUB), "push", br#"{"ref":"refs/heads/main"}"#, "push"),
@@ -104,12 +105,29 @@ async fn every_preset_passes_its_own_events() {
             br#"{"type":"event_callback","event_id":"Ev1","event":{"type":"app_mention"}}"#,
             "app_mention",
         ),
-        ("/sw", Provider::StandardWebhooks(sw_key), "", br#"{"type":"payment.succeeded"}"#, "payment.succeeded"),
-        ("/shopify", Provider::Shopify("shpss_0123456789abcdef"), "orders/create", b"{\"id\":1}", "orders/create"),
+        (
+            "/sw",
+            Provider::StandardWebhooks(sw_key),
+            "",
+            br#"{"type":"payment.succeeded"}"#,
+            "payment.succeeded",
+        ),
+        (
+            "/shopify",
+            Provider::Shopify("shpss_0123456789abcdef"),
+            "orders/create",
+            b"{\"id\":1}",
+            "orders/create",
+        ),
     ];
     for (n, (path, provider, kind, body, expected)) in cases.into_iter().enumerate() {
         let answer = gateway.post(path, &provider.sign(&format!("id-{n}"), kind, body), body).await;
-        assert_eq!((answer.status, answer.outcome()), (200, "accepted"), "{path}: {:?}", answer.json());
+        assert_eq!(
+            (answer.status, answer.outcome()),
+            (200, "accepted"),
+            "{path}: {:?}",
+            answer.json()
+        );
         assert_eq!(app.received()[n].header("gatepost-event-type"), expected);
     }
 }
@@ -119,7 +137,11 @@ async fn a_full_reply_is_relayed_and_a_status_only_reply_is_not() {
     let app = Upstream::start().await;
     app.answer(Reply {
         status: 201,
-        headers: vec![("content-type", "application/json"), ("set-cookie", "a=b"), ("server", "leaky/1.0")],
+        headers: vec![
+            ("content-type", "application/json"),
+            ("set-cookie", "a=b"),
+            ("server", "leaky/1.0"),
+        ],
         body: "{\"text\":\"hello\"}",
     });
     let gateway = Gateway::start(&format!(
@@ -136,7 +158,9 @@ async fn a_full_reply_is_relayed_and_a_status_only_reply_is_not() {
     let only = gateway.post("/b", &b.sign("", "", &body), &body).await;
     assert_eq!((only.status, &only.body[..]), (201, &b""[..]));
     for answer in [&full, &only] {
-        assert!(!answer.headers.contains_key("set-cookie") && !answer.headers.contains_key("server"));
+        assert!(
+            !answer.headers.contains_key("set-cookie") && !answer.headers.contains_key("server")
+        );
     }
 }
 
@@ -154,7 +178,9 @@ async fn slacks_signed_challenge_is_answered_after_verification_only() {
     let answer = gateway.post("/slack", &Provider::Slack(secret).sign("", "", body), body).await;
     assert_eq!(answer.status, 200);
     assert_eq!(&answer.body[..], b"3eZbrw1aBm2rZgRNFdxV2595E9CY3gmdALWMmHkvFXO7tYXAYM8P");
-    let forged = gateway.post("/slack", &Provider::Slack("wrong-secret-wrong-secret").sign("", "", body), body).await;
+    let forged = gateway
+        .post("/slack", &Provider::Slack("wrong-secret-wrong-secret").sign("", "", body), body)
+        .await;
     assert_eq!(forged.status, 401);
     assert_eq!(app.count(), 0);
 }

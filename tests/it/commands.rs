@@ -4,7 +4,10 @@ use serde_json::Value;
 
 use crate::{
     STRIPE, stripe_to,
-    world::{Gateway, Upstream, gateway::{binary, write_private, yaml}},
+    world::{
+        Gateway, Upstream,
+        gateway::{binary, write_private, yaml},
+    },
 };
 
 fn text(bytes: &[u8]) -> String {
@@ -13,10 +16,18 @@ fn text(bytes: &[u8]) -> String {
 
 #[tokio::test]
 async fn the_demo_keeps_its_promise() {
-    let out = tokio::task::spawn_blocking(|| binary().args(["dev", "--demo"]).output().unwrap()).await.unwrap();
+    let out = tokio::task::spawn_blocking(|| binary().args(["dev", "--demo"]).output().unwrap())
+        .await
+        .unwrap();
     let said = text(&out.stdout);
     assert!(out.status.success(), "{said}{}", text(&out.stderr));
-    for line in ["accepted        1", "duplicate      49", "refused         1", "app received    1", "record verified"] {
+    for line in [
+        "accepted        1",
+        "duplicate      49",
+        "refused         1",
+        "app received    1",
+        "record verified",
+    ] {
         assert!(said.contains(line), "no {line:?} in\n{said}");
     }
 }
@@ -50,7 +61,9 @@ async fn send_signs_with_the_sources_own_scheme() {
 fn check_prints_every_error_and_ends_with_78() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("gatepost.yaml");
-    let broken = stripe_to("http://127.0.0.1:1/").replace("to: app", "to: ap").replace("provider: stripe", "provider: strip");
+    let broken = stripe_to("http://127.0.0.1:1/")
+        .replace("to: app", "to: ap")
+        .replace("provider: stripe", "provider: strip");
     write_private(&file, &yaml(dir.path(), &format!("{broken}upstrems: 1\n")));
     let out = binary().arg("-c").arg(&file).arg("check").output().unwrap();
     assert_eq!(out.status.code(), Some(78), "{}", text(&out.stdout));
@@ -64,11 +77,30 @@ fn schema_providers_and_completions_print() {
     let schema: Value = serde_json::from_slice(&schema.stdout).unwrap();
     assert!(schema["properties"]["sources"].is_object());
     let list = text(&binary().args(["providers", "list"]).output().unwrap().stdout);
-    for name in ["stripe", "github", "gitlab", "shopify", "slack", "standard-webhooks", "svix", "paddle", "square", "linear"] {
+    for name in [
+        "stripe",
+        "github",
+        "gitlab",
+        "shopify",
+        "slack",
+        "standard-webhooks",
+        "svix",
+        "paddle",
+        "square",
+        "linear",
+    ] {
         assert!(list.contains(name), "{name}");
-        assert!(binary().args(["providers", "show", name]).output().unwrap().status.success(), "{name}");
+        assert!(
+            binary().args(["providers", "show", name]).output().unwrap().status.success(),
+            "{name}"
+        );
     }
-    assert_eq!(binary().args(["providers", "show", "nope"]).output().unwrap().status.code(), Some(3));
-    assert!(text(&binary().args(["completions", "bash"]).output().unwrap().stdout).contains("gatepost"));
+    assert_eq!(
+        binary().args(["providers", "show", "nope"]).output().unwrap().status.code(),
+        Some(3)
+    );
+    assert!(
+        text(&binary().args(["completions", "bash"]).output().unwrap().stdout).contains("gatepost")
+    );
     assert!(text(&binary().arg("version").output().unwrap().stdout).starts_with("gatepost "));
 }

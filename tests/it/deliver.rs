@@ -10,15 +10,37 @@ async fn statuses_are_mapped_so_that_no_provider_gives_up() {
     let app = Upstream::start().await;
     let gateway = Gateway::start(&stripe_to(&app.url())).await;
     for (n, (answered, told)) in [
-        (200, 200), (202, 202), (204, 204), (301, 502), (302, 502), (400, 400), (401, 502), (403, 502), (404, 502), (405, 502),
-        (408, 503), (410, 502), (422, 422), (425, 503), (429, 503), (500, 502), (501, 502), (503, 503), (504, 502),
+        (200, 200),
+        (202, 202),
+        (204, 204),
+        (301, 502),
+        (302, 502),
+        (400, 400),
+        (401, 502),
+        (403, 502),
+        (404, 502),
+        (405, 502),
+        (408, 503),
+        (410, 502),
+        (422, 422),
+        (425, 503),
+        (429, 503),
+        (500, 502),
+        (501, 502),
+        (503, 503),
+        (504, 502),
     ]
     .into_iter()
     .enumerate()
     {
-        app.answer(Reply { status: answered, headers: vec![("location", "http://169.254.169.254/")], body: "secret detail" });
+        app.answer(Reply {
+            status: answered,
+            headers: vec![("location", "http://169.254.169.254/")],
+            body: "secret detail",
+        });
         let body = stripe_event(&format!("evt_{n}"), "invoice.paid");
-        let answer = gateway.post("/stripe", &Provider::Stripe(STRIPE).sign("", "", &body), &body).await;
+        let answer =
+            gateway.post("/stripe", &Provider::Stripe(STRIPE).sign("", "", &body), &body).await;
         assert_eq!(answer.status, told, "for {answered}");
         assert!(!String::from_utf8_lossy(&answer.body).contains("secret detail"), "{answered}");
         assert!(!answer.headers.contains_key("location"), "{answered}");
@@ -33,7 +55,8 @@ async fn statuses_are_mapped_so_that_no_provider_gives_up() {
 async fn a_timeout_is_unknown_held_and_completed_by_a_late_answer() {
     let app = Upstream::closed().await;
     let rest = stripe_to(&app.url()).replace("to: app }", "to: app, timeout: 300ms }");
-    let gateway = Gateway::start(&format!("{rest}dedup: {{ on_unknown: 15s, join_timeout: 100ms }}\n")).await;
+    let gateway =
+        Gateway::start(&format!("{rest}dedup: {{ on_unknown: 15s, join_timeout: 100ms }}\n")).await;
     let body = stripe_event("evt_1", "invoice.paid");
     let headers = Provider::Stripe(STRIPE).sign("", "", &body);
     let answer = gateway.post("/stripe", &headers, &body).await;

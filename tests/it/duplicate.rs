@@ -2,7 +2,10 @@
 
 use crate::{
     GITHUB, STRIPE, stripe_to,
-    world::{Gateway, Provider, RedisServer, Reply, Upstream, eventually, provider::stripe_event, upstream::dead_address},
+    world::{
+        Gateway, Provider, RedisServer, Reply, Upstream, eventually, provider::stripe_event,
+        upstream::dead_address,
+    },
 };
 
 fn github_to(upstream: &str) -> String {
@@ -19,7 +22,8 @@ async fn a_repeat_of_a_completed_event_is_a_duplicate() {
     let body = stripe_event("evt_1", "invoice.paid");
     for outcome in ["accepted", "duplicate", "duplicate"] {
         // A retry has a new timestamp and a new signature.
-        let answer = gateway.post("/stripe", &Provider::Stripe(STRIPE).sign("", "", &body), &body).await;
+        let answer =
+            gateway.post("/stripe", &Provider::Stripe(STRIPE).sign("", "", &body), &body).await;
         assert_eq!((answer.status, answer.outcome()), (200, outcome));
     }
     assert_eq!(app.count(), 1);
@@ -31,14 +35,19 @@ async fn a_hundred_twins_at_once_are_one_forward_and_all_get_its_answer() {
     let gateway = Gateway::start(&stripe_to(&app.url())).await;
     let body = stripe_event("evt_1", "invoice.paid");
     let headers = Provider::Stripe(STRIPE).sign("", "", &body);
-    let twins = futures_util::future::join_all((0..100).map(|_| gateway.post("/stripe", &headers, &body)));
+    let twins =
+        futures_util::future::join_all((0..100).map(|_| gateway.post("/stripe", &headers, &body)));
     let opening = async {
         eventually("the app has one", || async { app.count() == 1 }).await;
         app.open(100);
     };
     let (answers, ()) = tokio::join!(twins, opening);
     assert_eq!(app.count(), 1);
-    assert!(answers.iter().all(|a| a.status == 200), "{:?}", answers.iter().map(|a| a.status).collect::<Vec<_>>());
+    assert!(
+        answers.iter().all(|a| a.status == 200),
+        "{:?}",
+        answers.iter().map(|a| a.status).collect::<Vec<_>>()
+    );
     assert_eq!(answers.iter().filter(|a| a.outcome() == "accepted").count(), 1);
 }
 
@@ -46,14 +55,28 @@ async fn a_hundred_twins_at_once_are_one_forward_and_all_get_its_answer() {
 async fn two_gateways_on_one_redis_forward_once() {
     let redis = RedisServer::start(&[]).await;
     let app = Upstream::start().await;
-    let config = format!("{}dedup: {{ store: redis, redis: {{ url: \"{}\" }} }}\n", stripe_to(&app.url()), redis.url());
+    let config = format!(
+        "{}dedup: {{ store: redis, redis: {{ url: \"{}\" }} }}\n",
+        stripe_to(&app.url()),
+        redis.url()
+    );
     let (one, two) = (Gateway::start(&config).await, Gateway::start(&config).await);
     let body = stripe_event("evt_1", "invoice.paid");
     let headers = Provider::Stripe(STRIPE).sign("", "", &body);
-    let posts = (0..100).map(|n| if n % 2 == 0 { one.post("/stripe", &headers, &body) } else { two.post("/stripe", &headers, &body) });
+    let posts = (0..100).map(|n| {
+        if n % 2 == 0 {
+            one.post("/stripe", &headers, &body)
+        } else {
+            two.post("/stripe", &headers, &body)
+        }
+    });
     let answers = futures_util::future::join_all(posts).await;
     assert_eq!(app.count(), 1);
-    assert!(answers.iter().all(|a| a.status == 200), "{:?}", answers.iter().map(|a| a.status).collect::<Vec<_>>());
+    assert!(
+        answers.iter().all(|a| a.status == 200),
+        "{:?}",
+        answers.iter().map(|a| a.status).collect::<Vec<_>>()
+    );
 }
 
 #[tokio::test]
@@ -89,9 +112,13 @@ async fn an_upstream_that_cannot_be_reached_releases_the_claim() {
 async fn the_same_id_with_another_body_is_flagged_not_merged() {
     let app = Upstream::start().await;
     let gateway = Gateway::start(&stripe_to(&app.url())).await;
-    let (first, second) = (stripe_event("evt_1", "invoice.paid"), stripe_event("evt_1", "invoice.voided"));
+    let (first, second) =
+        (stripe_event("evt_1", "invoice.paid"), stripe_event("evt_1", "invoice.voided"));
     let provider = Provider::Stripe(STRIPE);
-    assert_eq!(gateway.post("/stripe", &provider.sign("", "", &first), &first).await.outcome(), "accepted");
+    assert_eq!(
+        gateway.post("/stripe", &provider.sign("", "", &first), &first).await.outcome(),
+        "accepted"
+    );
     let answer = gateway.post("/stripe", &provider.sign("", "", &second), &second).await;
     assert_eq!((answer.status, answer.outcome()), (200, "same_id_other_body"));
     assert_eq!(gateway.metric("gatepost_body_mismatch_total{source=\"stripe\"}").await, 1.0);
@@ -106,7 +133,8 @@ async fn signed_bytes_under_a_new_unsigned_id_are_a_suspected_replay() {
     let first = gateway.post("/github", &github.sign("guid-1", "issues", body), body).await;
     assert_eq!(first.outcome(), "accepted");
     for n in 2..20 {
-        let answer = gateway.post("/github", &github.sign(&format!("guid-{n}"), "issues", body), body).await;
+        let answer =
+            gateway.post("/github", &github.sign(&format!("guid-{n}"), "issues", body), body).await;
         assert_eq!((answer.status, answer.outcome()), (200, "suspected_replay"));
     }
     // One body never serves two types at GitHub.
@@ -141,8 +169,14 @@ async fn equal_ids_of_two_sources_are_two_events() {
     ))
     .await;
     let body = stripe_event("evt_1", "invoice.paid");
-    assert_eq!(gateway.post("/one", &Provider::Stripe(STRIPE).sign("", "", &body), &body).await.outcome(), "accepted");
-    assert_eq!(gateway.post("/two", &Provider::Stripe(other).sign("", "", &body), &body).await.outcome(), "accepted");
+    assert_eq!(
+        gateway.post("/one", &Provider::Stripe(STRIPE).sign("", "", &body), &body).await.outcome(),
+        "accepted"
+    );
+    assert_eq!(
+        gateway.post("/two", &Provider::Stripe(other).sign("", "", &body), &body).await.outcome(),
+        "accepted"
+    );
     assert_eq!(app.count(), 2);
 }
 

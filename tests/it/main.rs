@@ -1,9 +1,24 @@
 //! The real binary over sockets: real TLS, real files, a real Redis, real signals.
 
 #![allow(missing_docs, reason = "tests speak for themselves")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
-#![allow(clippy::indexing_slicing, clippy::print_stderr, clippy::string_slice, reason = "a test may")]
-#![allow(clippy::missing_panics_doc, clippy::must_use_candidate, clippy::pedantic, reason = "helpers of tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::string_slice,
+    reason = "a test may"
+)]
+#![allow(
+    clippy::missing_panics_doc,
+    clippy::must_use_candidate,
+    clippy::pedantic,
+    reason = "helpers of tests"
+)]
 
 mod accept;
 mod commands;

@@ -2,7 +2,10 @@
 
 use crate::{
     STRIPE, stripe_to,
-    world::{Gateway, Provider, Upstream, provider::{Headers, now, stripe_event}},
+    world::{
+        Gateway, Provider, Upstream,
+        provider::{Headers, now, stripe_event},
+    },
 };
 
 #[tokio::test]
@@ -37,7 +40,12 @@ async fn every_failed_verification_looks_the_same() {
     let records = gateway.records();
     assert!(records.iter().all(|r| r["kind"] == "rejected"), "{records:?}");
     assert!(!records.is_empty() && records.len() <= cases.len(), "sampled");
-    assert_eq!(gateway.metric("gatepost_requests_total{source=\"stripe\",outcome=\"rejected_missing\"}").await, 2.0);
+    assert_eq!(
+        gateway
+            .metric("gatepost_requests_total{source=\"stripe\",outcome=\"rejected_missing\"}")
+            .await,
+        2.0
+    );
 }
 
 #[tokio::test]
@@ -46,7 +54,8 @@ async fn paths_and_methods_are_exact() {
     let gateway = Gateway::start(&stripe_to(&app.url())).await;
     let body = stripe_event("evt_1", "invoice.paid");
     let headers = Provider::Stripe(STRIPE).sign("", "", &body);
-    for path in ["/", "/stripe/", "//stripe", "/STRIPE", "/stripe;x=1", "/%73tripe", "/a/../stripe"] {
+    for path in ["/", "/stripe/", "//stripe", "/STRIPE", "/stripe;x=1", "/%73tripe", "/a/../stripe"]
+    {
         assert_eq!(gateway.post(path, &headers, &body).await.status, 404, "{path}");
     }
     for method in ["GET", "PUT", "DELETE", "OPTIONS", "post"] {
@@ -62,11 +71,19 @@ async fn paths_and_methods_are_exact() {
 #[tokio::test]
 async fn bodies_are_bounded_and_codings_refused() {
     let app = Upstream::start().await;
-    let gateway = Gateway::start(&format!("{}defaults: {{ source: {{ max_body: 4KiB }} }}\n", stripe_to(&app.url()))).await;
+    let gateway = Gateway::start(&format!(
+        "{}defaults: {{ source: {{ max_body: 4KiB }} }}\n",
+        stripe_to(&app.url())
+    ))
+    .await;
     let fits = stripe_event(&"e".repeat(200), "invoice.paid");
-    assert_eq!(gateway.post("/stripe", &Provider::Stripe(STRIPE).sign("", "", &fits), &fits).await.status, 200);
+    assert_eq!(
+        gateway.post("/stripe", &Provider::Stripe(STRIPE).sign("", "", &fits), &fits).await.status,
+        200
+    );
     let long = vec![b' '; 4097];
-    let answer = gateway.post("/stripe", &Provider::Stripe(STRIPE).sign("", "", &long), &long).await;
+    let answer =
+        gateway.post("/stripe", &Provider::Stripe(STRIPE).sign("", "", &long), &long).await;
     assert_eq!((answer.status, answer.json()["max_bytes"].as_u64()), (413, Some(4096)));
     let mut coded = Provider::Stripe(STRIPE).sign("", "", &fits);
     coded.push(("content-encoding".to_owned(), "gzip".to_owned()));
@@ -88,7 +105,8 @@ async fn an_authentic_event_without_an_id_is_422_and_on_record() {
         b"",
         b"not json",
     ] {
-        let answer = gateway.post("/stripe", &Provider::Stripe(STRIPE).sign("", "", body), body).await;
+        let answer =
+            gateway.post("/stripe", &Provider::Stripe(STRIPE).sign("", "", body), body).await;
         assert_eq!(answer.status, 422, "{}", String::from_utf8_lossy(body));
         assert_eq!(answer.outcome(), "malformed");
     }

@@ -27,9 +27,11 @@ async fn what_would_be_refused_is_forwarded_marked_and_recorded() {
     assert_eq!(received.len(), 3);
     assert_eq!(received[0].header("gatepost-verified"), "false; reason=signature_wrong");
     assert!(received[2].header("gatepost-verified").starts_with("true; "));
-    let shadowed: Vec<_> = gateway.records().into_iter().filter(|r| r["kind"] == "shadow").collect();
+    let shadowed: Vec<_> =
+        gateway.records().into_iter().filter(|r| r["kind"] == "shadow").collect();
     assert!(!shadowed.is_empty());
     assert_eq!(shadowed[0]["reason"], "signature_wrong");
-    let series = "gatepost_shadow_would_reject_total{source=\"stripe\",outcome=\"rejected_signature\"}";
+    let series =
+        "gatepost_shadow_would_reject_total{source=\"stripe\",outcome=\"rejected_signature\"}";
     assert_eq!(gateway.metric(series).await, 2.0);
 }

@@ -33,7 +33,16 @@ async fn curl_speaks_both_versions_over_tls() {
             let header = format!("{}: {}", headers[0].0, headers[0].1);
             move || {
                 Command::new("curl")
-                    .args(["-sS", "--max-time", "10", "-w", "%{http_code} %{http_version}", "-o", "/dev/null", version])
+                    .args([
+                        "-sS",
+                        "--max-time",
+                        "10",
+                        "-w",
+                        "%{http_code} %{http_version}",
+                        "-o",
+                        "/dev/null",
+                        version,
+                    ])
                     .arg("--cacert")
                     .arg(ca)
                     .args(["-H", &header, "-H", "content-type: application/json", "--data-binary"])
@@ -46,7 +55,12 @@ async fn curl_speaks_both_versions_over_tls() {
         .await
         .unwrap();
         let expected = if n == 0 { "200 1.1" } else { "200 2" };
-        assert_eq!(String::from_utf8_lossy(&out.stdout), expected, "{}", String::from_utf8_lossy(&out.stderr));
+        assert_eq!(
+            String::from_utf8_lossy(&out.stdout),
+            expected,
+            "{}",
+            String::from_utf8_lossy(&out.stderr)
+        );
     }
     assert_eq!(app.count(), 2);
     assert_eq!(app.received()[0].header("x-forwarded-proto"), "https");

@@ -87,8 +87,14 @@ impl Gateway {
     pub async fn start_whole(dir: tempfile::TempDir, text: &str) -> Self {
         let file = dir.path().join("gatepost.yaml");
         write_private(&file, text);
-        let mut child =
-            binary().arg("-c").arg(&file).arg("run").stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut child = binary()
+            .arg("-c")
+            .arg(&file)
+            .arg("run")
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let (ready, started) = tokio::sync::oneshot::channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
@@ -117,7 +123,13 @@ impl Gateway {
         self.request("POST", path, headers, body).await
     }
 
-    pub async fn request(&self, method: &str, path: &str, headers: &Headers, body: &[u8]) -> Answer {
+    pub async fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &Headers,
+        body: &[u8],
+    ) -> Answer {
         self.try_request(method, path, headers, body).await.unwrap()
     }
 
@@ -129,7 +141,8 @@ impl Gateway {
         headers: &Headers,
         body: &[u8],
     ) -> Result<Answer, String> {
-        let mut request = Request::builder().method(method).uri(format!("http://{}{path}", self.address));
+        let mut request =
+            Request::builder().method(method).uri(format!("http://{}{path}", self.address));
         for (name, value) in headers {
             request = request.header(name, value);
         }
@@ -160,7 +173,9 @@ impl Gateway {
     /// The value of a series, by its whole name with labels.
     pub async fn metric(&self, series: &str) -> f64 {
         let text = String::from_utf8(self.admin("GET", "/metrics").await.body.to_vec()).unwrap();
-        let line = text.lines().find(|line| line.starts_with(series) && line[series.len()..].starts_with(' '));
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(series) && line[series.len()..].starts_with(' '));
         line.and_then(|line| line.rsplit(' ').next()?.parse().ok())
             .unwrap_or_else(|| panic!("no series {series} in\n{text}"))
     }
@@ -213,7 +228,8 @@ pub fn records(dir: &Path) -> Vec<Value> {
     let mut files: Vec<_> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
     files.sort();
     let segments = files.iter().filter(|path| path.extension().is_some_and(|e| e == "ndjson"));
-    let text: String = segments.map(|path| String::from_utf8(std::fs::read(path).unwrap()).unwrap()).collect();
+    let text: String =
+        segments.map(|path| String::from_utf8(std::fs::read(path).unwrap()).unwrap()).collect();
     let lines = text.lines().map(|line| line.trim_matches('\0')).filter(|line| !line.is_empty());
     let all = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
     all.filter(|record| record["kind"] != "control").collect()

@@ -52,16 +52,23 @@ impl Provider {
                 vec![own("stripe-signature", format!("t={t},v1={v1}"))]
             }
             Self::GitHub(secret) => vec![
-                own("x-hub-signature-256", format!("sha256={}", hex::encode(mac(secret.as_bytes(), &[body])))),
+                own(
+                    "x-hub-signature-256",
+                    format!("sha256={}", hex::encode(mac(secret.as_bytes(), &[body]))),
+                ),
                 own("x-github-delivery", id.to_owned()),
                 own("x-github-event", kind.to_owned()),
             ],
             Self::Slack(secret) => {
                 let v0 = hex::encode(mac(secret.as_bytes(), &[b"v0:", t.as_bytes(), b":", body]));
-                vec![own("x-slack-request-timestamp", t), own("x-slack-signature", format!("v0={v0}"))]
+                vec![
+                    own("x-slack-request-timestamp", t),
+                    own("x-slack-signature", format!("v0={v0}")),
+                ]
             }
             Self::StandardWebhooks(key) => {
-                let v1 = STANDARD.encode(mac(key, &[id.as_bytes(), b".", t.as_bytes(), b".", body]));
+                let v1 =
+                    STANDARD.encode(mac(key, &[id.as_bytes(), b".", t.as_bytes(), b".", body]));
                 vec![
                     own("webhook-id", id.to_owned()),
                     own("webhook-timestamp", t),

@@ -47,7 +47,11 @@ impl RedisServer {
 
     /// Runs a command by redis-cli and returns what it prints.
     pub fn cli(&self, args: &[&str]) -> String {
-        let out = Command::new("redis-cli").args(["-p", &self.address.port().to_string()]).args(args).output().unwrap();
+        let out = Command::new("redis-cli")
+            .args(["-p", &self.address.port().to_string()])
+            .args(args)
+            .output()
+            .unwrap();
         String::from_utf8(out.stdout).unwrap()
     }
 }
