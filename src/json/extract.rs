@@ -33,9 +33,9 @@ pub struct Found<'a> {
 /// A place on the way to wanted values.
 #[derive(Clone, Debug, Default)]
 struct Node {
-    keys: Vec<(String, Node)>,
-    indices: Vec<(usize, Node)>,
-    each: Option<Box<Node>>,
+    keys: Vec<(String, Self)>,
+    indices: Vec<(usize, Self)>,
+    each: Option<Box<Self>>,
     slots: Vec<Slot>,
 }
 
@@ -110,12 +110,15 @@ impl Node {
 
     /// Gives every indexed element what is wanted of each element, so that one node says all about an element.
     fn merge_each(&mut self) {
-        let Self { keys, indices, each, .. } = self;
-        if let Some(each) = each {
-            indices.iter_mut().for_each(|(_, node)| node.absorb(each));
+        for (_, node) in &mut self.indices {
+            if let Some(each) = &self.each {
+                node.absorb(each);
+            }
+            node.merge_each();
         }
-        keys.iter_mut().for_each(|(_, node)| node.merge_each());
-        indices.iter_mut().for_each(|(_, node)| node.merge_each());
+        for (_, node) in &mut self.keys {
+            node.merge_each();
+        }
     }
 
     /// Adds everything that `other` wants.
@@ -250,7 +253,9 @@ impl<'a> Visitor<'a> for At<'_, 'a> {
         pass.keep(node, Scalar::Other);
         for index in 0.. {
             let read = match node.element(index) {
-                Some(element) => elements.next_element_seed(Element { node, element, pass })?,
+                Some(element) => {
+                    elements.next_element_seed(Element { array: node, node: element, pass })?
+                }
                 None => elements.next_element::<IgnoredAny>()?.map(|_| node.count(pass)),
             };
             if read.is_none() {
@@ -290,8 +295,8 @@ impl Node {
 
 /// An element of an array; counted once the parser is sure that there is one.
 struct Element<'p, 'a> {
+    array: &'p Node,
     node: &'p Node,
-    element: &'p Node,
     pass: &'p mut Pass<'a>,
 }
 
@@ -299,8 +304,8 @@ impl<'a> DeserializeSeed<'a> for Element<'_, 'a> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<(), D::Error> {
-        self.node.count(self.pass);
-        At { node: self.element, pass: self.pass }.deserialize(deserializer)
+        self.array.count(self.pass);
+        At { node: self.node, pass: self.pass }.deserialize(deserializer)
     }
 }
 

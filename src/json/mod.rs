@@ -47,6 +47,3 @@ impl Scalar<'_> {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -52,7 +52,7 @@ impl Path {
     }
 }
 
-/// Says how to write what people bring along from JSONPath, JSON Pointer and templates.
+/// Says how to write what people bring along from `JSONPath`, JSON Pointer and templates.
 fn refuse_other_languages(text: &str) -> Result<(), String> {
     if text.is_empty() {
         return Err("the path is empty".into());

@@ -1,9 +1,12 @@
 //! Tables of hostile documents, and the extractor beside `serde_json::Value`.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::borrow::Cow;
+
+use gatepost::json::{Extractor, ITEMS_MAX, JsonError, Path, Scalar, Step};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-
-use super::*;
 
 fn paths(texts: &[&str]) -> Vec<Path> {
     texts.iter().map(|text| Path::parse(text).unwrap()).collect()
