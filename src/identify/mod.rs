@@ -79,9 +79,8 @@ impl Event {
 pub fn identify(plan: &Plan, verified: Verified) -> Result<Event, Refusal> {
     let (envelope, proof) = verified.into_parts();
     let digest = Digest::of(envelope.body());
-    let names = Reader::new(plan, &envelope, digest)
-        .and_then(|reader| reader.names())
-        .map_err(Refusal::Malformed)?;
+    let names =
+        Reader::new(plan, &envelope, digest).and_then(Reader::names).map_err(Refusal::Malformed)?;
     let Names { id, kind, account, items, captured } = names;
     let source = envelope.source();
     let key = event_key(plan, source, account.as_ref(), &id, digest);
@@ -101,9 +100,20 @@ pub fn identify(plan: &Plan, verified: Verified) -> Result<Event, Refusal> {
     Ok(Event { envelope, about, guard, captured })
 }
 
-/// Id and type of a request that nobody vouches for, as far as they can be read.
-pub fn read(plan: &Plan, envelope: &Envelope) -> (Option<EventId>, Option<EventType>) {
-    Reader::lenient(plan, envelope).names_if_any()
+/// What a request says about itself that nobody vouches for, as far as it can be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AsRead {
+    /// The id.
+    pub id: Option<EventId>,
+    /// The type.
+    pub kind: Option<EventType>,
+    /// The values that routes look at.
+    pub captured: Vec<Option<String>>,
+}
+
+/// Reads a request that was not verified, for shadow mode. What is not usable counts as not there.
+pub fn read(plan: &Plan, envelope: &Envelope) -> AsRead {
+    Reader::lenient(plan, envelope).leniently()
 }
 
 /// What makes two requests one event. The parts are always as many and an account is never empty, so that no two events

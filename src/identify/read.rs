@@ -4,7 +4,10 @@ use std::borrow::Cow;
 
 use http::{HeaderMap, Uri, header};
 
-use super::plan::{ITEM_ID, ITEM_ITSELF, ITEM_KIND, Piece, Place, Plan, Text};
+use super::{
+    AsRead,
+    plan::{ITEM_ID, ITEM_ITSELF, ITEM_KIND, Piece, Place, Plan, Text},
+};
 use crate::{
     event::{Digest, EventId, EventType, TEXT_BYTES_MAX},
     handshake::{field, sole},
@@ -132,11 +135,14 @@ impl<'r> Reader<'r> {
         })
     }
 
-    /// Id and type, as far as they are usable.
-    pub(super) fn names_if_any(&self) -> (Option<EventId>, Option<EventType>) {
-        let id = self.text(&self.plan.id, &self.id_role()).ok().flatten();
-        let kind = self.text(&self.plan.kind, &KIND).ok().flatten();
-        (id.and_then(|id| EventId::parse(&id)), kind.and_then(|kind| EventType::parse(&kind)))
+    /// Everything that can be read and is usable.
+    pub(super) fn leniently(self) -> AsRead {
+        let text = |texts, role| self.text(texts, role).ok().flatten();
+        AsRead {
+            id: text(&self.plan.id, &self.id_role()).and_then(|id| EventId::parse(&id)),
+            kind: text(&self.plan.kind, &KIND).and_then(|kind| EventType::parse(&kind)),
+            captured: self.captured(),
+        }
     }
 
     fn id_role(&self) -> Role {
