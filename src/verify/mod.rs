@@ -116,6 +116,14 @@ impl Verified {
     pub fn into_parts(self) -> (Envelope, Proof) {
         (self.envelope, self.proof)
     }
+
+    /// One made by hand, for tests of the stages after this one.
+    #[cfg(test)]
+    pub(crate) fn for_test(envelope: Envelope) -> Self {
+        let proof =
+            Proof { scheme: "hmac-sha256".into(), slot: 1, label: "label".into(), signed_at: None };
+        Self { envelope, proof }
+    }
 }
 
 /// A request that was **not** verified and passes only because its source is in shadow mode (`decisions` 33).
@@ -134,5 +142,11 @@ impl Unverified {
     /// Why it would have been refused.
     pub fn reason(&self) -> Reason {
         self.reason
+    }
+
+    /// One made by hand, for tests of the stages after this one.
+    #[cfg(test)]
+    pub(crate) fn for_test(envelope: Envelope, reason: Reason) -> Self {
+        Self { envelope, reason }
     }
 }
