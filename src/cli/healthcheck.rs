@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{NO, NO_GATEWAY, out, run, send::reachable};
+use super::{NO, NO_GATEWAY, out, send::reachable};
 use crate::config::{self, Options};
 
 /// How long the gateway may take to answer.
@@ -39,8 +39,9 @@ impl Args {
 /// Where a running gateway's admin door is.
 pub(super) fn admin_address(given: Option<SocketAddr>, file: Option<&Path>) -> Option<SocketAddr> {
     let configured = || {
-        let options = Options { offline: true, ..Options::from_env() };
-        config::load(&run::config_path(file), &options).ok().map(|loaded| loaded.config.admin.listen)
+        let options = Options::of_process().offline();
+        let path = config::find(file, &options.env).ok()?;
+        config::load(&path, &options).ok().map(|loaded| loaded.config.admin.listen)
     };
     let address = given.or_else(configured)?;
     Some(SocketAddr::new(reachable(address.ip()), address.port()))

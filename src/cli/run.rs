@@ -10,7 +10,7 @@ use std::{
 use super::{CONFIG, NO, out};
 use crate::{
     app::{self, App, Loader, StartError},
-    config::{self, Config, Loaded, Options, Store, TlsMode},
+    config::{self, Config, Env, Loaded, Options, Report, Store, TlsMode},
     telemetry::start_logging,
 };
 
@@ -22,15 +22,18 @@ impl Args {
     /// Loads, starts, and runs until told to stop.
     pub(super) fn run(&self, file: Option<&Path>) -> ExitCode {
         let since = Instant::now();
-        let path = config_path(file);
-        let Loaded { config, warnings } = match load_with(&path) {
+        let loaded = config_path(file).and_then(|path| {
+            let loaded = load_with(&path, &Options::of_process())?;
+            Ok((path, loaded))
+        });
+        let (path, Loaded { config, warnings, .. }) = match loaded {
             Ok(loaded) => loaded,
             Err(code) => return code,
         };
         if let Err(why) = start_logging(&config.telemetry.log_level, config.telemetry.log_format) {
             return out::fail(CONFIG, &why);
         }
-        if !warnings.is_empty() {
+        if warnings.warnings() > 0 {
             out::say(&warnings.human(out::colour()));
         }
         let loader = loader(path.clone());
@@ -51,37 +54,36 @@ pub(super) fn on_runtime(work: impl Future<Output = Result<ExitCode, StartError>
     runtime.block_on(work).unwrap_or_else(|error| out::fail(NO, &error.to_string()))
 }
 
-/// The file that a command works on: the named one, or the first of the usual places that is there.
-pub(super) fn config_path(file: Option<&Path>) -> PathBuf {
-    let usual = [Path::new("gatepost.yaml"), Path::new("/etc/gatepost/gatepost.yaml")];
-    let there = || usual.into_iter().find(|path| path.exists());
-    file.or_else(there).unwrap_or(usual[0]).to_path_buf()
+/// The file that a command works on, found where the configuration module says.
+pub(super) fn config_path(file: Option<&Path>) -> Result<PathBuf, ExitCode> {
+    config::find(file, &Env::of_process()).map_err(|report| refuse(&report))
 }
 
 /// Loads a configuration, or prints everything that is wrong with it.
-pub(super) fn load_with(path: &Path) -> Result<Loaded, ExitCode> {
-    config::load(path, &Options::from_env()).map_err(|report| {
-        out::say(&report.human(out::colour()));
-        ExitCode::from(CONFIG)
-    })
+pub(super) fn load_with(path: &Path, options: &Options) -> Result<Loaded, ExitCode> {
+    config::load(path, options).map_err(|report| refuse(&report))
 }
 
 /// The configuration that a command works on.
 pub(super) fn load(file: Option<&Path>) -> Result<Config, ExitCode> {
-    load_with(&config_path(file)).map(|loaded| loaded.config)
+    Ok(load_with(&config_path(file)?, &Options::of_process())?.config)
+}
+
+fn refuse(report: &Report) -> ExitCode {
+    out::say(&report.human(out::colour()));
+    ExitCode::from(CONFIG)
 }
 
 /// Where the record of the configuration is.
 pub(super) fn audit_dir(file: Option<&Path>) -> Result<PathBuf, String> {
-    let options = Options { offline: true, ..Options::from_env() };
-    match config::load(&config_path(file), &options) {
-        Ok(loaded) => Ok(loaded.config.audit.dir),
-        Err(report) => Err(report.human(out::colour())),
-    }
+    let options = Options::of_process().offline();
+    let path = config::find(file, &options.env).map_err(|report| report.human(false))?;
+    let loaded = config::load(&path, &options).map_err(|report| report.human(false))?;
+    Ok(loaded.config.audit.dir)
 }
 
 fn loader(path: PathBuf) -> Loader {
-    Loader(Arc::new(move || match config::load(&path, &Options::from_env()) {
+    Loader(Arc::new(move || match config::load(&path, &Options::of_process()) {
         Ok(loaded) => Ok(loaded.config),
         Err(report) => Err(report.human(false)),
     }))

@@ -113,6 +113,17 @@ pub struct Policy {
     pub same_id_other_body: SameIdOtherBody,
     /// Whether the replay guard suppresses.
     pub replay_guard: bool,
+    /// What happens to events while the store does not answer.
+    pub on_store_error: OnStoreError,
+}
+
+/// What happens to events while the store does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnStoreError {
+    /// They are refused with 503; their senders try again.
+    Reject,
+    /// They pass without a claim, marked as such: duplicates may reach the upstream.
+    Forward,
 }
 
 /// What happens to an event whose id was done before with another body.

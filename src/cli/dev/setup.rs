@@ -70,7 +70,7 @@ impl Setup {
     /// # Errors
     /// The report, if we wrote something that we do not understand.
     pub(super) fn load(&self) -> Result<Config, String> {
-        let loaded = config::load(&self.file(), &Options::default()).map_err(|report| report.human(false))?;
+        let loaded = config::load(&self.file(), &Options::of_process()).map_err(|report| report.human(false))?;
         Ok(loaded.config)
     }
 
