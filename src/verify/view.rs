@@ -41,13 +41,13 @@ pub(super) enum Unusable {
     Repeated,
 }
 
-type Found = Result<Vec<Option<Scalar>>, JsonError>;
+type Found<'a> = Result<Vec<Option<Scalar<'a>>>, JsonError>;
 
 /// A request, and what was read of its body so far.
 pub(super) struct View<'a> {
     request: &'a Presented<'a>,
     json: Option<&'a JsonPaths>,
-    found: OnceCell<Found>,
+    found: OnceCell<Found<'a>>,
 }
 
 impl<'a> View<'a> {
@@ -146,19 +146,17 @@ pub(super) fn sole<T>(mut items: impl Iterator<Item = T>) -> Result<T, Unusable>
 /// A field of form-encoded text.
 fn field<'t>(text: &'t [u8], name: &str) -> Result<Cow<'t, [u8]>, Unusable> {
     let fields = form_urlencoded::parse(text).filter(|(known, _)| known == name);
-    sole(fields.map(|(_, value)| value)).map(|value| match value {
-        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
-        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
-    })
+    sole(fields.map(|(_, value)| value)).map(bytes)
 }
 
-fn scalar(found: Option<&Scalar>) -> Result<Cow<'_, [u8]>, Unusable> {
-    match found {
-        Some(Scalar::String(text)) => Ok(Cow::Borrowed(text.as_bytes())),
-        Some(Scalar::Integer(number)) => Ok(Cow::Owned(number.to_string().into_bytes())),
-        Some(Scalar::Bool(true)) => Ok(Cow::Borrowed(b"true")),
-        Some(Scalar::Bool(false)) => Ok(Cow::Borrowed(b"false")),
-        Some(Scalar::Other) | None => Err(Unusable::Absent),
+fn scalar<'s>(found: Option<&'s Scalar<'_>>) -> Result<Cow<'s, [u8]>, Unusable> {
+    found.and_then(Scalar::to_text).map(bytes).ok_or(Unusable::Absent)
+}
+
+fn bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
     }
 }
 
