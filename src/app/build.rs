@@ -11,6 +11,7 @@ use crate::{
     config::{self, Config, Store},
     dedup::{DedupStore, Embedded, Memory, Redis},
     deliver::Upstream,
+    event::Timestamp,
     server::tls,
     stack::Upstreams,
     telemetry::Metrics,
@@ -18,7 +19,13 @@ use crate::{
 
 /// The certificates of a configuration; none where a proxy in front of us terminates TLS.
 pub(super) fn tls(config: &Config, metrics: &Metrics) -> Result<Option<Arc<ServerConfig>>, StartError> {
-    tls::load(&config.tls, &config.server.hosts, &config.storage.dir, metrics).map_err(StartError::of)
+    let loaded = tls::load(&config.tls, &config.server.hosts, &config.storage.dir, Timestamp::now());
+    let Some(loaded) = loaded.map_err(StartError::of)? else { return Ok(None) };
+    for warning in &loaded.warnings {
+        tracing::warn!(kind = "tls", "{warning}");
+    }
+    loaded.observe(metrics);
+    Ok(Some(loaded.config))
 }
 
 /// The dedup store of a configuration.

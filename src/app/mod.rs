@@ -105,7 +105,7 @@ impl App {
             metrics: metrics.clone(),
             log,
             store,
-            joins: Arc::new(Joins::default()),
+            joins: Joins::default(),
             tracker: TaskTracker::new(),
             room: Arc::new(Semaphore::new(config.limits.requests_in_flight)),
             memory: Arc::new(Semaphore::new(build::memory_permits(config.limits.body_memory))),

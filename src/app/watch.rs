@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{App, build::AdminListeners};
 use crate::{
-    admin::{self, Admin, Condition},
+    admin::{self, Admin, Condition, Scope},
     stage::BoxFuture,
 };
 
@@ -36,14 +36,15 @@ impl App {
                 }) as BoxFuture<'static, _>
             }),
         };
-        let served = admin::serve(
-            listeners.own,
-            listeners.metrics,
-            admin,
-            self.background.clone(),
-            self.stop.clone(),
-        );
-        drop(self.background.spawn(served));
+        let scopes = [
+            (Some(listeners.own), Scope::Everything),
+            (listeners.metrics, Scope::MetricsOnly),
+        ];
+        for (listener, scope) in scopes {
+            let Some(listener) = listener else { continue };
+            let (tracker, stop) = (self.background.clone(), self.stop.clone());
+            drop(self.background.spawn(admin::serve(listener, scope, admin.clone(), tracker, stop)));
+        }
     }
 
     /// What must hold for events to be taken. Trouble of upstreams never makes us unready.
@@ -72,7 +73,7 @@ impl App {
             ),
         ]
         .into_iter()
-        .map(|(kind, (status, reason, message))| Condition { kind, status, reason, message })
+        .map(|(kind, (holds, reason, message))| Condition { kind, holds, reason, message })
         .collect()
     }
 

@@ -304,7 +304,7 @@ pub(super) fn reachable(ip: IpAddr) -> IpAddr {
 }
 
 fn own_ca(config: &Config) -> Option<PathBuf> {
-    (config.tls.mode == TlsMode::Internal).then(|| tls::internal_ca(&config.storage.dir))
+    (config.tls.mode == TlsMode::Internal).then(|| internal_ca(&config.storage.dir))
 }
 
 fn is_loopback(to: &Uri) -> bool {

@@ -12,7 +12,7 @@ use crate::{
     event::{Peer, Receipt, Timestamp},
     receive::Inbound,
     respond::{Reply, Respond},
-    telemetry::{Sampler, UNKNOWN_SOURCE},
+    telemetry::{Sampler, SourceMetrics, UNKNOWN_SOURCE},
 };
 
 /// Log lines about refused requests, per source and second.
@@ -43,22 +43,22 @@ where
 {
     /// Builds the stack of every source.
     pub fn new(config: &Config, upstreams: &Upstreams, shared: &Shared) -> Self {
-        let respond = |source: &str, metrics| {
+        let respond = |source: &str, metrics: &SourceMetrics| {
             Arc::new(Respond {
                 source: source.into(),
                 receipt_header: config.server.receipt_header.clone(),
-                metrics,
+                metrics: metrics.clone(),
                 sampler: Sampler::new(REFUSED_LINES_PER_SECOND),
             })
         };
         let door = |source| {
             let parts = Parts::new(config, source, upstreams, shared);
-            let respond = respond(source.name.as_str(), parts.metrics().clone());
+            let respond = respond(source.name.as_str(), parts.metrics());
             (source.path.clone(), Door { respond, stack: ingress(&parts, shared) })
         };
         Self {
             doors: config.sources.iter().map(door).collect(),
-            unknown: respond(UNKNOWN_SOURCE, shared.metrics.source(UNKNOWN_SOURCE, "proxy", 0)),
+            unknown: respond(UNKNOWN_SOURCE, &shared.metrics.source(UNKNOWN_SOURCE, "proxy", 0)),
         }
     }
 

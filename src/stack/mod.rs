@@ -37,7 +37,7 @@ pub struct Shared {
     /// Where claims are kept.
     pub store: Arc<dyn DedupStore>,
     /// Who waits for whom in this process.
-    pub joins: Arc<Joins>,
+    pub joins: Joins,
     /// Knows every task that outlives its connection.
     pub tracker: TaskTracker,
     /// One permit per request in flight.
@@ -73,7 +73,7 @@ where
             // Challenges that their provider signs.
             .stage(Signed(Arc::clone(&source.challenges)))
             .stage(source.identify())
-            .stage(source.route())
+            .stage(source.choose())
             // Below this line a vanished sender cancels nothing: no claim is left behind, no forward cut in half.
             .stage(Detach { tracker: shared.tracker.clone() })
             // Claimed before it is recorded, so that only one of many twins pays for a sync.

@@ -7,13 +7,13 @@ use super::Shared;
 use crate::{
     audit::{Audit, Detail, Note},
     config::{self, Config},
-    dedup::Dedup,
+    dedup::{self, Dedup},
     deliver::{Deliver, Identity, Upstream},
     event::Name,
     handshake::Rule,
     identify::{Identify, Plan},
     receive::{Accepts, Admit, Receive},
-    route::{Route, Routes},
+    route::{Choose, Routes},
     telemetry::SourceMetrics,
     verify::Verify,
 };
@@ -26,7 +26,7 @@ pub type Upstreams = Arc<HashMap<Name, Arc<Upstream>>>;
 pub struct Parts<'a> {
     config: &'a Config,
     source: &'a config::Source,
-    metrics: SourceMetrics,
+    metrics: Arc<SourceMetrics>,
     upstreams: Upstreams,
     pub(super) challenges: Arc<[Rule]>,
     pub(super) plan: Arc<Plan>,
@@ -46,7 +46,11 @@ impl<'a> Parts<'a> {
         Self {
             config,
             source,
-            metrics: shared.metrics.source(source.name.as_str(), mode(source), source.secrets.len()),
+            metrics: Arc::new(shared.metrics.source(
+                source.name.as_str(),
+                mode(source),
+                source.secrets.len(),
+            )),
             upstreams: Arc::clone(upstreams),
             challenges: challenges.into(),
             plan: Arc::new(source.language.identify.clone()),
@@ -56,7 +60,7 @@ impl<'a> Parts<'a> {
     }
 
     /// Handles on the source's series.
-    pub fn metrics(&self) -> &SourceMetrics {
+    pub fn metrics(&self) -> &Arc<SourceMetrics> {
         &self.metrics
     }
 
@@ -97,7 +101,7 @@ impl<'a> Parts<'a> {
         Verify {
             verifier: Arc::clone(&self.source.verifier),
             url: self.source.public_url.as_str().into(),
-            metrics: self.metrics.clone(),
+            metrics: Arc::clone(&self.metrics),
             shadow: (!self.source.enforce).then(|| super::shadow(self, shared)),
         }
     }
@@ -106,19 +110,19 @@ impl<'a> Parts<'a> {
         Identify { plan: Arc::clone(&self.plan) }
     }
 
-    pub(super) fn route(&self) -> Route {
-        Route { routes: Arc::clone(&self.routes), metrics: self.metrics.clone() }
+    pub(super) fn choose(&self) -> Choose {
+        Choose { routes: Arc::clone(&self.routes), unrouted: self.metrics.unrouted.clone() }
     }
 
     pub(super) fn dedup(&self, shared: &Shared) -> Dedup {
-        Dedup {
+        Dedup::from(dedup::Parts {
             store: Arc::clone(&shared.store),
             policy: Arc::new(self.source.dedup.clone()),
-            joins: Arc::clone(&shared.joins),
-            metrics: shared.metrics.dedup(shared.store.kind()),
-            source: self.metrics.clone(),
+            joins: shared.joins.clone(),
             tracker: shared.tracker.clone(),
-        }
+            metrics: shared.metrics.dedup(shared.store.kind()),
+            source: SourceMetrics::clone(&self.metrics),
+        })
     }
 
     pub(super) fn audit(&self, shared: &Shared) -> Audit {
@@ -129,12 +133,13 @@ impl<'a> Parts<'a> {
         let server = &self.config.server;
         Deliver::new(
             Arc::clone(&self.upstreams),
-            Identity {
+            &Identity {
                 header_prefix: server.header_prefix.clone(),
                 host: server.hosts.first().cloned(),
                 keep_authorization: self.source.verifier.reads_authorization(),
             },
             shared.tracker.clone(),
+            self.source.dedup.hold,
         )
     }
 }

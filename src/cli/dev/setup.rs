@@ -86,7 +86,7 @@ impl Setup {
 
     /// What senders must trust.
     pub(super) fn ca(&self) -> PathBuf {
-        tls::internal_ca(&self.dir)
+        internal_ca(&self.dir)
     }
 
     /// Each source with its secret: throw-away ones, made to be shown.
