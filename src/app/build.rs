@@ -29,18 +29,18 @@ pub(super) fn tls(config: &Config, metrics: &Metrics) -> Result<Option<Arc<Serve
 }
 
 /// The dedup store of a configuration.
-pub(super) async fn dedup_store(
+pub(super) fn dedup_store(
     config: &Config,
     background: &TaskTracker,
 ) -> Result<Arc<dyn DedupStore>, StartError> {
     let store: Arc<dyn DedupStore> = match &config.dedup {
-        Store::Memory => Arc::new(Memory::new()),
+        Store::Memory => Arc::new(Memory::default()),
         Store::Embedded => {
             create_dir(&config.storage.dir)?;
             Arc::new(Embedded::open(&config.storage.dir).map_err(StartError::of)?)
         }
         Store::Redis(settings) => {
-            Arc::new(Redis::connect(settings.clone(), background).await.map_err(StartError::of)?)
+            Arc::new(Redis::connect(settings, background.clone()).map_err(StartError::of)?)
         }
     };
     Ok(store)

@@ -99,8 +99,8 @@ impl App {
         let tls = build::tls(&config, &metrics)?;
         let listeners = server::listen(&config.server.listen).map_err(StartError::of)?;
         let admin_listeners = build::admin_listeners(&config.admin).await?;
-        let log = audit::open(config.audit.clone(), metrics.audit()).map_err(StartError::of)?;
-        let store = build::dedup_store(&config, &background).await?;
+        let log = audit::open(&config.audit, metrics.audit()).map_err(StartError::of)?;
+        let store = build::dedup_store(&config, &background)?;
         let shared = Shared {
             metrics: metrics.clone(),
             log,

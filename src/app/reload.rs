@@ -3,7 +3,12 @@
 use std::sync::Arc;
 
 use super::{App, build, now_seconds};
-use crate::{config::Config, server::Settings, stack::Front};
+use crate::{
+    config::{Config, Store},
+    secret::Secret,
+    server::Settings,
+    stack::Front,
+};
 
 /// Reads the configuration again.
 #[derive(Clone)]
@@ -76,10 +81,24 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("admin", old.admin != new.admin),
         ("storage", old.storage != new.storage),
         ("audit", old.audit != new.audit),
-        ("dedup.store", !old.dedup.same_as(&new.dedup)),
+        ("dedup.store", !same_store(&old.dedup, &new.dedup)),
         ("limits.requests_in_flight", old.limits.requests_in_flight != new.limits.requests_in_flight),
         ("limits.body_memory", old.limits.body_memory != new.limits.body_memory),
         ("telemetry", old.telemetry != new.telemetry),
     ];
     changed.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
+}
+
+fn same_store(old: &Store, new: &Store) -> bool {
+    match (old, new) {
+        (Store::Memory, Store::Memory) | (Store::Embedded, Store::Embedded) => true,
+        (Store::Redis(old), Store::Redis(new)) => {
+            let password = |secret: &Option<Secret>| secret.as_ref().map(|s| s.expose().to_vec());
+            // Passwords are compared here and nowhere shown.
+            password(&old.password) == password(&new.password)
+                && (&old.url, &old.username, &old.prefix, old.timeout, &old.ca, old.require_noeviction)
+                    == (&new.url, &new.username, &new.prefix, new.timeout, &new.ca, new.require_noeviction)
+        }
+        (Store::Memory | Store::Embedded | Store::Redis(_), _) => false,
+    }
 }

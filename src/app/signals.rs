@@ -13,11 +13,8 @@ use super::{App, StartError, Stopped};
 pub async fn run_until_signalled(app: &Arc<App>) -> Result<ExitCode, StartError> {
     let mut signals = Signals::new()?;
     notify(&[sd_notify::NotifyState::Ready]);
-    loop {
-        tokio::select! {
-            () = signals.stop() => break,
-            _ = signals.hangup.recv() => reload(app).await,
-        }
+    while signals.next().await == Told::Reload {
+        reload(app).await;
     }
     tracing::info!(kind = "stop", "draining; a second signal ends at once");
     notify(&[sd_notify::NotifyState::Stopping]);
@@ -65,10 +62,22 @@ impl Signals {
         })
     }
 
-    async fn stop(&mut self) {
+    async fn next(&mut self) -> Told {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Told::Stop,
+            _ = self.interrupt.recv() => Told::Stop,
+            _ = self.hangup.recv() => Told::Reload,
         }
     }
+
+    /// Waits until told to stop; a reload comes too late.
+    async fn stop(&mut self) {
+        while self.next().await == Told::Reload {}
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Stop,
+    Reload,
 }

@@ -52,6 +52,10 @@ impl App {
         let draining = self.shared.draining.is_cancelled();
         let store = self.shared.store.health().await;
         let record = self.shared.log.health();
+        let record = match record.trouble {
+            None => Ok(format!("{} records", record.seq)),
+            Some(trouble) => Err(trouble.to_string()),
+        };
         let because = |result: Result<String, String>, yes: &'static str, no: &'static str| match result {
             Ok(message) => (true, yes, message),
             Err(message) => (false, no, message),
@@ -61,7 +65,7 @@ impl App {
             ("Accepting", because(accepting, "Running", "Draining")),
             (
                 "RecordWritable",
-                because(record.map_err(|e| e.to_string()), "Writable", "Fenced"),
+                because(record, "Writable", "NotWritable"),
             ),
             (
                 "DedupStoreReachable",

@@ -39,7 +39,7 @@ impl Args {
 /// Where a running gateway's admin door is.
 pub(super) fn admin_address(given: Option<SocketAddr>, file: Option<&Path>) -> Option<SocketAddr> {
     let configured = || {
-        let options = Options::of_process().offline();
+        let options = Options { offline: true, ..Options::from_env() };
         let path = config::find(file, &options.env).ok()?;
         config::load(&path, &options).ok().map(|loaded| loaded.config.admin.listen)
     };

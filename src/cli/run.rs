@@ -23,7 +23,7 @@ impl Args {
     pub(super) fn run(&self, file: Option<&Path>) -> ExitCode {
         let since = Instant::now();
         let loaded = config_path(file).and_then(|path| {
-            let loaded = load_with(&path, &Options::of_process())?;
+            let loaded = load_with(&path, &Options::from_env())?;
             Ok((path, loaded))
         });
         let (path, Loaded { config, warnings, .. }) = match loaded {
@@ -66,7 +66,7 @@ pub(super) fn load_with(path: &Path, options: &Options) -> Result<Loaded, ExitCo
 
 /// The configuration that a command works on.
 pub(super) fn load(file: Option<&Path>) -> Result<Config, ExitCode> {
-    Ok(load_with(&config_path(file)?, &Options::of_process())?.config)
+    Ok(load_with(&config_path(file)?, &Options::from_env())?.config)
 }
 
 fn refuse(report: &Report) -> ExitCode {
@@ -76,14 +76,14 @@ fn refuse(report: &Report) -> ExitCode {
 
 /// Where the record of the configuration is.
 pub(super) fn audit_dir(file: Option<&Path>) -> Result<PathBuf, String> {
-    let options = Options::of_process().offline();
+    let options = Options { offline: true, ..Options::from_env() };
     let path = config::find(file, &options.env).map_err(|report| report.human(false))?;
     let loaded = config::load(&path, &options).map_err(|report| report.human(false))?;
     Ok(loaded.config.audit.dir)
 }
 
 fn loader(path: PathBuf) -> Loader {
-    Loader(Arc::new(move || match config::load(&path, &Options::of_process()) {
+    Loader(Arc::new(move || match config::load(&path, &Options::from_env()) {
         Ok(loaded) => Ok(loaded.config),
         Err(report) => Err(report.human(false)),
     }))
@@ -131,8 +131,7 @@ pub(super) fn sources(config: &Config) -> Vec<String> {
             1 => "1 secret".to_owned(),
             n => format!("{n} secrets"),
         };
-        let upstreams = source.routes.upstreams().iter().map(ToString::to_string).collect::<Vec<_>>();
-        let to = if upstreams.is_empty() { "nowhere".to_owned() } else { upstreams.join(", ") };
+        let to = destinations(source);
         format!("{:width$}  {:names$}  {secrets:<10} → {to}", source.path, source.name.as_str())
     };
     config.sources.iter().map(line).collect()
@@ -142,7 +141,7 @@ fn store(config: &Config) -> String {
     match &config.dedup {
         Store::Memory => "memory (forgotten at exit)".to_owned(),
         Store::Embedded => format!("embedded in {}", config.storage.dir.display()),
-        Store::Redis(settings) => format!("redis {}", settings.display_url()),
+        Store::Redis(settings) => format!("redis {}", shown(&settings.url)),
     }
 }
 
@@ -160,5 +159,25 @@ fn shadowed(config: &Config) -> String {
     match shadowed.as_slice() {
         [] => "nothing; every source enforces".to_owned(),
         names => format!("{}: what does not verify is forwarded, marked", names.join(", ")),
+    }
+}
+
+/// Where a source's events go, each upstream once.
+fn destinations(source: &config::Source) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for target in source.routes.as_slice().iter().filter_map(|route| route.target.as_ref()) {
+        let name = target.upstream.as_str();
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    if names.is_empty() { "nowhere".to_owned() } else { names.join(", ") }
+}
+
+/// A Redis url without a password that may stand in it.
+fn shown(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
+        _ => url.to_owned(),
     }
 }

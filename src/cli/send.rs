@@ -20,7 +20,7 @@ use super::{
 use crate::{
     config::{Config, Source, TlsMode},
     event::{Receipt, Timestamp},
-    server::tls,
+    server::internal_ca,
     verify::Presented,
 };
 

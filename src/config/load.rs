@@ -129,7 +129,7 @@ fn read(name: &str, text: &str, options: &Options, exposed: bool) -> Result<Load
 
 impl Options {
     /// With the environment of this process, now.
-    pub fn of_process() -> Self {
+    pub fn from_env() -> Self {
         Self { env: Env::of_process(), offline: false, now: Timestamp::now() }
     }
 

@@ -12,7 +12,7 @@ use tokio_util::either::Either;
 use super::{HttpVersion, UpstreamTls, pool::Stream};
 
 /// Where one url of an upstream leads.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Address {
     host: String,
     port: u16,
@@ -27,6 +27,12 @@ pub(super) enum ConnectError {
     Tcp(std::io::Error),
     /// The handshake, or the certificate.
     Tls(std::io::Error),
+}
+
+impl std::fmt::Debug for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Address").field("host", &self.host).field("port", &self.port).finish()
+    }
 }
 
 impl Address {

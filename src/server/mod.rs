@@ -22,16 +22,17 @@ use crate::{
     telemetry::Metrics,
 };
 
+pub use internal::ca_file as internal_ca;
 pub use check::{Unreadable, check};
 pub use listener::{ListenError, listen};
 
 mod certificate;
 mod check;
 mod connection;
-mod forwarded;
+pub mod forwarded;
 mod internal;
 mod listener;
-mod proxy_protocol;
+pub mod proxy_protocol;
 mod pulse;
 pub mod tls;
 mod wire;

@@ -135,7 +135,7 @@ where
 struct Fields<'a>(&'a mut String);
 
 impl Fields<'_> {
-    fn put(&mut self, field: &Field, value: impl serde::Serialize) {
+    fn put(&mut self, field: &Field, value: impl Serialize) {
         let name = if field.name() == "message" { "msg" } else { field.name() };
         if let Ok(value) = serde_json::to_string(&value) {
             self.0.push_str(&format!(r#","{name}":{value}"#));

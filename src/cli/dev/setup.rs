@@ -15,7 +15,7 @@ use crate::{
     config::{self, Config, Options},
     event::Receipt,
     providers,
-    server::tls,
+    server::internal_ca,
 };
 
 /// A directory with a configuration in it; removed on drop unless it is to be kept.
@@ -70,7 +70,7 @@ impl Setup {
     /// # Errors
     /// The report, if we wrote something that we do not understand.
     pub(super) fn load(&self) -> Result<Config, String> {
-        let loaded = config::load(&self.file(), &Options::of_process()).map_err(|report| report.human(false))?;
+        let loaded = config::load(&self.file(), &Options::from_env()).map_err(|report| report.human(false))?;
         Ok(loaded.config)
     }
 
