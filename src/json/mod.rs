@@ -46,4 +46,14 @@ impl Scalar<'_> {
             Self::Other => None,
         }
     }
+
+    /// The same, without a borrow of the body.
+    pub fn into_owned(self) -> Scalar<'static> {
+        match self {
+            Self::String(text) => Scalar::String(Cow::Owned(text.into_owned())),
+            Self::Integer(number) => Scalar::Integer(number),
+            Self::Bool(value) => Scalar::Bool(value),
+            Self::Other => Scalar::Other,
+        }
+    }
 }
