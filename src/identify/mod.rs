@@ -149,6 +149,17 @@ fn guard(plan: &Plan, source: &Name, kind: &EventType, digest: Digest) -> Option
 /// long as it takes to hash and parse it, so it goes to a thread of its own.
 const INLINE_BYTES_MAX: usize = 512 * 1024;
 
+/// Reads a body of this many bytes, where it holds up nobody.
+pub(crate) async fn read_apart<T: Send + 'static>(
+    body_bytes: usize,
+    read: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refusal> {
+    if body_bytes <= INLINE_BYTES_MAX {
+        return Ok(read());
+    }
+    tokio::task::spawn_blocking(read).await.map_err(|_panicked| Refusal::Bug)
+}
+
 /// The stage.
 #[derive(Clone, Debug)]
 pub struct Identify {
@@ -158,12 +169,8 @@ pub struct Identify {
 
 impl<N: Next<Event>> Stage<Verified, N> for Identify {
     async fn pass(self, verified: Verified, next: N) -> Answer {
-        let event = if verified.envelope().body().len() > INLINE_BYTES_MAX {
-            let apart = tokio::task::spawn_blocking(move || identify(&self.plan, verified));
-            apart.await.unwrap_or(Err(Refusal::Bug))
-        } else {
-            identify(&self.plan, verified)
-        }?;
+        let body_bytes = verified.envelope().body().len();
+        let event = read_apart(body_bytes, move || identify(&self.plan, verified)).await??;
         let about = Arc::clone(event.about());
         annotate(next.oneshot(event).await, |notes| notes.about = Some(about))
     }

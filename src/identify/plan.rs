@@ -1,10 +1,8 @@
 //! Templates prepared for one pass over the body.
 
-use http::HeaderName;
-
 use crate::{
-    json::{Extractor, Path, Step},
-    verify::{From, Part, Template, Transform, Value},
+    json::{Extractor, Path, Scalar, Step},
+    verify::{From, Part, Template, Value},
 };
 
 /// What a [`Plan`] is made from.
@@ -33,43 +31,18 @@ pub struct PlanParts {
 #[derive(Clone, Debug)]
 pub struct Plan {
     parts: PlanParts,
-    pub(super) id: Vec<Text>,
-    pub(super) kind: Vec<Text>,
-    pub(super) account: Vec<Text>,
-    /// Of the body; the first values are the captures.
-    pub(super) json: Option<Extractor>,
-    /// Of documents in form fields.
-    pub(super) forms: Vec<(String, Extractor)>,
-    pub(super) any_form: bool,
+    /// What is looked for in a JSON body.
+    pub(super) json: Option<Paths>,
+    /// What is looked for in the documents of form fields.
+    pub(super) forms: Vec<(String, Paths)>,
+    reads_form: bool,
 }
 
-/// A template whose values know where they are.
-pub(super) type Text = Vec<Piece>;
-
-/// A part of a [`Text`].
+/// Paths in one document, and the one pass that finds them.
 #[derive(Clone, Debug)]
-pub(super) enum Piece {
-    Literal(String),
-    Value(Place, Vec<Transform>),
-}
-
-/// Where a value is.
-#[derive(Clone, Debug)]
-pub(super) enum Place {
-    /// The `n`-th value of the body's extractor.
-    Json(usize),
-    /// The `n`-th value of a form field's extractor.
-    FormJson(usize, usize),
-    Header(HeaderName),
-    Query(String),
-    Form(String),
-    /// Path and query; the host says nothing about an event.
-    Target,
-    Method,
-    Body,
-    BodyDigest,
-    /// A variable of the signature: not there any more.
-    Nowhere,
+pub(super) struct Paths {
+    paths: Vec<Path>,
+    pub(super) extractor: Extractor,
 }
 
 /// Where the scalars of an item are kept.
@@ -80,21 +53,33 @@ pub(super) const ITEM_KIND: usize = 2;
 impl Plan {
     /// Prepares one pass over the body for everything that is looked for.
     pub fn new(parts: PlanParts) -> Self {
-        let mut paths = Paths { json: parts.captures.clone(), forms: Vec::new() };
-        let mut texts = |templates: &[Template]| -> Vec<Text> {
-            templates.iter().map(|template| paths.text(template)).collect()
+        let mut json = parts.captures.clone();
+        let mut forms: Vec<(String, Vec<Path>)> = Vec::new();
+        let mut reads_form = false;
+        for from in values(&parts) {
+            match from {
+                From::Json(path) => json.push(path.clone()),
+                From::FormJson(field, path) => match forms.iter_mut().find(|(f, _)| f == field) {
+                    Some((_, paths)) => paths.push(path.clone()),
+                    None => forms.push((field.clone(), vec![path.clone()])),
+                },
+                From::Form(_) => reads_form = true,
+                From::Body
+                | From::Method
+                | From::Url
+                | From::Path
+                | From::Header(_)
+                | From::Query(_)
+                | From::Variable(_) => {}
+            }
+        }
+        reads_form |= !forms.is_empty();
+        let json = match &parts.items {
+            Some(items) => Some(Paths { extractor: with_items(&json, items, &parts), paths: json }),
+            None => (!json.is_empty()).then(|| Paths::new(json)),
         };
-        let (id, kind, account) = (texts(&parts.id), texts(&parts.kind), texts(&parts.account));
-        let extractor = match &parts.items {
-            Some(items) => Some(with_items(&paths.json, items, &parts)),
-            None => (!paths.json.is_empty()).then(|| Extractor::new(&paths.json)),
-        };
-        let prepared =
-            paths.forms.into_iter().map(|(field, paths)| (field, Extractor::new(&paths)));
-        let is_form =
-            |piece: &Piece| matches!(piece, Piece::Value(Place::Form(_) | Place::FormJson(..), _));
-        let any_form = [&id, &kind, &account].into_iter().flatten().flatten().any(is_form);
-        Self { id, kind, account, json: extractor, forms: prepared.collect(), any_form, parts }
+        let forms = forms.into_iter().map(|(field, paths)| (field, Paths::new(paths))).collect();
+        Self { parts, json, forms, reads_form }
     }
 
     /// What it was made from.
@@ -104,59 +89,32 @@ impl Plan {
 
     /// Whether anything is looked for in the body, other than its digest.
     pub(super) fn reads_body(&self) -> bool {
-        self.json.is_some() || self.any_form
+        self.json.is_some() || self.reads_form
     }
-}
-
-/// Paths gathered so far.
-struct Paths {
-    json: Vec<Path>,
-    forms: Vec<(String, Vec<Path>)>,
 }
 
 impl Paths {
-    fn text(&mut self, template: &Template) -> Text {
-        let piece = |part: &Part| match part {
-            Part::Literal(text) => Piece::Literal(text.clone()),
-            Part::Value(value) => self.value(value),
-        };
-        template.parts.iter().map(piece).collect()
+    fn new(paths: Vec<Path>) -> Self {
+        Self { extractor: Extractor::new(&paths), paths }
     }
 
-    fn value(&mut self, Value { from, transforms }: &Value) -> Piece {
-        let place = match from {
-            From::Body => match transforms.split_first() {
-                Some((Transform::Sha256Hex, rest)) => {
-                    return Piece::Value(Place::BodyDigest, rest.to_vec());
-                }
-                _ => Place::Body,
-            },
-            From::Method => Place::Method,
-            From::Url | From::Path => Place::Target,
-            From::Header(name) => Place::Header(name.clone()),
-            From::Query(name) => Place::Query(name.clone()),
-            From::Form(name) => Place::Form(name.clone()),
-            From::Json(path) => Place::Json(add(&mut self.json, path)),
-            From::FormJson(field, path) => self.form_json(field, path),
-            From::Variable(_) => Place::Nowhere,
-        };
-        Piece::Value(place, transforms.clone())
-    }
-
-    fn form_json(&mut self, field: &str, path: &Path) -> Place {
-        let known = self.forms.iter().position(|(f, _)| f == field);
-        let form = known.unwrap_or_else(|| {
-            self.forms.push((field.to_owned(), Vec::new()));
-            self.forms.len() - 1
-        });
-        let paths = self.forms.get_mut(form);
-        Place::FormJson(form, paths.map_or(0, |(_, paths)| add(paths, path)))
+    /// What was found at `path`, among all that was `found`.
+    pub(super) fn at<'f, 'a>(
+        &self,
+        path: &Path,
+        found: &'f [Option<Scalar<'a>>],
+    ) -> Option<&'f Scalar<'a>> {
+        found.get(self.paths.iter().position(|known| known == path)?)?.as_ref()
     }
 }
 
-fn add(paths: &mut Vec<Path>, path: &Path) -> usize {
-    paths.push(path.clone());
-    paths.len() - 1
+/// Every value of every template.
+fn values(parts: &PlanParts) -> impl Iterator<Item = &From> {
+    let templates = parts.id.iter().chain(&parts.kind).chain(&parts.account);
+    templates.flat_map(|template| &template.parts).filter_map(|part| match part {
+        Part::Value(value) => Some(&value.from),
+        Part::Literal(_) => None,
+    })
 }
 
 /// Prepares what is looked for in every item, in the order of the `ITEM_…` constants.

@@ -6,14 +6,14 @@ use http::{HeaderMap, Uri, header};
 
 use super::{
     AsRead,
-    plan::{ITEM_ID, ITEM_ITSELF, ITEM_KIND, Piece, Place, Plan, Text},
+    plan::{ITEM_ID, ITEM_ITSELF, ITEM_KIND, Plan},
 };
 use crate::{
     event::{Digest, EventId, EventType, TEXT_BYTES_MAX},
     handshake::{field, sole},
-    json::{Found, JsonError, Scalar},
+    json::{Found, JsonError, Path, Scalar},
     receive::Envelope,
-    verify::Transform,
+    verify::{From, Part, Template, Transform, Value},
 };
 
 /// What a request says about itself.
@@ -103,14 +103,15 @@ impl<'r> Reader<'r> {
     fn read_body(&mut self) -> Result<(), Wrong> {
         match Form::of(self.headers, self.body)? {
             Form::Json => {
-                let found = self.plan.json.as_ref().map(|extractor| extractor.find(self.body));
+                let found = self.plan.json.as_ref().map(|json| json.extractor.find(self.body));
                 self.json = found.transpose().map_err(unreadable)?;
             }
             Form::Fields => {
                 self.is_form = true;
-                for (name, extractor) in &self.plan.forms {
+                for (name, paths) in &self.plan.forms {
                     let document = field(self.body, name);
-                    let found = document.map(|text| extractor.run(text.as_bytes()).map(owned));
+                    let found =
+                        document.map(|text| paths.extractor.run(text.as_bytes()).map(owned));
                     self.forms.push(found.transpose().map_err(unreadable)?.unwrap_or_default());
                 }
             }
@@ -121,11 +122,11 @@ impl<'r> Reader<'r> {
 
     /// Everything that is looked for.
     pub(super) fn names(self) -> Result<Names, Wrong> {
-        let id = self.text(&self.plan.id, &self.id_role())?;
-        let id = id.ok_or_else(|| self.missing(&self.plan.id, "no event id"))?;
-        let kind = self.text(&self.plan.kind, &KIND)?;
-        let kind = kind.ok_or_else(|| self.missing(&self.plan.kind, "no event type"))?;
-        let account = self.text(&self.plan.account, &ACCOUNT)?;
+        let id = self.text(&self.plan.parts().id, &self.id_role())?;
+        let id = id.ok_or_else(|| self.missing(&self.plan.parts().id, "no event id"))?;
+        let kind = self.text(&self.plan.parts().kind, &KIND)?;
+        let kind = kind.ok_or_else(|| self.missing(&self.plan.parts().kind, "no event type"))?;
+        let account = self.text(&self.plan.parts().account, &ACCOUNT)?;
         Ok(Names {
             id: EventId::parse(&id).ok_or(ID.unfit)?,
             kind: EventType::parse(&kind).ok_or(KIND.unfit)?,
@@ -139,8 +140,8 @@ impl<'r> Reader<'r> {
     pub(super) fn leniently(self) -> AsRead {
         let text = |texts, role| self.text(texts, role).ok().flatten();
         AsRead {
-            id: text(&self.plan.id, &self.id_role()).and_then(|id| EventId::parse(&id)),
-            kind: text(&self.plan.kind, &KIND).and_then(|kind| EventType::parse(&kind)),
+            id: text(&self.plan.parts().id, &self.id_role()).and_then(|id| EventId::parse(&id)),
+            kind: text(&self.plan.parts().kind, &KIND).and_then(|kind| EventType::parse(&kind)),
             captured: self.captured(),
         }
     }
@@ -149,92 +150,89 @@ impl<'r> Reader<'r> {
         if self.plan.parts().id_is_integer { INTEGER_ID } else { ID }
     }
 
-    /// The first of `texts` whose values are all there. A value that is there but is not usable ends the search: another
-    /// reader could take it for the name.
-    fn text(&self, texts: &[Text], role: &Role) -> Result<Option<Cow<'_, str>>, Wrong> {
-        for pieces in texts {
-            if let Some(text) = self.joined(pieces, role)? {
-                return Ok(Some(text));
-            }
-        }
-        Ok(None)
+    /// The first of `templates` whose values are all there. A value that is there but is not usable ends the search:
+    /// another reader could take it for the name.
+    fn text(&self, templates: &[Template], role: &Role) -> Result<Option<Cow<'_, str>>, Wrong> {
+        let mut found = templates.iter().map(|template| self.joined(&template.parts, role));
+        found.find_map(Result::transpose).transpose()
     }
 
-    fn joined(&self, pieces: &Text, role: &Role) -> Result<Option<Cow<'_, str>>, Wrong> {
-        if let [Piece::Value(place, transforms)] = pieces.as_slice() {
-            return self.value(place, transforms, role);
+    fn joined(&self, parts: &[Part], role: &Role) -> Result<Option<Cow<'_, str>>, Wrong> {
+        if let [Part::Value(value)] = parts {
+            return self.value(value, role);
         }
         let mut joined = String::new();
-        for piece in pieces {
-            match piece {
-                Piece::Literal(text) => joined.push_str(text),
-                Piece::Value(place, transforms) => {
-                    match self.value(place, transforms, role)? {
-                        // A part that is empty would make two different names look the same.
-                        Some(text)
-                            if text.is_empty()
-                                && !transforms.contains(&Transform::DefaultEmpty) =>
-                        {
-                            return Err(role.unfit);
-                        }
-                        Some(text) => joined.push_str(&text),
-                        None => return Ok(None),
-                    }
-                }
+        for part in parts {
+            match part {
+                Part::Literal(text) => joined.push_str(text),
+                Part::Value(value) => match self.value(value, role)? {
+                    // An empty part would make two different names look the same.
+                    Some(text) if text.is_empty() && !may_be_empty(value) => return Err(role.unfit),
+                    Some(text) => joined.push_str(&text),
+                    None => return Ok(None),
+                },
             }
         }
         Ok(Some(Cow::Owned(joined)))
     }
 
-    fn value(
-        &self,
-        place: &Place,
-        transforms: &[Transform],
-        role: &Role,
-    ) -> Result<Option<Cow<'_, str>>, Wrong> {
-        let mut text = self.find(place, role)?;
+    fn value(&self, value: &Value, role: &Role) -> Result<Option<Cow<'_, str>>, Wrong> {
+        let (mut text, transforms) = match (&value.from, value.transforms.split_first()) {
+            (From::Body, Some((Transform::Sha256Hex, rest))) => {
+                (Some(self.digest.to_string().into()), rest)
+            }
+            (from, _) => (self.find(from, role)?, value.transforms.as_slice()),
+        };
         for transform in transforms {
             text = match (transform, text) {
                 (Transform::DefaultEmpty, None) => Some(Cow::Borrowed("")),
                 (Transform::Sha256Hex, Some(text)) => {
-                    Some(Cow::Owned(Digest::of(text.as_bytes()).to_string()))
+                    Some(Digest::of(text.as_bytes()).to_string().into())
                 }
-                (Transform::Lower, Some(text)) => Some(Cow::Owned(text.to_ascii_lowercase())),
+                (Transform::Lower, Some(text)) => Some(text.to_ascii_lowercase().into()),
                 (Transform::DefaultEmpty | Transform::Sha256Hex | Transform::Lower, text) => text,
             };
         }
         Ok(text)
     }
 
-    fn find(&self, place: &Place, role: &Role) -> Result<Option<Cow<'_, str>>, Wrong> {
-        let values = |found: &'_ Found<'r>, n: usize| found.values.get(n).cloned().flatten();
-        Ok(match place {
-            Place::Json(n) => {
-                let scalar = self.json.as_ref().and_then(|found| values(found, *n));
-                scalar.map(|scalar| role.take(scalar)).transpose()?
+    fn find(&self, from: &From, role: &Role) -> Result<Option<Cow<'_, str>>, Wrong> {
+        Ok(match from {
+            From::Json(path) => self.json_at(path).map(|s| role.take(s)).transpose()?,
+            From::FormJson(field, path) => {
+                self.form_json_at(field, path).map(|s| role.take(s)).transpose()?
             }
-            Place::FormJson(form, n) => {
-                let scalar = self.forms.get(*form).and_then(|values| values.get(*n)?.clone());
-                scalar.map(|scalar| role.take(scalar)).transpose()?
-            }
-            Place::Header(name) => {
+            From::Header(name) => {
                 let value = sole(self.headers.get_all(name));
                 value.map(|v| v.to_str().map(Cow::Borrowed).map_err(|_| role.unfit)).transpose()?
             }
-            Place::Query(name) => field(self.uri.query().unwrap_or_default().as_bytes(), name),
-            Place::Form(name) => self.is_form.then(|| field(self.body, name)).flatten(),
-            Place::Target => self.uri.path_and_query().map(|target| target.as_str().into()),
-            Place::Method => Some("POST".into()), // the one method that gets here
-            Place::Body => Some(std::str::from_utf8(self.body).map_err(|_| role.unfit)?.into()),
-            Place::BodyDigest => Some(self.digest.to_string().into()),
-            Place::Nowhere => None,
+            From::Query(name) => field(self.uri.query().unwrap_or_default().as_bytes(), name),
+            From::Form(name) => self.is_form.then(|| field(self.body, name)).flatten(),
+            // The host says nothing about an event.
+            From::Url | From::Path => {
+                self.uri.path_and_query().map(|target| target.as_str().into())
+            }
+            From::Method => Some("POST".into()), // the one method that gets here
+            From::Body => Some(std::str::from_utf8(self.body).map_err(|_| role.unfit)?.into()),
+            From::Variable(_) => None, // the signature's own parts are not kept
         })
     }
 
+    fn json_at(&self, path: &Path) -> Option<&Scalar<'r>> {
+        self.plan.json.as_ref()?.at(path, &self.json.as_ref()?.values)
+    }
+
+    fn form_json_at(&self, field: &str, path: &Path) -> Option<&Scalar<'static>> {
+        let mut forms = self.plan.forms.iter().zip(&self.forms);
+        forms
+            .find(|((name, _), _)| name == field)
+            .and_then(|((_, paths), found)| paths.at(path, found))
+    }
+
     /// What is said where a name is not there.
-    fn missing(&self, texts: &[Text], plain: Wrong) -> Wrong {
-        let in_json = |piece: &Piece| matches!(piece, Piece::Value(Place::Json(_), _));
-        let wants_json = texts.iter().flatten().any(in_json);
+    fn missing(&self, templates: &[Template], plain: Wrong) -> Wrong {
+        let in_json = |part: &Part| matches!(part, Part::Value(Value { from: From::Json(_), .. }));
+        let wants_json = templates.iter().flat_map(|template| &template.parts).any(in_json);
         if wants_json && self.json.is_none() { JSON_MISSING } else { plain }
     }
 
@@ -248,9 +246,9 @@ impl<'r> Reader<'r> {
     fn items(&self) -> Vec<Item> {
         let items = self.json.as_ref().map_or(&[][..], |found| &found.items);
         let role = self.id_role();
-        let text = |item: &[Option<Scalar<'r>>], n: usize, role: &Role| {
-            let scalar = item.get(n).cloned().flatten()?;
-            role.take(scalar).ok()
+        let text = |item: &'_ [Option<Scalar<'r>>], n: usize, role: &Role| {
+            let text = role.take(item.get(n)?.as_ref()?).ok();
+            text.map(Cow::into_owned)
         };
         let item = |item: &Vec<_>| {
             let id = text(item, ITEM_ITSELF, &role).or_else(|| text(item, ITEM_ID, &role));
@@ -266,6 +264,10 @@ const CAPTURED_BYTES_MAX: usize = 4 * TEXT_BYTES_MAX;
 
 const JSON_MISSING: Wrong = "the body is not a JSON document";
 
+fn may_be_empty(value: &Value) -> bool {
+    value.transforms.contains(&Transform::DefaultEmpty)
+}
+
 fn unreadable(error: JsonError) -> Wrong {
     match error {
         JsonError::NotJson => JSON_MISSING,
@@ -279,16 +281,13 @@ fn owned(scalars: Vec<Option<Scalar<'_>>>) -> Vec<Option<Scalar<'static>>> {
 
 impl Role {
     /// The text of a JSON value of the right type.
-    fn take<'a>(&self, scalar: Scalar<'a>) -> Result<Cow<'a, str>, Wrong> {
-        match scalar {
-            Scalar::String(text) if self.accepts != Accepts::Integer => Ok(text),
-            Scalar::Integer(number) if self.accepts != Accepts::String => {
-                Ok(number.to_string().into())
-            }
-            Scalar::String(_) | Scalar::Integer(_) | Scalar::Bool(_) | Scalar::Other => {
-                Err(self.mistyped)
-            }
-        }
+    fn take<'s>(&self, scalar: &'s Scalar<'_>) -> Result<Cow<'s, str>, Wrong> {
+        let right = match scalar {
+            Scalar::String(_) => self.accepts != Accepts::Integer,
+            Scalar::Integer(_) => self.accepts != Accepts::String,
+            Scalar::Bool(_) | Scalar::Other => false,
+        };
+        scalar.to_text().filter(|_| right).ok_or(self.mistyped)
     }
 }
 
@@ -309,16 +308,21 @@ impl Form {
         let declared = sole(headers.get_all(header::CONTENT_TYPE));
         let declared = declared.and_then(|value| value.to_str().ok()).unwrap_or_default();
         let mut parameters = declared.split(';').map(str::trim);
-        let essence = parameters.next().unwrap_or_default().to_ascii_lowercase();
+        let essence = parameters.next().unwrap_or_default();
         if !parameters.filter_map(charset).all(is_ascii_superset) {
             return Err("the body is in a charset that is not read");
         }
-        Ok(match essence.as_str() {
-            "application/x-www-form-urlencoded" => Self::Fields,
-            "application/json" | "text/json" => Self::Json,
-            suffixed if suffixed.ends_with("+json") => Self::Json,
-            _ if matches!(body.trim_ascii_start().first(), Some(b'{' | b'[')) => Self::Json,
-            _ => Self::Other,
+        let is = |known: &str| essence.eq_ignore_ascii_case(known);
+        let suffix = essence.as_bytes().last_chunk::<5>();
+        let is_json = is("application/json")
+            || is("text/json")
+            || suffix.is_some_and(|suffix| suffix.eq_ignore_ascii_case(b"+json"));
+        Ok(if is("application/x-www-form-urlencoded") {
+            Self::Fields
+        } else if is_json || matches!(body.trim_ascii_start().first(), Some(b'{' | b'[')) {
+            Self::Json
+        } else {
+            Self::Other
         })
     }
 }

@@ -8,7 +8,7 @@ use tower::ServiceExt as _;
 use super::{Choice, Routed, Routes, Shadow, Target};
 use crate::{
     answer::{Answer, Ignored, Outcome, Refusal, annotate},
-    identify::{AsRead, Event, Plan, read},
+    identify::{AsRead, Event, Plan, read, read_apart},
     stage::{Next, Stage},
     verify::Unverified,
 };
@@ -57,7 +57,9 @@ pub struct ShadowRoute {
 
 impl<N: Next<Shadow>> Stage<Unverified, N> for ShadowRoute {
     async fn pass(self, unverified: Unverified, next: N) -> Answer {
-        let AsRead { id, kind, captured } = read(&self.plan, unverified.envelope());
+        let (plan, envelope) = (self.plan, unverified.envelope().clone());
+        let reading = read_apart(envelope.body().len(), move || read(&plan, &envelope));
+        let AsRead { id, kind, captured } = reading.await?;
         let captured = |index: usize| captured.get(index)?.as_deref();
         let choice = match &kind {
             Some(kind) => self.routes.choose(kind.as_str(), captured),
