@@ -272,3 +272,14 @@ impl Status {
 fn colour() -> bool {
     stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
+
+/// A Redis that answers, and how.
+fn probe_redis(settings: &crate::dedup::RedisSettings) -> Result<String, String> {
+    use crate::dedup::{DedupStore as _, Redis};
+    let runtime = tokio::runtime::Runtime::new().map_err(|e| e.to_string())?;
+    runtime.block_on(async {
+        let tracker = tokio_util::task::TaskTracker::new();
+        let redis = Redis::connect(settings, tracker).map_err(|e| e.to_string())?;
+        redis.health().await.map(|health| health.summary).map_err(|e| e.to_string())
+    })
+}

@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 
 use crate::{
     identify::PlanParts,
-    json::Step,
+    json::{self, Step},
     verify::{From, Part, Template},
 };
 
@@ -38,15 +38,10 @@ impl Payload {
         Ok(payload)
     }
 
-    /// Sets the value at a dotted path; text that reads as JSON becomes that value.
-    ///
-    /// # Errors
-    /// A sentence where `path` is not one.
-    pub(crate) fn set(&mut self, path: &str, text: &str) -> Result<(), String> {
-        let path = crate::json::Path::parse(path)?;
+    /// Sets the value at a path; text that reads as JSON becomes that value.
+    pub(crate) fn set(&mut self, path: &json::Path, text: &str) {
         let value = serde_json::from_str(text).unwrap_or_else(|_| text.into());
         put(&mut self.json, path.steps(), value);
-        Ok(())
     }
 
     /// The bytes to send.

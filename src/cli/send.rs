@@ -20,6 +20,7 @@ use super::{
 use crate::{
     config::{Config, Source, TlsMode},
     event::{Receipt, Timestamp},
+    json,
     server::internal_ca,
     verify::Presented,
 };
@@ -120,10 +121,10 @@ impl Args {
         let mut payload = Payload::new(&source.provider, source.language.identify.parts(), &id, kind)?;
         for assignment in &self.set {
             let (path, value) = assignment.split_once('=').ok_or("--set takes PATH=VALUE")?;
-            payload.set(path, value)?;
+            payload.set(&json::Path::parse(path)?, value);
         }
         if let Some(path) = source.verifier.signed_time_in_body() {
-            payload.set(path, &Timestamp::now().as_millis().to_string())?;
+            payload.set(path, &Timestamp::now().as_millis().to_string());
         }
         let body = match &self.body {
             Some(path) => read(path)?,

@@ -6,10 +6,10 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{
     Algorithm, From, LiveSecret, Presented, Proof, Scheme,
-    container::{BASIC, Elements},
+    container::{BASIC, Elements, Place},
     key::{self, Key},
 };
-use crate::{answer::Reason, event::Timestamp, secret::Secret};
+use crate::{answer::Reason, event::Timestamp, json, secret::Secret};
 
 /// All schemes and secrets of one source, with keys prepared.
 #[derive(Debug)]
@@ -77,6 +77,21 @@ impl Verifier {
     /// Whether a scheme signs the URL as the provider knows it.
     pub fn needs_public_url(&self) -> bool {
         self.schemes.iter().any(|prepared| prepared.scheme.needs_public_url())
+    }
+
+    /// Whether a scheme reads `Authorization`: then the header is the source's, and is passed on to the app.
+    pub fn reads_authorization(&self) -> bool {
+        let place = |prepared: &Prepared| prepared.scheme.parts().container.place.clone();
+        self.schemes.iter().any(|p| place(p) == Place::Header(http::header::AUTHORIZATION))
+    }
+
+    /// Where the first scheme's signed time stands in the body, if it does: a test event must have ours there.
+    pub fn signed_time_in_body(&self) -> Option<&json::Path> {
+        let timestamps = self.schemes.first()?.scheme.parts().timestamps.as_ref()?;
+        match &timestamps.from.from {
+            From::Json(path) => Some(path),
+            _ => None,
+        }
     }
 
     /// Checks a request. The first scheme whose `when` holds is the one that counts: where it fails, no other is asked.
