@@ -1,19 +1,47 @@
-//! The claim protocol as one pure function, shared by the stores, the tests and the model checker (`decisions` 18, 35).
+//! The claim protocol as pure functions: what is kept about an event, and what each operation makes of it.
 //!
-//! Order is a lattice: *absent < leased, unknown < done*; only time moves down from *done*.
+//! ```text
+//!             claim              complete           window over
+//!   absent ----------> leased ------------> done ----------------> absent
+//!     ^                | | |                  ^
+//!     |    release     | | | hold             | complete, from everywhere
+//!     +----------------+ | +------> unknown --+
+//!     |  lease over:     |             |
+//!     |  was unsettled   |             |  hold over
+//!     +------------------+-------------+
+//! ```
+//!
+//! The order is a lattice, *absent < leased, unknown < done*: only time moves down from *done*, and only the owner or time
+//! moves down from *leased*. Completing asks for no token, because what an upstream accepted is done whoever says so, and
+//! saying so repairs a key that a store lost. Everything else that an owner does is checked against its token.
+//!
+//! How often an event was claimed is remembered past the end of a claim, and so is that one of the attempts ended in the
+//! dark: it was put on hold, or its lease ran out unsettled. A new attempt is told.
+//!
+//! The replay guard is a second key, a hash of the signed bytes. It is written when an event completes, so it suppresses
+//! only what was delivered, and never the event that wrote it: the same id is an ordinary duplicate.
+//!
+//! The functions know no clock: `now` is milliseconds on the store's own one, and so are all times that are kept.
 
 use std::time::Duration;
 
-use crate::event::Digest;
+use super::Subject;
+use crate::event::{Digest, EventKey};
+
+/// Longest time that is counted with; longer ones are cut to it (ten years).
+const SPAN_MAX_MS: u64 = 10 * 366 * 24 * 3600 * 1000;
+
+/// Milliseconds on a store's clock.
+pub type Millis = u64;
 
 /// Who claims: random, fenced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Token(pub u128);
 
-/// What a store holds about one event.
+/// What is known about one event, for those who only look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
-    /// Nothing.
+    /// Nobody has it: never claimed, released, or its lease or window is over.
     Absent,
     /// Claimed, for a time.
     Leased {
@@ -65,3 +93,226 @@ pub enum Claimed {
     /// Its signed bytes were delivered under another id.
     Replayed,
 }
+
+/// Where an event stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Released: only its history is kept.
+    Free,
+    /// Claimed.
+    Leased(Token),
+    /// On hold after an unknown outcome.
+    Held(Token),
+    /// Delivered, with this body.
+    Done(Digest),
+}
+
+/// What is kept about one event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Record {
+    /// Where it stands.
+    pub phase: Phase,
+    /// When lease, hold or window end.
+    pub until: Millis,
+    /// How often it was claimed.
+    pub attempt: u32,
+    /// Whether an attempt ended unknown.
+    pub unknown: bool,
+    /// When all of this is forgotten.
+    pub forget: Millis,
+}
+
+/// What is kept about signed bytes that were delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Guarded {
+    /// The event that they were.
+    pub by: EventKey,
+    /// When this is forgotten.
+    pub until: Millis,
+}
+
+/// All that is kept under the keys of one subject.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Kept {
+    /// Under the event's key.
+    pub event: Option<Record>,
+    /// Under the guard's key.
+    pub guard: Option<Guarded>,
+}
+
+/// An operation, for those who treat all alike (checkers and tests).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// See [`claim`].
+    Claim(Token, Duration, Duration),
+    /// See [`complete`].
+    Complete(Duration),
+    /// See [`release`].
+    Release(Token),
+    /// See [`hold`].
+    Hold(Token, Duration),
+    /// See [`renew`].
+    Renew(Token, Duration),
+    /// See [`look`].
+    Look,
+}
+
+/// The answer to an [`Input`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// To a claim.
+    Claimed(Claimed),
+    /// To what only the owner may do: whether it was ours.
+    Ours(bool),
+    /// To completing.
+    Recorded,
+    /// To looking.
+    Seen(State),
+}
+
+/// The whole protocol: what is kept after `input`, and the answer.
+pub fn step(kept: Kept, subject: &Subject, input: Input, now: Millis) -> (Kept, Reply) {
+    let owner = |(kept, ours)| (kept, Reply::Ours(ours));
+    match input {
+        Input::Claim(token, lease, window) => {
+            let (kept, claimed) = claim(kept, subject, token, lease, window, now);
+            (kept, Reply::Claimed(claimed))
+        }
+        Input::Complete(window) => (complete(subject, window, now), Reply::Recorded),
+        Input::Release(token) => owner(release(kept, token, now)),
+        Input::Hold(token, span) => owner(hold(kept, token, span, now)),
+        Input::Renew(token, lease) => owner(renew(kept, token, lease, now)),
+        Input::Look => (kept, Reply::Seen(look(kept, now))),
+    }
+}
+
+/// Takes an event that nobody has for `lease`, and remembers for `window` that it was tried. A claim that is ours already
+/// is extended, so that repeating a claim whose answer was lost is safe.
+pub fn claim(
+    kept: Kept,
+    subject: &Subject,
+    token: Token,
+    lease: Duration,
+    window: Duration,
+    now: Millis,
+) -> (Kept, Claimed) {
+    let kept = kept.remembered(now);
+    let past = kept.event.unwrap_or(Record::NONE);
+    let live = now < past.until;
+    let (attempt, unknown) = match past.phase {
+        Phase::Done(digest) => {
+            return (kept, Claimed::Done { same_body: digest == subject.digest });
+        }
+        Phase::Leased(owner) if live && owner == token => (past.attempt, past.unknown),
+        Phase::Leased(_) | Phase::Held(_) if live => {
+            return (kept, Claimed::InFlight { left: span(past.until - now) });
+        }
+        Phase::Free | Phase::Leased(_) | Phase::Held(_) => {
+            if subject.suppress && kept.guard.is_some_and(|guard| guard.by != subject.key) {
+                return (kept, Claimed::Replayed);
+            }
+            (past.attempt.saturating_add(1), past.unknown || past.phase != Phase::Free)
+        }
+    };
+    let record = Record {
+        phase: Phase::Leased(token),
+        until: now + millis(lease),
+        attempt,
+        unknown,
+        forget: now + millis(lease.max(window)),
+    };
+    let kept = Kept { event: Some(record), ..kept }.remembered(now);
+    (kept, Claimed::Won { attempt, after_unknown: unknown })
+}
+
+/// Records an event, and its signed bytes, as delivered for `window`, whatever is there.
+pub fn complete(subject: &Subject, window: Duration, now: Millis) -> Kept {
+    let until = now + millis(window);
+    let phase = Phase::Done(subject.digest);
+    Kept {
+        event: Some(Record { phase, until, attempt: 0, unknown: false, forget: until }),
+        guard: subject.guard.map(|_| Guarded { by: subject.key, until }),
+    }
+    .remembered(now)
+}
+
+/// Gives a claim back, if it is ours: the attempt failed for certain.
+pub fn release(kept: Kept, token: Token, now: Millis) -> (Kept, bool) {
+    kept.owned(token, now, |record| Record { phase: Phase::Free, until: now, ..record })
+}
+
+/// Keeps everyone away for `time`, if the claim is ours: nobody knows how the attempt ended. With no time at all the event
+/// is free at once, and the next attempt is still told.
+pub fn hold(kept: Kept, token: Token, time: Duration, now: Millis) -> (Kept, bool) {
+    let until = now + millis(time);
+    kept.owned(token, now, |record| Record {
+        phase: Phase::Held(token),
+        unknown: true,
+        until,
+        forget: record.forget.max(until),
+        ..record
+    })
+}
+
+/// Extends a claim to `lease` from now, if it is ours.
+pub fn renew(kept: Kept, token: Token, lease: Duration, now: Millis) -> (Kept, bool) {
+    let until = now + millis(lease);
+    kept.owned(token, now, |record| Record { until, forget: record.forget.max(until), ..record })
+}
+
+/// What there is to see.
+pub fn look(kept: Kept, now: Millis) -> State {
+    let Some(record) = kept.remembered(now).event.filter(|record| now < record.until) else {
+        return State::Absent;
+    };
+    let (attempt, left) = (record.attempt, span(record.until - now));
+    match record.phase {
+        Phase::Free => State::Absent,
+        Phase::Leased(token) => State::Leased { token, attempt, left },
+        Phase::Held(token) => State::Unknown { token, attempt, left },
+        Phase::Done(digest) => State::Done { digest, left },
+    }
+}
+
+impl Record {
+    /// The record of an event that was never seen.
+    const NONE: Self = Self { phase: Phase::Free, until: 0, attempt: 0, unknown: false, forget: 0 };
+}
+
+impl Kept {
+    /// What is left once everything whose time is over was forgotten.
+    pub fn remembered(self, now: Millis) -> Self {
+        Self {
+            event: self.event.filter(|record| now < record.forget),
+            guard: self.guard.filter(|guard| now < guard.until),
+        }
+    }
+
+    /// Changes the event's record if `token` holds a live lease on it.
+    fn owned(
+        self,
+        token: Token,
+        now: Millis,
+        change: impl FnOnce(Record) -> Record,
+    ) -> (Self, bool) {
+        match self.event {
+            Some(record) if record.phase == Phase::Leased(token) && now < record.until => {
+                (Self { event: Some(change(record)), ..self }, true)
+            }
+            Some(_) | None => (self, false),
+        }
+    }
+}
+
+/// A span of time as milliseconds.
+pub(super) fn millis(span: Duration) -> Millis {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX).min(SPAN_MAX_MS)
+}
+
+/// Milliseconds as a span of time.
+pub(super) fn span(millis: Millis) -> Duration {
+    Duration::from_millis(millis)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,25 +1,30 @@
 //! Lets one of many equal events pass.
 //!
-//! The one maker of [`Fresh`]. The protocol is `protocol` §2: a claim is a lease with a token; *done* is written whatever
-//! is there; only the owner releases. The store may forget and may fail: that costs duplicates, never events.
+//! The one maker of [`Fresh`]. The protocol is in [`claim`]: a claim is a lease with a token; *done* is written whatever is
+//! there; only the owner releases. A store may forget and may fail: that costs duplicates, never events.
 
 pub mod claim;
 mod embedded;
+mod join;
+mod lease;
 mod memory;
 mod redis;
+mod stage;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, time::Duration};
 
 pub use embedded::Embedded;
+pub use join::Joins;
+pub use lease::{Fresh, Lease};
 pub use memory::Memory;
 pub use redis::{Redis, RedisSettings};
+pub use stage::{Dedup, Parts};
 
 use crate::{
     event::{Digest, EventKey},
-    route::Routed,
     stage::BoxFuture,
 };
-use claim::{Claimed, Token};
+use claim::{Claimed, State, Token};
 
 /// The store did not do as asked, or nobody knows whether it did.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -33,18 +38,21 @@ pub struct Subject {
     pub key: EventKey,
     /// The replay guard's key, for sources whose signature does not cover the id.
     pub guard: Option<EventKey>,
+    /// Whether a hit of the guard suppresses; where it does not, the guard is kept all the same, for the day it shall.
+    pub suppress: bool,
     /// SHA-256 of the body: the same id with another body is flagged.
     pub digest: Digest,
 }
 
 /// Where claims are kept. Every operation is one round trip; every one is safe to repeat with the same token.
 pub trait DedupStore: fmt::Debug + Send + Sync + 'static {
-    /// Claims an event for `lease`, or says who has it.
+    /// Claims an event for `lease`, or says who has it; how often it was tried is remembered for `window`.
     fn claim<'a>(
         &'a self,
         subject: &'a Subject,
         token: Token,
         lease: Duration,
+        window: Duration,
     ) -> BoxFuture<'a, Result<Claimed, StoreError>>;
 
     /// Records the event as done for `window`, whatever is there.
@@ -79,7 +87,7 @@ pub trait DedupStore: fmt::Debug + Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<bool, StoreError>>;
 
     /// What is known about the event, without changing it.
-    fn look<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<claim::State, StoreError>>;
+    fn look<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<State, StoreError>>;
 
     /// Whether the store can be used now, and if not, why (readiness, `check`).
     fn health(&self) -> BoxFuture<'_, Result<Health, StoreError>>;
@@ -113,6 +121,17 @@ pub struct Policy {
     pub same_id_other_body: SameIdOtherBody,
     /// Whether the replay guard suppresses.
     pub replay_guard: bool,
+    /// What happens to events while the store does not answer.
+    pub on_store_error: OnStoreError,
+}
+
+/// What happens to events while the store does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnStoreError {
+    /// They are refused with 503; their senders try again.
+    Reject,
+    /// They pass without a claim, marked as such: duplicates may reach the upstream.
+    Forward,
 }
 
 /// What happens to an event whose id was done before with another body.
@@ -122,56 +141,4 @@ pub enum SameIdOtherBody {
     Flag,
     /// Delivered as an event of its own.
     Deliver,
-}
-
-/// An event that we, and only we, may deliver.
-#[derive(Debug)]
-pub struct Fresh {
-    routed: Routed,
-    lease: Lease,
-}
-
-impl Fresh {
-    /// The event and where it goes.
-    pub fn routed(&self) -> &Routed {
-        &self.routed
-    }
-
-    /// Our claim.
-    pub fn lease(&self) -> &Lease {
-        &self.lease
-    }
-
-    /// Takes it apart.
-    pub fn into_parts(self) -> (Routed, Lease) {
-        (self.routed, self.lease)
-    }
-}
-
-/// A claim that is ours until it is settled.
-#[derive(Clone, Debug)]
-pub struct Lease {
-    store: Arc<dyn DedupStore>,
-    subject: Subject,
-    token: Token,
-    attempt: u32,
-    window: Duration,
-    after_unknown: bool,
-}
-
-impl Lease {
-    /// How many times the event was claimed, this time included.
-    pub fn attempt(&self) -> u32 {
-        self.attempt
-    }
-
-    /// Whether an earlier attempt ended in an unknown outcome (`Gatepost-Previous-Attempt: unknown`).
-    pub fn after_unknown(&self) -> bool {
-        self.after_unknown
-    }
-
-    /// Records a success that came after the attempt had been given up.
-    pub async fn settle_late(&self) -> Result<(), StoreError> {
-        self.store.complete(&self.subject, self.token, self.window).await
-    }
 }

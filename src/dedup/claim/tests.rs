@@ -1,0 +1,204 @@
+//! The protocol, by example and by looking at every state that three twins can reach in a bounded time.
+
+use std::collections::{HashSet, VecDeque};
+
+use super::*;
+
+const A: Token = Token(1);
+const B: Token = Token(2);
+const LEASE: Duration = Duration::from_millis(2);
+const WINDOW: Duration = Duration::from_millis(5);
+
+fn subject() -> Subject {
+    let guard = Some(EventKey::of(&[b"signed bytes"]));
+    Subject { key: EventKey::of(&[b"id"]), guard, suppress: true, digest: Digest::of(b"body") }
+}
+
+fn other_id() -> Subject {
+    Subject { key: EventKey::of(&[b"other id"]), ..subject() }
+}
+
+fn won(attempt: u32, after_unknown: bool) -> Reply {
+    Reply::Claimed(Claimed::Won { attempt, after_unknown })
+}
+
+/// Runs inputs at their times and returns the answers.
+fn run(inputs: &[(Millis, Input)]) -> Vec<Reply> {
+    let mut kept = Kept::default();
+    let answer = |&(now, input): &(Millis, Input)| {
+        let (after, reply) = step(kept, &subject(), input, now);
+        kept = after;
+        reply
+    };
+    inputs.iter().map(answer).collect()
+}
+
+fn claim_by(token: Token) -> Input {
+    Input::Claim(token, LEASE, WINDOW)
+}
+
+#[test]
+fn a_claim_is_repeatable_and_keeps_others_out() {
+    let replies = run(&[(10, claim_by(A)), (11, claim_by(A)), (12, claim_by(B))]);
+    let left = Duration::from_millis(1);
+    assert_eq!(replies, [won(1, false), won(1, false), Reply::Claimed(Claimed::InFlight { left })]);
+}
+
+#[test]
+fn a_released_event_is_tried_again_and_counted() {
+    let replies = run(&[(10, claim_by(A)), (10, Input::Release(A)), (10, claim_by(B))]);
+    assert_eq!(replies, [won(1, false), Reply::Ours(true), won(2, false)]);
+}
+
+#[test]
+fn the_next_attempt_is_told_of_one_that_ended_in_the_dark() {
+    let lapsed = run(&[(10, claim_by(A)), (12, claim_by(B))]);
+    assert_eq!(lapsed[1], won(2, true), "the lease ran out unsettled");
+    let held = run(&[(10, claim_by(A)), (10, Input::Hold(A, LEASE)), (12, claim_by(B))]);
+    assert_eq!(held[2], won(2, true), "the hold is over");
+    let at_once =
+        run(&[(10, claim_by(A)), (10, Input::Hold(A, Duration::ZERO)), (10, claim_by(B))]);
+    assert_eq!(at_once[2], won(2, true), "a hold of no time at all");
+    let later =
+        run(&[(10, claim_by(A)), (12, claim_by(B)), (12, Input::Release(B)), (12, claim_by(A))]);
+    assert_eq!(later[3], won(3, true), "it is not forgotten by a later release");
+}
+
+#[test]
+fn done_is_written_over_everything_and_ends_with_its_window() {
+    let done = |same_body| Reply::Claimed(Claimed::Done { same_body });
+    for before in [Input::Look, claim_by(B), Input::Release(B)] {
+        let replies = run(&[(10, before), (10, Input::Complete(WINDOW)), (14, claim_by(A))]);
+        assert_eq!(replies[2], done(true), "after {before:?}");
+    }
+    let replies = run(&[(10, Input::Complete(WINDOW)), (10, Input::Release(A)), (15, claim_by(A))]);
+    assert_eq!(replies[1..], [Reply::Ours(false), won(1, false)]);
+    let other = Subject { digest: Digest::of(b"other body"), ..subject() };
+    let kept = complete(&subject(), WINDOW, 10);
+    assert_eq!(step(kept, &other, claim_by(A), 11).1, done(false));
+}
+
+#[test]
+fn the_guard_suppresses_other_ids_of_what_completed_only() {
+    let kept = complete(&subject(), WINDOW, 10);
+    let seen_as = |subject: &Subject, guard, now| {
+        step(Kept { event: None, guard }, subject, claim_by(A), now).1
+    };
+    assert_eq!(seen_as(&other_id(), kept.guard, 11), Reply::Claimed(Claimed::Replayed));
+    assert_eq!(seen_as(&other_id(), kept.guard, 15), won(1, false), "after its window");
+    assert_eq!(seen_as(&subject(), kept.guard, 11), won(1, false), "never the id that wrote it");
+    let lenient = Subject { suppress: false, ..other_id() };
+    assert_eq!(seen_as(&lenient, kept.guard, 11), won(1, false), "only where it shall");
+    let (claimed, _) = claim(Kept::default(), &subject(), A, LEASE, WINDOW, 10);
+    assert_eq!(claimed.guard, None, "a claim writes none");
+}
+
+#[test]
+fn no_time_overflows() {
+    let (kept, _) = claim(Kept::default(), &subject(), A, Duration::MAX, Duration::MAX, 10);
+    let (kept, ours) = renew(kept, A, Duration::MAX, u64::from(u32::MAX));
+    assert!(ours && matches!(look(kept, u64::from(u32::MAX)), State::Leased { attempt: 1, .. }));
+}
+
+/// What an observer knows without looking at what is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Observed {
+    /// Who was told that it owns the event, and until when.
+    owner: Option<(Token, Millis)>,
+    held_until: Millis,
+    done_until: Millis,
+    attempt: u32,
+    tried_until: Millis,
+}
+
+impl Observed {
+    fn owns(&self, token: Token, now: Millis) -> bool {
+        self.owner.is_some_and(|(owner, until)| owner == token && now < until)
+    }
+
+    /// Checks an answer against what was observed so far, and takes it in.
+    fn check(&mut self, input: Input, reply: Reply, now: Millis) {
+        let ends = |span| now + millis(span);
+        match (input, reply) {
+            (Input::Claim(token, lease, window), Reply::Claimed(claimed)) => {
+                self.check_claim(token, claimed, now);
+                if let Claimed::Won { attempt, .. } = claimed {
+                    (self.owner, self.attempt) = (Some((token, ends(lease))), attempt);
+                    self.tried_until = ends(window.max(lease));
+                }
+            }
+            (Input::Complete(window), Reply::Recorded) => {
+                *self = Self { done_until: ends(window), ..Self::default() };
+            }
+            (Input::Look, Reply::Seen(state)) => self.check_look(state, now),
+            (Input::Release(token), Reply::Ours(ours)) => {
+                assert_eq!(ours, self.owns(token, now), "only the owner releases");
+                self.owner = self.owner.filter(|_| !ours);
+            }
+            (Input::Hold(token, time), Reply::Ours(ours)) => {
+                assert_eq!(ours, self.owns(token, now), "only the owner holds");
+                if ours {
+                    (self.owner, self.held_until) = (None, ends(time));
+                }
+            }
+            (Input::Renew(token, lease), Reply::Ours(ours)) => {
+                assert_eq!(ours, self.owns(token, now), "only the owner renews");
+                if ours {
+                    self.owner = Some((token, ends(lease)));
+                }
+            }
+            (input, reply) => panic!("{input:?} was answered {reply:?}"),
+        }
+    }
+
+    fn check_claim(&self, token: Token, claimed: Claimed, now: Millis) {
+        let done = now < self.done_until;
+        let busy = now < self.held_until || self.owner.is_some_and(|(_, until)| now < until);
+        match claimed {
+            Claimed::Done { same_body } => assert!(done && same_body),
+            Claimed::InFlight { left } => {
+                assert!(!done && busy && !self.owns(token, now));
+                assert!(!left.is_zero(), "a wait has a length");
+            }
+            Claimed::Won { attempt, .. } => {
+                assert!(!done && (!busy || self.owns(token, now)), "two owners at once");
+                let remembered = now < self.tried_until && !self.owns(token, now);
+                assert!(!remembered || attempt == self.attempt + 1, "attempts are counted");
+            }
+            Claimed::Replayed => panic!("nothing was completed under another id"),
+        }
+    }
+
+    fn check_look(&self, state: State, now: Millis) {
+        match state {
+            State::Done { .. } => assert!(now < self.done_until),
+            State::Leased { token, .. } => assert!(self.owns(token, now)),
+            State::Unknown { .. } => assert!(now < self.held_until),
+            State::Absent => assert!(self.owner.is_none_or(|(_, until)| now >= until)),
+        }
+    }
+}
+
+#[test]
+fn every_reachable_state_keeps_the_promises() {
+    let mut inputs = vec![Input::Complete(WINDOW), Input::Look];
+    for token in [A, B, Token(3)] {
+        inputs.extend([claim_by(token), Input::Release(token)]);
+        inputs.extend([Input::Hold(token, LEASE), Input::Renew(token, LEASE)]);
+    }
+    let mut seen = HashSet::new();
+    let mut next = VecDeque::from([(Kept::default(), Observed::default(), 1)]);
+    while let Some((kept, observed, now)) = next.pop_front() {
+        if now > 10 || observed.attempt > 3 || !seen.insert((kept, observed, now)) {
+            continue;
+        }
+        next.push_back((kept, observed, now + 1));
+        for &input in &inputs {
+            let (after, reply) = step(kept, &subject(), input, now);
+            let mut observed = observed;
+            observed.check(input, reply, now);
+            next.push_back((after, observed, now));
+        }
+    }
+    assert!(seen.len() > 3000, "{} states are too few to mean anything", seen.len());
+}

@@ -1,4 +1,0 @@
-//! The embedded store.
-/// SQLite.
-#[derive(Debug)]
-pub struct Embedded;
