@@ -121,9 +121,11 @@ def read_chunks(stream):
 
 
 def sign(body, number):
+    """Id and type are signed as well: equal bodies under other ids are events of their own, not replays."""
+    signed = b"event-%d.edge.test." % number + body
     return {
         "Content-Type": "application/json; charset=utf-8",
-        "X-Signature": hmac.new(SECRET, body, hashlib.sha256).hexdigest(),
+        "X-Signature": hmac.new(SECRET, signed, hashlib.sha256).hexdigest(),
         "X-Event-Id": f"event-{number}",
         "X-Event-Type": "edge.test",
         # What a sender must not be able to say about itself.
@@ -228,7 +230,7 @@ sources:
     max_body: 2MiB
     verify:
       signature: {{ header: X-Signature, encoding: hex }}
-      signed: "{{body}}"
+      signed: "{{header:X-Event-Id}}.{{header:X-Event-Type}}.{{body}}"
       mac: hmac-sha256
     event: {{ id: "{{header:X-Event-Id}}", type: "{{header:X-Event-Type}}" }}
 routes:
