@@ -60,10 +60,10 @@ pub fn compile(
     let mut parts = event_parts(event, &mut problems);
     let captures = options.captures.iter().enumerate();
     parts.captures =
-        captures.filter_map(|(i, path)| problems.path(&format!("captures[{i}]"), path)).collect();
+        captures.flat_map(|(i, path)| problems.path(&format!("captures[{i}]"), path)).collect();
     let handshakes = handshake.iter().enumerate();
     let handshakes = handshakes
-        .filter_map(|(i, rule)| handshake_rule(&format!("handshake[{i}]"), rule, &mut problems))
+        .flat_map(|(i, rule)| handshake_rule(&format!("handshake[{i}]"), rule, &mut problems))
         .collect();
     if !problems.0.is_empty() {
         return Err(problems.0);
@@ -89,11 +89,9 @@ fn are_covered(templates: &[Template], schemes: &[Scheme]) -> bool {
 
 fn event_parts(event: &shape::EventFields, problems: &mut Problems) -> identify::PlanParts {
     let id = problems.templates("event.id", event.id.as_ref());
-    for (i, template) in id.iter().enumerate() {
-        if template.values().next().is_none() {
-            let help = "name a value of the request, such as `{json:id}`";
-            problems.add(format!("event.id[{i}]"), "one id for all events", help);
-        }
+    if id.iter().any(|template| template.values().next().is_none()) {
+        let help = "name a value of the request, such as `{json:id}`";
+        problems.add("event.id", "would be the same for all events", help);
     }
     if event.id.is_none() {
         let help = "say where the event's id is, such as `{json:id}`; `{body|sha256_hex}` where there is none";
@@ -104,7 +102,7 @@ fn event_parts(event: &shape::EventFields, problems: &mut Problems) -> identify:
         let help = "say where the event's type is, such as `{json:type}`; plain text where all are of one type";
         problems.add("event.type", "missing", help);
     }
-    let items = event.items.as_ref().and_then(|path| problems.path("event.items", path));
+    let items = event.items.as_ref().and_then(|path| problems.path("event.items", path).ok());
     if items.as_ref().is_some_and(|path| !path.steps().contains(&Step::Each)) {
         problems.add("event.items", "names no list", "write it like `events[*]`");
     }
@@ -124,33 +122,30 @@ fn handshake_rule(
     path: &str,
     rule: &shape::HandshakeRule,
     problems: &mut Problems,
-) -> Option<handshake::Rule> {
+) -> Result<handshake::Rule, Reported> {
     let when = format!("{path}.when.json");
     if rule.when.json.is_empty() {
         problems.add(&when, "no condition", "write it like `{ type: url_verification }`");
     }
     let equal = rule.when.json.iter();
-    let json = equal
-        .filter_map(|(key, value)| Some((problems.path(&when, key)?, value.clone())))
-        .collect();
+    let json: Result<_, Reported> =
+        equal.map(|(key, value)| Ok((problems.path(&when, key)?, value.clone()))).collect();
     let status = StatusCode::from_u16(rule.reply.status.unwrap_or(200)).ok();
-    let status = status.filter(StatusCode::is_success);
-    if status.is_none() {
-        problems.add(format!("{path}.reply.status"), "not a success", "use 200");
-    }
+    let status = status
+        .filter(StatusCode::is_success)
+        .ok_or_else(|| problems.add(format!("{path}.reply.status"), "not a success", "use 200"));
     let content_type = rule.reply.content_type.as_deref().unwrap_or("text/plain; charset=utf-8");
-    let content_type = HeaderValue::from_str(content_type).ok();
-    if content_type.is_none() {
+    let content_type = HeaderValue::from_str(content_type).map_err(|_| {
         let help = "write it like `text/plain`";
-        problems.add(format!("{path}.reply.content_type"), "not a header value", help);
-    }
-    let body = problems.template(&format!("{path}.reply.body"), &rule.reply.body)?;
-    Some(handshake::Rule::new(handshake::RuleParts {
-        json,
+        problems.add(format!("{path}.reply.content_type"), "not a header value", help)
+    });
+    let body = problems.template(&format!("{path}.reply.body"), &rule.reply.body);
+    Ok(handshake::Rule::new(handshake::RuleParts {
+        json: json?,
         verify: rule.verify,
         status: status?,
         content_type: content_type?,
-        body,
+        body: body?,
     }))
 }
 
@@ -158,50 +153,51 @@ fn handshake_rule(
 #[derive(Debug, Default)]
 pub(super) struct Problems(Vec<Problem>);
 
+/// Something is not there because of a problem that was noted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reported;
+
 impl Problems {
     pub(super) fn add(
         &mut self,
         path: impl Into<String>,
         message: impl Into<String>,
         help: impl Into<String>,
-    ) {
+    ) -> Reported {
         let (path, message, help) = (path.into(), message.into(), help.into());
         let problem = Problem { path, message, help: (!help.is_empty()).then_some(help) };
         if !self.0.contains(&problem) {
             self.0.push(problem);
         }
+        Reported
     }
 
     /// A template outside of `verify`, where no container captures variables.
-    fn template(&mut self, path: &str, text: &str) -> Option<Template> {
+    fn template(&mut self, path: &str, text: &str) -> Result<Template, Reported> {
         let template = self.any_template(path, text)?;
         let variable = template.values().find_map(|value| match &value.from {
             From::Variable(name) => Some(name.clone()),
             _ => None,
         });
-        let Some(name) = variable else { return Some(template) };
+        let Some(name) = variable else { return Ok(template) };
         let help = format!("write `{{json:{name}}}` or `{{header:{name}}}`");
-        self.add(path, format!("`{{{name}}}` says not where to look"), help);
-        None
+        Err(self.add(path, format!("`{{{name}}}` does not say where to look"), help))
     }
 
-    pub(super) fn any_template(&mut self, path: &str, text: &str) -> Option<Template> {
-        let template = Template::parse(text)
-            .map_err(|e| {
-                let message = format!("{}, at byte {} of `{text}`", e.message, e.at);
-                self.add(path, message, e.help.unwrap_or_default());
-            })
-            .ok()?;
+    pub(super) fn any_template(&mut self, path: &str, text: &str) -> Result<Template, Reported> {
+        let template = Template::parse(text).map_err(|e| {
+            let message = format!("{}, at byte {} of `{text}`", e.message, e.at);
+            self.add(path, message, e.help.unwrap_or_default())
+        })?;
         let each = template.values().any(|value| match &value.from {
             From::Json(path) | From::FormJson(_, path) => path.steps().contains(&Step::Each),
             _ => false,
         });
         if each {
             let help = "name one element, such as `items[0].id`";
-            self.add(path, "`[*]` stands for many values where one is needed", help);
-            return None;
+            return Err(self.add(path, "`[*]` stands for many values where one is needed", help));
         }
-        Some(template)
+        Ok(template)
     }
 
     fn templates(&mut self, path: &str, texts: Option<&shape::OneOrMany<String>>) -> Vec<Template> {
@@ -212,10 +208,10 @@ impl Problems {
         let is_list = matches!(texts, shape::OneOrMany::Many(_));
         let place = |i| if is_list { format!("{path}[{i}]") } else { path.to_owned() };
         let texts = texts.as_slice().iter().enumerate();
-        texts.filter_map(|(i, text)| self.template(&place(i), text)).collect()
+        texts.flat_map(|(i, text)| self.template(&place(i), text)).collect()
     }
 
-    fn path(&mut self, path: &str, text: &str) -> Option<Path> {
-        Path::parse(text).map_err(|e| self.add(path, e, "write it like `data.object.id`")).ok()
+    fn path(&mut self, path: &str, text: &str) -> Result<Path, Reported> {
+        Path::parse(text).map_err(|e| self.add(path, e, "write it like `data.object.id`"))
     }
 }

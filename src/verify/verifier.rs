@@ -59,12 +59,13 @@ impl Verifier {
             check_secret(&schemes, &live.secret)
                 .map_err(|problem| format!("secret {} {problem}", slot + 1))?;
         }
-        let prepare = |scheme: &Scheme| Prepared {
-            scheme: scheme.clone(),
+        let keys: Vec<_> = schemes.iter().map(|s| keys(s, &schemes, &secrets)).collect();
+        let schemes = schemes.into_iter().zip(keys).map(|(scheme, keys)| Prepared {
             name: scheme.parts().algorithm.as_str().into(),
-            keys: keys(scheme, &schemes, &secrets),
-        };
-        let schemes = schemes.iter().map(prepare).collect();
+            scheme,
+            keys,
+        });
+        let schemes = schemes.collect();
         let secrets = secrets.into_iter().map(|live| Held {
             label: live.secret.fingerprint().into(),
             expires: live.expires,

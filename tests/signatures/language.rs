@@ -44,7 +44,12 @@ fn a_good_block_has_no_problems() {
 
 #[test]
 fn an_empty_block() {
-    insta::assert_snapshot!(said("{}"), @"");
+    insta::assert_snapshot!(said("{}"), @r#"
+    verify.signature: missing (say where the signature is: `signature: { header: X-Signature }`)
+    verify.signed: missing (say what is signed: `signed: "{body}"`)
+    event.id: missing (say where the event's id is, such as `{json:id}`; `{body|sha256_hex}` where there is none)
+    event.type: missing (say where the event's type is, such as `{json:type}`; plain text where all are of one type)
+    "#);
 }
 
 #[test]
@@ -52,7 +57,12 @@ fn slips_in_templates() {
     insta::assert_snapshot!(said(
         "verify: { signature: { header: X-Signature }, signed: '{t}.{boddy}' }\n\
          event: { id: ['{json}', '{header:X Y}'], type: '{json:type|lowr}' }"
-    ), @"");
+    ), @r#"
+    verify.signed: no value is called `boddy`, at byte 5 of `{t}.{boddy}` (did you mean `body`?)
+    event.id[0]: `json` needs a name, at byte 1 of `{json}` (write it like `{json:data.id}`)
+    event.id[1]: `X Y` is not a header name, at byte 8 of `{header:X Y}`
+    event.type: no transform is called `lowr`, at byte 11 of `{json:type|lowr}` (did you mean `lower`?)
+    "#);
 }
 
 #[test]
@@ -60,7 +70,14 @@ fn contradictions_in_a_signature() {
     insta::assert_snapshot!(said(
         "verify: { signature: { header: X, from: '{query:s}', split: ', ', pair: '=', prefix: v1 }, signed: '{body}' }\n\
          event: { id: 'always', type: '{t}', items: events }"
-    ), @"");
+    ), @r#"
+    verify.signature: `header` and `from` name two places (keep one of them)
+    verify.signature.split: is not one ASCII character (write one character; spaces around elements are removed by `trim: true`)
+    verify.signature: `pair` and `pick` go together (`pair` separates key and value, `pick` names the key: `pair: "="`, `pick: v1`)
+    event.id: would be the same for all events (name a value of the request, such as `{json:id}`)
+    event.type: `{t}` does not say where to look (write `{json:t}` or `{header:t}`)
+    event.items: names no list (write it like `events[*]`)
+    "#);
 }
 
 #[test]
@@ -68,7 +85,10 @@ fn prefix_and_pair() {
     insta::assert_snapshot!(said(
         "verify: { signature: { header: X, split: ',', pair: '=', pick: v1, prefix: v1 }, signed: '{v1}.{body}' }\n\
          event: { id: '{json:items[*].id}', type: event }"
-    ), @"");
+    ), @r#"
+    verify.signature: `prefix` and `pair` do not go together (a key in front of the signature is `pick`, not `prefix`)
+    event.id: `[*]` stands for many values where one is needed (name one element, such as `items[0].id`)
+    "#);
 }
 
 #[test]
@@ -76,15 +96,23 @@ fn times() {
     insta::assert_snapshot!(said(
         "verify: { signature: { header: X }, signed: '{body}', timestamp: { from: '{header:X-Time}', past: 5m } }\n\
          event: { id: '{json:id}', type: event }"
-    ), @"");
+    ), @r#"
+    verify.timestamp.from: is not signed, so anyone can change it (name a value that `signed` holds, or remove `timestamp`)
+    "#);
     insta::assert_snapshot!(said(
         "verify: { signature: { header: X }, signed: '{body}', timestamp: { from: 'at {json:t}', past: '5' } }\n\
          event: { id: '{json:id}', type: event }"
-    ), @"");
+    ), @r#"
+    verify.timestamp.past: `5` is not a time span (write it like `5m` or `30s`)
+    verify.timestamp.from: is not one value (write it like `{t}` or `{header:X-Timestamp}`)
+    "#);
     insta::assert_snapshot!(said(
         "verify: { signature: { header: X }, signed: '{body}', timestamp: { from: '{json:t}', past: '5', future: 0s } }\n\
          event: { id: '{json:id}', type: event }"
-    ), @"");
+    ), @r#"
+    verify.timestamp.past: `5` is not a time span (write it like `5m` or `30s`)
+    verify.timestamp.future: `0s` is not a time span (write it like `5m` or `30s`)
+    "#);
 }
 
 #[test]
@@ -92,7 +120,10 @@ fn what_signs_nothing() {
     insta::assert_snapshot!(said(
         "verify: { signature: { header: X, encoding: hex }, signed: '{body}', mac: token }\n\
          event: { id: '{json:id}', type: event }"
-    ), @"");
+    ), @r#"
+    verify.signature.encoding: means nothing with `mac: token` (remove it)
+    verify.signed: `mac: token` signs nothing (remove the key)
+    "#);
 }
 
 #[test]
@@ -100,20 +131,28 @@ fn alternatives_that_never_count() {
     insta::assert_snapshot!(said(
         "verify:\n  signed: '{body}'\n  schemes:\n    - signature: { header: A }\n    - when: {}\n      signature: { header: B c }\n\
          event: { id: '{json:id}', type: event }"
-    ), @"");
+    ), @r#"
+    verify.schemes[0]: always counts, so those after it never do (give it a `when`, or put it last)
+    verify.schemes[1].when: says nothing (name a header: `when: { header: X-Signature }`)
+    verify.schemes[1].signature.header: `B c` is not a header name
+    "#);
 }
 
 #[test]
 fn handshakes() {
     insta::assert_snapshot!(said(&format!(
         "{GOOD}\nhandshake: [{{ when: {{ json: {{}} }}, verify: true, reply: {{ status: 302, body: '{{json:c' }} }}]"
-    )), @"");
+    )), @r#"
+    handshake[0].when.json: no condition (write it like `{ type: url_verification }`)
+    handshake[0].reply.status: not a success (use 200)
+    handshake[0].reply.body: `{` without its `}`, at byte 0 of `{json:c` (write `{{` for a brace)
+    "#);
 }
 
 #[test]
 fn a_tolerance_without_a_time() {
     let options =
-        Options { tolerance: Some(Duration::from_secs(60)), captures: vec!["a..b".into()] };
+        Options { tolerance: Some(Duration::from_mins(1)), captures: vec!["a..b".into()] };
     let paths: Vec<_> = problems(GOOD, &options).into_iter().map(|p| p.path).collect();
     assert_eq!(paths, ["tolerance", "captures[0]"]);
 }

@@ -9,8 +9,10 @@ use crate::source::{compiled, custom, headers, presented, verifier};
 const NOW: i64 = 1_700_000_000;
 const SIGNING: &str = "whsec_dGVzdHRlc3R0ZXN0dGVzdHRlc3R0ZXN0dGVzdHRlc3Q=";
 
-/// Sources of every kind: name, secret, headers that are signed over besides, and whether the body is.
-const SOURCES: [(&str, &str, &[(&str, &str)], bool); 13] = [
+/// A source: name, secret, headers that are signed over besides, and whether the body is.
+type Row = (&'static str, &'static str, &'static [(&'static str, &'static str)], bool);
+
+const SOURCES: [Row; 13] = [
     ("github", "a secret of github", &[], true),
     ("gitlab", SIGNING, &[("webhook-id", "msg_1")], true),
     ("gitlab", "a plain secret token", &[], false),

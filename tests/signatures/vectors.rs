@@ -58,7 +58,7 @@ fn agree(vectors: &str, compiled: impl Fn(&Vector) -> Compiled, count: usize) {
             assert_eq!(verdict, None, "{name}");
             continue;
         }
-        let verdict = verdict.unwrap_or_else(|| panic!("{name}: the secret was refused"));
+        let verdict = verdict.expect("a good secret");
         let why = vector.reason_if_invalid.as_deref().unwrap_or("it is valid");
         assert_eq!(verdict.is_ok(), vector.valid, "{name}: {verdict:?}, although {why}");
     }
