@@ -82,7 +82,7 @@ fn scalars_keep_their_json_type() {
         (r#"{"id":9007199254740993}"#, Some(Scalar::Integer(9_007_199_254_740_993))),
         (r#"{"id":1.0}"#, Some(Scalar::Other)),
         (r#"{"id":1e0}"#, Some(Scalar::Other)),
-        (r#"{"id":null}"#, Some(Scalar::Other)),
+        (r#"{"id":null}"#, Some(Scalar::Null)),
         (r#"{"id":true}"#, Some(Scalar::Bool(true))),
         (r#"{"id":[]}"#, Some(Scalar::Other)),
         (r#"{"id":{"id":"x"}}"#, Some(Scalar::Other)),
@@ -269,7 +269,8 @@ fn looked_up<'v>(value: &'v Value, steps: &[Step]) -> Option<Scalar<'v>> {
             (None, Some(n)) => Scalar::Integer(n.into()),
             (None, None) => Scalar::Other,
         },
-        Value::Null | Value::Array(_) | Value::Object(_) => Scalar::Other,
+        Value::Null => Scalar::Null,
+        Value::Array(_) | Value::Object(_) => Scalar::Other,
     })
 }
 

@@ -45,6 +45,8 @@ pub(super) struct Reader<'r> {
 /// A name that a plan has templates for, and what is said where it is not usable.
 struct Role {
     accepts: Accepts,
+    /// Whether null is as if it were not there: providers write optional names so, but no id is optional.
+    optional: bool,
     mistyped: Wrong,
     unfit: Wrong,
 }
@@ -59,6 +61,7 @@ enum Accepts {
 
 const ID: Role = Role {
     accepts: Accepts::String,
+    optional: false,
     mistyped: "the event id is not a string",
     unfit: "the event id is empty, too long, or holds control characters",
 };
@@ -66,11 +69,13 @@ const INTEGER_ID: Role =
     Role { accepts: Accepts::Integer, mistyped: "the event id is not an integer", ..ID };
 const KIND: Role = Role {
     accepts: Accepts::String,
+    optional: true,
     mistyped: "the event type is not a string",
     unfit: "the event type is empty, too long, or holds control characters",
 };
 const ACCOUNT: Role = Role {
     accepts: Accepts::Either,
+    optional: true,
     mistyped: "the account is neither a string nor an integer",
     unfit: "the account is empty, too long, or holds control characters",
 };
@@ -198,10 +203,8 @@ impl<'r> Reader<'r> {
 
     fn find(&self, from: &From, role: &Role) -> Result<Option<Cow<'_, str>>, Wrong> {
         Ok(match from {
-            From::Json(path) => self.json_at(path).map(|s| role.take(s)).transpose()?,
-            From::FormJson(field, path) => {
-                self.form_json_at(field, path).map(|s| role.take(s)).transpose()?
-            }
+            From::Json(path) => role.take(self.json_at(path))?,
+            From::FormJson(field, path) => role.take(self.form_json_at(field, path))?,
             From::Header(name) => {
                 let value = sole(self.headers.get_all(name));
                 value.map(|v| v.to_str().map(Cow::Borrowed).map_err(|_| role.unfit)).transpose()?
@@ -247,8 +250,7 @@ impl<'r> Reader<'r> {
         let items = self.json.as_ref().map_or(&[][..], |found| &found.items);
         let role = self.id_role();
         let text = |item: &'_ [Option<Scalar<'r>>], n: usize, role: &Role| {
-            let text = role.take(item.get(n)?.as_ref()?).ok();
-            text.map(Cow::into_owned)
+            role.take(item.get(n)?.as_ref()).ok().flatten().map(Cow::into_owned)
         };
         let item = |item: &Vec<_>| {
             let id = text(item, ITEM_ITSELF, &role).or_else(|| text(item, ITEM_ID, &role));
@@ -280,14 +282,16 @@ fn owned(scalars: Vec<Option<Scalar<'_>>>) -> Vec<Option<Scalar<'static>>> {
 }
 
 impl Role {
-    /// The text of a JSON value of the right type.
-    fn take<'s>(&self, scalar: &'s Scalar<'_>) -> Result<Cow<'s, str>, Wrong> {
+    /// The text of a JSON value, which must be of the right type.
+    fn take<'s>(&self, scalar: Option<&'s Scalar<'_>>) -> Result<Option<Cow<'s, str>>, Wrong> {
+        let Some(scalar) = scalar else { return Ok(None) };
         let right = match scalar {
             Scalar::String(_) => self.accepts != Accepts::Integer,
             Scalar::Integer(_) => self.accepts != Accepts::String,
-            Scalar::Bool(_) | Scalar::Other => false,
+            Scalar::Null if self.optional => return Ok(None),
+            Scalar::Null | Scalar::Bool(_) | Scalar::Other => false,
         };
-        scalar.to_text().filter(|_| right).ok_or(self.mistyped)
+        if right { Ok(scalar.to_text()) } else { Err(self.mistyped) }
     }
 }
 

@@ -151,6 +151,7 @@ fn the_first_template_that_yields_counts_and_an_invalid_value_ends_the_search() 
     let named = |headers: &[(&str, &str)], body| named(github(), headers, body);
     assert_eq!(named(&[one, typed], r#"{"action":"opened"}"#), ok("d1", "issues.opened"));
     assert_eq!(named(&[one, typed], r#"{"ref":"main"}"#), ok("d1", "issues"));
+    assert_eq!(named(&[one, typed], r#"{"action":null}"#), ok("d1", "issues"));
     assert_eq!(named(&[one, typed], "plain text"), ok("d1", "issues"));
     assert_eq!(named(&[one, typed], r#"{"action":1}"#), Err("the event type is not a string"));
     assert_eq!(named(&[one, one, typed], "{}"), Err("no event id"));
@@ -248,6 +249,7 @@ fn accounts_are_strings_or_integers() {
             .map(|e| e.about().account.as_ref().map(|a| a.as_str().to_owned()))
     };
     assert_eq!(account(""), Ok(None));
+    assert_eq!(account(r#","team":null"#), Ok(None));
     assert_eq!(account(r#","team":"T1""#), Ok(Some("T1".into())));
     assert_eq!(account(r#","team":7"#), Ok(Some("7".into())));
     assert_eq!(account(r#","team":[]"#), Err("the account is neither a string nor an integer"));

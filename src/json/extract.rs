@@ -244,7 +244,7 @@ impl<'a> Visitor<'a> for At<'_, 'a> {
     }
 
     fn visit_unit<E>(self) -> Result<(), E> {
-        self.pass.keep(self.node, Scalar::Other);
+        self.pass.keep(self.node, Scalar::Null);
         Ok(())
     }
 

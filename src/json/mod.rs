@@ -20,7 +20,9 @@ pub enum Scalar<'a> {
     Integer(i128),
     /// A boolean.
     Bool(bool),
-    /// Something that is no id: a fraction, a longer integer, null, an object, an array.
+    /// Null.
+    Null,
+    /// Something that is no id: a fraction, a longer integer, an object, an array.
     Other,
 }
 
@@ -43,7 +45,7 @@ impl Scalar<'_> {
             Self::Integer(number) => Some(Cow::Owned(number.to_string())),
             Self::Bool(true) => Some(Cow::Borrowed("true")),
             Self::Bool(false) => Some(Cow::Borrowed("false")),
-            Self::Other => None,
+            Self::Null | Self::Other => None,
         }
     }
 
@@ -53,6 +55,7 @@ impl Scalar<'_> {
             Self::String(text) => Scalar::String(Cow::Owned(text.into_owned())),
             Self::Integer(number) => Scalar::Integer(number),
             Self::Bool(value) => Scalar::Bool(value),
+            Self::Null => Scalar::Null,
             Self::Other => Scalar::Other,
         }
     }
