@@ -56,17 +56,22 @@ struct Custom<'a> {
     max_body: Option<&'a str>,
     verify: &'a shape::Verify,
     event: &'a shape::EventFields,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    handshake: &'a [shape::HandshakeRule],
 }
 
-/// A preset as a source with `provider: custom`, which behaves the same.
+/// A preset as a source with `provider: custom`, which verifies and names events the same way. Challenges are answered for
+/// presets only, and it says so.
 pub fn as_custom(preset: &Preset) -> Result<String, serde_yaml::Error> {
-    serde_yaml::to_string(&Custom {
+    let mut text = serde_yaml::to_string(&Custom {
         provider: "custom",
         max_body: preset.max_body.as_deref(),
         verify: &preset.verify,
         event: &preset.event,
-        handshake: &preset.handshake,
-    })
+    })?;
+    if !preset.handshake.is_empty() {
+        text.insert_str(0, &format!("# only `provider: {}` answers its challenges\n", preset.name));
+    }
+    Ok(text)
 }
+
+#[cfg(test)]
+mod tests;

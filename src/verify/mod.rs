@@ -188,13 +188,9 @@ impl Verify {
 
 fn check(verifier: &Verifier, url: &str, envelope: &Envelope) -> Result<Proof, Reason> {
     let uri = envelope.uri();
-    let url = match uri.query() {
-        Some(query) if verifier.needs_public_url() => Cow::Owned(format!("{url}?{query}")),
-        Some(_) | None => Cow::Borrowed(url),
-    };
     verifier.verify(&Presented {
         method: "POST", // the one method that an envelope has
-        url: &url,
+        url: &with_query(url, uri.query().filter(|_| verifier.needs_public_url())),
         target: uri.path_and_query().map_or("/", |target| target.as_str()),
         headers: envelope.headers(),
         body: envelope.body(),
@@ -202,7 +198,15 @@ fn check(verifier: &Verifier, url: &str, envelope: &Envelope) -> Result<Proof, R
     })
 }
 
+/// The URL as the provider called it: the one on file there, with the query of this request.
+fn with_query<'u>(url: &'u str, query: Option<&str>) -> Cow<'u, str> {
+    query.map_or(Cow::Borrowed(url), |query| Cow::Owned(format!("{url}?{query}")))
+}
+
 #[expect(clippy::cast_precision_loss, reason = "offsets that pass are minutes at most")]
 fn seconds(millis: i64) -> f64 {
     millis as f64 / 1000.0
 }
+
+#[cfg(test)]
+mod tests;
