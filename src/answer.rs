@@ -556,8 +556,8 @@ impl Refusal {
     }
 }
 
-/// The three names under which verification failures are counted (`product` §5.2).
-const fn not_verified_name(reason: Reason) -> &'static str {
+/// The three names under which verification failures are counted.
+pub const fn not_verified_name(reason: Reason) -> &'static str {
     match reason {
         Reason::SignatureMissing | Reason::TimestampMissing | Reason::InputMissing => {
             "rejected_missing"

@@ -26,7 +26,7 @@ pub use template::{From, Part, Template, TemplateError, Transform, Value, neares
 pub use verifier::{Verifier, check_secret};
 
 use crate::{
-    answer::{Answer, Answered, Outcome, Reason, Refusal},
+    answer::{Answer, Answered, Outcome, Reason, Refusal, not_verified_name},
     event::Timestamp,
     receive::Envelope,
     secret::Secret,
@@ -155,7 +155,10 @@ impl<N: Next<Verified>> Stage<Envelope, N> for Verify {
             Ok(proof) => next.oneshot(Verified { envelope, proof }).await,
             Err(reason) => match self.shadow {
                 None => Err(Refusal::NotVerified(reason).into()),
-                Some(path) => path.oneshot(Unverified { envelope, reason }).await,
+                Some(path) => {
+                    self.metrics.would_reject(not_verified_name(reason));
+                    path.oneshot(Unverified { envelope, reason }).await
+                }
             },
         }
     }

@@ -45,7 +45,7 @@ async fn the_record_comes_before_the_effect() {
     let attempts: Vec<_> = records.iter().filter(|r| r["kind"] == "attempt").collect();
     assert_eq!(attempts.len(), 1, "{records:?}");
     assert_eq!(attempts[0]["provider_id"], "evt_first");
-    assert_eq!(attempts[0]["type"], "invoice.paid");
+    assert_eq!(attempts[0]["event_type"], "invoice.paid");
     assert!(records.iter().all(|r| r["kind"] != "outcome"), "no outcome before there is one");
 }
 

@@ -32,7 +32,7 @@ async fn the_demo_keeps_its_promise() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")] // the app must answer while `send` runs
 async fn send_signs_with_the_sources_own_scheme() {
     let app = Upstream::start().await;
     let gateway = Gateway::start(&stripe_to(&app.url())).await;

@@ -44,7 +44,7 @@ async fn a_live_record_verifies_and_can_be_searched() {
     let found: Vec<serde_json::Value> =
         text(&listed.stdout).lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     assert_eq!(found.len(), 10, "{}", text(&listed.stderr));
-    assert!(found.iter().all(|r| r["type"] == "charge.refunded"));
+    assert!(found.iter().all(|r| r["event_type"] == "charge.refunded"));
     let shown = gateway.cli(&["audit", "show", "evt_7"]);
     assert!(
         shown.status.success() && text(&shown.stdout).contains("charge.refunded"),
