@@ -85,7 +85,7 @@ impl Disk {
     pub(super) fn open_beside(path: &Path) -> Result<Self, StoreError> {
         let db = Connection::open(path).map_err(|error| refused(path, &error))?;
         let setup = db.execute_batch(
-            "PRAGMA busy_timeout = 5000; PRAGMA cache_size = -4096; PRAGMA temp_store = MEMORY;",
+            "PRAGMA busy_timeout = 1000; PRAGMA cache_size = -4096; PRAGMA temp_store = MEMORY;",
         );
         setup.map_err(|error| refused(path, &error))?;
         Ok(Self { db, swept: Default::default(), counted: 0 })

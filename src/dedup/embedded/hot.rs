@@ -297,3 +297,6 @@ fn sweep(shared: &Shared, disk: &mut Disk, now: Millis) {
         Err(error) => tracing::warn!(%error, "expired events could not be deleted"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -194,7 +194,8 @@ impl Inner {
         collect(reply.map_err(|error| self.error(&error))?, &mut texts);
         let mut facts = None;
         for text in &texts {
-            facts = Some(fitness(text, self.require_noeviction).map_err(|why| self.error(&why))?);
+            let fit = fitness(text, self.require_noeviction, self.target.is_cluster());
+            facts = Some(fit.map_err(|why| self.error(&why))?);
         }
         facts.ok_or_else(|| self.error(&"INFO says nothing"))
     }
@@ -278,8 +279,8 @@ fn collect(value: Value, texts: &mut Vec<String>) {
     }
 }
 
-/// Whether a server is new enough and keeps what it is told to keep.
-fn fitness(info: &str, require_noeviction: bool) -> Result<String, String> {
+/// Whether a server is new enough, takes writes, and keeps what it is told to keep. In a cluster replicas answer too.
+fn fitness(info: &str, require_noeviction: bool, cluster: bool) -> Result<String, String> {
     let field = |name| {
         let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         line.map_or("unknown", str::trim)
@@ -288,6 +289,9 @@ fn fitness(info: &str, require_noeviction: bool) -> Result<String, String> {
     let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
     if major.is_some_and(|major| major < REDIS_MIN) {
         return Err(format!("Redis {version} is too old, {REDIS_MIN} is needed"));
+    }
+    if !cluster && field("role") == "slave" {
+        return Err("this Redis is a replica, the master is needed".into());
     }
     if require_noeviction && policy != "noeviction" {
         return Err(format!(

@@ -1,0 +1,162 @@
+//! What the embedded store remembers, and what it says when it cannot.
+
+use std::{fs, path::Path};
+
+use super::*;
+
+fn open(dir: &Path) -> Store {
+    Arc::new(Embedded::open(dir).expect("a directory of its own"))
+}
+
+/// A copy of the files as a crash would leave them.
+fn crashed(dir: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for name in ["dedup.sqlite3", "dedup.sqlite3-wal"] {
+        fs::copy(dir.join(name), copy.path().join(name)).unwrap();
+    }
+    copy
+}
+
+#[tokio::test]
+async fn done_survives_a_restart_and_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let ((event, replay), store) = (fresh_pair(), open(dir.path()));
+    claim(&store, &event, A).await;
+    store.complete(&event, A, HOUR).await.unwrap();
+    let copy = crashed(dir.path());
+    drop(store);
+    for dir in [copy.path(), dir.path()] {
+        let store = open(dir);
+        assert_eq!(claim(&store, &event, B).await, DONE);
+        assert_eq!(claim(&store, &replay, B).await, Claimed::Replayed);
+    }
+}
+
+#[tokio::test]
+async fn a_crash_in_flight_blocks_nobody_and_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let (event, store) = (fresh(), open(dir.path()));
+    claim(&store, &event, A).await;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let copy = crashed(dir.path());
+        let after = open(copy.path());
+        match claim(&after, &event, B).await {
+            Claimed::Won { attempt: 2, after_unknown: true } => break,
+            other => assert_eq!(other, WON, "not written yet: a first attempt, but never blocked"),
+        }
+        assert!(Instant::now() < deadline, "the claim never reaches the file");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_hold_survives_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (event, store) = (fresh(), open(dir.path()));
+    claim(&store, &event, A).await;
+    store.hold(&event, A, HOUR).await.unwrap();
+    drop(store);
+    let store = open(dir.path());
+    assert!(in_flight(claim(&store, &event, B).await));
+    store.complete(&event, A, HOUR).await.expect("a late success");
+    assert_eq!(claim(&store, &event, B).await, DONE);
+}
+
+#[tokio::test]
+async fn what_is_in_the_file_is_counted_and_found() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let store = open(dir.path());
+    let (events, forever): (Vec<_>, _) = ((0..300).map(|_| fresh()).collect(), fresh());
+    claim(&store, &forever, A).await;
+    for event in &events {
+        claim(&store, event, A).await;
+        store.complete(event, A, HOUR).await.unwrap();
+    }
+    let counted = async {
+        while store.entries() < Some(301) {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, counted).await.expect("events in the file are counted");
+    drop(store);
+    let store = open(dir.path());
+    for event in &events {
+        assert_eq!(claim(&store, event, B).await, DONE);
+    }
+}
+
+#[tokio::test]
+async fn what_is_over_is_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (kept, (gone, _)) = (fresh(), fresh_pair());
+    store.complete(&kept, A, HOUR).await.unwrap();
+    store.complete(&gone, A, Duration::from_millis(50)).await.unwrap();
+    let file = rusqlite::Connection::open(dir.path().join("dedup.sqlite3")).unwrap();
+    let rows = || {
+        let count = "SELECT (SELECT count(*) FROM event), (SELECT count(*) FROM guard)";
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        file.query_row(count, [], read).unwrap()
+    };
+    let swept = async {
+        while rows() != (1_i64, 0_i64) {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, swept).await.expect("expired rows go");
+    assert_eq!(claim(&store, &kept, B).await, DONE);
+}
+
+#[test]
+fn a_directory_has_one_user() {
+    let dir = tempfile::tempdir().unwrap();
+    let _store = open(dir.path());
+    let error = Embedded::open(dir.path()).expect_err("it is in use").to_string();
+    assert!(error.contains("another gatepost uses this directory"), "{error}");
+}
+
+#[test]
+fn files_that_cannot_be_used_are_named() {
+    let refused = |dir: &Path| Embedded::open(dir).expect_err("unusable").to_string();
+    assert!(refused(Path::new("/nowhere")).contains("/nowhere/dedup.lock"));
+
+    let damaged = tempfile::tempdir().unwrap();
+    fs::write(damaged.path().join("dedup.sqlite3"), "not a database".repeat(1000)).unwrap();
+    let error = refused(damaged.path());
+    assert!(
+        error.contains("dedup.sqlite3 is damaged") && error.contains("move it away"),
+        "{error}"
+    );
+
+    let newer = tempfile::tempdir().unwrap();
+    drop(open(newer.path()));
+    let file = rusqlite::Connection::open(newer.path().join("dedup.sqlite3")).unwrap();
+    file.pragma_update(None, "user_version", 99).unwrap();
+    drop(file);
+    assert!(refused(newer.path()).contains("another version"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fails_refuses_claims_and_recovers() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, event) = (open(dir.path()), fresh());
+    claim(&store, &event, A).await;
+    // Another writer that does not let go: every commit fails until it does.
+    let mut other = rusqlite::Connection::open(dir.path().join("dedup.sqlite3")).unwrap();
+    let blocking = other.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate);
+    let blocking = blocking.unwrap();
+    let error = store.complete(&event, A, HOUR).await.expect_err("not on disk").to_string();
+    assert!(error.contains("SQLite"), "{error}");
+    store.claim(&fresh(), A, HOUR, HOUR).await.expect_err("nothing new while done is not kept");
+    store.health().await.expect_err("not ready");
+    drop(blocking);
+    let recovered = async {
+        while store.health().await.is_err() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, recovered).await.expect("it tries again by itself");
+    assert_eq!(claim(&store, &event, B).await, DONE);
+}
