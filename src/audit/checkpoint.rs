@@ -2,7 +2,7 @@
 //! notes (<https://c2sp.org/signed-note>) that hold a checkpoint: origin, size, base64 of the head's hash, and a line with
 //! the time. The hash is the SHA-256 of record N's line; through the chain it stands for every record before it.
 
-use std::{fmt::Write as _, fs, io, path::Path};
+use std::{fs, io, path::Path};
 
 use aws_lc_rs::{
     rand::SystemRandom,
@@ -71,9 +71,8 @@ impl Signer {
     pub fn load_or_make(path: &Path) -> Result<Self, String> {
         let failed = |error: io::Error| format!("{}: {error}", path.display());
         match fs::read(path).map(Zeroizing::new) {
-            Ok(pem) => Self::from_pem(&pem).ok_or_else(|| {
-                format!("{}: not an Ed25519 key (PKCS#8 in PEM)", path.display())
-            }),
+            Ok(pem) => Self::from_pem(&pem)
+                .ok_or_else(|| format!("{}: not an Ed25519 key (PKCS#8 in PEM)", path.display())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let pem = make_pem().ok_or("no key could be made")?;
                 write_private(path, pem.as_bytes()).map_err(failed)?;
@@ -136,7 +135,8 @@ impl PublicKey {
     pub fn parse(line: &str) -> Option<Self> {
         let mut parts = line.trim_end().splitn(3, '+');
         let (name, hash, key) = (parts.next()?, parts.next()?, parts.next()?);
-        let (algorithm, key) = BASE64.decode(key).ok()?.split_first().map(|(a, k)| (*a, k.to_vec()))?;
+        let (algorithm, key) =
+            BASE64.decode(key).ok()?.split_first().map(|(a, k)| (*a, k.to_vec()))?;
         let key = Self { name: name.to_owned(), bytes: key.try_into().ok()? };
         (algorithm == ALGORITHM && hash == hex::encode(key.hash())).then_some(key)
     }
@@ -188,7 +188,7 @@ impl Note {
     pub fn render(&self) -> String {
         let mut note = format!("{}\n", self.text);
         for (name, bytes) in &self.signatures {
-            drop(writeln!(note, "{DASH}{name} {}", BASE64.encode(bytes)));
+            note.extend([DASH, name, " ", &BASE64.encode(bytes), "\n"]);
         }
         note
     }
@@ -304,5 +304,9 @@ pub fn parse(note: &str) -> Option<Note> {
         let (name, bytes) = line.strip_prefix(DASH)?.split_once(' ')?;
         Some((name.to_owned(), BASE64.decode(bytes).ok()?))
     });
-    Some(Note { checkpoint, text: format!("{text}\n"), signatures: signatures.collect::<Option<_>>()? })
+    Some(Note {
+        checkpoint,
+        text: format!("{text}\n"),
+        signatures: signatures.collect::<Option<_>>()?,
+    })
 }

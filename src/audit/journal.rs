@@ -26,15 +26,15 @@ pub(super) const BATCH_BYTES_MAX: usize = 1024 * 1024;
 
 /// Where a chain stands: its last record's number and hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Head {
+pub(super) struct Head {
     /// Number of the last record; 0 before the first.
-    pub seq: u64,
+    pub(super) seq: u64,
     /// Its line's hash.
-    pub hash: Hash,
+    pub(super) hash: Hash,
 }
 
 /// What a chain begins from.
-pub const ORIGIN: Head = Head { seq: 0, hash: GENESIS };
+pub(super) const ORIGIN: Head = Head { seq: 0, hash: GENESIS };
 
 /// Why records did not become durable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -126,14 +126,13 @@ impl Journal {
         }
         let live = Live { file, first, since: scan.since, len, laid: len };
         let (batch, fence) = (Vec::new(), None);
-        let mut journal =
-            Self { storage, rules, live, closed, head, durable: head, batch, fence };
+        let mut journal = Self { storage, rules, live, closed, head, durable: head, batch, fence };
         journal.lay_out(STEP_BYTES)?;
         Ok((journal, recovery))
     }
 
     /// Where the durable chain stands.
-    pub(super) fn head(&self) -> Head {
+    pub(super) fn durable(&self) -> Head {
         self.durable
     }
 
@@ -177,7 +176,7 @@ impl Journal {
         }
         let need = self.batch.len() as u64;
         if self.live.laid < self.live.len + need {
-            self.lay_out(need + STEP_BYTES).map_err(|error| self.refuse(error))?;
+            self.lay_out(need + STEP_BYTES).map_err(|error| self.refuse(&error))?;
         }
         let written = self.live.file.write_at(self.live.len, &self.batch);
         written.and_then(|()| self.sync()).map_err(|error| self.fence_off(&error))?;
@@ -186,10 +185,10 @@ impl Journal {
     }
 
     /// A full disk is found out while zeros are laid out, before any record is touched: that passes. Everything else stays.
-    fn refuse(&mut self, error: io::Error) -> AuditError {
+    fn refuse(&mut self, error: &io::Error) -> AuditError {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => AuditError::Full,
-            _ => self.fence_off(&error),
+            _ => self.fence_off(error),
         }
     }
 
@@ -223,12 +222,13 @@ impl Journal {
         if self.fence.is_some() || self.live.laid >= self.live.len + AHEAD_BYTES {
             return Ok(());
         }
-        self.lay_out(STEP_BYTES).map_err(|error| self.refuse(error))
+        self.lay_out(STEP_BYTES).map_err(|error| self.refuse(&error))
     }
 
     /// Whether the live segment has become large or old enough to be closed.
     pub(super) fn is_due(&self, now: Timestamp) -> bool {
-        let old = |since: Timestamp| now.as_millis() - since.as_millis() >= self.rules.rotate_millis;
+        let old =
+            |since: Timestamp| now.as_millis() - since.as_millis() >= self.rules.rotate_millis;
         let large = self.live.len >= self.rules.rotate_bytes;
         self.live.len > 0 && (large || self.live.since.is_some_and(old))
     }
@@ -239,7 +239,7 @@ impl Journal {
             return Err(AuditError::Fenced(why.clone()));
         }
         let first = self.durable.seq + 1;
-        let created = self.storage.create(&segment_name(first)).map_err(|e| self.refuse(e))?;
+        let created = self.storage.create(&segment_name(first)).map_err(|e| self.refuse(&e))?;
         let fresh = Live { file: created, first, since: None, len: 0, laid: 0 };
         let old = std::mem::replace(&mut self.live, fresh);
         let made = self.lay_out(STEP_BYTES).and_then(|()| self.storage.sync_dir());
@@ -247,9 +247,14 @@ impl Journal {
             let undone = self.storage.remove(&segment_name(first));
             self.live = old;
             undone.map_err(|error| self.fence_off(&error))?;
-            return Err(self.refuse(error));
+            return Err(self.refuse(&error));
         }
-        self.closed.push(Closed { first: old.first, last: self.durable, until: Some(now), packed: false });
+        self.closed.push(Closed {
+            first: old.first,
+            last: self.durable,
+            until: Some(now),
+            packed: false,
+        });
         old.file.truncate(old.len).map_err(|error| self.fence_off(&error))
     }
 
@@ -284,7 +289,8 @@ pub(super) struct Scan {
 
 /// Reads a segment that continues `from`.
 pub(super) fn scan(file: &dyn StorageFile, from: Head, first: u64) -> io::Result<Scan> {
-    let mut lines = Lines::new(BufReader::with_capacity(64 * 1024, super::storage::Cursor(file, 0)));
+    let mut lines =
+        Lines::new(BufReader::with_capacity(64 * 1024, super::storage::Cursor(file, 0)));
     scan_lines(&mut lines, Head { seq: first - 1, ..from })
 }
 

@@ -2,10 +2,10 @@
 //!
 //! The one maker of [`Recorded`], and of [`Flagged`] for sources in shadow mode.
 
-mod checkpoint;
+pub mod checkpoint;
 pub mod export;
 mod journal;
-mod lines;
+pub mod lines;
 mod log;
 pub mod read;
 mod record;
@@ -26,8 +26,10 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 pub use checkpoint::{CHECKPOINTS, PUBLIC_KEY};
 pub use journal::AuditError;
-pub use log::{AuditLog, Health, QUEUE_RECORDS_MAX, REJECTED_PER_SECOND};
-pub use record::{Draft, Fact, Hash, Kind, RECORD_BYTES_MAX, is_hidden};
+pub use log::{
+    AuditLog, Health, QUEUE_RECORDS_MAX, REJECTED_BYTES_PER_SECOND, REJECTED_PER_SECOND,
+};
+pub use record::{Draft, Fact, Hash, Kind, RECORD_BYTES_MAX, hash_of, is_hidden};
 pub use stages::{Audit, Note, ShadowAudit};
 pub use writer::{Clock, OpenError, open, open_on};
 

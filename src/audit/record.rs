@@ -22,7 +22,7 @@ const ITEMS_MAX: usize = 100;
 pub type Hash = [u8; 32];
 
 /// What the first record's `prev` says.
-pub const GENESIS: Hash = [0; 32];
+pub(super) const GENESIS: Hash = [0; 32];
 
 /// What a record is about. The names are those of [`crate::telemetry::RECORD_KINDS`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -282,12 +282,11 @@ impl Line<'_> {
     }
 
     fn hex(&mut self, key: &str, prefix: &str, hash: &Hash) {
-        let mut digits = [0; 64];
-        drop(hex::encode_to_slice(hash, &mut digits)); // 64 digits always fit
         self.key(key);
         self.0.push(b'"');
         self.0.extend_from_slice(prefix.as_bytes());
-        self.0.extend_from_slice(&digits);
+        let digit = |half: u8| if half < 10 { b'0' + half } else { b'a' + half - 10 };
+        self.0.extend(hash.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
         self.0.push(b'"');
     }
 

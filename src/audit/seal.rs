@@ -10,7 +10,9 @@ use std::{
 
 use super::{
     CopyTo,
-    checkpoint::{self, CHECKPOINTS, Checkpoint, Entry, Note, Notes, PUBLIC_KEY, PublicKey, Signer},
+    checkpoint::{
+        self, CHECKPOINTS, Checkpoint, Entry, Note, Notes, PUBLIC_KEY, PublicKey, Signer,
+    },
     journal::Head,
     storage::{Cursor, Storage, StorageFile},
 };
@@ -182,7 +184,9 @@ impl Copies {
         let (finished, done) = mpsc::channel();
         thread::Builder::new().name("audit-copies".into()).spawn(move || {
             for note in notes {
-                places.iter().for_each(|place| copy(place, &note));
+                for place in &places {
+                    copy(place, &note);
+                }
             }
             drop(finished);
         })?;
@@ -209,11 +213,11 @@ fn copy(place: &CopyTo, note: &str) {
             let mut out = io::stdout().lock();
             out.write_all(checkpoint::as_line(note).as_bytes()).and_then(|()| out.flush())
         }
-        CopyTo::File(path) => OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path)
-            .and_then(|mut file| file.write_all(format!("{note}\n").as_bytes()).and(file.sync_data())),
+        CopyTo::File(path) => {
+            OpenOptions::new().create(true).append(true).open(path).and_then(|mut file| {
+                file.write_all(format!("{note}\n").as_bytes()).and(file.sync_data())
+            })
+        }
     };
     if let Err(error) = result {
         tracing::error!(?place, %error, "a checkpoint was not copied");

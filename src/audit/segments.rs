@@ -118,11 +118,7 @@ fn read<T>(
     let name = if packed { packed_name(first) } else { segment_name(first) };
     let file = storage.open(&name)?;
     let mut reader = BufReader::new(Cursor(&*file, 0));
-    if packed {
-        look(&mut BufReader::new(unpacked(reader)?))
-    } else {
-        look(&mut reader)
-    }
+    if packed { look(&mut BufReader::new(unpacked(reader)?)) } else { look(&mut reader) }
 }
 
 /// Reads a compressed segment.

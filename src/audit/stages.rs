@@ -40,14 +40,15 @@ async fn record_first<T, N: Next<T>>(
     recorded: impl FnOnce(u64) -> T,
 ) -> Answer {
     next.ready().await?;
-    let ending = Draft { kind: Kind::Outcome, headers: Vec::new(), client_ip: None, ..draft.clone() };
-    let seq = log.append(draft).await.map_err(unavailable)?;
+    let ending =
+        Draft { kind: Kind::Outcome, headers: Vec::new(), client_ip: None, ..draft.clone() };
+    let seq = log.append(draft).await.map_err(|error| unavailable(&error))?;
     let answer = next.call(recorded(seq)).await;
     note_ending(log, ending, seq, &answer);
     annotate(answer, |notes| notes.audit_seq = Some(seq))
 }
 
-fn unavailable(error: AuditError) -> Answered<Refusal> {
+fn unavailable(error: &AuditError) -> Answered<Refusal> {
     let mut answered = Answered::from(Refusal::AuditUnavailable);
     answered.notes.error = Some(error.to_string().into());
     answered
@@ -100,7 +101,7 @@ impl<N: Next<Flagged>> Stage<Shadow, N> for ShadowAudit {
         }
         // Without a working log nothing is forwarded, recorded or not.
         if let Some(trouble) = self.log.health().trouble {
-            return Err(unavailable(trouble));
+            return Err(unavailable(&trouble));
         }
         next.oneshot(Flagged { shadow, seq: None }).await
     }
@@ -170,7 +171,7 @@ impl Note {
                 let draft = self.draft(seen, &answer, &verdict, reason, notes);
                 match self.log.append(draft).await {
                     Ok(seq) => annotate(answer, |notes| notes.audit_seq = Some(seq)),
-                    Err(error) => Err(keep_notes(unavailable(error), answer)),
+                    Err(error) => Err(keep_notes(unavailable(&error), answer)),
                 }
             }
         }
@@ -229,19 +230,19 @@ fn ended(draft: Draft, verdict: &Verdict, reason: Option<&'static str>, notes: &
 /// Under which kind an answer goes on record.
 fn kind(answer: &Answer) -> Kind {
     match answer.as_ref().map(|a| &a.what).map_err(|r| &r.what) {
-        Ok(Outcome::Accepted(_) | Outcome::Shadowed(_)) => Kind::Outcome,
-        Ok(Outcome::Duplicate(_) | Outcome::SameIdOtherBody | Outcome::SuspectedReplay)
-        | Err(Refusal::InFlight { .. }) => Kind::Duplicate,
-        Ok(Outcome::Ignored(_)) | Err(Refusal::Unrouted) => Kind::Ignored,
-        Ok(Outcome::Handshake(_)) => Kind::Handshake,
-        Err(Refusal::Malformed(_)) => Kind::Malformed,
-        Err(
+        Ok(Outcome::Accepted(_) | Outcome::Shadowed(_))
+        | Err(
             Refusal::UpstreamBusy { .. }
             | Refusal::UpstreamRejected(_)
             | Refusal::UpstreamFailed
             | Refusal::UpstreamBroke
             | Refusal::UpstreamTimeout,
         ) => Kind::Outcome,
+        Ok(Outcome::Duplicate(_) | Outcome::SameIdOtherBody | Outcome::SuspectedReplay)
+        | Err(Refusal::InFlight { .. }) => Kind::Duplicate,
+        Ok(Outcome::Ignored(_)) | Err(Refusal::Unrouted) => Kind::Ignored,
+        Ok(Outcome::Handshake(_)) => Kind::Handshake,
+        Err(Refusal::Malformed(_)) => Kind::Malformed,
         Err(
             Refusal::UnknownSource
             | Refusal::MethodNotAllowed

@@ -1,1 +1,1 @@
-//! x
+//! The stages alone, over a log in a temporary directory.

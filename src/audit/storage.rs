@@ -100,19 +100,19 @@ impl Directory {
     fn lock(path: &Path) -> Result<File, LockError> {
         let failed = |error| LockError::Io { dir: path.to_owned(), error };
         let mut options = private();
-        let mut lock = options.create(true).open(path.join(LOCK)).map_err(failed)?;
+        let lock = options.create(true).open(path.join(LOCK)).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut pid = String::new();
-                let known = io::Read::by_ref(&mut lock).take(20).read_to_string(&mut pid).is_ok();
+                let known = (&lock).take(20).read_to_string(&mut pid).is_ok();
                 let pid = if known { pid.trim().to_owned() } else { "unknown".to_owned() };
                 return Err(LockError::Held { dir: path.to_owned(), pid });
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
-        lock.set_len(0).and_then(|()| lock.rewind()).map_err(failed)?;
-        writeln!(lock, "{}", std::process::id()).map_err(failed)?;
+        lock.set_len(0).and_then(|()| (&lock).rewind()).map_err(failed)?;
+        writeln!(&lock, "{}", std::process::id()).map_err(failed)?;
         Ok(lock)
     }
 }

@@ -79,8 +79,8 @@ pub fn open_on(
     let signer = Signer::load_or_make(&params.checkpoint_key).map_err(OpenError::Key)?;
     let (journal, recovery, sealer) = take_up(&storage, params, signer, &clock).map_err(failed)?;
     let free_bytes = storage.free_bytes().map_err(failed)?;
-    let sealed = sealer.last().map_or(0, |last| last.size);
-    let health = Health { trouble: None, seq: 0, sealed, free_bytes };
+    let covered = sealer.last().map_or(0, |last| last.size);
+    let health = Health { trouble: None, seq: 0, sealed: covered, free_bytes };
     let shared = Shared::new(metrics, health);
     let mut writer = Writer {
         shared: shared.clone(),
@@ -94,9 +94,7 @@ pub fn open_on(
         packing: None,
         looked: None,
     };
-    writer
-        .begin(recovery)
-        .map_err(|error| OpenError::Start { dir: params.dir.clone(), error })?;
+    writer.begin(recovery).map_err(|error| OpenError::Start { dir: params.dir.clone(), error })?;
     let farewell = Farewell(shared.clone());
     let run = move || {
         let _farewell = farewell; // dropped last, after the lock was given up, and in a panic too
@@ -118,8 +116,8 @@ fn take_up(
         rotate_bytes: params.rotate_bytes,
         rotate_millis: millis(params.rotate_every),
     };
-    let sealed = sealer.last().map_or(0, |last| last.size);
-    let (journal, recovery) = Journal::open(storage.clone(), rules, sealed, clock())?;
+    let covered = sealer.last().map_or(0, |last| last.size);
+    let (journal, recovery) = Journal::open(storage.clone(), rules, covered, clock())?;
     Ok((journal, recovery, sealer))
 }
 
@@ -161,7 +159,10 @@ impl Writer {
         }
         let mut records = vec![start];
         if found.torn > 0 {
-            tracing::warn!(bytes = found.torn, "the audit log ended in an unfinished record, which was cut off");
+            tracing::warn!(
+                bytes = found.torn,
+                "the audit log ended in an unfinished record, which was cut off"
+            );
             records.push(Draft::control("torn_tail_cut").number("bytes", found.torn));
         }
         if let Some(record) = found.damaged {
@@ -177,7 +178,8 @@ impl Writer {
         let mut jobs = Vec::with_capacity(256);
         let mut busy = false;
         loop {
-            let (sleep, limit) = if busy { (Sleep::Short, NOTES_WAIT) } else { (Sleep::Long, self.idle()) };
+            let (sleep, limit) =
+                if busy { (Sleep::Short, NOTES_WAIT) } else { (Sleep::Long, self.idle()) };
             let taken = self.shared.take(&mut jobs, sleep, limit);
             busy = !jobs.is_empty();
             if busy {
@@ -193,7 +195,7 @@ impl Writer {
 
     /// How long it may sleep: not past the next checkpoint.
     fn idle(&self) -> Duration {
-        if !self.sealer.is_behind(self.journal.head()) {
+        if !self.sealer.is_behind(self.journal.durable()) {
             return IDLE_WAIT;
         }
         let due = self.params.checkpoint_every.saturating_sub(self.sealer.age());
@@ -243,7 +245,7 @@ impl Writer {
                 drop(to.send(result.clone().map(|()| seq))); // who went away does not want to know
             }
         }
-        let seq = self.journal.head().seq;
+        let seq = self.journal.durable().seq;
         self.shared.report(|health| health.seq = seq);
         self.settle(result.clone());
         result
@@ -288,7 +290,7 @@ impl Writer {
     }
 
     fn seal(&mut self) {
-        let head = self.journal.head();
+        let head = self.journal.durable();
         if self.journal.fence().is_some() || !self.sealer.is_behind(head) {
             return;
         }
@@ -296,10 +298,15 @@ impl Writer {
         match self.sealer.seal(head, &now.to_string()) {
             Ok(()) => {
                 self.shared.report(|health| health.sealed = head.seq);
-                #[expect(clippy::cast_precision_loss, reason = "whole seconds fit a double for ages")]
+                #[expect(
+                    clippy::cast_precision_loss,
+                    reason = "whole seconds fit a double for ages"
+                )]
                 self.shared.metrics.checkpoint.set(now.as_secs() as f64);
             }
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => self.settle(Err(AuditError::Full)),
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                self.settle(Err(AuditError::Full));
+            }
             Err(error) => {
                 let fenced = self.journal.fence_off(&error);
                 self.settle(Err(fenced));
@@ -340,7 +347,9 @@ impl Writer {
         if self.packing.is_some() || !self.params.compress {
             return;
         }
-        let Some(first) = self.journal.closed.iter().find(|c| !c.packed).map(|c| c.first) else { return };
+        let Some(first) = self.journal.closed.iter().find(|c| !c.packed).map(|c| c.first) else {
+            return;
+        };
         let storage = self.storage.clone();
         let work = move || segments::pack(&storage, first);
         match thread::Builder::new().name("audit-pack".into()).spawn(work) {
@@ -357,7 +366,9 @@ impl Writer {
             return;
         }
         let closed = self.journal.closed.iter_mut().find(|closed| closed.first == first);
-        closed.into_iter().for_each(|closed| closed.packed = true);
+        if let Some(closed) = closed {
+            closed.packed = true;
+        }
     }
 
     /// Removes segments that are older than the retention, oldest first. What is removed is put on record before.
