@@ -18,8 +18,12 @@ use crate::{
 };
 
 /// The certificates of a configuration; none where a proxy in front of us terminates TLS.
-pub(super) fn tls(config: &Config, metrics: &Metrics) -> Result<Option<Arc<ServerConfig>>, StartError> {
-    let loaded = tls::load(&config.tls, &config.server.hosts, &config.storage.dir, Timestamp::now());
+pub(super) fn tls(
+    config: &Config,
+    metrics: &Metrics,
+) -> Result<Option<Arc<ServerConfig>>, StartError> {
+    let loaded =
+        tls::load(&config.tls, &config.server.hosts, &config.storage.dir, Timestamp::now());
     let Some(loaded) = loaded.map_err(StartError::of)? else { return Ok(None) };
     for warning in &loaded.warnings {
         tracing::warn!(kind = "tls", "{warning}");

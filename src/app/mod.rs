@@ -140,7 +140,8 @@ impl App {
             metrics: self.shared.metrics.clone(),
         };
         let app = Arc::clone(self);
-        let front = move |request, peer, readable| app.front.load_full().answer(request, peer, readable);
+        let front =
+            move |request, peer, readable| app.front.load_full().answer(request, peer, readable);
         let shutdown = self.shared.draining.clone();
         let served = server::serve(listeners, params, front, self.background.clone(), shutdown);
         let task = self.background.spawn(served);
@@ -184,7 +185,11 @@ impl App {
         if let Err(error) = &closed {
             tracing::error!(%error, "the record was not closed properly");
         }
-        if connections && detached && ended && closed.is_ok() { Stopped::Clean } else { Stopped::CutShort }
+        if connections && detached && ended && closed.is_ok() {
+            Stopped::Clean
+        } else {
+            Stopped::CutShort
+        }
     }
 }
 

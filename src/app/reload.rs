@@ -45,8 +45,12 @@ impl App {
         let result = self.take_over();
         self.shared.metrics.reloaded(result.is_ok(), now_seconds());
         match &result {
-            Ok(fingerprint) => tracing::info!(kind = "reload", fingerprint, "configuration taken over"),
-            Err(error) => tracing::error!(kind = "reload", %error, "reload refused, the running configuration stays"),
+            Ok(fingerprint) => {
+                tracing::info!(kind = "reload", fingerprint, "configuration taken over")
+            }
+            Err(error) => {
+                tracing::error!(kind = "reload", %error, "reload refused, the running configuration stays")
+            }
         }
         result
     }
@@ -62,7 +66,8 @@ impl App {
         let metrics = &self.shared.metrics;
         let invalid = |e: super::StartError| NotReloaded::Invalid(e.0);
         let tls = build::tls(&config, metrics).map_err(invalid)?;
-        let upstreams = build::upstreams(&config, metrics, &self.upstreams.load()).map_err(invalid)?;
+        let upstreams =
+            build::upstreams(&config, metrics, &self.upstreams.load()).map_err(invalid)?;
         let front = Front::new(&config, &upstreams, &self.shared);
         let settings = Settings::new(&config.server, &config.limits, tls);
         let fingerprint = config.fingerprint.clone();
@@ -82,7 +87,10 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("storage", old.storage != new.storage),
         ("audit", old.audit != new.audit),
         ("dedup.store", !same_store(&old.dedup, &new.dedup)),
-        ("limits.requests_in_flight", old.limits.requests_in_flight != new.limits.requests_in_flight),
+        (
+            "limits.requests_in_flight",
+            old.limits.requests_in_flight != new.limits.requests_in_flight,
+        ),
         ("limits.body_memory", old.limits.body_memory != new.limits.body_memory),
         ("telemetry", old.telemetry != new.telemetry),
     ];
@@ -96,8 +104,21 @@ fn same_store(old: &Store, new: &Store) -> bool {
             let password = |secret: &Option<Secret>| secret.as_ref().map(|s| s.expose().to_vec());
             // Passwords are compared here and nowhere shown.
             password(&old.password) == password(&new.password)
-                && (&old.url, &old.username, &old.prefix, old.timeout, &old.ca, old.require_noeviction)
-                    == (&new.url, &new.username, &new.prefix, new.timeout, &new.ca, new.require_noeviction)
+                && (
+                    &old.url,
+                    &old.username,
+                    &old.prefix,
+                    old.timeout,
+                    &old.ca,
+                    old.require_noeviction,
+                ) == (
+                    &new.url,
+                    &new.username,
+                    &new.prefix,
+                    new.timeout,
+                    &new.ca,
+                    new.require_noeviction,
+                )
         }
         (Store::Memory | Store::Embedded | Store::Redis(_), _) => false,
     }

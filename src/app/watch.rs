@@ -36,14 +36,18 @@ impl App {
                 }) as BoxFuture<'static, _>
             }),
         };
-        let scopes = [
-            (Some(listeners.own), Scope::Everything),
-            (listeners.metrics, Scope::MetricsOnly),
-        ];
+        let scopes =
+            [(Some(listeners.own), Scope::Everything), (listeners.metrics, Scope::MetricsOnly)];
         for (listener, scope) in scopes {
             let Some(listener) = listener else { continue };
             let (tracker, stop) = (self.background.clone(), self.stop.clone());
-            drop(self.background.spawn(admin::serve(listener, scope, admin.clone(), tracker, stop)));
+            drop(self.background.spawn(admin::serve(
+                listener,
+                scope,
+                admin.clone(),
+                tracker,
+                stop,
+            )));
         }
     }
 
@@ -56,17 +60,15 @@ impl App {
             None => Ok(format!("{} records", record.seq)),
             Some(trouble) => Err(trouble.to_string()),
         };
-        let because = |result: Result<String, String>, yes: &'static str, no: &'static str| match result {
-            Ok(message) => (true, yes, message),
-            Err(message) => (false, no, message),
-        };
+        let because =
+            |result: Result<String, String>, yes: &'static str, no: &'static str| match result {
+                Ok(message) => (true, yes, message),
+                Err(message) => (false, no, message),
+            };
         let accepting = if draining { Err("draining".to_owned()) } else { Ok(String::new()) };
         [
             ("Accepting", because(accepting, "Running", "Draining")),
-            (
-                "RecordWritable",
-                because(record, "Writable", "NotWritable"),
-            ),
+            ("RecordWritable", because(record, "Writable", "NotWritable")),
             (
                 "DedupStoreReachable",
                 because(

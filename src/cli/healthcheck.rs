@@ -26,7 +26,10 @@ impl Args {
     /// Asks.
     pub(super) fn run(&self, file: Option<&Path>) -> ExitCode {
         let Some(address) = admin_address(self.admin, file) else {
-            return out::fail(NO_GATEWAY, "no configuration says where the admin address is; use --admin");
+            return out::fail(
+                NO_GATEWAY,
+                "no configuration says where the admin address is; use --admin",
+            );
         };
         match ask(address, "GET", "/readyz", "") {
             Ok((200, _)) => ExitCode::SUCCESS,
@@ -57,7 +60,9 @@ pub(super) fn ask(
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: 0\r\n{headers}\r\n");
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: 0\r\n{headers}\r\n"
+    );
     stream.write_all(head.as_bytes())?;
     let mut answer = String::new();
     stream.take(1 << 20).read_to_string(&mut answer)?;

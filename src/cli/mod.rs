@@ -30,8 +30,6 @@ pub(crate) const NOT_FOUND: u8 = 3;
 pub(crate) const NO_GATEWAY: u8 = 4;
 /// Needs an answer and there is nobody to ask.
 pub(crate) const NEEDS_ANSWER: u8 = 7;
-/// Try again (sysexits `EX_TEMPFAIL`).
-pub(crate) const TEMPORARY: u8 = 75;
 /// The configuration is invalid (sysexits `EX_CONFIG`).
 pub(crate) const CONFIG: u8 = 78;
 

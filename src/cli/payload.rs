@@ -26,7 +26,12 @@ impl Payload {
     ///
     /// # Errors
     /// A sentence where a type cannot be put into the form that the source reads it from.
-    pub(crate) fn new(provider: &str, plan: &PlanParts, id: &str, kind: &str) -> Result<Self, String> {
+    pub(crate) fn new(
+        provider: &str,
+        plan: &PlanParts,
+        id: &str,
+        kind: &str,
+    ) -> Result<Self, String> {
         let json = sample(provider).and_then(|text| serde_json::from_str(text).ok());
         let mut payload = Self {
             headers: HeaderMap::new(),
@@ -55,7 +60,13 @@ impl Payload {
     }
 
     /// Puts `text` where the first template that can express it reads it from.
-    fn put_first(&mut self, templates: &[Template], text: &str, integer: bool, what: &str) -> Result<(), String> {
+    fn put_first(
+        &mut self,
+        templates: &[Template],
+        text: &str,
+        integer: bool,
+        what: &str,
+    ) -> Result<(), String> {
         for template in templates {
             if let Some(values) = unrender(template, text) {
                 for (from, value) in values {
@@ -86,7 +97,12 @@ impl Payload {
                 self.form.push((field.clone(), json.to_string()));
             }
             // The body's own digest, the path and the like follow from what is sent.
-            From::Body | From::Method | From::Url | From::Path | From::Query(_) | From::Variable(_) => {}
+            From::Body
+            | From::Method
+            | From::Url
+            | From::Path
+            | From::Query(_)
+            | From::Variable(_) => {}
         }
     }
 }

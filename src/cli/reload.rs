@@ -20,7 +20,10 @@ impl Args {
     /// Asks the running gateway to load its configuration again.
     pub(super) fn run(&self, file: Option<&Path>) -> ExitCode {
         let Some(address) = admin_address(self.admin, file) else {
-            return out::fail(NO_GATEWAY, "no configuration says where the admin address is; use --admin");
+            return out::fail(
+                NO_GATEWAY,
+                "no configuration says where the admin address is; use --admin",
+            );
         };
         match ask(address, "POST", "/-/reload", "Gatepost-Admin: 1\r\n") {
             Ok((200, body)) => {

@@ -107,7 +107,11 @@ fn greet(app: &App, path: &Path, since: Instant) {
         );
         return;
     }
-    out::say(&format!("gatepost {}  config {} ({counts})", env!("CARGO_PKG_VERSION"), path.display()));
+    out::say(&format!(
+        "gatepost {}  config {} ({counts})",
+        env!("CARGO_PKG_VERSION"),
+        path.display()
+    ));
     out::say(&format!("  record    {}", config.audit.dir.display()));
     out::say(&format!("  dedup     {}", store(&config)));
     out::say(&format!("  tls       {}", certificates(&config)));

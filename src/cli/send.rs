@@ -94,7 +94,10 @@ impl Args {
         };
         let Some(source) = config.sources.iter().find(|s| s.name.as_str() == self.source) else {
             let known: Vec<_> = config.sources.iter().map(|s| s.name.as_str()).collect();
-            return out::fail(NOT_FOUND, &format!("no source {:?}; there are {}", self.source, known.join(", ")));
+            return out::fail(
+                NOT_FOUND,
+                &format!("no source {:?}; there are {}", self.source, known.join(", ")),
+            );
         };
         let request = match self.prepare(source) {
             Ok(request) => request,
@@ -109,7 +112,10 @@ impl Args {
             return ExitCode::SUCCESS;
         }
         if !self.yes && !is_loopback(&to) {
-            return out::fail(NEEDS_ANSWER, &format!("{to} is another machine; add --yes to send there"));
+            return out::fail(
+                NEEDS_ANSWER,
+                &format!("{to} is another machine; add --yes to send there"),
+            );
         }
         self.send(&config, &to, &request)
     }
@@ -118,7 +124,8 @@ impl Args {
     fn prepare(&self, source: &Source) -> Result<Prepared, String> {
         let id = self.id.clone().unwrap_or_else(|| new_id(source));
         let kind = self.kind.as_deref().unwrap_or_else(|| default_kind(&source.provider));
-        let mut payload = Payload::new(&source.provider, source.language.identify.parts(), &id, kind)?;
+        let mut payload =
+            Payload::new(&source.provider, source.language.identify.parts(), &id, kind)?;
         for assignment in &self.set {
             let (path, value) = assignment.split_once('=').ok_or("--set takes PATH=VALUE")?;
             payload.set(&json::Path::parse(path)?, value);
@@ -146,7 +153,9 @@ impl Args {
         report(&ended);
         match ended.iter().all(|(end, _)| end.status == 0) {
             true => ExitCode::from(NO_GATEWAY),
-            false => ExitCode::from(if ended.iter().all(|(end, _)| end.status < 300) { OK } else { NO }),
+            false => {
+                ExitCode::from(if ended.iter().all(|(end, _)| end.status < 300) { OK } else { NO })
+            }
         }
     }
 }
@@ -176,7 +185,11 @@ impl Prepared {
             Signature::Valid | Signature::Forged | Signature::Missing => now,
         };
         // A forged signature is a real one of another body: well formed, and wrong.
-        let signed = if signature == Signature::Forged { Bytes::from_static(b"forged") } else { body.clone() };
+        let signed = if signature == Signature::Forged {
+            Bytes::from_static(b"forged")
+        } else {
+            body.clone()
+        };
         if signature != Signature::Missing {
             let presented = Presented {
                 method: "POST",
@@ -234,9 +247,14 @@ fn report(ended: &[(Ended, Duration)]) {
     }
     let mut times: Vec<_> = ended.iter().map(|(_, took)| *took).collect();
     times.sort_unstable();
-    let at = |share: usize| times.get((times.len() * share / 100).min(times.len().saturating_sub(1)));
+    let at =
+        |share: usize| times.get((times.len() * share / 100).min(times.len().saturating_sub(1)));
     if let (Some(p50), Some(p99)) = (at(50), at(99)) {
-        out::line(&format!("p50 {:.1} ms   p99 {:.1} ms", p50.as_secs_f64() * 1e3, p99.as_secs_f64() * 1e3));
+        out::line(&format!(
+            "p50 {:.1} ms   p99 {:.1} ms",
+            p50.as_secs_f64() * 1e3,
+            p99.as_secs_f64() * 1e3
+        ));
     }
 }
 
@@ -285,7 +303,9 @@ pub(crate) fn own_url(config: &Config, source: &Source) -> Result<Uri, String> {
 pub(crate) fn url(config: &Config, listen: SocketAddr, source: &Source) -> Result<Uri, String> {
     let port = listen.port();
     let text = match config.tls.mode {
-        TlsMode::None => format!("http://{}{}", SocketAddr::new(reachable(listen.ip()), port), source.path),
+        TlsMode::None => {
+            format!("http://{}{}", SocketAddr::new(reachable(listen.ip()), port), source.path)
+        }
         TlsMode::Internal => format!("https://localhost:{port}{}", source.path),
         TlsMode::Files(_) => {
             let host = config.server.hosts.first().map_or("localhost", String::as_str);

@@ -57,17 +57,26 @@ impl Sender {
             .map_err(|e| e.to_string())?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let connector =
-            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .build();
         Ok(Self { client: Client::builder(TokioExecutor::new()).build(connector) })
     }
 
     /// Posts `body` and says how it ended and how long it took.
-    pub(crate) async fn post(&self, to: &Uri, headers: HeaderMap, body: Bytes) -> (Ended, Duration) {
+    pub(crate) async fn post(
+        &self,
+        to: &Uri,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> (Ended, Duration) {
         let mut request = Request::post(to.clone());
         if let Some(all) = request.headers_mut() {
             *all = headers;
-            all.entry(header::CONTENT_TYPE).or_insert(header::HeaderValue::from_static("application/json"));
+            all.entry(header::CONTENT_TYPE)
+                .or_insert(header::HeaderValue::from_static("application/json"));
         }
         let since = Instant::now();
         let ended = match request.body(Full::new(body)) {

@@ -57,7 +57,8 @@ impl Address {
 
     /// A new connection, and whether it speaks HTTP/2.
     pub(super) async fn connect(&self) -> Result<(Stream, bool), ConnectError> {
-        let tcp = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(ConnectError::Tcp)?;
+        let tcp =
+            TcpStream::connect((self.host.as_str(), self.port)).await.map_err(ConnectError::Tcp)?;
         tcp.set_nodelay(true).map_err(ConnectError::Tcp)?;
         let Some((connector, name)) = &self.tls else {
             return Ok((Either::Left(tcp), self.http == HttpVersion::Http2));

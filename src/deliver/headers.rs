@@ -154,7 +154,11 @@ fn pass_on(came: &HeaderMap, names: &Names) -> HeaderMap {
 /// Headers that the sender's connection says are its own.
 fn connection_tokens(came: &HeaderMap) -> Vec<&str> {
     let values = came.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(str::trim).filter(|token| !token.is_empty()).collect()
+    values
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|token| !token.is_empty())
+        .collect()
 }
 
 /// Visible ASCII, spaces and tabs: nothing that another parser could read differently.
@@ -184,7 +188,8 @@ fn forwarded(headers: &mut HeaderMap, envelope: &Envelope, names: &Names) {
 
 /// What we say about the request.
 fn own(headers: &mut HeaderMap, envelope: &Envelope, standing: Standing<'_>, names: &Names) {
-    if let Some(agent) = envelope.headers().get(header::USER_AGENT).filter(|value| is_plain(value)) {
+    if let Some(agent) = envelope.headers().get(header::USER_AGENT).filter(|value| is_plain(value))
+    {
         headers.insert(names.user_agent.clone(), agent.clone());
     }
     headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));

@@ -27,7 +27,8 @@ pub(super) fn map(status: StatusCode, headers: &HeaderMap) -> Result<(), Refusal
 
 /// The upstream's `Retry-After` (RFC 9110 §10.2.3) in seconds, between one second and an hour.
 fn retry_after(headers: &HeaderMap) -> Duration {
-    let seconds = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    let seconds =
+        headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     let wait = seconds.map_or(RETRY_AFTER, Duration::from_secs);
     wait.clamp(Duration::from_secs(1), RETRY_AFTER_MAX)
 }

@@ -36,8 +36,8 @@ use crate::{
     stage::Next,
 };
 use headers::{Names, Standing};
-pub use upstream::Upstream;
 use upstream::Exchanged;
+pub use upstream::Upstream;
 
 /// An upstream as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,7 +162,8 @@ impl Deliver {
     async fn forward_flagged(self, flagged: Flagged) -> Answer {
         let shadow = flagged.shadow();
         let standing = Standing::Unverified { reason: shadow.unverified().reason() };
-        let answer = self.attempt(shadow.unverified().envelope(), standing, shadow.target(), None).await;
+        let answer =
+            self.attempt(shadow.unverified().envelope(), standing, shadow.target(), None).await;
         answer.map(|answered| match answered.what {
             Outcome::Accepted(relayed) => Answered { what: Outcome::Shadowed(relayed), ..answered },
             _ => answered,
@@ -185,15 +186,17 @@ impl Deliver {
         let deadline = since + target.timeout;
         let sent = Arc::new(AtomicBool::new(false));
         let mut exchange = Box::pin({
-            let (upstream, tracker, sent) = (upstream.clone(), self.0.tracker.clone(), sent.clone());
+            let (upstream, tracker, sent) =
+                (upstream.clone(), self.0.tracker.clone(), sent.clone());
             let (body, full): (Bytes, _) = (envelope.body().clone(), target.reply_full);
             async move { upstream.exchange(headers, body, full, (deadline, &sent), &tracker).await }
         });
         let answer = match timeout_at(deadline, &mut exchange).await {
             Ok(exchanged) => conclude(exchanged, upstream),
-            Err(_elapsed) if !sent.load(Ordering::Acquire) => {
-                conclude(Exchanged::NotSent { result: "timeout", error: "connecting took too long".into() }, upstream)
-            }
+            Err(_elapsed) if !sent.load(Ordering::Acquire) => conclude(
+                Exchanged::NotSent { result: "timeout", error: "connecting took too long".into() },
+                upstream,
+            ),
             Err(_elapsed) => {
                 upstream.metrics.attempted("timeout");
                 self.wait_for_late_answer(exchange, lease);
@@ -238,8 +241,14 @@ fn conclude(exchanged: Exchanged, upstream: &Upstream) -> Answer {
             upstream.metrics.attempted(map::class(status));
             let answer = match map::map(status, &headers) {
                 Ok(()) => {
-                    let content_type = headers.get(header::CONTENT_TYPE).filter(|_| body.is_some()).cloned();
-                    Ok(Outcome::Accepted(Relayed { status, content_type, body: body.unwrap_or_default() }).into())
+                    let content_type =
+                        headers.get(header::CONTENT_TYPE).filter(|_| body.is_some()).cloned();
+                    Ok(Outcome::Accepted(Relayed {
+                        status,
+                        content_type,
+                        body: body.unwrap_or_default(),
+                    })
+                    .into())
                 }
                 Err(refusal) => Err(refusal.into()),
             };

@@ -6,7 +6,6 @@
 
 use std::{
     future::poll_fn,
-
     pin::{Pin, pin},
     sync::{Mutex, PoisonError},
     task::Poll,
@@ -49,7 +48,11 @@ pub(super) enum Connection {
 
 impl Connection {
     /// Speaks the first words of HTTP on `stream`.
-    pub(super) async fn open(stream: Stream, h2: bool, tracker: &TaskTracker) -> hyper::Result<Self> {
+    pub(super) async fn open(
+        stream: Stream,
+        h2: bool,
+        tracker: &TaskTracker,
+    ) -> hyper::Result<Self> {
         let io = TokioIo::new(stream);
         if h2 {
             let (sender, connection) = http2::Builder::new(TokioExecutor::new())
@@ -71,7 +74,10 @@ impl Connection {
     }
 
     /// Sends a request. What was certainly not written comes back with the error.
-    pub(super) async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Failed> {
+    pub(super) async fn send(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, Failed> {
         match self {
             Self::Http1(http1) => {
                 let sent = http1.sender.try_send_request(request);
@@ -198,4 +204,3 @@ const HEAD_BYTES_MAX: u32 = 64 * 1024;
 const HEADERS_MAX: usize = 128;
 /// How often an idle HTTP/2 connection is checked.
 const H2_PING: Duration = Duration::from_secs(20);
-

@@ -46,11 +46,7 @@ struct Door {
 #[derive(Debug)]
 pub(super) enum Exchanged {
     /// An answer; its body where it was wanted, whole, and in bounds.
-    Answered {
-        status: StatusCode,
-        headers: HeaderMap,
-        body: Option<Bytes>,
-    },
+    Answered { status: StatusCode, headers: HeaderMap, body: Option<Bytes> },
     /// Nothing was sent: it was certainly not taken.
     NotSent { result: &'static str, error: String },
     /// No room within the time; nothing was sent.
@@ -67,7 +63,8 @@ impl Upstream {
     /// # Errors
     /// A sentence where its certificates cannot be read.
     pub fn new(params: UpstreamParams, metrics: UpstreamMetrics) -> Result<Self, String> {
-        let doors = params.urls.iter().map(|uri| Door::new(uri, &params)).collect::<Result<_, _>>()?;
+        let doors =
+            params.urls.iter().map(|uri| Door::new(uri, &params)).collect::<Result<_, _>>()?;
         let room = Semaphore::new(params.concurrency);
         Ok(Self { doors, next: AtomicUsize::new(0), room, metrics, params })
     }
@@ -224,7 +221,12 @@ impl Door {
 
     /// Reads the rest of the answer, so that the connection can be used again. The status counts already: whatever
     /// happens to the body does not change what the app decided.
-    async fn finish(&self, mut connection: Connection, response: Response<Incoming>, want_body: bool) -> Exchanged {
+    async fn finish(
+        &self,
+        mut connection: Connection,
+        response: Response<Incoming>,
+        want_body: bool,
+    ) -> Exchanged {
         let keep = !closes(&response);
         let (parts, body) = response.into_parts();
         let limit = if want_body { REPLY_BYTES_MAX } else { DISCARD_BYTES_MAX };

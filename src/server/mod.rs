@@ -22,8 +22,8 @@ use crate::{
     telemetry::Metrics,
 };
 
-pub use internal::ca_file as internal_ca;
 pub use check::{Unreadable, check};
+pub use internal::ca_file as internal_ca;
 pub use listener::{ListenError, listen};
 
 mod certificate;

@@ -92,7 +92,10 @@ pub fn shadow(
 ) -> BoxCloneSyncService<Unverified, Answered<Outcome>, Answered<Refusal>> {
     BoxCloneSyncService::new(
         ServiceBuilder::new()
-            .stage(ShadowRoute { plan: Arc::clone(&source.plan), routes: Arc::clone(&source.routes) })
+            .stage(ShadowRoute {
+                plan: Arc::clone(&source.plan),
+                routes: Arc::clone(&source.routes),
+            })
             .stage(Detach { tracker: shared.tracker.clone() })
             .stage(ShadowAudit { log: shared.log.clone(), detail: Arc::clone(&source.detail) })
             .service(source.deliver(shared).flagged_service()),

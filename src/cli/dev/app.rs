@@ -38,7 +38,8 @@ impl DemoApp {
 
     /// Where it answers.
     pub(super) fn url(&self) -> Uri {
-        let url = Uri::builder().scheme("http").authority(self.address.to_string()).path_and_query("/");
+        let url =
+            Uri::builder().scheme("http").authority(self.address.to_string()).path_and_query("/");
         url.build().unwrap_or_default()
     }
 
@@ -54,8 +55,9 @@ async fn accept(listener: TcpListener, received: Arc<AtomicUsize>) {
         let received = Arc::clone(&received);
         connections.spawn(async move {
             let answer = service_fn(move |request| answer(request, Arc::clone(&received)));
-            let connection =
-                http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), answer);
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .serve_connection(TokioIo::new(stream), answer);
             // A connection that breaks is the gateway's to report.
             drop(connection.await);
         });
@@ -63,7 +65,10 @@ async fn accept(listener: TcpListener, received: Arc<AtomicUsize>) {
     }
 }
 
-async fn answer(request: Request<Incoming>, received: Arc<AtomicUsize>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(
+    request: Request<Incoming>,
+    received: Arc<AtomicUsize>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     drop(Limited::new(request.into_body(), 64 << 20).collect().await);
     received.fetch_add(1, Ordering::Relaxed);
     Ok(Response::new(Full::default()))

@@ -68,18 +68,25 @@ impl Args {
     fn greet(&self, app: &Arc<App>, setup: &Setup, to: &Uri) {
         let listen = app.addresses().first().map_or(self.listen.port(), SocketAddr::port);
         let end = if self.keep.is_some() { "kept" } else { "gone at the end" };
-        out::say(&format!("Ready. Every event goes to {to}. Record and secrets: {} ({end})", setup.dir().display()));
+        out::say(&format!(
+            "Ready. Every event goes to {to}. Record and secrets: {} ({end})",
+            setup.dir().display()
+        ));
         for (name, secret) in setup.secrets() {
             out::say(&format!("  {name:<18} https://localhost:{listen}/{name:<18} {secret}"));
         }
         out::say(&format!("  certificate authority   {}", setup.ca().display()));
-        out::say(&format!("Try:  gatepost -c {} send stripe invoice.paid --times 3", setup.file().display()));
+        out::say(&format!(
+            "Try:  gatepost -c {} send stripe invoice.paid --times 3",
+            setup.file().display()
+        ));
     }
 }
 
 /// `localhost:3000`, `:3000` and whole URLs.
 fn app_url(text: &str) -> Result<Uri, String> {
-    let text = text.strip_prefix(':').map_or_else(|| text.to_owned(), |port| format!("localhost:{port}"));
+    let text =
+        text.strip_prefix(':').map_or_else(|| text.to_owned(), |port| format!("localhost:{port}"));
     let whole = if text.contains("://") { text } else { format!("http://{text}") };
     let uri: Uri = whole.parse().map_err(|e| format!("{e}"))?;
     let usable = uri.host().is_some() && matches!(uri.scheme_str(), Some("http" | "https"));

@@ -31,12 +31,21 @@ impl Setup {
     ///
     /// # Errors
     /// A sentence where the directory or the file cannot be made.
-    pub(super) fn new(keep: Option<PathBuf>, to: &Uri, listen: SocketAddr, admin: SocketAddr) -> Result<Self, String> {
-        let throw_away = || std::env::temp_dir().join(format!("gatepost-dev-{}", Receipt::random()));
+    pub(super) fn new(
+        keep: Option<PathBuf>,
+        to: &Uri,
+        listen: SocketAddr,
+        admin: SocketAddr,
+    ) -> Result<Self, String> {
+        let throw_away =
+            || std::env::temp_dir().join(format!("gatepost-dev-{}", Receipt::random()));
         let setup = Self {
             keep: keep.is_some(),
             dir: keep.unwrap_or_else(throw_away),
-            secrets: providers::catalogue().iter().map(|p| (p.name.clone(), made_up(&p.name))).collect(),
+            secrets: providers::catalogue()
+                .iter()
+                .map(|p| (p.name.clone(), made_up(&p.name)))
+                .collect(),
         };
         setup.write(to, listen, admin).map_err(|e| format!("{}: {e}", setup.dir.display()))?;
         Ok(setup)
@@ -45,7 +54,8 @@ impl Setup {
     fn write(&self, to: &Uri, listen: SocketAddr, admin: SocketAddr) -> std::io::Result<()> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
         let mut options = std::fs::OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(self.file())?;
+        let mut file =
+            options.write(true).create(true).truncate(true).mode(0o600).open(self.file())?;
         file.write_all(self.yaml(to, listen, admin).as_bytes())
     }
 
@@ -70,7 +80,8 @@ impl Setup {
     /// # Errors
     /// The report, if we wrote something that we do not understand.
     pub(super) fn load(&self) -> Result<Config, String> {
-        let loaded = config::load(&self.file(), &Options::from_env()).map_err(|report| report.human(false))?;
+        let loaded = config::load(&self.file(), &Options::from_env())
+            .map_err(|report| report.human(false))?;
         Ok(loaded.config)
     }
 
