@@ -317,7 +317,7 @@ const UPSTREAM_TIMEOUT: Problem =
     Problem { slug: "upstream-timeout", title: "The application did not answer in time" };
 const UPSTREAM_REJECTED: Problem =
     Problem { slug: "upstream-rejected", title: "The application refused the event" };
-const INTERNAL: Problem = Problem { slug: "internal", title: "Internal error" };
+pub(crate) const INTERNAL: Problem = Problem { slug: "internal", title: "Internal error" };
 
 /// How long a sender is asked to wait when nothing better is known.
 pub const RETRY_AFTER: Duration = Duration::from_secs(10);
@@ -556,8 +556,8 @@ impl Refusal {
     }
 }
 
-/// The three names under which verification failures are counted (`product` §5.2).
-const fn not_verified_name(reason: Reason) -> &'static str {
+/// The three names under which verification failures are counted.
+pub const fn not_verified_name(reason: Reason) -> &'static str {
     match reason {
         Reason::SignatureMissing | Reason::TimestampMissing | Reason::InputMissing => {
             "rejected_missing"

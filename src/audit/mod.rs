@@ -2,9 +2,36 @@
 //!
 //! The one maker of [`Recorded`], and of [`Flagged`] for sources in shadow mode.
 
-use std::{path::PathBuf, time::Duration};
+pub mod checkpoint;
+pub mod export;
+mod journal;
+pub mod lines;
+mod log;
+pub mod read;
+mod record;
+mod seal;
+mod segments;
+mod stages;
+pub mod storage;
+pub mod verify;
+mod writer;
 
-use http::HeaderName;
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+pub use checkpoint::{CHECKPOINTS, PUBLIC_KEY};
+pub use journal::AuditError;
+pub use log::{
+    AuditLog, Health, QUEUE_RECORDS_MAX, REJECTED_BYTES_PER_SECOND, REJECTED_PER_SECOND,
+};
+pub use record::{Draft, Fact, Hash, Kind, RECORD_BYTES_MAX, hash_of, is_hidden};
+pub use stages::{Audit, Note, ShadowAudit};
+pub use writer::{Clock, OpenError, open, open_on};
 
 use crate::{
     dedup::Lease,
@@ -13,9 +40,22 @@ use crate::{
 
 /// An event that is on disk: the only thing that can be forwarded.
 ///
-/// ```compile_fail
+/// ```compile_fail,E0451
 /// // Nobody else can make one: its fields are private and it has no constructor.
-/// let recorded = gatepost::audit::Recorded { seq: 1 };
+/// fn forge(recorded: gatepost::audit::Recorded) -> gatepost::audit::Recorded {
+///     gatepost::audit::Recorded { seq: 1, ..recorded }
+/// }
+/// ```
+///
+/// What it says can be read by everybody:
+///
+/// ```
+/// fn look(recorded: gatepost::audit::Recorded) -> u64 {
+///     let seq = recorded.seq();
+///     let (_routed, _lease, same) = recorded.into_parts();
+///     assert_eq!(seq, same);
+///     seq
+/// }
 /// ```
 #[derive(Debug)]
 pub struct Recorded {
@@ -39,6 +79,17 @@ impl Recorded {
     pub fn seq(&self) -> u64 {
         self.seq
     }
+
+    /// Takes it apart.
+    pub fn into_parts(self) -> (Routed, Lease, u64) {
+        (self.routed, self.lease, self.seq)
+    }
+
+    /// One that is on no disk, for tests of what comes after.
+    #[cfg(test)]
+    pub(crate) fn for_test(routed: Routed, lease: Lease, seq: u64) -> Self {
+        Self { routed, lease, seq }
+    }
 }
 
 /// A request of a source in shadow mode that would have been refused, recorded as such.
@@ -57,6 +108,17 @@ impl Flagged {
     /// Its record, unless the rate cap left it out.
     pub fn seq(&self) -> Option<u64> {
         self.seq
+    }
+
+    /// Takes it apart.
+    pub fn into_parts(self) -> (Shadow, Option<u64>) {
+        (self.shadow, self.seq)
+    }
+
+    /// One that is on no disk, for tests of what comes after.
+    #[cfg(test)]
+    pub(crate) fn for_test(shadow: Shadow, seq: Option<u64>) -> Self {
+        Self { shadow, seq }
     }
 }
 
@@ -124,3 +186,29 @@ pub enum Rejected {
     /// Nothing but the counters.
     None,
 }
+
+impl Detail {
+    /// The sender's address, as far as it is kept.
+    pub fn keep_ip(&self, ip: IpAddr) -> Option<IpAddr> {
+        match (self.client_ip, ip.to_canonical()) {
+            (ClientIp::Drop, _) => None,
+            (ClientIp::Keep, ip) => Some(ip),
+            (ClientIp::Truncate, IpAddr::V4(v4)) => {
+                Some(Ipv4Addr::from_bits(v4.to_bits() & (u32::MAX << 8)).into())
+            }
+            (ClientIp::Truncate, IpAddr::V6(v6)) => {
+                Some(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 80)).into())
+            }
+        }
+    }
+
+    /// The request headers that go on the record. Credentials never do, whatever was configured.
+    pub fn keep_headers(&self, headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+        let allowed = self.headers.iter().filter(|name| !CREDENTIALS.contains(*name));
+        let found = allowed.filter_map(|name| Some((name.clone(), headers.get(name)?.clone())));
+        found.filter(|(_, value)| !value.is_sensitive()).collect()
+    }
+}
+
+const CREDENTIALS: [HeaderName; 3] =
+    [http::header::AUTHORIZATION, http::header::COOKIE, http::header::PROXY_AUTHORIZATION];

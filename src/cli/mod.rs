@@ -1,1 +1,117 @@
-//! The command line.
+//! The command line: one file per command. Standard output is data, standard error is talk.
+
+mod audit;
+mod check;
+mod config;
+mod dev;
+mod healthcheck;
+mod init;
+mod out;
+mod payload;
+mod providers;
+mod reload;
+mod routes;
+mod run;
+mod schema;
+mod send;
+mod sender;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+/// Done, or yes.
+pub(crate) const OK: u8 = 0;
+/// It worked, but the answer is no, or a part of it failed.
+pub(crate) const NO: u8 = 1;
+/// Not found.
+pub(crate) const NOT_FOUND: u8 = 3;
+/// No running gateway was reached.
+pub(crate) const NO_GATEWAY: u8 = 4;
+/// Needs an answer and there is nobody to ask.
+pub(crate) const NEEDS_ANSWER: u8 = 7;
+/// The configuration is invalid (sysexits `EX_CONFIG`).
+pub(crate) const CONFIG: u8 = 78;
+
+/// Webhook gateway: believes only signed events, passes each one on once, and keeps a record you can prove.
+#[derive(Debug, Parser)]
+#[command(name = "gatepost", version, after_help = EXITS, disable_help_subcommand = true)]
+struct Cli {
+    /// The configuration. Default: ./gatepost.yaml, then /etc/gatepost/gatepost.yaml.
+    #[arg(short, long, global = true, env = "GATEPOST_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXITS: &str = "Exit codes: 0 done · 1 the answer is no · 2 usage · 3 not found · 4 no gateway reached · \
+    6 integrity broken · 7 needs an answer · 75 try again · 78 configuration invalid · 130 interrupted";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Throw-away gateway for your machine: nothing to configure    (gatepost dev --to localhost:3000)
+    Dev(dev::Args),
+    /// Write a commented gatepost.yaml    (gatepost init stripe --to http://app:3000)
+    Init(init::Args),
+    /// Run the gateway in the foreground
+    Run(run::Args),
+    /// Validate configuration, references, secrets, ports, stores
+    #[command(visible_alias = "validate")]
+    Check(check::Args),
+    /// Show the configuration in force and where each value came from
+    Config(config::Args),
+    /// List routes, or say which one takes an event and why not the others
+    Routes(routes::Args),
+    /// List presets, or print one as YAML
+    Providers(providers::Args),
+    /// Print the JSON Schema of the configuration
+    Schema(schema::Args),
+    /// Send a correctly signed test event
+    #[command(visible_alias = "trigger")]
+    Send(send::Args),
+    /// Verify, search and export the record
+    Audit(audit::Args),
+    /// Load the configuration again: all of it or nothing
+    Reload(reload::Args),
+    /// Ask a running gateway whether it is ready; for containers
+    Healthcheck(healthcheck::Args),
+    /// Print shell completions
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the version
+    Version,
+}
+
+/// Parses the command line, does as it says, and returns the exit code.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let file = cli.config.as_deref();
+    match cli.command {
+        Command::Dev(args) => args.run(),
+        Command::Init(args) => args.run(file),
+        Command::Run(args) => args.run(file),
+        Command::Check(args) => args.run(file),
+        Command::Config(args) => args.run(file),
+        Command::Routes(args) => args.run(file),
+        Command::Providers(args) => args.run(),
+        Command::Schema(args) => args.run(file),
+        Command::Send(args) => args.run(file),
+        Command::Audit(args) => args.run(|| run::audit_dir(file)),
+        Command::Reload(args) => args.run(file),
+        Command::Healthcheck(args) => args.run(file),
+        Command::Completions { shell } => completions(shell),
+        Command::Version => version(),
+    }
+}
+
+fn completions(shell: clap_complete::Shell) -> ExitCode {
+    clap_complete::generate(shell, &mut Cli::command(), "gatepost", &mut std::io::stdout());
+    ExitCode::SUCCESS
+}
+
+fn version() -> ExitCode {
+    out::line(&format!("gatepost {}", env!("CARGO_PKG_VERSION")));
+    ExitCode::SUCCESS
+}

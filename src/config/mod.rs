@@ -3,12 +3,96 @@
 //! Nothing left of this module has heard of YAML: each defines the parameters it runs on, and they are built here.
 //! Nothing here knows of running tasks.
 
+mod compile;
+mod file;
+mod layers;
+mod load;
+mod report;
+mod scalar;
+mod secrets;
+mod shape;
+mod show;
+mod spans;
+mod subst;
+mod suggest;
+mod syntax;
+pub mod units;
+
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use http::HeaderName;
 use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use crate::{audit, dedup, deliver, event::Name, providers, route, secret::Secret, verify};
+pub use compile::takes;
+pub use file::public_schema as schema;
+pub use load::{find, load, parse_str};
+pub use report::{At, Problem, Report, Severity, counted};
+pub use show::Effective;
+pub use spans::Mark;
+pub use subst::Env;
+
+pub use crate::telemetry::LogFormat;
+
+use crate::{
+    audit, dedup, deliver,
+    event::{Name, Timestamp},
+    providers, route,
+    secret::Secret,
+    verify,
+};
+
+/// How a file is read.
+#[derive(Clone)]
+pub struct Options {
+    /// The environment.
+    pub env: Env,
+    /// Secrets and other files are not read; verifiers get placeholders.
+    pub offline: bool,
+    /// Now, for secrets that expire.
+    pub now: Timestamp,
+}
+
+/// A configuration that may be run, and what people may ask about it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// What is odd about it; no errors.
+    pub warnings: Report,
+    /// Every secret and where it is from.
+    pub secrets: Vec<SecretOrigin>,
+    /// Every route, in order.
+    pub routes: Vec<RouteOutline>,
+    /// Every value in force.
+    pub values: Vec<Effective>,
+}
+
+/// A route as people see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteOutline {
+    /// Its number in the file, from 0.
+    pub index: usize,
+    /// Its name.
+    pub name: String,
+    /// Whose events.
+    pub source: String,
+    /// Which types.
+    pub events: Vec<String>,
+    /// JSON path and value that must be equal.
+    pub when: Option<(String, String)>,
+    /// The upstream; `None` drops.
+    pub to: Option<String>,
+    /// How long the upstream may take.
+    pub timeout: Duration,
+    /// Whether the upstream's body goes back.
+    pub reply_full: bool,
+    /// Line in the file.
+    pub line: usize,
+    /// Column in the file.
+    pub column: usize,
+}
 
 /// A whole configuration, checked. Never edited, only replaced.
 #[derive(Debug)]
@@ -65,7 +149,8 @@ pub struct Server {
 }
 
 /// Whether connections begin with a PROXY protocol header (HAProxy's proxy-protocol.txt).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum ProxyProtocol {
     /// They do not.
     None,
@@ -212,22 +297,17 @@ pub struct Telemetry {
     pub log_format: LogFormat,
 }
 
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Text on a terminal, JSON otherwise.
-    Auto,
-    /// Text.
-    Text,
-    /// JSON, a line each.
-    Json,
-}
-
 /// A secret together with where it was configured, for `check` and `config show`.
 #[derive(Clone, Debug)]
 pub struct SecretOrigin {
-    /// The secret.
-    pub secret: Secret,
+    /// `stripe`, or `stripe #2` where there are several.
+    pub name: String,
+    /// The secret; `None` where it was not read.
+    pub secret: Option<Secret>,
     /// `env STRIPE_WEBHOOK_SECRET`, `file /run/secrets/stripe`.
     pub origin: String,
+    /// From when on it is not accepted.
+    pub expires: Option<Timestamp>,
+    /// Where the configuration names it.
+    pub mark: Mark,
 }

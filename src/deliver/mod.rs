@@ -3,11 +3,41 @@
 //! A `POST` is never repeated once a byte of it was written; redirects are never followed; of an upstream's answer only
 //! the status, and with `reply: full` a bounded body and its content type, reach the provider (`decisions` 24).
 
-use std::{path::PathBuf, time::Duration};
+mod connect;
+mod headers;
+mod map;
+mod pool;
+#[cfg(test)]
+mod tests;
+mod upstream;
 
-use http::{HeaderName, HeaderValue, Uri};
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use crate::event::Name;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Uri, header};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    answer::{Answer, Answered, Outcome, Refusal, Relayed, annotate},
+    audit::{Flagged, Recorded},
+    dedup::Lease,
+    event::Name,
+    receive::Envelope,
+    route::Target,
+    stage::Next,
+};
+use headers::{Names, Standing};
+use upstream::Exchanged;
+pub use upstream::Upstream;
 
 /// An upstream as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,3 +107,159 @@ pub struct Identity {
     /// Whether the source's own scheme reads `Authorization`, so that it is passed on.
     pub keep_authorization: bool,
 }
+
+/// The end of the flow. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Deliver(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    upstreams: Arc<HashMap<Name, Arc<Upstream>>>,
+    names: Names,
+    tracker: TaskTracker,
+    /// How long a late answer is waited for.
+    late: Duration,
+}
+
+impl Deliver {
+    /// Delivers to `upstreams`. Attempts that outlast their timeout are watched for `late` more, in tasks of `tracker`.
+    pub fn new(
+        upstreams: Arc<HashMap<Name, Arc<Upstream>>>,
+        identity: &Identity,
+        tracker: TaskTracker,
+        late: Duration,
+    ) -> Self {
+        Self(Arc::new(Parts { upstreams, names: Names::new(identity), tracker, late }))
+    }
+
+    /// The end of a stack for what was verified.
+    pub fn service(self) -> impl Next<Recorded> {
+        tower::service_fn(move |recorded| self.clone().forward(recorded))
+    }
+
+    /// The end of a stack for what passes in shadow mode only.
+    pub fn flagged_service(self) -> impl Next<Flagged> {
+        tower::service_fn(move |flagged| self.clone().forward_flagged(flagged))
+    }
+
+    async fn forward(self, recorded: Recorded) -> Answer {
+        let (routed, lease) = (recorded.routed(), recorded.lease());
+        let event = routed.event();
+        let standing = Standing::Verified {
+            about: event.about(),
+            attempt: lease.attempt(),
+            after_unknown: lease.after_unknown(),
+            unclaimed: lease.unclaimed(),
+        };
+        // Past its lease somebody else may deliver the event; then it must not be sent.
+        if !lease.ensure(routed.target().timeout + LEASE_MARGIN).await {
+            return Err(Refusal::StoreUnavailable.into());
+        }
+        let answer = self.attempt(event.envelope(), standing, routed.target(), Some(lease)).await;
+        annotate(answer, |notes| notes.attempt = Some(lease.attempt()))
+    }
+
+    async fn forward_flagged(self, flagged: Flagged) -> Answer {
+        let shadow = flagged.shadow();
+        let standing = Standing::Unverified { reason: shadow.unverified().reason() };
+        let answer =
+            self.attempt(shadow.unverified().envelope(), standing, shadow.target(), None).await;
+        answer.map(|answered| match answered.what {
+            Outcome::Accepted(relayed) => Answered { what: Outcome::Shadowed(relayed), ..answered },
+            _ => answered,
+        })
+    }
+
+    /// One attempt, from headers to a verdict.
+    async fn attempt(
+        &self,
+        envelope: &Envelope,
+        standing: Standing<'_>,
+        target: &Target,
+        lease: Option<&Lease>,
+    ) -> Answer {
+        let Some(upstream) = self.0.upstreams.get(&target.upstream) else {
+            return Err(Refusal::Bug.into()); // the configuration knows every upstream that a route names
+        };
+        let headers = headers::build(envelope, standing, &self.0.names, upstream.params());
+        let since = Instant::now();
+        let deadline = since + target.timeout;
+        let sent = Arc::new(AtomicBool::new(false));
+        let mut exchange = Box::pin({
+            let (upstream, tracker, sent) =
+                (upstream.clone(), self.0.tracker.clone(), sent.clone());
+            let (body, full): (Bytes, _) = (envelope.body().clone(), target.reply_full);
+            async move { upstream.exchange(headers, body, full, (deadline, &sent), &tracker).await }
+        });
+        let answer = match timeout_at(deadline, &mut exchange).await {
+            Ok(exchanged) => conclude(exchanged, upstream),
+            Err(_elapsed) if !sent.load(Ordering::Acquire) => conclude(
+                Exchanged::NotSent { result: "timeout", error: "connecting took too long".into() },
+                upstream,
+            ),
+            Err(_elapsed) => {
+                upstream.metrics.attempted("timeout");
+                self.wait_for_late_answer(exchange, lease);
+                Err(Refusal::UpstreamTimeout.into())
+            }
+        };
+        upstream.metrics.duration.observe(since.elapsed().as_secs_f64());
+        annotate(answer, |notes| {
+            notes.upstream = Some(target.upstream.clone());
+            notes.upstream_time = Some(since.elapsed());
+        })
+    }
+
+    /// The app may still accept the event; then it is done, and its retry a duplicate.
+    fn wait_for_late_answer(
+        &self,
+        exchange: impl Future<Output = Exchanged> + Send + 'static,
+        lease: Option<&Lease>,
+    ) {
+        let Some(lease) = lease.cloned() else { return };
+        let until = Instant::now() + self.0.late;
+        drop(self.0.tracker.spawn(async move {
+            let late = timeout_at(until, exchange).await;
+            if let Ok(Exchanged::Answered { status, .. }) = late
+                && status.is_success()
+                && let Err(error) = lease.settle_late().await
+            {
+                tracing::error!(kind = "attempt", %error, "a late success could not be recorded as done");
+            }
+        }));
+    }
+}
+
+/// Counts an exchange and says what it means.
+fn conclude(exchanged: Exchanged, upstream: &Upstream) -> Answer {
+    let failed = |refusal: Refusal, result, error: String| {
+        upstream.metrics.attempted(result);
+        annotate(Err(refusal.into()), |notes| notes.error = Some(error.into()))
+    };
+    match exchanged {
+        Exchanged::Answered { status, headers, body } => {
+            upstream.metrics.attempted(map::class(status));
+            let answer = match map::map(status, &headers) {
+                Ok(()) => {
+                    let content_type =
+                        headers.get(header::CONTENT_TYPE).filter(|_| body.is_some()).cloned();
+                    Ok(Outcome::Accepted(Relayed {
+                        status,
+                        content_type,
+                        body: body.unwrap_or_default(),
+                    })
+                    .into())
+                }
+                Err(refusal) => Err(refusal.into()),
+            };
+            annotate(answer, |notes| notes.upstream_status = Some(status))
+        }
+        Exchanged::NotSent { result, error } => failed(Refusal::UpstreamFailed, result, error),
+        Exchanged::NoRoom => Err(Refusal::Overloaded("upstream_concurrency").into()),
+        Exchanged::Broke(error) => failed(Refusal::UpstreamBroke, "reset", error),
+        Exchanged::Garbage(error) => failed(Refusal::UpstreamFailed, "garbage", error),
+    }
+}
+
+/// How much lease is left at the least when a delivery ends at its timeout.
+const LEASE_MARGIN: Duration = Duration::from_millis(250);

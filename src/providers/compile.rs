@@ -1,14 +1,21 @@
-//! Shapes to what the stages run.
+//! Shapes to what the stages run, or to everything that is wrong with them.
 
-use crate::{handshake, identify, verify::Scheme};
+use std::time::Duration;
 
-use super::shape;
+use http::{HeaderValue, StatusCode};
+
+use super::{schemes, shape};
+use crate::{
+    handshake, identify,
+    json::{Path, Step},
+    verify::{From, Scheme, Template, Value},
+};
 
 /// What a source says besides its preset.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Replaces the preset's `past` and `future` tolerance.
-    pub tolerance: Option<std::time::Duration>,
+    pub tolerance: Option<Duration>,
     /// JSON paths that the source's routes look at (`when:`), in the order in which routes refer to them.
     pub captures: Vec<String>,
 }
@@ -48,6 +55,163 @@ pub fn compile(
     handshake: &[shape::HandshakeRule],
     options: &Options,
 ) -> Result<Compiled, Vec<Problem>> {
-    let _ = (verify, event, handshake, options);
-    Err(Vec::new())
+    let mut problems = Problems::default();
+    let schemes = schemes::compile(verify, options.tolerance, &mut problems);
+    let mut parts = event_parts(event, &mut problems);
+    let captures = options.captures.iter().enumerate();
+    parts.captures =
+        captures.flat_map(|(i, path)| problems.path(&format!("captures[{i}]"), path)).collect();
+    let handshakes = handshake.iter().enumerate();
+    let handshakes = handshakes
+        .flat_map(|(i, rule)| handshake_rule(&format!("handshake[{i}]"), rule, &mut problems))
+        .collect();
+    if !problems.0.is_empty() {
+        return Err(problems.0);
+    }
+    let type_covered = are_covered(&parts.kind, &schemes);
+    let id_covered = are_covered(&parts.id, &schemes);
+    parts.id_covered = id_covered;
+    Ok(Compiled {
+        needs_public_url: schemes.iter().any(Scheme::needs_public_url),
+        identify: identify::Plan::new(parts),
+        schemes,
+        handshakes,
+        id_covered,
+        type_covered,
+    })
+}
+
+/// Whether nobody can change what `templates` yield without breaking the signature, whichever scheme and template counts.
+fn are_covered(templates: &[Template], schemes: &[Scheme]) -> bool {
+    let covered = |value: &Value| schemes.iter().all(|scheme| scheme.covers(value));
+    templates.iter().flat_map(Template::values).all(covered)
+}
+
+fn event_parts(event: &shape::EventFields, problems: &mut Problems) -> identify::PlanParts {
+    let id = problems.templates("event.id", event.id.as_ref());
+    if id.iter().any(|template| template.values().next().is_none()) {
+        let help = "name a value of the request, such as `{json:id}`";
+        problems.add("event.id", "would be the same for all events", help);
+    }
+    if event.id.is_none() {
+        let help = "say where the event's id is, such as `{json:id}`; `{body|sha256_hex}` where there is none";
+        problems.add("event.id", "missing", help);
+    }
+    let kind = problems.templates("event.type", event.kind.as_ref());
+    if event.kind.is_none() {
+        let help = "say where the event's type is, such as `{json:type}`; plain text where all are of one type";
+        problems.add("event.type", "missing", help);
+    }
+    let items = event.items.as_ref().and_then(|path| problems.path("event.items", path).ok());
+    if items.as_ref().is_some_and(|path| !path.steps().contains(&Step::Each)) {
+        problems.add("event.items", "names no list", "write it like `events[*]`");
+    }
+    identify::PlanParts {
+        id,
+        kind,
+        account: problems.templates("event.account", event.account.as_ref()),
+        id_is_integer: event.id_json == Some(shape::IdJson::Integer),
+        items,
+        captures: Vec::new(),
+        id_covered: false,
+        one_type_per_body: event.one_type_per_body,
+    }
+}
+
+fn handshake_rule(
+    path: &str,
+    rule: &shape::HandshakeRule,
+    problems: &mut Problems,
+) -> Result<handshake::Rule, Reported> {
+    let when = format!("{path}.when.json");
+    if rule.when.json.is_empty() {
+        problems.add(&when, "no condition", "write it like `{ type: url_verification }`");
+    }
+    let equal = rule.when.json.iter();
+    let json: Result<_, Reported> =
+        equal.map(|(key, value)| Ok((problems.path(&when, key)?, value.clone()))).collect();
+    let status = StatusCode::from_u16(rule.reply.status.unwrap_or(200)).ok();
+    let status = status
+        .filter(StatusCode::is_success)
+        .ok_or_else(|| problems.add(format!("{path}.reply.status"), "not a success", "use 200"));
+    let content_type = rule.reply.content_type.as_deref().unwrap_or("text/plain; charset=utf-8");
+    let content_type = HeaderValue::from_str(content_type).map_err(|_| {
+        let help = "write it like `text/plain`";
+        problems.add(format!("{path}.reply.content_type"), "not a header value", help)
+    });
+    let body = problems.template(&format!("{path}.reply.body"), &rule.reply.body);
+    Ok(handshake::Rule::new(handshake::RuleParts {
+        json: json?,
+        verify: rule.verify,
+        status: status?,
+        content_type: content_type?,
+        body: body?,
+    }))
+}
+
+/// What was found so far; nothing is said twice.
+#[derive(Debug, Default)]
+pub(super) struct Problems(Vec<Problem>);
+
+/// Something is not there because of a problem that was noted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reported;
+
+impl Problems {
+    pub(super) fn add(
+        &mut self,
+        path: impl Into<String>,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Reported {
+        let (path, message, help) = (path.into(), message.into(), help.into());
+        let problem = Problem { path, message, help: (!help.is_empty()).then_some(help) };
+        if !self.0.contains(&problem) {
+            self.0.push(problem);
+        }
+        Reported
+    }
+
+    /// A template outside of `verify`, where no container captures variables.
+    fn template(&mut self, path: &str, text: &str) -> Result<Template, Reported> {
+        let template = self.any_template(path, text)?;
+        let variable = template.values().find_map(|value| match &value.from {
+            From::Variable(name) => Some(name.clone()),
+            _ => None,
+        });
+        let Some(name) = variable else { return Ok(template) };
+        let help = format!("write `{{json:{name}}}` or `{{header:{name}}}`");
+        Err(self.add(path, format!("`{{{name}}}` does not say where to look"), help))
+    }
+
+    pub(super) fn any_template(&mut self, path: &str, text: &str) -> Result<Template, Reported> {
+        let template = Template::parse(text).map_err(|e| {
+            let message = format!("{}, at byte {} of `{text}`", e.message, e.at);
+            self.add(path, message, e.help.unwrap_or_default())
+        })?;
+        let each = template.values().any(|value| match &value.from {
+            From::Json(path) | From::FormJson(_, path) => path.steps().contains(&Step::Each),
+            _ => false,
+        });
+        if each {
+            let help = "name one element, such as `items[0].id`";
+            return Err(self.add(path, "`[*]` stands for many values where one is needed", help));
+        }
+        Ok(template)
+    }
+
+    fn templates(&mut self, path: &str, texts: Option<&shape::OneOrMany<String>>) -> Vec<Template> {
+        let Some(texts) = texts else { return Vec::new() };
+        if texts.as_slice().is_empty() {
+            self.add(path, "an empty list", "");
+        }
+        let is_list = matches!(texts, shape::OneOrMany::Many(_));
+        let place = |i| if is_list { format!("{path}[{i}]") } else { path.to_owned() };
+        let texts = texts.as_slice().iter().enumerate();
+        texts.flat_map(|(i, text)| self.template(&place(i), text)).collect()
+    }
+
+    fn path(&mut self, path: &str, text: &str) -> Result<Path, Reported> {
+        Path::parse(text).map_err(|e| self.add(path, e, "write it like `data.object.id`"))
+    }
 }

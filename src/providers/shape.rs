@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum OneOrMany<T> {
-    /// One.
-    One(T),
+    // Before `One`: a list would otherwise be read as the fields of a struct, by position.
     /// Several, in order.
     Many(Vec<T>),
+    /// One.
+    One(T),
 }
 
 impl<T> OneOrMany<T> {

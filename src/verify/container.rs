@@ -1,1 +1,247 @@
-//! Signature containers.
+//! Signature containers: where a signature is in a request, which others are beside it, and its one canonical encoding.
+
+use std::borrow::Cow;
+
+use base64::{
+    Engine as _, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::STANDARD},
+};
+use http::{HeaderName, HeaderValue};
+
+use super::{
+    Template,
+    few::{Few, Full},
+    key::{Algorithm, Tag},
+    view::{Unusable, View, sole},
+};
+use crate::answer::Reason;
+
+/// Signatures that are compared at most; a provider sends one per secret that is in use.
+pub const SIGNATURES_MAX: usize = 8;
+/// Elements that a container may have at most, signatures or not.
+pub const ELEMENTS_MAX: usize = 16;
+/// Bytes that a container may have at most.
+pub const CONTAINER_BYTES_MAX: usize = 4096;
+/// Lines that a repeated header may have at most.
+const LINES_MAX: usize = 8;
+
+/// Where signatures are and how they are written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// Where it is.
+    pub place: Place,
+    /// Literal that leads each signature.
+    pub prefix: Option<String>,
+    /// Separator of elements.
+    pub split: Option<u8>,
+    /// Separator of key and value, and the key whose values are signatures.
+    pub pair: Option<(u8, String)>,
+    /// Encoding of a signature.
+    pub encoding: Encoding,
+    /// Whether the header may come on several lines.
+    pub repeated: bool,
+    /// Whether spaces around elements are removed.
+    pub trim: bool,
+}
+
+/// Where a container is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In a header.
+    Header(HeaderName),
+    /// Anywhere else.
+    Elsewhere(Template),
+}
+
+/// Encoding of a signature; canonical forms only, so that a signature has one spelling.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Encoding {
+    /// Lower-case hexadecimal.
+    #[default]
+    Hex,
+    /// Hexadecimal in either case.
+    HexAny,
+    /// Standard base64 with padding.
+    Base64,
+    /// URL-safe base64, padding optional.
+    Base64Url,
+}
+
+/// URL-safe base64 with or without padding; bits behind the end must be zero.
+const BASE64_URL: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::URL_SAFE,
+    GeneralPurposeConfig::new()
+        .with_encode_padding(false)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// A container's text: one line, or several where the header may be repeated.
+pub(super) type Lines<'a> = Few<Cow<'a, [u8]>, LINES_MAX>;
+
+/// What is in a container: keys and values, where keys are empty in containers without them.
+pub(super) struct Elements<'a>(Few<(&'a [u8], &'a [u8]), ELEMENTS_MAX>);
+
+impl<'a> Elements<'a> {
+    pub(super) fn new() -> Self {
+        Self(Few::new())
+    }
+
+    pub(super) fn push(&mut self, key: &'a [u8], value: &'a [u8]) -> Result<(), Full> {
+        self.0.push((key, value))
+    }
+
+    /// The value of the one element with this key.
+    pub(super) fn variable(&self, name: &str) -> Result<&'a [u8], Unusable> {
+        sole(self.values(name.as_bytes()))
+    }
+
+    fn values(&self, key: &[u8]) -> impl Iterator<Item = &'a [u8]> {
+        self.0.as_slice().iter().filter(move |(known, _)| *known == key).map(|(_, value)| *value)
+    }
+}
+
+impl Container {
+    /// Takes the text from the request.
+    pub(super) fn lines<'s>(&self, view: &'s View<'_>) -> Result<Lines<'s>, Reason> {
+        let mut lines = Lines::new();
+        match &self.place {
+            Place::Header(name) => {
+                for line in view.request().headers.get_all(name) {
+                    let line = Cow::Borrowed(line.as_bytes());
+                    lines.push(line).map_err(|Full| Reason::SignaturesTooMany)?;
+                }
+            }
+            Place::Elsewhere(template) => {
+                let text = view.text(template, &Elements::new()).map_err(|e| match e {
+                    Unusable::Absent => Reason::SignatureMissing,
+                    Unusable::Repeated => Reason::SignatureMalformed,
+                })?;
+                lines.push(text).map_err(|Full| Reason::SignaturesTooMany)?;
+            }
+        }
+        let bytes = lines.as_slice().iter().map(|line| line.len()).sum::<usize>();
+        match lines.as_slice() {
+            [_, _, ..] if !self.repeated => Err(Reason::HeaderRepeated),
+            _ if bytes == 0 => Err(Reason::SignatureMissing),
+            _ if bytes > CONTAINER_BYTES_MAX => Err(Reason::SignatureMalformed),
+            _ => Ok(lines),
+        }
+    }
+
+    /// Takes the text apart.
+    pub(super) fn elements<'l>(&self, lines: &'l [Cow<'_, [u8]>]) -> Result<Elements<'l>, Reason> {
+        let mut elements = Elements::new();
+        for line in lines {
+            for element in line.split(|byte| Some(*byte) == self.split) {
+                let (key, value) = self.element(element).ok_or(Reason::SignatureMalformed)?;
+                elements.push(key, value).map_err(|Full| Reason::SignaturesTooMany)?;
+            }
+        }
+        Ok(elements)
+    }
+
+    fn element<'l>(&self, element: &'l [u8]) -> Option<(&'l [u8], &'l [u8])> {
+        let element = if self.trim { element.trim_ascii() } else { element };
+        let Some((separator, _)) = &self.pair else {
+            return (!element.is_empty()).then_some((&[], element));
+        };
+        let at = element.iter().position(|byte| byte == separator)?;
+        let (key, value) = element.split_at_checked(at)?;
+        let is_word = !key.is_empty() && key.iter().all(u8::is_ascii_graphic);
+        is_word.then_some((key, value.get(1..)?))
+    }
+
+    /// Decodes the signatures. Those that are malformed are passed over, as a provider may add forms that we do not know; but
+    /// one at least must be readable.
+    pub(super) fn candidates(
+        &self,
+        elements: &Elements<'_>,
+        algorithm: Algorithm,
+    ) -> Result<Few<Tag, SIGNATURES_MAX>, Reason> {
+        let mut candidates = Few::new();
+        let pick = self.pair.as_ref().map_or("", |(_, pick)| pick);
+        let mut missing = true;
+        for text in elements.values(pick.as_bytes()) {
+            missing = false;
+            if let Some(candidate) = self.decode(text, algorithm) {
+                candidates.push(candidate).map_err(|Full| Reason::SignaturesTooMany)?;
+            }
+        }
+        match candidates.as_slice() {
+            [] if missing => Err(Reason::SignatureMissing),
+            [] => Err(Reason::SignatureMalformed),
+            _ => Ok(candidates),
+        }
+    }
+
+    fn decode(&self, text: &[u8], algorithm: Algorithm) -> Option<Tag> {
+        let text = text.strip_prefix(self.prefix.as_deref().unwrap_or("").as_bytes())?;
+        match algorithm {
+            Algorithm::Token => (!text.is_empty()).then(|| Tag::of_shown(text)),
+            Algorithm::Basic => {
+                let (scheme, shown) = text.split_at_checked(BASIC.len())?;
+                let shown = STANDARD.decode(shown).ok()?;
+                scheme.eq_ignore_ascii_case(BASIC.as_bytes()).then(|| Tag::of_shown(&shown))
+            }
+            Algorithm::HmacSha1 | Algorithm::HmacSha256 | Algorithm::HmacSha512 => {
+                self.encoding.decode(text, algorithm.tag_bytes())
+            }
+        }
+    }
+
+    /// Writes a signature the way the provider would, beside variables such as a time.
+    pub(super) fn write(
+        &self,
+        signature: &str,
+        variables: &[(&str, &str)],
+    ) -> Result<(HeaderName, HeaderValue), String> {
+        let Place::Header(name) = &self.place else {
+            return Err("the signature is not in a header, so it cannot be added to a body".into());
+        };
+        let mut text = String::new();
+        if let Some((separator, pick)) = &self.pair {
+            for (key, value) in variables {
+                let split = self.split.ok_or("there is no separator between elements")?;
+                text.push_str(key);
+                text.push(char::from(*separator));
+                text.push_str(value);
+                text.push(char::from(split));
+            }
+            text.push_str(pick);
+            text.push(char::from(*separator));
+        }
+        text.push_str(self.prefix.as_deref().unwrap_or_default());
+        text.push_str(signature);
+        let value = HeaderValue::from_bytes(text.as_bytes());
+        Ok((name.clone(), value.map_err(|_| "the signature does not fit into a header")?))
+    }
+}
+
+/// What leads the credentials of HTTP Basic.
+pub(super) const BASIC: &str = "Basic ";
+
+impl Encoding {
+    /// Reads a signature of exactly `bytes` bytes.
+    fn decode(self, text: &[u8], bytes: usize) -> Option<Tag> {
+        let mut room = [0; 72]; // base64 wants room for a whole group more than there is
+        let len = match self {
+            Self::Hex | Self::HexAny => {
+                let canonical = self == Self::HexAny || !text.iter().any(u8::is_ascii_uppercase);
+                let room = room.get_mut(..text.len() / 2).filter(|_| canonical)?;
+                hex::decode_to_slice(text, room).ok()?;
+                room.len()
+            }
+            Self::Base64 => STANDARD.decode_slice(text, &mut room).ok()?,
+            Self::Base64Url => BASE64_URL.decode_slice(text, &mut room).ok()?,
+        };
+        (len == bytes).then(|| Tag::of(room.get(..len).unwrap_or_default()))
+    }
+
+    pub(super) fn encode(self, bytes: &[u8]) -> String {
+        match self {
+            Self::Hex | Self::HexAny => hex::encode(bytes),
+            Self::Base64 => STANDARD.encode(bytes),
+            Self::Base64Url => BASE64_URL.encode(bytes),
+        }
+    }
+}

@@ -1,1 +1,0 @@
-//! Owns every task; start, reload, stop.

@@ -1,0 +1,83 @@
+//! Signals and the service manager: TERM and INT drain, a second one ends at once, HUP reloads.
+
+use std::{process::ExitCode, sync::Arc};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{App, StartError, Stopped};
+
+/// Runs until told to stop; then drains.
+///
+/// # Errors
+/// Where signals cannot be listened to.
+pub async fn run_until_signalled(app: &Arc<App>) -> Result<ExitCode, StartError> {
+    let mut signals = Signals::new()?;
+    notify(&[sd_notify::NotifyState::Ready]);
+    while signals.next().await == Told::Reload {
+        reload(app).await;
+    }
+    tracing::info!(kind = "stop", "draining; a second signal ends at once");
+    notify(&[sd_notify::NotifyState::Stopping]);
+    let stopped = tokio::select! {
+        stopped = app.stop() => stopped,
+        () = signals.stop() => {
+            tracing::warn!(kind = "stop", "second signal: ending at once");
+            return Ok(ExitCode::from(130));
+        }
+    };
+    tracing::info!(kind = "stop", clean = stopped == Stopped::Clean, "stopped");
+    Ok(if stopped == Stopped::Clean { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+async fn reload(app: &Arc<App>) {
+    let reloading = sd_notify::NotifyState::monotonic_usec_now();
+    if let Ok(now) = reloading {
+        notify(&[sd_notify::NotifyState::Reloading, now]);
+    }
+    // Whatever happened was logged; the service manager only needs to know that it is over.
+    drop(app.reload().await);
+    notify(&[sd_notify::NotifyState::Ready]);
+}
+
+/// Not running under a service manager is fine.
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "no service manager was told");
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, StartError> {
+        let listen = |kind| signal(kind).map_err(StartError::of);
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.terminate.recv() => Told::Stop,
+            _ = self.interrupt.recv() => Told::Stop,
+            _ = self.hangup.recv() => Told::Reload,
+        }
+    }
+
+    /// Waits until told to stop; a reload comes too late.
+    async fn stop(&mut self) {
+        while self.next().await == Told::Reload {}
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Stop,
+    Reload,
+}

@@ -1,0 +1,1 @@
+//! The stages alone, over a log in a temporary directory.

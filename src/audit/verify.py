@@ -1,0 +1,201 @@
+#!/usr/bin/env python3
+"""Verifies records exported from a Gatepost audit log. Needs nothing but Python 3.
+
+    python3 verify.py [DIR] [--against FILE] [--public-key FILE]
+
+Every record holds the SHA-256 of the line before it; checkpoints, signed with Ed25519, say how many records there
+were and the last one's hash. FILE holds checkpoints that left the machine: only they show a cut tail, a rollback or
+a log that was sealed again. Exit status: 0 good, 6 tampered with, 1 cannot tell.
+"""
+
+import argparse
+import base64
+import hashlib
+import json
+import os
+import re
+import sys
+
+# Ed25519 (RFC 8032, section 5.1; points in extended coordinates)
+P = 2**255 - 19
+L = 2**252 + 27742317777372353535851937790883648493
+D = -121665 * pow(121666, P - 2, P) % P
+ROOT = pow(2, (P - 1) // 4, P)
+
+
+def add(p, q):
+    a, b = (p[1] - p[0]) * (q[1] - q[0]), (p[1] + p[0]) * (q[1] + q[0])
+    c, d = 2 * p[3] * q[3] * D, 2 * p[2] * q[2]
+    e, f, g, h = b - a, d - c, d + c, b + a
+    return (e * f % P, g * h % P, f * g % P, e * h % P)
+
+
+def times(n, point):
+    result = (0, 1, 1, 0)
+    while n > 0:
+        result = add(result, point) if n & 1 else result
+        point, n = add(point, point), n >> 1
+    return result
+
+
+def decompress(data):
+    y = int.from_bytes(data, "little")
+    sign, y = y >> 255, y & (2**255 - 1)
+    if len(data) != 32 or y >= P:
+        return None
+    x2 = (y * y - 1) * pow(D * y * y + 1, P - 2, P) % P
+    x = pow(x2, (P + 3) // 8, P)
+    if (x * x - x2) % P:
+        x = x * ROOT % P
+    if (x * x - x2) % P or (x == 0 and sign):
+        return None
+    x = P - x if (x & 1) != sign else x
+    return (x, y, 1, x * y % P)
+
+
+BASE = decompress((4 * pow(5, P - 2, P) % P).to_bytes(32, "little"))
+
+
+def signed(key, message, signature):
+    a, r, s = decompress(key), decompress(signature[:32]), int.from_bytes(signature[32:], "little")
+    if a is None or r is None or s >= L or len(signature) != 64:
+        return False
+    h = int.from_bytes(hashlib.sha512(signature[:32] + key + message).digest(), "little") % L
+    p, q = times(s, BASE), add(r, times(h, a))
+    return (p[0] * q[2] - q[0] * p[2]) % P == 0 and (p[1] * q[2] - q[1] * p[2]) % P == 0
+
+
+# Keys and checkpoints (C2SP signed notes)
+def unbase64(text):
+    data = base64.b64decode(text, validate=True)
+    if base64.b64encode(data).decode() != text:
+        raise ValueError("not canonical")
+    return data
+
+
+def read_keys(path):
+    keys = {}
+    for line in open(path, encoding="utf-8"):
+        if line.strip() and not line.startswith("#"):
+            name, digest, data = line.strip().split("+", 2)
+            data = unbase64(data)
+            want = hashlib.sha256(name.encode() + b"\n" + data).digest()[:4]
+            if data[0] != 1 or len(data) != 33 or want.hex() != digest:
+                raise ValueError("a public key does not fit its name")
+            keys[name] = (want, data[1:])
+    return keys
+
+
+def read_note(note, keys):
+    """(size, hash) of a note in good form, and whether one of the keys signed it."""
+    text, signatures = note.split("\n\n", 1)
+    origin, size, digest, time = text.split("\n")
+    if not re.fullmatch("0|[1-9][0-9]*", size) or not time.startswith("time "):
+        raise ValueError("not a checkpoint")
+    match = re.fullmatch("\u2014 ([^ \n]+) ([A-Za-z0-9+/=]+)\n", signatures)
+    blob, digest = unbase64(match.group(2)), unbase64(digest)
+    key = keys.get(origin) if match.group(1) == origin else None
+    good = key and blob[:4] == key[0] and signed(key[1], (text + "\n").encode(), blob[4:])
+    return int(size), digest.hex(), bool(good)
+
+
+def read_notes(path):
+    """The notes in a file, or in the lines of a log that holds copies of them."""
+    note = ""
+    for line in open(path, encoding="utf-8", errors="replace", newline="\n"):
+        at = line.find('{"v":1,"checkpoint":')
+        if not note and at >= 0:
+            yield json.JSONDecoder().raw_decode(line[at:])[0]["checkpoint"]
+        elif not line.endswith("\n"):
+            return  # it was being written
+        elif note or line != "\n":
+            note += line
+            if "\n\n" in note and (line.startswith("\u2014 ") or note.endswith("\n\n\n")):
+                yield note
+                note = ""
+
+
+def read_checkpoints(path, keys, findings, copied):
+    """{size: {hash, ...}} of the checkpoints that one of the keys signed."""
+    found = {}
+    for note in read_notes(path):
+        try:
+            size, digest, good = read_note(note, keys)
+        except (ValueError, AttributeError):
+            size, digest, good = 0, None, copied  # a log that holds copies may hold anything
+        if good:
+            found.setdefault(size, set()).add(digest)
+        else:
+            findings.append((size, "%s holds one that is not signed by this log's key" % path))
+    return found
+
+
+# The chain
+FRAME = re.compile(rb'{"v":1,"seq":([1-9][0-9]*),"ts":"[^"]*","kind":"([^"]*)".*,"prev":"([0-9a-f]{64})"}', re.S)
+
+
+def walk(directory, own, copied, export, findings):
+    names = sorted(n for n in os.listdir(directory) if re.fullmatch(r"segment-\d{20}\.ndjson", n))
+    if any(n.endswith(".zst") for n in os.listdir(directory)) or not names:
+        sys.exit("there are no plain segments here: use gatepost audit export")
+    last, head, begins, removed, agreed = None, None, None, [], 0
+    for name in names:
+        for line in open(os.path.join(directory, name), "rb"):
+            if line.rstrip(b"\0") == b"":
+                continue
+            if not line.endswith(b"\n") and name == names[-1]:
+                print("torn        %d bytes at the very end" % len(line.rstrip(b"\0")))
+                continue
+            line = line[:-1]
+            match, digest = FRAME.fullmatch(line), hashlib.sha256(line).hexdigest()
+            seq = int(match.group(1)) if match else (last or 0) + 1
+            if not match:
+                findings.append((seq, "this is not a record"))
+            elif last is None:
+                begins = (seq - 1, match.group(3).decode())
+            elif seq != last + 1:
+                findings.append((seq, "it stands behind record %d" % last))
+            elif match.group(3).decode() != head:
+                findings.append((last, "it does not have the hash that record %d holds" % seq))
+            if match and match.group(2) == b"control":
+                said = json.loads(line)
+                removed.append((said.get("removed_seq"), said.get("removed_hash")))
+            agreed += digest in copied.get(seq, ())
+            if (own.get(seq, set()) | copied.get(seq, set())) - {digest}:
+                findings.append((seq, "a checkpoint was made over another record"))
+            last, head = seq, digest
+    last = last or 0
+    proven = export is not None and begins and begins[0] == export and begins[1] in own.get(export, ())
+    if not (proven or begins == (0, "0" * 64) or begins in removed):
+        findings.append((begins[0] + 1 if begins else 1, "what was before is missing"))
+    for size in [s for s in own if s > last] + [s for s in copied if s > last and export is None]:
+        findings.append((last + 1, "the log ends with %d, but a checkpoint covers %d" % (last, size)))
+    return last, agreed
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Verifies exported records.")
+    parser.add_argument("dir", nargs="?", default=os.path.dirname(os.path.abspath(__file__)))
+    parser.add_argument("--against", metavar="FILE")
+    parser.add_argument("--public-key", metavar="FILE")
+    args = parser.parse_args()
+    findings, export, beside = [], None, lambda name: os.path.join(args.dir, name)
+    keys = read_keys(args.public_key or beside("audit-signing.pub"))
+    if os.path.exists(beside("export.json")):
+        export = json.load(open(beside("export.json")))["after"]
+    own = read_checkpoints(beside("checkpoints"), keys, findings, False)
+    copied = read_checkpoints(args.against, keys, findings, True) if args.against else {}
+    last, agreed = walk(args.dir, own, copied, export, findings)
+    newer = last - max((s for s in own if s <= last), default=0)
+    print("records     up to %d, %d of them behind the last checkpoint" % (last, newer))
+    print("checkpoints %d signed sizes; %d copies agree" % (len(own), agreed))
+    for record, problem in sorted(findings)[:20]:
+        print("  record %d: %s" % (record, problem))
+    if args.against and not agreed and not findings:
+        sys.exit("none of the copied checkpoints covers a record that is here")
+    print("TAMPERED" if findings else "VERIFIED")
+    sys.exit(6 if findings else 0)
+
+
+if __name__ == "__main__":
+    main()

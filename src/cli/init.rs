@@ -1,0 +1,130 @@
+//! `gatepost init`: a first configuration, commented, that passes `gatepost check` as it stands.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    io::{ErrorKind, Write as _},
+    path::Path,
+    process::ExitCode,
+};
+
+use super::{NO, NOT_FOUND, out};
+use crate::{
+    config::units::Span,
+    providers::{self, Preset},
+};
+
+/// Writes a configuration for some providers and one app.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Providers, as `gatepost providers list` names them
+    #[arg(required = true, value_name = "PROVIDER")]
+    providers: Vec<String>,
+    /// Where the app answers
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:3000")]
+    to: String,
+    /// Our public name
+    #[arg(long, value_name = "NAME", default_value = "hooks.example.com")]
+    host: String,
+}
+
+impl Args {
+    /// Writes the file, unless there is one.
+    pub(super) fn run(&self, file: Option<&Path>) -> ExitCode {
+        let path = file.unwrap_or(Path::new("gatepost.yaml"));
+        let mut presets = Vec::new();
+        for name in &self.providers {
+            match providers::preset(name) {
+                Some(preset) => presets.push(preset),
+                None => return out::fail(NOT_FOUND, &unknown(name)),
+            }
+        }
+        presets.dedup_by(|a, b| a.name == b.name);
+        let text = text(&presets, &self.to, &self.host);
+        let written =
+            fs::File::create_new(path).and_then(|mut file| file.write_all(text.as_bytes()));
+        match written {
+            Ok(()) => {
+                out::say(&next_steps(path, &presets));
+                ExitCode::SUCCESS
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                out::fail(NO, &format!("{} is there already; nothing was written", path.display()))
+            }
+            Err(error) => out::fail(NO, &format!("{}: {error}", path.display())),
+        }
+    }
+}
+
+fn unknown(name: &str) -> String {
+    let names: Vec<_> = providers::catalogue().iter().map(|preset| preset.name.as_str()).collect();
+    format!("there is no preset `{name}`; there are {}", names.join(", "))
+}
+
+fn next_steps(path: &Path, presets: &[&Preset]) -> String {
+    let mut steps = format!("wrote {}. Next:\n", path.display());
+    for preset in presets {
+        let found = preset.secret.found_at.as_deref().unwrap_or("the settings of the webhook");
+        // Writing to a String does not fail.
+        let _ = writeln!(steps, "  export {}=…    # from {found}", variable(preset));
+    }
+    steps + "  gatepost check\n  gatepost run"
+}
+
+fn variable(preset: &Preset) -> String {
+    format!("{}_WEBHOOK_SECRET", preset.name.to_uppercase().replace('-', "_"))
+}
+
+/// The file.
+fn text(presets: &[&Preset], to: &str, host: &str) -> String {
+    let (mut sources, mut routes) = (String::new(), String::new());
+    for preset in presets {
+        let (name, variable) = (&preset.name, variable(preset));
+        let found =
+            preset.secret.found_at.as_ref().map_or(String::new(), |at| format!("   # {at}"));
+        // Writing to a String does not fail.
+        let _ = write!(
+            sources,
+            "  {name}:                  # answers at https://{host}/{name}\n    provider: {name}\n    \
+             secret: ${{{variable}}}{found}\n"
+        );
+        let timeout = timeout(preset).map_or(String::new(), |t| format!(", timeout: {t}"));
+        let _ = writeln!(routes, "  - {{ source: {name}, to: app{timeout} }}");
+    }
+    format!(
+        "{HEAD}server:\n  host: {host}\n{TLS}\nsources:\n{sources}\nroutes:\n{routes}{UPSTREAMS}  app: {to}\n{TAIL}"
+    )
+}
+
+/// A timeout below the provider's deadline, where the default is not.
+fn timeout(preset: &Preset) -> Option<Span> {
+    let deadline = Span::parse(preset.delivery.deadline.as_deref()?).ok()?;
+    let fits = |span: &Span| *span < deadline;
+    let choices = [Span::secs(10), Span::secs(8), Span::secs(4), Span::secs(2), Span::secs(1)];
+    choices.into_iter().find(fits).filter(|span| *span < Span::secs(10))
+}
+
+const HEAD: &str = "\
+# yaml-language-server: $schema=./gatepost.schema.json
+# The schema: gatepost schema > gatepost.schema.json      Check this file: gatepost check
+version: 1
+
+";
+
+const TLS: &str = "\
+tls:
+  mode: internal             # a self-made certificate, to begin with; then one of
+                             #   files (your own: files: [{ cert: …, key: … }])
+                             #   none  (a proxy in front of us has TLS; we listen on port 8080)
+";
+
+const UPSTREAMS: &str = "
+upstreams:
+";
+
+const TAIL: &str = "
+# What this gives: signatures checked, tolerances and rotation as the provider documents them (turn `secret` into a list to
+# rotate); each event passed on once (remembered for 7 days in /var/lib/gatepost); a chained record of every event; the app's
+# own answer goes back to the provider. Health and metrics: http://127.0.0.1:9480
+# Every key with its default: config.example.yaml. What is in force: gatepost config show --origin
+";

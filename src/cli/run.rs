@@ -1,0 +1,187 @@
+//! `gatepost run`: the gateway in the foreground.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Instant,
+};
+
+use super::{CONFIG, NO, out};
+use crate::{
+    app::{self, App, Loader, StartError},
+    config::{self, Config, Env, Loaded, Options, Report, Store, TlsMode},
+    telemetry::start_logging,
+};
+
+/// Runs until SIGTERM or SIGINT; SIGHUP reloads.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {}
+
+impl Args {
+    /// Loads, starts, and runs until told to stop.
+    pub(super) fn run(&self, file: Option<&Path>) -> ExitCode {
+        let since = Instant::now();
+        let loaded = config_path(file).and_then(|path| {
+            let loaded = load_with(&path, &Options::from_env())?;
+            Ok((path, loaded))
+        });
+        let (path, Loaded { config, warnings, .. }) = match loaded {
+            Ok(loaded) => loaded,
+            Err(code) => return code,
+        };
+        if let Err(why) = start_logging(&config.telemetry.log_level, config.telemetry.log_format) {
+            return out::fail(CONFIG, &why);
+        }
+        if warnings.warnings() > 0 {
+            out::say(&warnings.human(out::colour()));
+        }
+        let loader = loader(path.clone());
+        on_runtime(async move {
+            let app = App::start(config, Some(loader)).await?;
+            greet(&app, &path, since);
+            app::run_until_signalled(&app).await
+        })
+    }
+}
+
+/// Runs `work` on a runtime of its own; a start that fails ends with its sentence.
+pub(super) fn on_runtime(work: impl Future<Output = Result<ExitCode, StartError>>) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return out::fail(NO, &format!("the runtime did not start: {error}")),
+    };
+    runtime.block_on(work).unwrap_or_else(|error| out::fail(NO, &error.to_string()))
+}
+
+/// The file that a command works on, found where the configuration module says.
+pub(super) fn config_path(file: Option<&Path>) -> Result<PathBuf, ExitCode> {
+    config::find(file, &Env::of_process()).map_err(|report| refuse(&report))
+}
+
+/// Loads a configuration, or prints everything that is wrong with it.
+pub(super) fn load_with(path: &Path, options: &Options) -> Result<Loaded, ExitCode> {
+    config::load(path, options).map_err(|report| refuse(&report))
+}
+
+/// The configuration that a command works on.
+pub(super) fn load(file: Option<&Path>) -> Result<Config, ExitCode> {
+    Ok(load_with(&config_path(file)?, &Options::from_env())?.config)
+}
+
+fn refuse(report: &Report) -> ExitCode {
+    out::say(&report.human(out::colour()));
+    ExitCode::from(CONFIG)
+}
+
+/// Where the record of the configuration is.
+pub(super) fn audit_dir(file: Option<&Path>) -> Result<PathBuf, String> {
+    let options = Options { offline: true, ..Options::from_env() };
+    let path = config::find(file, &options.env).map_err(|report| report.human(false))?;
+    let loaded = config::load(&path, &options).map_err(|report| report.human(false))?;
+    Ok(loaded.config.audit.dir)
+}
+
+fn loader(path: PathBuf) -> Loader {
+    Loader(Arc::new(move || match config::load(&path, &Options::from_env()) {
+        Ok(loaded) => Ok(loaded.config),
+        Err(report) => Err(report.human(false)),
+    }))
+}
+
+/// What a person needs to know, once, in the order in which they would check it. Off a terminal it is one log line.
+fn greet(app: &App, path: &Path, since: Instant) {
+    let config = app.config();
+    let counts = format!("{} sources, {} upstreams", config.sources.len(), config.upstreams.len());
+    if !out::is_terminal() {
+        tracing::info!(
+            kind = "start",
+            version = env!("CARGO_PKG_VERSION"),
+            config = %path.display(),
+            fingerprint = &*config.fingerprint,
+            listening = ?app.addresses(),
+            admin = %app.admin_address(),
+            sources = config.sources.len(),
+            upstreams = config.upstreams.len(),
+            "ready"
+        );
+        return;
+    }
+    out::say(&format!(
+        "gatepost {}  config {} ({counts})",
+        env!("CARGO_PKG_VERSION"),
+        path.display()
+    ));
+    out::say(&format!("  record    {}", config.audit.dir.display()));
+    out::say(&format!("  dedup     {}", store(&config)));
+    out::say(&format!("  tls       {}", certificates(&config)));
+    for address in app.addresses() {
+        out::say(&format!("  listening {address}"));
+    }
+    for line in sources(&config) {
+        out::say(&format!("              POST {line}"));
+    }
+    out::say(&format!("  admin     http://{}  (/healthz /readyz /metrics)", app.admin_address()));
+    out::say(&format!("  shadow    {}", shadowed(&config)));
+    out::say(&format!("ready in {:.2} s", since.elapsed().as_secs_f64()));
+}
+
+/// One line per source: path, name, secrets, where its events go.
+pub(super) fn sources(config: &Config) -> Vec<String> {
+    let width = config.sources.iter().map(|s| s.path.len()).max().unwrap_or(0);
+    let names = config.sources.iter().map(|s| s.name.as_str().len()).max().unwrap_or(0);
+    let line = |source: &config::Source| {
+        let secrets = match source.secrets.len() {
+            1 => "1 secret".to_owned(),
+            n => format!("{n} secrets"),
+        };
+        let to = destinations(source);
+        format!("{:width$}  {:names$}  {secrets:<10} → {to}", source.path, source.name.as_str())
+    };
+    config.sources.iter().map(line).collect()
+}
+
+fn store(config: &Config) -> String {
+    match &config.dedup {
+        Store::Memory => "memory (forgotten at exit)".to_owned(),
+        Store::Embedded => format!("embedded in {}", config.storage.dir.display()),
+        Store::Redis(settings) => format!("redis {}", shown(&settings.url)),
+    }
+}
+
+fn certificates(config: &Config) -> String {
+    match &config.tls.mode {
+        TlsMode::Files(files) => format!("{} certificate(s) from files", files.len()),
+        TlsMode::Internal => "self-made".to_owned(),
+        TlsMode::None => "none: a proxy in front of us terminates TLS".to_owned(),
+    }
+}
+
+fn shadowed(config: &Config) -> String {
+    let shadowed: Vec<_> =
+        config.sources.iter().filter(|s| !s.enforce).map(|s| s.name.as_str()).collect();
+    match shadowed.as_slice() {
+        [] => "nothing; every source enforces".to_owned(),
+        names => format!("{}: what does not verify is forwarded, marked", names.join(", ")),
+    }
+}
+
+/// Where a source's events go, each upstream once.
+fn destinations(source: &config::Source) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for target in source.routes.as_slice().iter().filter_map(|route| route.target.as_ref()) {
+        let name = target.upstream.as_str();
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    if names.is_empty() { "nowhere".to_owned() } else { names.join(", ") }
+}
+
+/// A Redis url without a password that may stand in it.
+fn shown(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
+        _ => url.to_owned(),
+    }
+}

@@ -1,0 +1,134 @@
+//! What may be typed: one struct per section, with its defaults. The JSON Schema is generated from these structs, and the
+//! same schema is what a file is checked against, so what editors show and what the gateway accepts are one thing.
+//!
+//! Required keys are `Option`s marked as required: a file with one mistake is still looked at as a whole.
+
+mod sections;
+mod sources;
+mod stores;
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+pub(crate) use crate::{config::units::Span, providers::shape::OneOrMany};
+pub(crate) use sections::*;
+pub(crate) use sources::*;
+pub(crate) use stores::*;
+
+/// Configuration of gatepost, the webhook gateway. Strict: unknown and duplicate keys are errors; top-level keys that
+/// begin with `x-` are ignored, as a home for anchors.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(title = "gatepost.yaml", extend("patternProperties" = { "^x-": true }))]
+pub(crate) struct File {
+    /// Version of this format: 1.
+    #[schemars(required, range(min = 1, max = 1))]
+    pub version: Option<u32>,
+    /// Where and how we listen.
+    pub server: Server,
+    /// Where certificates come from; `mode` has no default, because every choice has consequences.
+    #[schemars(required)]
+    pub tls: Option<Tls>,
+    /// Where state is.
+    pub storage: Storage,
+    /// Values for every source and every route that does not say otherwise.
+    pub defaults: Defaults,
+    /// Who may call us, by name.
+    #[schemars(required)]
+    pub sources: Option<BTreeMap<String, Source>>,
+    /// Which events go where: per source, top to bottom, the first match wins.
+    pub routes: Vec<Route>,
+    /// Our apps, by name.
+    pub upstreams: BTreeMap<String, UpstreamForm>,
+    /// How repeated events are recognised.
+    pub dedup: Dedup,
+    /// The record.
+    pub audit: Audit,
+    /// Health and metrics.
+    pub admin: Admin,
+    /// Limits with names; beyond them requests are refused, never queued without end.
+    pub limits: Limits,
+    /// Logs.
+    pub telemetry: Telemetry,
+}
+
+/// Values for every source and every route that does not say otherwise.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Defaults {
+    /// For sources.
+    pub source: SourceDefaults,
+    /// For routes.
+    pub route: RouteDefaults,
+}
+
+/// The schema, as it is checked against: formats `duration`, `size`, `secret` and `hidden` are ours.
+pub(crate) fn schema() -> Json {
+    let mut schema = schemars::schema_for!(File).to_value();
+    each_object(&mut schema, &require);
+    schema
+}
+
+/// The schema for editors: our formats become patterns that every validator knows.
+pub fn public_schema() -> Json {
+    let mut schema = schema();
+    each_object(&mut schema, &publish);
+    schema
+}
+
+/// Applies `change` to every object of a schema, the innermost first.
+fn each_object(schema: &mut Json, change: &dyn Fn(&mut serde_json::Map<String, Json>)) {
+    match schema {
+        Json::Object(map) => {
+            map.values_mut().for_each(|value| each_object(value, change));
+            change(map);
+        }
+        Json::Array(items) => items.iter_mut().for_each(|item| each_object(item, change)),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => {}
+    }
+}
+
+/// A key that has no default and cannot be null is required; defaults of whole sections only repeat those of their keys.
+fn require(map: &mut serde_json::Map<String, Json>) {
+    let Some(Json::Object(properties)) = map.get_mut("properties") else { return };
+    let mut required = Vec::new();
+    for (key, property) in properties.iter_mut() {
+        let Some(property) = property.as_object_mut() else { continue };
+        let nullable = |schema: &Json| {
+            let null = schema.get("type").is_some_and(|kind| *kind == "null");
+            null || schema
+                .get("type")
+                .and_then(Json::as_array)
+                .is_some_and(|k| k.contains(&"null".into()))
+        };
+        let forms =
+            property.get("anyOf").and_then(Json::as_array).is_some_and(|f| f.iter().any(nullable));
+        if property.get("default") == Some(&Json::Null) {
+            if !forms && !nullable(&Json::Object(property.clone())) {
+                required.push(Json::String(key.clone()));
+            }
+            property.remove("default");
+        } else if property.get("default").is_some_and(Json::is_object) {
+            property.remove("default");
+        }
+    }
+    if let Some(Json::Array(known)) = map.get_mut("required") {
+        known.extend(required);
+    } else if !required.is_empty() {
+        map.insert("required".to_owned(), required.into());
+    }
+}
+
+fn publish(map: &mut serde_json::Map<String, Json>) {
+    let pattern = match map.get("format").and_then(Json::as_str) {
+        Some("duration") => Some(r"^([0-9]+(ms|s|m|h|d))+$|\$\{"),
+        Some("size") => Some(r"^[0-9]+(B|kB|MB|GB|TB|KiB|MiB|GiB|TiB)$|\$\{"),
+        Some("secret" | "hidden") => None,
+        _ => return,
+    };
+    map.remove("format");
+    map.extend(pattern.map(|pattern| ("pattern".to_owned(), pattern.into())));
+}

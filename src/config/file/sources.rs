@@ -1,0 +1,326 @@
+//! The three lists people can picture: sources, routes, upstreams.
+
+use std::{collections::BTreeMap, num::NonZeroUsize};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{SecretForm, SourceDedup};
+use crate::{
+    config::units::{Size, Span},
+    providers::shape::{EventFields, OneOrMany, Verify},
+};
+
+/// Who may call us, and how we believe them.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Source {
+    /// A preset such as `stripe` (`gatepost providers list`), or `custom` with `verify` and `event` below.
+    #[schemars(required)]
+    pub provider: Option<String>,
+    /// The path it answers at. Default: `/` and the source's name.
+    pub path: Option<String>,
+    /// The signing secret, or a list: any of them may match, which is how secrets are rotated.
+    #[schemars(required)]
+    pub secret: Option<OneOrMany<SecretForm>>,
+    /// How far the signed time may be from ours. Default: what the preset says.
+    pub tolerance: Option<Span>,
+    /// False is shadow mode: check, record, forward anyway, flagged.
+    pub enforce: bool,
+    /// What happens to events that no route takes: `accept` (200, recorded as ignored) or `reject` (404).
+    pub unrouted: Unrouted,
+    /// How long a body may be. Presets raise it where the provider sends more.
+    pub max_body: Size,
+    /// Networks that may send; anybody, where empty. Checked before the body is read.
+    pub allow_ips: Vec<String>,
+    /// Bodies with a `Content-Encoding`: `reject` (415), or `allow` (passed on as they are; never inflated).
+    pub content_encoding: ContentEncoding,
+    /// Whether the provider's challenges are answered.
+    pub handshake: Handshake,
+    /// How its repeated events are recognised; what is left out is as under `dedup`.
+    pub dedup: SourceDedup,
+    /// How its requests are verified. Replaces all of the preset's `verify`.
+    pub verify: Option<Verify>,
+    /// Where an event's id and type are. Replaces key by key what the preset says.
+    pub event: Option<EventFields>,
+    /// The URL that its provider has on file, where it differs from `server.public_url` and `path`.
+    pub public_url: Option<String>,
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        let SourceDefaults { enforce, unrouted, max_body, handshake } = SourceDefaults::default();
+        Self {
+            provider: None,
+            path: None,
+            secret: None,
+            tolerance: None,
+            enforce,
+            unrouted,
+            max_body,
+            allow_ips: Vec::new(),
+            content_encoding: ContentEncoding::Reject,
+            handshake,
+            dedup: SourceDedup::default(),
+            verify: None,
+            event: None,
+            public_url: None,
+        }
+    }
+}
+
+/// Values for every source that does not say otherwise.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct SourceDefaults {
+    /// False is shadow mode.
+    pub enforce: bool,
+    /// What happens to events that no route takes.
+    pub unrouted: Unrouted,
+    /// How long a body may be.
+    pub max_body: Size,
+    /// Whether providers' challenges are answered.
+    pub handshake: Handshake,
+}
+
+impl Default for SourceDefaults {
+    fn default() -> Self {
+        Self {
+            enforce: true,
+            unrouted: Unrouted::Accept,
+            max_body: Size::mib(1),
+            handshake: Handshake::Auto,
+        }
+    }
+}
+
+/// What happens to events that no route takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Unrouted {
+    /// Answered 200 and recorded as ignored.
+    Accept,
+    /// Answered 404.
+    Reject,
+}
+
+/// Bodies with a `Content-Encoding`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ContentEncoding {
+    /// Answered 415.
+    Reject,
+    /// Passed on as they are.
+    Allow,
+}
+
+/// Whether challenges are answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Handshake {
+    /// As the preset says.
+    Auto,
+    /// Never: the app does it.
+    None,
+}
+
+/// Which events go where.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Route {
+    /// Its name in records and metrics. Default: `route-` and its number.
+    pub name: Option<String>,
+    /// Whose events.
+    #[schemars(required)]
+    pub source: Option<String>,
+    /// Which types: `*` matches any run of characters, dots included; `!` in front excludes.
+    pub events: OneOrMany<String>,
+    /// A value of the body that must be equal besides.
+    pub when: Option<When>,
+    /// The upstream that gets them and answers.
+    pub to: Option<OneOrMany<String>>,
+    /// Answered 200, recorded, not delivered.
+    pub drop: bool,
+    /// `proxy`: forwarded once, the upstream's answer goes back to the sender.
+    pub mode: Mode,
+    /// How long the upstream may take, in all.
+    pub timeout: Span,
+    /// What of a 2xx goes back: `status-only`, or `full` with a bounded body and its content type.
+    pub reply: Reply,
+}
+
+impl Default for Route {
+    fn default() -> Self {
+        let RouteDefaults { mode, timeout, reply } = RouteDefaults::default();
+        Self {
+            name: None,
+            source: None,
+            events: OneOrMany::One("*".into()),
+            when: None,
+            to: None,
+            drop: false,
+            mode,
+            timeout,
+            reply,
+        }
+    }
+}
+
+/// Values for every route that does not say otherwise.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RouteDefaults {
+    /// How events are delivered.
+    pub mode: Mode,
+    /// How long the upstream may take, in all.
+    pub timeout: Span,
+    /// What of a 2xx goes back.
+    pub reply: Reply,
+}
+
+impl Default for RouteDefaults {
+    fn default() -> Self {
+        Self { mode: Mode::Proxy, timeout: Span::secs(10), reply: Reply::StatusOnly }
+    }
+}
+
+/// How events are delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Mode {
+    /// Forwarded once; the upstream's answer goes back to the sender.
+    Proxy,
+}
+
+/// What of an upstream's 2xx goes back to the sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Reply {
+    /// The status.
+    StatusOnly,
+    /// Status, a bounded body and its content type.
+    Full,
+}
+
+/// A value of the body that must be equal.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "RouteWhen")]
+pub(crate) struct When {
+    /// Where it is: `data.object.metadata.tier`.
+    #[schemars(required)]
+    pub json: Option<String>,
+    /// What it must be.
+    #[schemars(required)]
+    pub equals: Option<Scalar>,
+}
+
+/// A text, a whole number or a boolean.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum Scalar {
+    /// true or false.
+    Bool(bool),
+    /// A whole number.
+    Integer(i64),
+    /// Text.
+    Text(String),
+}
+
+/// An app: its URL, or a mapping with `url` and more.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum UpstreamForm {
+    /// Its URL.
+    Url(String),
+    /// Its URL and more.
+    Full(Box<Upstream>),
+}
+
+/// An app.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Upstream {
+    /// Where it answers.
+    pub url: Option<String>,
+    /// Where it answers, if at several places. Either `url` or `urls`.
+    pub urls: Vec<String>,
+    /// How one of several is chosen.
+    pub balance: Balance,
+    /// How long connecting, TLS included, may take.
+    pub connect_timeout: Span,
+    /// Attempts in flight at once; more wait within the route's timeout.
+    pub concurrency: NonZeroUsize,
+    /// Idle connections are closed after this; keep it below the app's own keep-alive (Node: 5s).
+    pub idle_timeout: Span,
+    /// `auto` (HTTP/2 where TLS negotiates it), `"1.1"` or `"2"`.
+    pub http: Http,
+    /// Changes to the request's headers.
+    pub headers: Headers,
+    /// TLS towards the app.
+    pub tls: UpstreamTls,
+}
+
+impl Default for Upstream {
+    fn default() -> Self {
+        Self {
+            url: None,
+            urls: Vec::new(),
+            balance: Balance::RoundRobin,
+            connect_timeout: Span::secs(2),
+            concurrency: NonZeroUsize::new(256).unwrap_or(NonZeroUsize::MIN),
+            idle_timeout: Span::secs(4),
+            http: Http::Auto,
+            headers: Headers::default(),
+            tls: UpstreamTls::default(),
+        }
+    }
+}
+
+/// How one of several urls is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Balance {
+    /// In turn.
+    RoundRobin,
+    /// The one with the fewest attempts in flight.
+    LeastBusy,
+}
+
+/// Which HTTP version is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) enum Http {
+    /// By ALPN over TLS; HTTP/1.1 without TLS.
+    #[serde(rename = "auto")]
+    Auto,
+    /// HTTP/1.1.
+    #[serde(rename = "1.1")]
+    Http1,
+    /// HTTP/2; without TLS by prior knowledge.
+    #[serde(rename = "2")]
+    Http2,
+}
+
+/// Changes to the request's headers.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Headers {
+    /// Taken out, by name.
+    pub remove: Vec<String>,
+    /// Set, by name.
+    pub set: BTreeMap<String, super::Hidden>,
+}
+
+/// TLS towards an app.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct UpstreamTls {
+    /// PEM of the CA to trust instead of the system's.
+    pub ca: Option<String>,
+    /// PEM of our client certificate.
+    pub cert: Option<String>,
+    /// PEM of its key.
+    pub key: Option<String>,
+    /// The name to check and to send (SNI) instead of the URL's host.
+    pub server_name: Option<String>,
+}

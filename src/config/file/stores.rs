@@ -1,0 +1,352 @@
+//! The sections about what is kept, dedup and audit, and how secrets are named.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::config::units::{Size, Span};
+
+/// How repeated events are recognised.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Dedup {
+    /// `embedded` (SQLite, one gateway), `redis` (shared between gateways), or `memory` (forgotten at exit).
+    pub store: Store,
+    /// How long a completed event is remembered; longer than the provider retries.
+    pub window: Option<Span>,
+    /// How long an unfinished one blocks its twins; renewed while work goes on.
+    pub claim: Option<Span>,
+    /// How long a twin waits for the first one's answer.
+    pub join_timeout: Option<Span>,
+    /// When the store is away: `reject` (503, the provider retries) or `forward` (a duplicate may pass).
+    pub on_store_error: Option<OnStoreError>,
+    /// After an unknown outcome the event is held so long, or `release`d at once. Default: the route's timeout.
+    pub on_unknown: Option<OnUnknown>,
+    /// A known id with another body: `flag` (a duplicate, and said) or `deliver` (an event of its own).
+    pub same_id_other_body: Option<SameIdOtherBody>,
+    /// Signed bytes that come again under a new unsigned id: `suppress`, or `off`.
+    pub replay_guard: Option<ReplayGuard>,
+    /// The shared store.
+    pub redis: Redis,
+}
+
+/// How a source's repeated events are recognised.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct SourceDedup {
+    /// How long a completed event is remembered; longer than the provider retries.
+    pub window: Span,
+    /// How long an unfinished one blocks its twins; renewed while work goes on.
+    pub claim: Span,
+    /// How long a twin waits for the first one's answer.
+    pub join_timeout: Span,
+    /// When the store is away: `reject` (503, the provider retries) or `forward` (a duplicate may pass).
+    pub on_store_error: OnStoreError,
+    /// After an unknown outcome the event is held so long, or `release`d at once. Default: the route's timeout.
+    pub on_unknown: Option<OnUnknown>,
+    /// A known id with another body: `flag` (a duplicate, and said) or `deliver` (an event of its own).
+    pub same_id_other_body: SameIdOtherBody,
+    /// Signed bytes that come again under a new unsigned id: `suppress`, or `off`.
+    pub replay_guard: ReplayGuard,
+}
+
+impl Default for SourceDedup {
+    fn default() -> Self {
+        Self {
+            window: Span::days(7),
+            claim: Span::secs(60),
+            join_timeout: Span::secs(2),
+            on_store_error: OnStoreError::Reject,
+            on_unknown: None,
+            same_id_other_body: SameIdOtherBody::Flag,
+            replay_guard: ReplayGuard::Suppress,
+        }
+    }
+}
+
+/// Where claims are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Store {
+    /// In SQLite, in the storage directory; for one gateway.
+    #[default]
+    Embedded,
+    /// In Redis, shared between gateways.
+    Redis,
+    /// In memory; forgotten at exit.
+    Memory,
+}
+
+/// When the store is away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum OnStoreError {
+    /// 503: the provider retries.
+    Reject,
+    /// Forwarded without a claim: a duplicate may pass.
+    Forward,
+}
+
+/// After an unknown outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum OnUnknown {
+    /// The word.
+    Release(Release),
+    /// Held so long.
+    Hold(Span),
+}
+
+/// The word `release`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Release {
+    /// The next retry is let through at once.
+    Release,
+}
+
+/// A known id with another body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum SameIdOtherBody {
+    /// A duplicate, and said.
+    Flag,
+    /// An event of its own.
+    Deliver,
+}
+
+/// Signed bytes that come again under a new unsigned id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ReplayGuard {
+    /// Answered 200, recorded, not delivered.
+    Suppress,
+    /// Delivered.
+    Off,
+}
+
+/// How Redis is reached.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Redis {
+    /// `redis://`, `rediss://` (TLS), `redis+sentinel://host,host/master`, `redis+cluster://host,host`.
+    pub url: String,
+    /// User name.
+    pub username: Option<String>,
+    /// Password.
+    pub password: Option<SecretForm>,
+    /// Put before every key.
+    pub prefix: String,
+    /// How long one operation may take, reconnecting included.
+    pub timeout: Span,
+    /// Not ready on a Redis that may evict our keys.
+    pub require_noeviction: bool,
+    /// PEM of the CA that signed Redis's certificate; the system's roots where absent.
+    pub ca: Option<String>,
+}
+
+impl Default for Redis {
+    fn default() -> Self {
+        Self {
+            url: "redis://127.0.0.1:6379/0".into(),
+            username: None,
+            password: None,
+            prefix: "gatepost:".into(),
+            timeout: Span(std::time::Duration::from_millis(250)),
+            require_noeviction: true,
+            ca: None,
+        }
+    }
+}
+
+/// The record.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Audit {
+    /// Directory of the segments. Default: `audit` in the storage directory.
+    pub dir: Option<String>,
+    /// How long closed segments are kept.
+    pub retention: Span,
+    /// Request headers that go on the record.
+    pub headers: Vec<String>,
+    /// What is kept of the sender's address: all, its network (/24, /48), nothing.
+    pub client_ip: ClientIp,
+    /// What is kept of rejected requests: at most five a second and source, or nothing. All are counted.
+    pub rejected: Rejected,
+    /// When a segment is closed.
+    pub rotate: Rotate,
+    /// Compression of closed segments.
+    pub compress: Compress,
+    /// A signed statement of length and head, which shows a cut tail.
+    pub checkpoint: Checkpoint,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        let headers =
+            ["content-type", "user-agent", "webhook-id", "x-github-event", "x-github-delivery"];
+        Self {
+            dir: None,
+            retention: Span::days(400),
+            headers: headers.map(str::to_owned).to_vec(),
+            client_ip: ClientIp::Keep,
+            rejected: Rejected::Sampled,
+            rotate: Rotate::default(),
+            compress: Compress::Zstd,
+            checkpoint: Checkpoint::default(),
+        }
+    }
+}
+
+/// What is kept of the sender's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ClientIp {
+    /// All of it.
+    Keep,
+    /// Its network: /24 and /48.
+    Truncate,
+    /// Nothing.
+    Drop,
+}
+
+/// What is kept of rejected requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Rejected {
+    /// At most five a second and source.
+    Sampled,
+    /// Nothing but the counters.
+    None,
+}
+
+/// When a segment is closed.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Rotate {
+    /// At this size.
+    pub size: Size,
+    /// At this age.
+    pub every: Span,
+}
+
+impl Default for Rotate {
+    fn default() -> Self {
+        Self { size: Size::mib(256), every: Span::days(1) }
+    }
+}
+
+/// Compression of closed segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Compress {
+    /// Zstandard.
+    Zstd,
+    /// None.
+    None,
+}
+
+/// Signed statements of length and head.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Checkpoint {
+    /// How often, while records arrive.
+    pub every: Span,
+    /// The Ed25519 key (PKCS#8 PEM). Default: `audit-signing.key` in the storage directory, made on first start.
+    pub key: Option<KeyFile>,
+    /// Where each is copied to, off this log: `stdout`, `{ file: PATH }`.
+    pub copy_to: Vec<CopyTo>,
+}
+
+impl Default for Checkpoint {
+    fn default() -> Self {
+        Self { every: Span::secs(60), key: None, copy_to: Vec::new() }
+    }
+}
+
+/// A file that holds a key.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct KeyFile {
+    /// Its path.
+    #[schemars(required)]
+    pub file: Option<String>,
+}
+
+/// A place for copies of checkpoints.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum CopyTo {
+    /// Standard output.
+    Stdout(Stdout),
+    /// A file that is appended to.
+    File(KeyFile),
+}
+
+/// The word `stdout`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Stdout {
+    /// Standard output, a line each.
+    Stdout,
+}
+
+/// Where a secret is: `${NAME}`, or a mapping with one of `env`, `file`, `credential`. Text written here works, warns, and
+/// is refused where others may read the file.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum SecretForm {
+    /// A reference, or the secret itself.
+    Text(SecretText),
+    /// A place.
+    Place(SecretPlace),
+}
+
+/// Where a secret is, and until when it counts.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct SecretPlace {
+    /// In this environment variable.
+    pub env: Option<String>,
+    /// In this file; one newline at its end is dropped.
+    pub file: Option<String>,
+    /// In this systemd credential (`LoadCredential=`).
+    pub credential: Option<String>,
+    /// Not accepted any more from this date or time on (RFC 3339).
+    pub expires: Option<String>,
+}
+
+/// Text that may be a secret: never printed.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[schemars(inline, extend("format" = "secret"))]
+pub(crate) struct SecretText(pub String);
+
+/// Text that may hold a secret, such as a header that authorizes: completed, but never printed.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[schemars(inline, extend("format" = "hidden"))]
+pub(crate) struct Hidden(pub String);
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretText(…)")
+    }
+}
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hidden(…)")
+    }
+}
+
+impl Serialize for SecretText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("…")
+    }
+}
+
+impl Serialize for Hidden {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("…")
+    }
+}

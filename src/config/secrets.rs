@@ -1,0 +1,251 @@
+//! Reads secrets from where the configuration says they are, and refuses what cannot be meant as one.
+
+use std::{
+    fs,
+    io::Read as _,
+    os::unix::fs::MetadataExt as _,
+    path::{Path as FilePath, PathBuf},
+};
+
+use super::{
+    SecretOrigin,
+    file::{SecretForm, SecretPlace},
+    report::Problem,
+    scalar,
+    spans::Mark,
+    subst::{self, Env, SubstError},
+};
+use crate::{event::Timestamp, secret::Secret};
+
+/// How secrets are read.
+pub(crate) struct Reading<'a> {
+    /// The environment.
+    pub(crate) env: &'a Env,
+    /// Nothing is read.
+    pub(crate) offline: bool,
+    /// Now: what has expired?
+    pub(crate) now: Timestamp,
+    /// Whether users other than owner and group may read the configuration file.
+    pub(crate) exposed: bool,
+}
+
+/// Larger than any key, smaller than a mistake such as a log file.
+const FILE_BYTES_MAX: u64 = 64 * 1024;
+/// Shorter secrets can be guessed.
+const BYTES_MIN: usize = 16;
+
+type Read<T> = Result<T, Box<Problem>>;
+
+impl Reading<'_> {
+    /// Reads one secret that stands at `mark`; `None` where nothing is to be read. Warnings go to `problems`.
+    pub(crate) fn read(
+        &self,
+        form: &SecretForm,
+        name: &str,
+        mark: Mark,
+        problems: &mut Vec<Problem>,
+    ) -> Option<SecretOrigin> {
+        let result = self.find(form, mark, problems).and_then(|(bytes, origin)| {
+            let expires = expiry(form, mark)?;
+            Ok((bytes.map(|bytes| checked(bytes, mark, problems)).transpose()?, origin, expires))
+        });
+        match result {
+            Ok((secret, origin, expires)) => {
+                if expires.is_some_and(|expires| expires <= self.now) {
+                    let expired = format!("secret {name} has expired and is not accepted any more");
+                    problems
+                        .push(Problem::warning("secret-expired", mark, expired).help("remove it"));
+                }
+                let secret = secret.map(Secret::new);
+                Some(SecretOrigin { name: name.to_owned(), secret, origin, expires, mark })
+            }
+            Err(problem) => {
+                problems.push(*problem);
+                None
+            }
+        }
+    }
+
+    /// The bytes (none when offline) and where they are from, in words.
+    fn find(
+        &self,
+        form: &SecretForm,
+        mark: Mark,
+        problems: &mut Vec<Problem>,
+    ) -> Read<(Option<Vec<u8>>, String)> {
+        let place = match form {
+            SecretForm::Text(text) => return self.text(&text.0, mark, problems),
+            SecretForm::Place(place) => place,
+        };
+        match place {
+            SecretPlace { env: Some(name), file: None, credential: None, .. } => {
+                Ok((self.unless_offline(|| self.variable(name, mark))?, format!("env {name}")))
+            }
+            SecretPlace { env: None, file: Some(file), credential: None, .. } => {
+                let path = subst::expand(file, self.env);
+                let path = path.map_err(|error| scalar::not_expanded(&error, mark, self.env))?;
+                let bytes = self.unless_offline(|| file_bytes(FilePath::new(&path), mark))?;
+                Ok((bytes, format!("file {path}")))
+            }
+            SecretPlace { env: None, file: None, credential: Some(name), .. } => {
+                let bytes =
+                    self.unless_offline(|| file_bytes(&self.credential(name, mark)?, mark))?;
+                Ok((bytes, format!("credential {name}")))
+            }
+            SecretPlace { .. } => {
+                let problem =
+                    Problem::error("secret-place", mark, "a secret is in exactly one place");
+                Err(problem.label("say one of `env`, `file`, `credential`").into())
+            }
+        }
+    }
+
+    fn unless_offline(&self, read: impl FnOnce() -> Read<Vec<u8>>) -> Read<Option<Vec<u8>>> {
+        if self.offline { Ok(None) } else { read().map(Some) }
+    }
+
+    /// A reference, or the secret itself.
+    fn text(
+        &self,
+        text: &str,
+        mark: Mark,
+        problems: &mut Vec<Problem>,
+    ) -> Read<(Option<Vec<u8>>, String)> {
+        if let Some(name) = subst::reference(text) {
+            let bytes = self.unless_offline(|| self.completed(text, mark))?;
+            return Ok((bytes, format!("env {name}")));
+        }
+        let literal = "this secret is written in the configuration";
+        let help = "use `${NAME}`, `{ env: NAME }`, `{ file: PATH }` or `{ credential: NAME }`";
+        if self.exposed {
+            let problem = Problem::error(
+                "secret-exposed",
+                mark,
+                format!("{literal}, which every user may read"),
+            );
+            problems.push(problem.help(help).help("or take the file from others: `chmod o-r`"));
+        } else {
+            problems.push(Problem::warning("secret-literal", mark, literal).help(help));
+        }
+        let bytes = if text.contains("${") && self.offline {
+            None
+        } else {
+            Some(self.completed(text, mark)?)
+        };
+        Ok((bytes, "literal".into()))
+    }
+
+    fn completed(&self, text: &str, mark: Mark) -> Read<Vec<u8>> {
+        subst::expand(text, self.env).map(String::into_bytes).map_err(|error| match error {
+            SubstError::Unset(name, None) => Box::new(self.unset(&name, mark)),
+            other => Box::new(scalar::not_expanded(&other, mark, self.env)),
+        })
+    }
+
+    fn variable(&self, name: &str, mark: Mark) -> Read<Vec<u8>> {
+        let value = self.env.value(name).map(|value| value.as_bytes().to_vec());
+        value.ok_or_else(|| Box::new(self.unset(name, mark)))
+    }
+
+    fn unset(&self, name: &str, mark: Mark) -> Problem {
+        let file =
+            format!("/run/secrets/{}", name.split('_').next().unwrap_or_default().to_lowercase());
+        let problem =
+            Problem::error("env-unset", mark, format!("environment variable `{name}` is not set"));
+        let problem = problem.help(format!(
+            "set it, use `{{ file: {file} }}`, or run `gatepost check --offline` to skip secrets"
+        ));
+        scalar::with_similar(problem, name, self.env)
+    }
+
+    fn credential(&self, name: &str, mark: Mark) -> Read<PathBuf> {
+        if name.is_empty() || name.contains('/') || name.starts_with('.') {
+            return Err(
+                Problem::error("secret-place", mark, "a credential has a plain name").into()
+            );
+        }
+        let dir = self.env.value("CREDENTIALS_DIRECTORY").ok_or_else(|| {
+            Problem::error(
+                "credential",
+                mark,
+                "there are no systemd credentials: CREDENTIALS_DIRECTORY is not set",
+            )
+            .help(format!(
+                "add `LoadCredential={name}:PATH` to the unit, or use `{{ file: PATH }}`"
+            ))
+        })?;
+        Ok(FilePath::new(dir).join(name))
+    }
+}
+
+/// Reads a secret's file; says who may read it where we may not.
+fn file_bytes(path: &FilePath, mark: Mark) -> Read<Vec<u8>> {
+    let refused = |why: String| {
+        Box::new(Problem::error("secret-file", mark, format!("`{}` {why}", path.display())))
+    };
+    let mut bytes = Vec::new();
+    let read =
+        fs::File::open(path).and_then(|f| f.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
+    if let Err(error) = read {
+        let problem = refused(format!("cannot be read: {}", plain_error(&error)));
+        let meta = fs::metadata(path).ok().zip(fs::metadata("/proc/self").ok());
+        return Err(match meta {
+            Some((file, us)) => Box::new(problem.note(format!(
+                "it belongs to uid {}, mode {:04o}; we are uid {}",
+                file.uid(),
+                file.mode() & 0o7777,
+                us.uid()
+            ))),
+            None => problem,
+        });
+    }
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(refused("is too large for a secret".into()));
+    }
+    if bytes.ends_with(b"\n") {
+        bytes.pop();
+    }
+    Ok(bytes)
+}
+
+fn plain_error(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_lowercase()
+}
+
+/// Refuses what cannot be meant as a secret. Never says more about it than its length.
+fn checked(bytes: Vec<u8>, mark: Mark, problems: &mut Vec<Problem>) -> Read<Vec<u8>> {
+    let refused =
+        |why: &str| Err(Problem::error("secret-shape", mark, format!("this secret {why}")).into());
+    if bytes.is_empty() {
+        return refused("is empty");
+    }
+    if bytes.contains(&0) {
+        return refused("holds a NUL byte");
+    }
+    if bytes.trim_ascii().len() != bytes.len() {
+        return refused("begins or ends with white space");
+    }
+    if bytes.len() < BYTES_MIN {
+        let message = format!("this secret has only {} bytes", bytes.len());
+        let weak = Problem::warning("secret-weak", mark, message);
+        problems.push(weak.help(format!("use at least {BYTES_MIN} random bytes")));
+    }
+    Ok(bytes)
+}
+
+/// From when on a secret is not accepted: a date (its first moment, UTC) or a time.
+fn expiry(form: &SecretForm, mark: Mark) -> Read<Option<Timestamp>> {
+    let SecretForm::Place(SecretPlace { expires: Some(text), .. }) = form else { return Ok(None) };
+    let time = text.parse::<jiff::Timestamp>().ok();
+    let time = time.or_else(|| format!("{text}T00:00:00Z").parse().ok());
+    let time = time.ok_or_else(|| {
+        Problem::error(
+            "bad-value",
+            mark,
+            format!("`{}` is not a date or a time", scalar::clip(text)),
+        )
+        .label("`expires` is RFC 3339: `2026-12-15` or `2026-12-15T12:00:00Z`")
+    })?;
+    Ok(Some(Timestamp::from_millis(time.as_millisecond())))
+}

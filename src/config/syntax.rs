@@ -1,0 +1,105 @@
+//! Sentences for files that are not YAML at all: what most likely happened, seen from the lines themselves.
+
+use super::{
+    report::{At, Problem},
+    spans::Mark,
+};
+
+/// Replaces the parser's words by a diagnosis, where there is one.
+pub(crate) fn explain(text: &str, problem: Problem) -> Problem {
+    let At::File(mark) = problem.at else { return problem };
+    if problem.code != "yaml" {
+        return problem;
+    }
+    tab(text).or_else(|| indentation(text, mark)).unwrap_or(problem)
+}
+
+/// A tab before the first word of a line.
+fn tab(text: &str) -> Option<Problem> {
+    let indented =
+        |line: &str| line.find(|c: char| c != ' ').filter(|at| line[*at..].starts_with('\t'));
+    let (number, column) = numbered(text).find_map(|(n, line)| Some((n, indented(line)? + 1)))?;
+    let tab = Problem::error("yaml", one(number, column), "a tab cannot indent YAML");
+    Some(tab.label("use spaces"))
+}
+
+/// A line near `mark` whose indentation fits no block that is open there.
+fn indentation(text: &str, mark: Mark) -> Option<Problem> {
+    let mut open: Vec<(usize, usize)> = Vec::new();
+    for (number, line) in numbered(text).filter(|(_, line)| is_content(line)) {
+        let indent = indent_of(line);
+        let closed = open.iter().position(|(i, _)| *i > indent).unwrap_or(open.len());
+        let dropped = closed < open.len();
+        let fits = open.iter().any(|(i, _)| *i == indent);
+        if dropped && !fits && number + 1 >= mark.line {
+            return misfit(number, indent, &open);
+        }
+        open.truncate(closed);
+        if !fits {
+            open.push((indent, number));
+        }
+        if number > mark.line {
+            break;
+        }
+    }
+    None
+}
+
+fn misfit(number: usize, indent: usize, open: &[(usize, usize)]) -> Option<Problem> {
+    let (near, first) = open.iter().min_by_key(|(i, _)| i.abs_diff(indent))?;
+    let (expected, found) = (near + 1, indent + 1);
+    let message = format!("expected a mapping key at column {expected}, found column {found}");
+    let count = near.abs_diff(indent);
+    let word = if indent > *near { "too many" } else { "too few" };
+    let spaces = if count == 1 { "one space".to_owned() } else { format!("{count} spaces") };
+    let problem =
+        Problem::error("yaml", one(number, found), message).label(format!("{spaces} {word}"));
+    let beside = Mark { line: *first, column: near + 1, end_line: *first, end_column: usize::MAX };
+    Some(Problem { beside: Some((beside, format!("this block is indented by {near}"))), ..problem })
+}
+
+/// Places of what looks like a secret, found by the names of keys and by well-known prefixes: for lines that no parser has
+/// understood.
+pub(crate) fn likely_secrets(text: &str) -> Vec<Mark> {
+    let mut marks = Vec::new();
+    for (number, line) in numbered(text) {
+        let mut at = 0;
+        for word in line.split_inclusive(|c: char| c.is_whitespace() || ",{}[]\"'".contains(c)) {
+            let bare = word.trim_end_matches(|c: char| c.is_whitespace() || ",{}[]\"'".contains(c));
+            let named = line.get(..at).is_some_and(|before| {
+                let before = before.trim_end_matches([' ', '"', '\'', '[', '-']);
+                SECRET_KEYS.iter().any(|key| before.ends_with(key))
+            });
+            let known =
+                SECRET_PREFIXES.iter().any(|p| bare.starts_with(p) && bare.len() > p.len() + 4);
+            let refers = bare.starts_with('$') || bare.starts_with('#');
+            if known || (named && !bare.is_empty() && !refers && !bare.ends_with(':')) {
+                let column = line.get(..at).map_or(0, |before| before.chars().count()) + 1;
+                let end_column = column + bare.chars().count();
+                marks.push(Mark { line: number, column, end_line: number, end_column });
+            }
+            at += word.len();
+        }
+    }
+    marks
+}
+
+const SECRET_KEYS: [&str; 4] = ["secret:", "secrets:", "password:", "token:"];
+const SECRET_PREFIXES: [&str; 8] =
+    ["whsec_", "sk_live_", "sk_test_", "rk_live_", "rk_test_", "pdl_ntfset_", "lin_wh_", "shpss_"];
+
+fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines().enumerate().map(|(at, line)| (at + 1, line))
+}
+
+fn indent_of(line: &str) -> usize {
+    line.len() - line.trim_start_matches(' ').len()
+}
+
+fn is_content(line: &str) -> bool {
+    !line.trim().is_empty() && !line.trim_start().starts_with('#')
+}
+
+fn one(line: usize, column: usize) -> Mark {
+    Mark { line, column, end_line: line, end_column: column + 1 }
+}

@@ -1,0 +1,136 @@
+//! Patterns of event types.
+
+use std::collections::HashSet;
+
+/// Patterns of event types: those that include, less those that exclude.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Patterns {
+    include: Vec<String>,
+    exclude: Vec<String>,
+}
+
+impl Patterns {
+    /// Parses patterns; those with a leading `!` exclude. No including pattern at all means `*`.
+    pub fn parse(patterns: &[String]) -> Self {
+        let exclude = patterns.iter().filter_map(|p| p.strip_prefix('!').map(str::to_owned));
+        let mut include: Vec<_> =
+            patterns.iter().filter(|p| !p.starts_with('!')).cloned().collect();
+        if include.is_empty() {
+            include.push("*".into());
+        }
+        Self { include, exclude: exclude.collect() }
+    }
+
+    /// Those that include.
+    pub fn include(&self) -> &[String] {
+        &self.include
+    }
+
+    /// Those that exclude, without their `!`.
+    pub fn exclude(&self) -> &[String] {
+        &self.exclude
+    }
+
+    /// Whether `kind` is taken.
+    pub fn take(&self, kind: &str) -> bool {
+        self.included_by(kind).is_some() && self.excluded_by(kind).is_none()
+    }
+
+    /// Whether every type is taken, whatever it is.
+    pub fn take_everything(&self) -> bool {
+        self.exclude.is_empty() && self.include.iter().any(|p| covers(p, "*"))
+    }
+
+    pub(super) fn included_by(&self, kind: &str) -> Option<&str> {
+        self.include.iter().map(String::as_str).find(|p| covers(p, kind))
+    }
+
+    pub(super) fn excluded_by(&self, kind: &str) -> Option<&str> {
+        self.exclude.iter().map(String::as_str).find(|p| covers(p, kind))
+    }
+}
+
+/// Whether everything that `narrow` matches is matched by `wide`; a type is a pattern that matches itself.
+///
+/// One function does for both: a star of `narrow` stands for anything, so only a star of `wide` can take it, as if it
+/// were a letter that `wide` does not know. Each piece between stars is taken where it first comes, which leaves the most
+/// for the pieces after it; so nothing is ever tried twice.
+pub(super) fn covers(wide: &str, narrow: &str) -> bool {
+    let Some((first, rest)) = wide.split_once('*') else { return wide == narrow };
+    let Some(mut text) = narrow.strip_prefix(first) else { return false };
+    let (middle, last) = rest.rsplit_once('*').unwrap_or(("", rest));
+    for piece in middle.split('*').filter(|piece| !piece.is_empty()) {
+        let Some((_, after)) = text.split_once(piece) else { return false };
+        text = after;
+    }
+    text.ends_with(last)
+}
+
+/// Whether some type is matched by both patterns.
+pub(super) fn overlap(one: &str, other: &str) -> bool {
+    meet(one.as_bytes(), other.as_bytes(), &mut HashSet::new())
+}
+
+/// Walks both patterns at once; `seen` holds the pairs of places that were tried, each only once.
+fn meet(one: &[u8], other: &[u8], seen: &mut HashSet<(usize, usize)>) -> bool {
+    if !seen.insert((one.len(), other.len())) {
+        return false;
+    }
+    match (one.split_first(), other.split_first()) {
+        (None, None) => true,
+        (Some((b'*', after)), next) => {
+            meet(after, other, seen) || next.is_some_and(|(_, rest)| meet(one, rest, seen))
+        }
+        (next, Some((b'*', after))) => {
+            meet(one, after, seen) || next.is_some_and(|(_, rest)| meet(rest, other, seen))
+        }
+        (Some((a, one)), Some((b, other))) => a == b && meet(one, other, seen),
+        (None, Some(_)) | (Some(_), None) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The definition, tried in every way.
+    fn naive(pattern: &[u8], text: &[u8]) -> bool {
+        match pattern.split_first() {
+            None => text.is_empty(),
+            Some((b'*', rest)) => (0..=text.len()).any(|n| naive(rest, &text[n..])),
+            Some((c, rest)) => text.first() == Some(c) && naive(rest, &text[1..]),
+        }
+    }
+
+    /// All texts over two letters and a third that no pattern names.
+    fn texts() -> impl Iterator<Item = String> {
+        let longer = |texts: Vec<String>| -> Vec<String> {
+            texts.iter().flat_map(|t| ["a", "b", "z"].map(|c| format!("{t}{c}"))).collect()
+        };
+        let mut lengths = vec![vec![String::new()]];
+        for n in 0..7 {
+            lengths.push(longer(lengths[n].clone()));
+        }
+        lengths.into_iter().flatten()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        #[test]
+        fn matches_what_the_definition_says(pattern in "[ab*]{0,6}", text in "[ab]{0,9}") {
+            prop_assert_eq!(covers(&pattern, &text), naive(pattern.as_bytes(), text.as_bytes()));
+        }
+
+        #[test]
+        fn covering_and_meeting_are_exact(one in "[ab*]{0,4}", other in "[ab*]{0,3}") {
+            let matching = |p: &str, t: &str| naive(p.as_bytes(), t.as_bytes());
+            let every = texts().all(|t| !matching(&other, &t) || matching(&one, &t));
+            let some = texts().any(|t| matching(&other, &t) && matching(&one, &t));
+            prop_assert_eq!(covers(&one, &other), every);
+            prop_assert_eq!(overlap(&one, &other), some);
+        }
+    }
+}

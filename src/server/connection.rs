@@ -1,0 +1,258 @@
+//! One connection from its first byte to its last: PROXY header, TLS handshake, HTTP/1.1 or HTTP/2.
+
+use std::{convert::Infallible, future::Future, io, net::IpAddr, sync::Arc};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, Version, header::CONNECTION};
+use http_body_util::Full;
+use hyper::{
+    body::Incoming,
+    rt::Executor,
+    server::conn::{http1, http2},
+    service::{Service, service_fn},
+};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulConnection,
+};
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    Front, Settings, check, forwarded, proxy_protocol,
+    pulse::{Pulse, expired},
+    wire::Wire,
+};
+use crate::{config::ProxyProtocol, event::Peer};
+
+/// What a connection is served with.
+#[derive(Clone)]
+pub(super) struct Connection {
+    pub(super) settings: Arc<Settings>,
+    pub(super) front: Front,
+    pub(super) tracker: TaskTracker,
+    pub(super) shutdown: CancellationToken,
+    pub(super) open: Gauge,
+}
+
+impl Connection {
+    /// Serves `socket`, which was accepted from `address`, to its end.
+    pub(super) async fn serve(self, socket: TcpStream, address: IpAddr) {
+        let _open = Counted::new(self.open.clone());
+        let greeted = self.shutdown.run_until_cancelled(Box::pin(self.greet(socket, address)));
+        let ended = match greeted.await {
+            None => return,
+            Some(Ok((Greeted::Plain(wire), peer))) => self.http1(wire, peer).await,
+            Some(Ok((Greeted::Tls(stream), peer))) => match stream.get_ref().1.alpn_protocol() {
+                Some(b"h2") => self.http2(*stream, peer).await,
+                _ => self.http1(*stream, peer).await,
+            },
+            Some(Err(error)) => Err(error.into()),
+        };
+        if let Err(error) = ended {
+            eprintln!("DBG {error:?}");
+            tracing::debug!(%address, %error, "connection ended early");
+        }
+    }
+
+    /// Everything before HTTP, each step under its own deadline.
+    async fn greet(&self, socket: TcpStream, address: IpAddr) -> io::Result<(Greeted, Peer)> {
+        let limits = &self.settings.limits;
+        let mut wire = Wire::new(socket, limits.write_timeout);
+        timeout(limits.first_byte_timeout, wire.readable()).await??;
+        let ip = timeout(limits.first_byte_timeout, self.proxied(&mut wire, address)).await??;
+        let Some(tls) = &self.settings.tls else {
+            return Ok((Greeted::Plain(wire), Peer { ip, https: false }));
+        };
+        let handshake = TlsAcceptor::from(Arc::clone(tls)).accept(wire);
+        let stream = timeout(limits.handshake_timeout, handshake).await??;
+        Ok((Greeted::Tls(Box::new(stream)), Peer { ip, https: true }))
+    }
+
+    /// The sender's address: the PROXY header's where one is expected, else the socket's.
+    async fn proxied(&self, wire: &mut Wire, address: IpAddr) -> io::Result<IpAddr> {
+        let version = self.settings.proxy_protocol;
+        if version == ProxyProtocol::None {
+            return Ok(address);
+        }
+        if !self.settings.trusted_proxies.iter().any(|net| net.contains(&address)) {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "not a trusted proxy"));
+        }
+        Ok(proxy_protocol::read(wire, version).await?.unwrap_or(address))
+    }
+
+    async fn http1(&self, mut io: impl Carrier, peer: Peer) -> Result<(), Ended> {
+        let limits = &self.settings.limits;
+        let pulse =
+            Pulse::new(limits.first_byte_timeout, Some(limits.header_timeout), limits.idle_timeout);
+        io.wire().felt_by(Arc::clone(&pulse));
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(None) // the pulse does it
+            .max_headers(limits.headers_max)
+            .max_header_size(limits.header_bytes_max)
+            .max_buf_size(limits.header_bytes_max.max(HTTP1_BUFFER_BYTES_MIN))
+            .half_close(true) // who has sent everything may still wait for the answer
+            .serve_connection(TokioIo::new(io), self.service(peer, &pulse));
+        self.drive(connection, &pulse).await
+    }
+
+    async fn http2(&self, mut io: impl Carrier, peer: Peer) -> Result<(), Ended> {
+        let limits = &self.settings.limits;
+        let pulse = Pulse::new(limits.idle_timeout, None, limits.idle_timeout);
+        io.wire().felt_by(Arc::clone(&pulse));
+        let connection = http2::Builder::new(Tracked(self.tracker.clone()))
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits.h2_streams)
+            .max_header_list_size(u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX))
+            .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
+            .max_local_error_reset_streams(local_resets_max(limits.h2_streams))
+            .max_pending_accept_reset_streams(HTTP2_PENDING_RESETS_MAX)
+            .keep_alive_interval(limits.idle_timeout / 2)
+            .keep_alive_timeout(limits.write_timeout)
+            .serve_connection(TokioIo::new(io), self.service(peer, &pulse));
+        self.drive(connection, &pulse).await
+    }
+
+    /// Runs a connection until it ends, is too long silent, or is asked to end: at shutdown, and when it is old.
+    async fn drive<C: GracefulConnection<Error = hyper::Error>>(
+        &self,
+        connection: C,
+        pulse: &Pulse,
+    ) -> Result<(), Ended> {
+        let mut connection = Box::pin(connection);
+        let expired = expired(pulse);
+        let asked = async {
+            let age = tokio::time::sleep(self.settings.limits.connection_age_max);
+            self.shutdown.run_until_cancelled(age).await;
+        };
+        tokio::pin!(expired, asked);
+        let mut ending = false;
+        loop {
+            tokio::select! {
+                biased;
+                ended = connection.as_mut() => return Ok(ended?),
+                () = &mut expired => return Err(Ended::Expired),
+                () = &mut asked, if !ending => {
+                    ending = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
+        }
+    }
+
+    /// What hyper calls for each request of this connection.
+    fn service(
+        &self,
+        direct: Peer,
+        pulse: &Arc<Pulse>,
+    ) -> impl Service<
+        Request<Incoming>,
+        Response = Response<Full<Bytes>>,
+        Error = Infallible,
+        Future: Send + 'static,
+    > + use<> {
+        let (settings, front) = (Arc::clone(&self.settings), Arc::clone(&self.front));
+        let pulse = Arc::clone(pulse);
+        service_fn(move |request: Request<Incoming>| {
+            let running = pulse.begin();
+            let resolved = forwarded::resolve(direct, request.headers(), &settings.trusted_proxies);
+            let checked = check(&request, &settings.limits).and(resolved.map(|_| ()));
+            let closes = checked.is_err() && request.version() != Version::HTTP_2;
+            let answer = front(request, resolved.unwrap_or(direct), checked);
+            async move {
+                let mut response = answer.await?;
+                if closes {
+                    // Who could not be understood once is not listened to further on this connection.
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                drop(running);
+                Ok(response)
+            }
+        })
+    }
+}
+
+/// A connection that is ready to speak HTTP.
+enum Greeted {
+    Plain(Wire),
+    Tls(Box<TlsStream<Wire>>),
+}
+
+/// What HTTP runs over: the socket, or TLS on it.
+trait Carrier: AsyncRead + AsyncWrite + Unpin + 'static {
+    fn wire(&mut self) -> &mut Wire;
+}
+
+impl Carrier for Wire {
+    fn wire(&mut self) -> &mut Wire {
+        self
+    }
+}
+
+impl Carrier for TlsStream<Wire> {
+    fn wire(&mut self) -> &mut Wire {
+        self.get_mut().0
+    }
+}
+
+/// Why a connection ended before its time.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("nothing happened for too long")]
+    Expired,
+    #[error(transparent)]
+    Greeting(#[from] io::Error),
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
+}
+
+/// Spawns what HTTP/2 runs beside the connection, streams above all, where shutdown can wait for it.
+#[derive(Clone)]
+struct Tracked(TaskTracker);
+
+impl<T> Executor<T> for Tracked
+where
+    T: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, task: T) {
+        drop(self.0.spawn(task));
+    }
+}
+
+/// One more on a gauge for as long as it lives.
+struct Counted(Gauge);
+
+impl Counted {
+    fn new(gauge: Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// A sender may open 100 streams before it has read our limit; refusing those must not count against it.
+fn local_resets_max(streams: u32) -> usize {
+    HTTP2_LOCAL_RESETS_MAX + usize::try_from(100_u32.saturating_sub(streams)).unwrap_or_default()
+}
+
+/// hyper's smallest read buffer.
+const HTTP1_BUFFER_BYTES_MIN: usize = 8192;
+/// Flow control: what a sender may have under way on one stream, and on all of them together.
+const HTTP2_STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// Streams reset for the peer's mistakes (`MadeYouReset`), and reset by the peer before we took them (rapid reset).
+const HTTP2_LOCAL_RESETS_MAX: usize = 64;
+const HTTP2_PENDING_RESETS_MAX: usize = 20;

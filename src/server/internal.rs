@@ -1,0 +1,204 @@
+//! The certificates of `tls.mode: internal`: a CA of our own and one certificate, kept in the storage directory.
+//!
+//! Senders in a lab trust `ca.pem` once; it stays the same for ten years, while the certificate below it is made anew
+//! a month before its end or when a host is added.
+
+use std::{
+    fs,
+    io::{ErrorKind, Write as _},
+    net::{Ipv4Addr, Ipv6Addr},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, PublicKeyData as _, date_time_ymd,
+};
+use rustls_pki_types::{CertificateDer, pem::PemObject as _};
+
+use super::{
+    certificate::{Facts, facts},
+    tls::TlsError,
+};
+use crate::{
+    config::CertFiles,
+    event::{Digest, Timestamp},
+};
+
+/// Where the CA certificate is that senders have to trust.
+pub fn ca_file(storage: &Path) -> PathBuf {
+    storage.join("tls").join("ca.pem")
+}
+
+/// The certificate for `hosts` and this machine's own names, made where there is none that will do.
+pub(super) fn files(
+    storage: &Path,
+    hosts: &[String],
+    now: Timestamp,
+) -> Result<CertFiles, TlsError> {
+    let dir = storage.join("tls");
+    let files = CertFiles { cert: dir.join("server.pem"), key: dir.join("server.key") };
+    let names = names(hosts);
+    if lasts(&ca_file(storage), &[], now) && lasts(&files.cert, &names, now) && files.key.exists() {
+        return Ok(files);
+    }
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&dir)
+        .map_err(|error| TlsError::File(dir.clone(), error))?;
+    remove(&files.cert)?; // so that half of a change is made anew, whatever interrupts it
+    let ca = authority(&dir, now)?;
+    let key = KeyPair::generate()?;
+    let certificate = leaf(names, now)?.signed_by(&key, &ca)?;
+    write(&files.key, &key.serialize_pem(), 0o600)?;
+    write(&files.cert, &certificate.pem(), 0o644)?;
+    Ok(files)
+}
+
+fn names(hosts: &[String]) -> Vec<String> {
+    let mut names: Vec<_> = hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
+    let own =
+        ["localhost".into(), Ipv4Addr::LOCALHOST.to_string(), Ipv6Addr::LOCALHOST.to_string()];
+    for name in own {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// Whether the certificate in `file` has all `names` and does not end soon.
+fn lasts(file: &Path, names: &[String], now: Timestamp) -> bool {
+    let facts = CertificateDer::from_pem_file(file).ok().and_then(|der| facts(&der));
+    facts.is_some_and(|Facts { names: has, not_after, .. }| {
+        not_after > now.plus(RENEW_BEFORE) && names.iter().all(|name| has.contains(name))
+    })
+}
+
+/// The CA, from its key: what it signs names it by its subject and key alone, so both are made of the key again.
+fn authority(dir: &Path, now: Timestamp) -> Result<Issuer<'static, KeyPair>, TlsError> {
+    let (key_file, ca_file) = (dir.join("ca.key"), dir.join("ca.pem"));
+    if lasts(&ca_file, &[], now)
+        && let Some(key) =
+            fs::read_to_string(&key_file).ok().and_then(|p| KeyPair::from_pem(&p).ok())
+    {
+        return Ok(Issuer::new(authority_params(&key, now), key));
+    }
+    let key = KeyPair::generate()?;
+    write(&key_file, &key.serialize_pem(), 0o600)?;
+    let params = authority_params(&key, now);
+    write(&ca_file, &params.self_signed(&key)?.pem(), 0o644)?;
+    tracing::info!(file = %ca_file.display(), "made a CA of our own; senders have to trust it");
+    Ok(Issuer::new(params, key))
+}
+
+fn authority_params(key: &KeyPair, now: Timestamp) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    let mark = Digest::of(key.der_bytes()).to_string();
+    let mark = mark.get(..8).unwrap_or_default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, format!("Gatepost internal CA {mark}"));
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    set_validity(&mut params, now, CA_LIFE);
+    params
+}
+
+fn leaf(names: Vec<String>, now: Timestamp) -> Result<CertificateParams, TlsError> {
+    let mut params = CertificateParams::new(names)?;
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, "Gatepost");
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.use_authority_key_identifier_extension = true;
+    set_validity(&mut params, now, LEAF_LIFE);
+    Ok(params)
+}
+
+/// From yesterday on, for senders whose clock is slow.
+fn set_validity(params: &mut CertificateParams, now: Timestamp, life: Duration) {
+    let epoch = date_time_ymd(1970, 1, 1);
+    let now = Duration::from_secs(u64::try_from(now.as_secs()).unwrap_or_default());
+    params.not_before = epoch + now.saturating_sub(DAY);
+    params.not_after = epoch + now + life;
+}
+
+fn remove(file: &Path) -> Result<(), TlsError> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(TlsError::File(file.to_owned(), error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whole or not at all, and never readable by others for a moment.
+fn write(file: &Path, text: &str, mode: u32) -> Result<(), TlsError> {
+    let new = file.with_extension("new");
+    let mut options = fs::OpenOptions::new();
+    let opened = options.write(true).create(true).truncate(true).mode(mode).open(&new);
+    let written = opened.and_then(|mut out| {
+        out.write_all(text.as_bytes())?;
+        out.sync_all()?;
+        fs::rename(&new, file)
+    });
+    written.map_err(|error| TlsError::File(file.to_owned(), error))
+}
+
+const DAY: Duration = Duration::from_hours(24);
+const CA_LIFE: Duration = Duration::from_hours(24 * 3650);
+const LEAF_LIFE: Duration = Duration::from_hours(24 * 365);
+const RENEW_BEFORE: Duration = Duration::from_hours(24 * 30);
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_795_000_000_000);
+
+    fn made(storage: &Path, hosts: &[&str], now: Timestamp) -> (String, String) {
+        let hosts: Vec<_> = hosts.iter().map(|h| (*h).to_owned()).collect();
+        let files = files(storage, &hosts, now).unwrap();
+        let read = |file: &Path| fs::read_to_string(file).unwrap();
+        (read(&files.cert), read(&ca_file(storage)))
+    }
+
+    #[test]
+    fn kept_until_a_host_is_added_or_the_end_is_near() {
+        let storage = tempfile::tempdir().unwrap();
+        let (first, ca) = made(storage.path(), &["a.test"], NOW);
+        assert_eq!(made(storage.path(), &["A.test"], NOW), (first.clone(), ca.clone()));
+
+        let (second, same_ca) = made(storage.path(), &["a.test", "b.test"], NOW);
+        assert_ne!(second, first);
+        assert_eq!(same_ca, ca);
+
+        let late = NOW.plus(LEAF_LIFE.saturating_sub(DAY));
+        let (third, same_ca) = made(storage.path(), &["a.test", "b.test"], late);
+        assert_ne!(third, second);
+        assert_eq!(same_ca, ca);
+    }
+
+    #[test]
+    fn keys_are_ours_alone() {
+        let storage = tempfile::tempdir().unwrap();
+        made(storage.path(), &[], NOW);
+        for name in ["server.key", "ca.key"] {
+            let mode = fs::metadata(storage.path().join("tls").join(name)).unwrap().permissions();
+            assert_eq!(mode.mode() & 0o777, 0o600, "{name}");
+        }
+    }
+
+    #[test]
+    fn half_a_change_is_made_anew() {
+        let storage = tempfile::tempdir().unwrap();
+        let (first, _) = made(storage.path(), &[], NOW);
+        fs::remove_file(storage.path().join("tls/server.pem")).unwrap();
+        assert_ne!(made(storage.path(), &[], NOW).0, first);
+    }
+}

@@ -1,0 +1,261 @@
+//! Certificates and what we demand of TLS: 1.2 and 1.3, no early data, the protocol by ALPN, the certificate by name.
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rustls::{
+    RootCertStore, ServerConfig,
+    crypto::{CryptoProvider, aws_lc_rs},
+    server::{
+        ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier,
+        danger::ClientCertVerifier,
+    },
+    sign::CertifiedKey,
+    version::{TLS12, TLS13},
+};
+use rustls_pki_types::{
+    CertificateDer, PrivateKeyDer,
+    pem::{self, PemObject as _},
+};
+
+pub use super::{certificate::Facts, internal::ca_file};
+use super::{certificate::facts, internal};
+use crate::{
+    config::{CertFiles, Tls, TlsMode},
+    event::Timestamp,
+    telemetry::Metrics,
+};
+
+/// Why there is no TLS.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read or written.
+    #[error("{path}: {1}", path = .0.display())]
+    File(PathBuf, io::Error),
+    /// A file holds something else.
+    #[error("{path} holds no {1} in PEM", path = .0.display())]
+    Empty(PathBuf, &'static str),
+    /// A certificate that cannot be read.
+    #[error("the first certificate in {path} is not readable", path = .0.display())]
+    Certificate(PathBuf),
+    /// A key that cannot be used.
+    #[error("the key in {path} cannot be used: {1}", path = .0.display())]
+    Key(PathBuf, rustls::Error),
+    /// Key and certificate of two pairs.
+    #[error("the key in {} does not belong to the certificate in {}", key.display(), cert.display())]
+    Mismatch {
+        /// The file of the certificate.
+        cert: PathBuf,
+        /// The file of the key.
+        key: PathBuf,
+    },
+    /// The CA of client certificates.
+    #[error("the client CA in {path} cannot be used: {1}", path = .0.display())]
+    ClientCa(PathBuf, String),
+    /// No certificate is configured.
+    #[error("tls.files names no certificate")]
+    NoCertificate,
+    /// Anything else.
+    #[error("TLS cannot be set up: {0}")]
+    Rustls(#[from] rustls::Error),
+    /// Our own certificate could not be made.
+    #[error("the internal certificate cannot be made: {0}")]
+    Internal(#[from] rcgen::Error),
+}
+
+/// TLS, ready to serve with.
+#[derive(Debug)]
+pub struct Loaded {
+    /// For [`Settings::tls`](super::Settings::tls).
+    pub config: Arc<ServerConfig>,
+    /// What the certificates say, the default one first.
+    pub certificates: Vec<Facts>,
+    /// What works, but should not stay so.
+    pub warnings: Vec<String>,
+}
+
+impl Loaded {
+    /// Shows when each name's certificate expires; by the earliest, where several have the name.
+    pub fn observe(&self, metrics: &Metrics) {
+        let mut earliest: HashMap<&str, Timestamp> = HashMap::new();
+        for certificate in &self.certificates {
+            for name in &certificate.names {
+                let end = earliest.entry(name).or_insert(certificate.not_after);
+                *end = certificate.not_after.min(*end);
+            }
+        }
+        for (name, end) in earliest {
+            #[expect(clippy::cast_precision_loss, reason = "seconds are far below 2^53")]
+            metrics.certificate_expiry(name).set(end.as_secs() as f64);
+        }
+    }
+}
+
+/// Reads certificates and keys as configured; `None` where a proxy in front of us terminates TLS. In mode `internal`
+/// they are made for `hosts` and kept in `storage`. Nothing that runs is touched: on an error, keep what there is.
+pub fn load(
+    tls: &Tls,
+    hosts: &[String],
+    storage: &Path,
+    now: Timestamp,
+) -> Result<Option<Loaded>, TlsError> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let files = match &tls.mode {
+        TlsMode::None => return Ok(None),
+        TlsMode::Files(files) => files.clone(),
+        TlsMode::Internal => vec![internal::files(storage, hosts, now)?],
+    };
+    let mut warnings = Vec::new();
+    let mut certificates = Vec::new();
+    let mut by_name = ByName::default();
+    for pair in &files {
+        let (key, facts) = certified(pair, &provider)?;
+        warnings.extend(warn(pair, &facts, now));
+        by_name.add(Arc::new(key), &facts.names);
+        certificates.push(facts);
+    }
+    if certificates.is_empty() {
+        return Err(TlsError::NoCertificate);
+    }
+    let config = Arc::new(config(tls, provider, by_name)?);
+    Ok(Some(Loaded { config, certificates, warnings }))
+}
+
+fn config(
+    tls: &Tls,
+    provider: Arc<CryptoProvider>,
+    by_name: ByName,
+) -> Result<ServerConfig, TlsError> {
+    let versions: &[_] = if tls.tls13_only { &[&TLS13] } else { &[&TLS13, &TLS12] };
+    let clients = tls.client_ca.as_deref().map(|file| clients(file, &provider)).transpose()?;
+    let demands_certificate = clients.is_some();
+    let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions)?;
+    let mut config = match clients {
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+        None => builder.with_no_client_auth(),
+    }
+    .with_cert_resolver(Arc::new(by_name));
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.max_early_data_size = 0; // early data can be replayed
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    if demands_certificate {
+        // A resumed session would not show its certificate again, even to a new CA.
+        config.send_tls13_tickets = 0;
+    } else {
+        config.ticketer = aws_lc_rs::Ticketer::new()?;
+        config.send_tls13_tickets = 1;
+    }
+    Ok(config)
+}
+
+fn clients(
+    file: &Path,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    let refused = |why: String| TlsError::ClientCa(file.to_owned(), why);
+    for certificate in chain(file)? {
+        roots.add(certificate).map_err(|error| refused(error.to_string()))?;
+    }
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+        .build()
+        .map_err(|error| refused(error.to_string()))
+}
+
+fn certified(
+    files: &CertFiles,
+    provider: &CryptoProvider,
+) -> Result<(CertifiedKey, Facts), TlsError> {
+    let chain = chain(&files.cert)?;
+    let facts = chain
+        .first()
+        .and_then(|certificate| facts(certificate))
+        .ok_or_else(|| TlsError::Certificate(files.cert.clone()))?;
+    let key = PrivateKeyDer::from_pem_file(&files.key)
+        .map_err(|error| unreadable(&files.key, error, "private key"))?;
+    let key = provider
+        .key_provider
+        .load_private_key(key)
+        .map_err(|error| TlsError::Key(files.key.clone(), error))?;
+    let certified = CertifiedKey::new(chain, key);
+    certified
+        .keys_match()
+        .map_err(|_| TlsError::Mismatch { cert: files.cert.clone(), key: files.key.clone() })?;
+    Ok((certified, facts))
+}
+
+fn chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let unreadable = |error| unreadable(file, error, "certificate");
+    let chain = CertificateDer::pem_file_iter(file).map_err(unreadable)?;
+    let chain = chain.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
+    if chain.is_empty() {
+        return Err(TlsError::Empty(file.to_owned(), "certificate"));
+    }
+    Ok(chain)
+}
+
+fn unreadable(file: &Path, error: pem::Error, what: &'static str) -> TlsError {
+    match error {
+        pem::Error::Io(error) => TlsError::File(file.to_owned(), error),
+        _ => TlsError::Empty(file.to_owned(), what),
+    }
+}
+
+fn warn(files: &CertFiles, facts: &Facts, now: Timestamp) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let mode = fs::metadata(&files.key).map_or(0, |data| data.permissions().mode());
+    if mode & 0o007 != 0 {
+        let key = files.key.display();
+        warnings.push(format!("{key} can be read by every user: chmod 640 {key}"));
+    }
+    let cert = files.cert.display();
+    if facts.names.is_empty() {
+        warnings.push(format!("{cert} has no subject alternative names: senders will refuse it"));
+    }
+    if facts.not_after <= now {
+        warnings.push(format!("{cert} expired at {}: senders will refuse it", facts.not_after));
+    } else if facts.not_before > now {
+        warnings.push(format!("{cert} holds only from {}: our clock or its", facts.not_before));
+    }
+    warnings
+}
+
+/// Finds a certificate by the name that the sender asks for: exactly, then by wildcard, else the first of all.
+#[derive(Debug, Default)]
+struct ByName {
+    names: HashMap<String, Vec<Arc<CertifiedKey>>>,
+    all: Vec<Arc<CertifiedKey>>,
+}
+
+impl ByName {
+    fn add(&mut self, key: Arc<CertifiedKey>, names: &[String]) {
+        for name in names {
+            self.names.entry(name.clone()).or_default().push(Arc::clone(&key));
+        }
+        self.all.push(key);
+    }
+
+    fn candidates(&self, asked: Option<&str>) -> &[Arc<CertifiedKey>] {
+        let Some(asked) = asked.map(str::to_ascii_lowercase) else { return &self.all };
+        let wildcard = || {
+            let (_, parent) = asked.split_once('.')?;
+            self.names.get(&format!("*.{parent}"))
+        };
+        self.names.get(&asked).or_else(wildcard).map_or(&self.all, Vec::as_slice)
+    }
+}
+
+impl ResolvesServerCert for ByName {
+    /// Among several for one name (RSA beside ECDSA), the first that the sender can check.
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let candidates = self.candidates(hello.server_name());
+        let schemes = hello.signature_schemes();
+        let fits = candidates.iter().find(|c| c.key.choose_scheme(schemes).is_some());
+        fits.or(candidates.first()).cloned()
+    }
+}

@@ -1,0 +1,99 @@
+//! Signed times: their canonical forms, and how far from ours they may be.
+
+use std::time::Duration;
+
+use super::Value;
+use crate::{answer::Reason, event::Timestamp};
+
+/// Where a signed time is, and how far from ours it may be. Both limits still pass: with five minutes, a time that is
+/// exactly five minutes old is good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timestamps {
+    /// Where it is.
+    pub from: Value,
+    /// Its form.
+    pub unit: Unit,
+    /// How old it may be.
+    pub past: Duration,
+    /// How far ahead it may be.
+    pub future: Duration,
+}
+
+/// The form of a signed time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unit {
+    /// Seconds since the epoch.
+    #[default]
+    Seconds,
+    /// Milliseconds since the epoch.
+    Millis,
+    /// RFC 3339.
+    Rfc3339,
+}
+
+impl Timestamps {
+    /// Reads a time and checks it against the one at which the request was received.
+    pub(super) fn check(&self, text: &[u8], received_at: Timestamp) -> Result<Timestamp, Reason> {
+        let signed_at = self.unit.read(text).ok_or(Reason::TimestampMalformed)?;
+        // A sender that counts whole seconds is held to whole seconds.
+        let now = match self.unit {
+            Unit::Seconds => Timestamp::from_millis(received_at.as_secs().saturating_mul(1000)),
+            Unit::Millis | Unit::Rfc3339 => received_at,
+        };
+        if now > signed_at.plus(self.past) {
+            Err(Reason::TimestampPast)
+        } else if signed_at > now.plus(self.future) {
+            Err(Reason::TimestampFuture)
+        } else {
+            Ok(signed_at)
+        }
+    }
+}
+
+impl Unit {
+    fn read(self, text: &[u8]) -> Option<Timestamp> {
+        match self {
+            Self::Seconds => canonical_integer(text)?.checked_mul(1000).map(Timestamp::from_millis),
+            Self::Millis => canonical_integer(text).map(Timestamp::from_millis),
+            Self::Rfc3339 => rfc3339(text),
+        }
+    }
+
+    /// Writes a time the way a provider would.
+    pub(super) fn write(self, time: Timestamp) -> String {
+        match self {
+            Self::Seconds => time.as_secs().to_string(),
+            Self::Millis => time.as_millis().to_string(),
+            Self::Rfc3339 => time.to_string(),
+        }
+    }
+}
+
+/// Digits only, without a leading zero: one number has one spelling.
+fn canonical_integer(text: &[u8]) -> Option<i64> {
+    let plain =
+        text.iter().all(u8::is_ascii_digit) && (text.len() == 1 || text.first() != Some(&b'0'));
+    std::str::from_utf8(text).ok().filter(|_| plain)?.parse().ok()
+}
+
+/// `2026-11-24T17:03:00Z`, with up to nine decimals, `Z` or an offset. The parser alone would take many forms more.
+fn rfc3339(text: &[u8]) -> Option<Timestamp> {
+    let (date_time, rest) = text.split_at_checked(19)?;
+    let shape = b"dddd-dd-ddTdd:dd:dd";
+    let digits = rest
+        .strip_prefix(b".")
+        .map_or(0, |rest| rest.iter().take_while(|byte| byte.is_ascii_digit()).count());
+    let zone = if rest.first() == Some(&b'.') { rest.get(digits + 1..)? } else { rest };
+    let fits = (rest.first() != Some(&b'.') || (1..=9).contains(&digits))
+        && has_shape(date_time, shape)
+        && (zone == b"Z" || has_shape(zone, b"+dd:dd") || has_shape(zone, b"-dd:dd"));
+    let time: jiff::Timestamp = std::str::from_utf8(text).ok().filter(|_| fits)?.parse().ok()?;
+    Some(Timestamp::from_millis(time.as_millisecond()))
+}
+
+/// Whether `text` is like `shape`, where `d` stands for a digit.
+fn has_shape(text: &[u8], shape: &[u8]) -> bool {
+    let like =
+        |(byte, form): (&u8, &u8)| if *form == b'd' { byte.is_ascii_digit() } else { byte == form };
+    text.len() == shape.len() && text.iter().zip(shape).all(like)
+}

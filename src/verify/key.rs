@@ -1,0 +1,211 @@
+//! Keys: how a configured secret becomes one, prepared once, and the tags that it makes.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use hmac::{Hmac, KeyInit as _, Mac};
+use sha1::Sha1;
+use sha2::{Digest as _, Sha256, Sha512};
+use subtle::{Choice, ConstantTimeEq as _};
+use zeroize::Zeroizing;
+
+use crate::secret::Secret;
+
+/// Bytes below which a secret can be guessed.
+const SECRET_BYTES_ADVISED: usize = 16;
+
+/// How a signature is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Algorithm {
+    /// HMAC with SHA-1.
+    HmacSha1,
+    /// HMAC with SHA-256.
+    #[default]
+    HmacSha256,
+    /// HMAC with SHA-512.
+    HmacSha512,
+    /// The secret itself is sent. Covers nothing.
+    Token,
+    /// HTTP Basic; the secret is `user:password`. Covers nothing.
+    Basic,
+}
+
+impl Algorithm {
+    /// Its name in configuration, records and headers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::HmacSha1 => "hmac-sha1",
+            Self::HmacSha256 => "hmac-sha256",
+            Self::HmacSha512 => "hmac-sha512",
+            Self::Token => "token",
+            Self::Basic => "basic",
+        }
+    }
+
+    /// Whether it signs anything, or only shows that the sender knows the secret.
+    pub const fn signs(self) -> bool {
+        matches!(self, Self::HmacSha1 | Self::HmacSha256 | Self::HmacSha512)
+    }
+
+    /// Length of a tag. Tokens are compared by their SHA-256, so that not even their length shows in the time it takes.
+    pub(super) const fn tag_bytes(self) -> usize {
+        match self {
+            Self::HmacSha1 => 20,
+            Self::HmacSha256 | Self::Token | Self::Basic => 32,
+            Self::HmacSha512 => 64,
+        }
+    }
+}
+
+/// How configured text becomes key bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyForm {
+    /// Encoding of the text.
+    pub encoding: KeyEncoding,
+    /// Prefixes that are removed first, in this order, where present.
+    pub strip_prefix: Vec<String>,
+}
+
+/// Encoding of a secret's text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeyEncoding {
+    /// The text's own bytes.
+    #[default]
+    Utf8,
+    /// Standard base64, canonical.
+    Base64,
+    /// Hexadecimal.
+    Hex,
+}
+
+impl KeyForm {
+    /// Whether `secret` begins the way that this form's secrets begin.
+    pub(super) fn claims(&self, secret: &Secret) -> bool {
+        self.strip_prefix.iter().any(|prefix| secret.expose().starts_with(prefix.as_bytes()))
+    }
+
+    /// The key's bytes, or what is wrong with the secret. The sentence never holds any part of it.
+    pub(super) fn bytes(&self, secret: &Secret) -> Result<Zeroizing<Vec<u8>>, String> {
+        let mut text = secret.expose();
+        for prefix in &self.strip_prefix {
+            text = text.strip_prefix(prefix.as_bytes()).unwrap_or(text);
+        }
+        if text.is_empty() {
+            return Err("is empty but for its prefix".into());
+        }
+        let decoded = match self.encoding {
+            KeyEncoding::Utf8 => Ok(text.to_vec()),
+            KeyEncoding::Base64 => STANDARD.decode(text).map_err(|_| "base64"),
+            KeyEncoding::Hex => hex::decode(text).map_err(|_| "hexadecimal"),
+        };
+        decoded
+            .map(Zeroizing::new)
+            .map_err(|form| format!("is not {form}, which this scheme needs"))
+    }
+}
+
+/// A tag, or a candidate for one: at most 64 bytes, zeros behind.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tag([u8; 64]);
+
+impl Default for Tag {
+    fn default() -> Self {
+        Self([0; 64])
+    }
+}
+
+impl Tag {
+    /// The first 64 of `bytes`, which are never more.
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        let mut tag = Self::default();
+        tag.0.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+        tag
+    }
+
+    /// The tag of something that is not signed but shown.
+    pub(super) fn of_shown(bytes: &[u8]) -> Self {
+        Self::of(&Sha256::digest(bytes))
+    }
+
+    /// Whether both are equal, in constant time.
+    pub(super) fn is(&self, other: &Self) -> Choice {
+        self.0.ct_eq(&other.0)
+    }
+
+    pub(super) fn bytes(&self, algorithm: Algorithm) -> &[u8] {
+        self.0.get(..algorithm.tag_bytes()).unwrap_or_default()
+    }
+}
+
+/// A prepared key: the state of the MAC after its key block, cloned per request.
+#[derive(Clone)]
+pub(super) enum Key {
+    Sha1(Hmac<Sha1>),
+    Sha256(Hmac<Sha256>),
+    Sha512(Box<Hmac<Sha512>>),
+    Shown(Tag),
+}
+
+impl Key {
+    pub(super) fn prepare(
+        algorithm: Algorithm,
+        form: &KeyForm,
+        secret: &Secret,
+    ) -> Result<Self, String> {
+        let bytes = form.bytes(secret)?;
+        let odd = |_| "has a length that no key can have".to_owned();
+        match algorithm {
+            Algorithm::HmacSha1 => Hmac::new_from_slice(&bytes).map(Self::Sha1).map_err(odd),
+            Algorithm::HmacSha256 => Hmac::new_from_slice(&bytes).map(Self::Sha256).map_err(odd),
+            Algorithm::HmacSha512 => {
+                Hmac::new_from_slice(&bytes).map(|mac| Self::Sha512(Box::new(mac))).map_err(odd)
+            }
+            Algorithm::Basic if !bytes.contains(&b':') => {
+                Err("is not `user:password`, which HTTP Basic needs".into())
+            }
+            Algorithm::Token | Algorithm::Basic => Ok(Self::Shown(Tag::of_shown(&bytes))),
+        }
+    }
+
+    /// The tag over `pieces`, one after the other.
+    pub(super) fn tag<P: AsRef<[u8]>>(&self, pieces: &[P]) -> Tag {
+        match self {
+            Self::Sha1(mac) => finish(mac.clone(), pieces),
+            Self::Sha256(mac) => finish(mac.clone(), pieces),
+            Self::Sha512(mac) => finish((**mac).clone(), pieces),
+            Self::Shown(tag) => *tag,
+        }
+    }
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Key(…)")
+    }
+}
+
+fn finish<M: Mac>(mut mac: M, pieces: &[impl AsRef<[u8]>]) -> Tag {
+    for piece in pieces {
+        mac.update(piece.as_ref());
+    }
+    Tag::of(&mac.finalize().into_bytes())
+}
+
+/// What no scheme accepts as a secret.
+pub(super) fn check(secret: &Secret) -> Result<(), String> {
+    let bytes = secret.expose();
+    match bytes {
+        [] => Err("is empty".into()),
+        _ if bytes.iter().all(u8::is_ascii_whitespace) => Err("is nothing but white space".into()),
+        // HMAC pads keys with zeros: `key` and `key\0` would be one key.
+        _ if bytes.contains(&0) => Err("holds a NUL byte".into()),
+        _ => Ok(()),
+    }
+}
+
+/// What speaks against a secret without making it unusable; for a warning.
+pub fn weakness(secret: &Secret) -> Option<&'static str> {
+    let bytes = secret.expose();
+    if bytes.len() < SECRET_BYTES_ADVISED {
+        return Some("is shorter than 16 bytes and could be guessed");
+    }
+    (bytes.trim_ascii() != bytes).then_some("begins or ends with white space")
+}

@@ -1,0 +1,225 @@
+//! All schemes and secrets of one source: which scheme counts, and which secret matches.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::{
+    Algorithm, From, LiveSecret, Presented, Proof, Scheme,
+    container::{BASIC, Elements, Place},
+    key::{self, Key},
+};
+use crate::{answer::Reason, event::Timestamp, json, secret::Secret};
+
+/// All schemes and secrets of one source, with keys prepared.
+#[derive(Debug)]
+pub struct Verifier {
+    schemes: Vec<Prepared>,
+    secrets: Vec<Held>,
+}
+
+#[derive(Debug)]
+struct Prepared {
+    scheme: Scheme,
+    name: Arc<str>,
+    /// One per secret that is meant for this scheme, with its slot.
+    keys: Vec<(u64, Key)>,
+}
+
+#[derive(Debug)]
+struct Held {
+    secret: Secret,
+    expires: Option<Timestamp>,
+    label: Arc<str>,
+}
+
+impl Held {
+    fn is_live(&self, now: Timestamp) -> bool {
+        self.expires.is_none_or(|expires| now < expires)
+    }
+}
+
+impl Verifier {
+    /// Prepares every key of every scheme.
+    ///
+    /// # Errors
+    /// A sentence for the operator where a secret does not have the form that a scheme needs (for example: not base64).
+    pub fn new(
+        schemes: Vec<Scheme>,
+        secrets: Vec<LiveSecret>,
+        public_url: &str,
+    ) -> Result<Self, String> {
+        if schemes.is_empty() || secrets.is_empty() {
+            return Err("a source needs a scheme and a secret to be verified by".into());
+        }
+        if public_url.is_empty() && schemes.iter().any(Scheme::needs_public_url) {
+            return Err("the provider signs the public URL, and none is configured".into());
+        }
+        for (slot, live) in secrets.iter().enumerate() {
+            check_secret(&schemes, &live.secret)
+                .map_err(|problem| format!("secret {} {problem}", slot + 1))?;
+        }
+        let keys: Vec<_> = schemes.iter().map(|s| keys(s, &schemes, &secrets)).collect();
+        let schemes = schemes.into_iter().zip(keys).map(|(scheme, keys)| Prepared {
+            name: scheme.parts().algorithm.as_str().into(),
+            scheme,
+            keys,
+        });
+        let schemes = schemes.collect();
+        let secrets = secrets.into_iter().map(|live| Held {
+            label: live.secret.fingerprint().into(),
+            expires: live.expires,
+            secret: live.secret,
+        });
+        Ok(Self { schemes, secrets: secrets.collect() })
+    }
+
+    /// Whether a scheme signs the URL as the provider knows it.
+    pub fn needs_public_url(&self) -> bool {
+        self.schemes.iter().any(|prepared| prepared.scheme.needs_public_url())
+    }
+
+    /// Whether a scheme reads `Authorization`: then the header is the source's, and is passed on to the app.
+    pub fn reads_authorization(&self) -> bool {
+        let place = |prepared: &Prepared| prepared.scheme.parts().container.place.clone();
+        self.schemes.iter().any(|p| place(p) == Place::Header(http::header::AUTHORIZATION))
+    }
+
+    /// Where the first scheme's signed time stands in the body, if it does: a test event must have ours there.
+    pub fn signed_time_in_body(&self) -> Option<&json::Path> {
+        let timestamps = self.schemes.first()?.scheme.parts().timestamps.as_ref()?;
+        match &timestamps.from.from {
+            From::Json(path) => Some(path),
+            _ => None,
+        }
+    }
+
+    /// Checks a request. The first scheme whose `when` holds is the one that counts: where it fails, no other is asked.
+    pub fn verify(&self, presented: &Presented<'_>) -> Result<Proof, Reason> {
+        let now = presented.received_at;
+        let counts = |prepared: &&Prepared| prepared.scheme.counts(presented.headers);
+        let prepared = self.schemes.iter().find(counts).ok_or(Reason::SignatureMissing)?;
+        let is_live = |slot| self.held(slot).is_some_and(|held| held.is_live(now));
+        let (slot, signed_at) = prepared.scheme.check(presented, &prepared.keys, is_live)?;
+        let Some(held) = self.held(slot) else {
+            let any_live = self.secrets.iter().any(|held| held.is_live(now));
+            return Err(if any_live { Reason::SignatureWrong } else { Reason::SecretExpired });
+        };
+        Ok(Proof {
+            scheme: Arc::clone(&prepared.name),
+            slot: usize::try_from(slot).unwrap_or(usize::MAX),
+            label: Arc::clone(&held.label),
+            signed_at,
+        })
+    }
+
+    /// Signs a body the way the provider would, with the first live secret: what `gatepost send` does. `headers` holds
+    /// what the scheme signs over besides (ids, for instance); the signature and timestamp headers are returned. A signed time
+    /// inside the body is taken as it stands there.
+    ///
+    /// # Errors
+    /// A sentence where the scheme cannot be signed forwards.
+    pub fn sign(
+        &self,
+        presented: &Presented<'_>,
+    ) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
+        let mut problem = "every configured secret has expired".to_owned();
+        for prepared in &self.schemes {
+            let now = presented.received_at;
+            let live = |(slot, _): &&(u64, Key)| self.held(*slot).is_some_and(|h| h.is_live(now));
+            let Some((slot, key)) = prepared.keys.iter().find(live) else { continue };
+            let Some(held) = self.held(*slot) else { continue };
+            match sign(&prepared.scheme, key, &held.secret, presented) {
+                Ok(headers) => return Ok(headers),
+                Err(why) => problem = why,
+            }
+        }
+        Err(problem)
+    }
+
+    /// The secret in a slot; slots count from 1, and 0 is none.
+    fn held(&self, slot: u64) -> Option<&Held> {
+        usize::try_from(slot).ok()?.checked_sub(1).and_then(|index| self.secrets.get(index))
+    }
+}
+
+/// Whether `schemes` can use `secret`.
+///
+/// # Errors
+/// What is wrong with it, as the end of a sentence: `is not base64, which this scheme needs`. It never holds any part of it.
+pub fn check_secret(schemes: &[Scheme], secret: &Secret) -> Result<(), String> {
+    key::check(secret)?;
+    let mut uses = schemes.iter().filter(|scheme| is_meant_for(scheme, schemes, secret));
+    uses.try_for_each(|scheme| prepare(scheme, secret).map(drop))
+}
+
+/// Whether a secret belongs to a scheme. Where alternatives need different kinds of secret, its prefix says which kind it is:
+/// GitLab's signing tokens begin with `whsec_`, its plain tokens do not. So a plain token never becomes a signing key, nor a
+/// signing key a token that could be shown instead.
+fn is_meant_for(scheme: &Scheme, schemes: &[Scheme], secret: &Secret) -> bool {
+    let form = &scheme.parts().key;
+    if schemes.iter().any(|other| other.parts().key.claims(secret)) {
+        return form.claims(secret);
+    }
+    let is_open = |scheme: &Scheme| scheme.parts().key.strip_prefix.is_empty();
+    is_open(scheme) || !schemes.iter().any(is_open)
+}
+
+fn prepare(scheme: &Scheme, secret: &Secret) -> Result<Key, String> {
+    Key::prepare(scheme.parts().algorithm, &scheme.parts().key, secret)
+}
+
+fn keys(scheme: &Scheme, schemes: &[Scheme], secrets: &[LiveSecret]) -> Vec<(u64, Key)> {
+    let meant = (1..).zip(secrets).filter(|(_, s)| is_meant_for(scheme, schemes, &s.secret));
+    meant.filter_map(|(slot, s)| Some((slot, prepare(scheme, &s.secret).ok()?))).collect()
+}
+
+fn sign(
+    scheme: &Scheme,
+    key: &Key,
+    secret: &Secret,
+    presented: &Presented<'_>,
+) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
+    let parts = scheme.parts();
+    let mut headers: HeaderMap = presented.headers.clone();
+    let (mut added, mut variables) = (Vec::new(), Vec::new());
+    let time =
+        parts.timestamps.as_ref().map(|t| (&t.from.from, t.unit.write(presented.received_at)));
+    match &time {
+        Some((From::Header(name), time)) => {
+            let time = HeaderValue::from_str(time).map_err(|_| "the time does not fit")?;
+            headers.insert(name.clone(), time.clone());
+            added.push((name.clone(), time));
+        }
+        Some((From::Variable(name), time)) => variables.push((name.as_str(), time.as_str())),
+        Some(_) | None => {}
+    }
+    let missing = scheme.missing(&headers);
+    if !missing.is_empty() {
+        return Err(format!(
+            "the signature covers headers that are not there: {}",
+            missing.join(", ")
+        ));
+    }
+    let request = Presented { headers: &headers, ..*presented };
+    let (view, mut elements) = (scheme.view(&request), Elements::new());
+    for (name, value) in &variables {
+        let pushed = elements.push(name.as_bytes(), value.as_bytes());
+        pushed.map_err(|_| "too many variables")?;
+    }
+    let pieces = scheme.pieces(&view, &elements).map_err(|reason| {
+        format!("something that is signed over cannot be used: {}", reason.as_str())
+    })?;
+    let text = match parts.algorithm {
+        Algorithm::Token => String::from_utf8_lossy(&parts.key.bytes(secret)?).into_owned(),
+        Algorithm::Basic => {
+            format!("{BASIC}{}", super::Encoding::Base64.encode(&parts.key.bytes(secret)?))
+        }
+        Algorithm::HmacSha1 | Algorithm::HmacSha256 | Algorithm::HmacSha512 => {
+            let tag = key.tag(pieces.as_slice());
+            parts.container.encoding.encode(tag.bytes(parts.algorithm))
+        }
+    };
+    added.push(parts.container.write(&text, &variables)?);
+    Ok(added)
+}

@@ -1,0 +1,45 @@
+//! What people read when a configuration is wrong. One fixture and one snapshot of the rendered text for each mistake.
+
+use gatepost::{
+    config::{self, Env, Options},
+    event::Timestamp,
+};
+
+/// The fixture, checked with an environment and a clock that never change.
+fn checked(name: &str) -> String {
+    let path = format!("{}/tests/config/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).unwrap();
+    match config::parse_str("gatepost.yaml", &text, &options()) {
+        Ok(loaded) => loaded.warnings.human(false),
+        Err(report) => report.human(false),
+    }
+}
+
+fn options() -> Options {
+    let env = Env::from([
+        ("STRIPE_WEBHOOK_SECRET_TEST", "whsec_0123456789abcdef"),
+        ("A_SECRET", "an-hmac-secret-of-32-characters!"),
+        ("B_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+        ("C_SECRET", "8f742231b10e8888abcd99yyyzzz85a5"),
+    ]);
+    Options { env, offline: false, now: Timestamp::from_millis(1_795_500_000_000) }
+}
+
+/// A snapshot test for each named fixture.
+macro_rules! fixtures {
+    ($($name:ident)*) => {$(
+        #[test]
+        fn $name() {
+            let mut settings = insta::Settings::clone_current();
+            settings.set_snapshot_path("config");
+            settings.set_prepend_module_to_snapshot(false);
+            settings.set_omit_expression(true);
+            settings.bind(|| insta::assert_snapshot!(stringify!($name), checked(stringify!($name))));
+        }
+    )*};
+}
+
+fixtures! {
+    unknown_key env_unset duration_unit size_unit unknown_upstream unknown_source duplicate_path
+    event_id_missing proxy_fan_out admin_exposed upstream_is_self indentation duplicate_key many
+}

@@ -1,0 +1,76 @@
+//! Holds the tables of `docs/` against the code: what is documented exists, and what exists is documented.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test stops at the first surprise"
+)]
+
+use std::collections::BTreeSet;
+
+use gatepost::{answer::OUTCOME_NAMES, event::Name, telemetry::Metrics};
+
+const METRICS: &str = include_str!("../docs/metrics.md");
+const HTTP: &str = include_str!("../docs/http.md");
+
+/// A metric as documented and as exposed: name, type, labels.
+type Row = (String, String, BTreeSet<String>);
+
+#[test]
+fn every_metric_is_documented_with_its_type_and_labels() {
+    assert_eq!(documented(), exposed());
+}
+
+#[test]
+fn every_outcome_is_documented() {
+    let first_cells = HTTP.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    let names: BTreeSet<&str> = first_cells.flat_map(ticked).collect();
+    let missing: Vec<_> = OUTCOME_NAMES.iter().filter(|name| !names.contains(**name)).collect();
+    assert!(missing.is_empty(), "docs/http.md says nothing of {missing:?}");
+}
+
+fn documented() -> BTreeSet<Row> {
+    let rows = METRICS.lines().filter_map(|line| line.strip_prefix("| `gatepost_"));
+    let row = |row: &str| {
+        let cells: Vec<&str> = row.split('|').collect();
+        let name = format!("gatepost_{}", cells[0].trim().trim_end_matches('`'));
+        let kind = cells[1].trim().split(',').next().unwrap();
+        Some((name, kind.to_owned(), ticked(cells[2]).map(str::to_owned).collect()))
+    };
+    rows.filter(|row| row.matches('|').count() == 4).filter_map(row).collect()
+}
+
+/// What a registry shows once every handle was asked for.
+fn exposed() -> BTreeSet<Row> {
+    let metrics = Metrics::new();
+    let name = Name::parse("app").unwrap();
+    metrics.source("stripe", "proxy", 1).ended("accepted");
+    metrics.upstream(&name).attempted("2xx");
+    metrics.dedup("memory").took("claim", 0.001);
+    metrics.audit().recorded("attempt");
+    metrics.event_latency(&name, &name).observe(0.1);
+    metrics.certificate_expiry("localhost").set(1.0);
+    metrics.reloaded(true, 1.0);
+    let text = metrics.render();
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    types.map(|(name, kind)| row(&text, name, kind)).collect()
+}
+
+fn row(text: &str, name: &str, kind: &str) -> Row {
+    let suffix = if kind == "counter" { "_total" } else { "" };
+    let sample = text.lines().find(|line| {
+        let rest = line.strip_prefix(name).map(|rest| rest.split(['{', ' ']).next());
+        matches!(rest, Some(Some("" | "_total" | "_sum")))
+    });
+    let sample = sample.unwrap_or_else(|| panic!("{name} has no sample"));
+    let inside = sample.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
+    let labels = inside.map_or("", |(labels, _)| labels).split(',').filter(|l| !l.is_empty());
+    let labels = labels.map(|label| label.split('=').next().unwrap().to_owned());
+    (format!("{name}{suffix}"), kind.to_owned(), labels.collect())
+}
+
+/// The parts of `text` between backticks.
+fn ticked(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}

@@ -1,0 +1,106 @@
+//! The command line as a person uses it.
+
+use serde_json::Value;
+
+use crate::{
+    STRIPE, stripe_to,
+    world::{
+        Gateway, Upstream,
+        gateway::{binary, write_private, yaml},
+    },
+};
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[tokio::test]
+async fn the_demo_keeps_its_promise() {
+    let out = tokio::task::spawn_blocking(|| binary().args(["dev", "--demo"]).output().unwrap())
+        .await
+        .unwrap();
+    let said = text(&out.stdout);
+    assert!(out.status.success(), "{said}{}", text(&out.stderr));
+    for line in [
+        "accepted        1",
+        "duplicate      49",
+        "refused         1",
+        "app received    1",
+        "record verified",
+    ] {
+        assert!(said.contains(line), "no {line:?} in\n{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")] // the app must answer while `send` runs
+async fn send_signs_with_the_sources_own_scheme() {
+    let app = Upstream::start().await;
+    let gateway = Gateway::start(&stripe_to(&app.url())).await;
+    let to = format!("http://{}/stripe", gateway.address);
+    let send = |more: &[&str]| {
+        let args = [&["send", "stripe", "invoice.paid", "--to", &to], more].concat();
+        gateway.cli(&args)
+    };
+    let out = send(&["--times", "10", "--parallel", "5", "--id", "evt_x"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    assert!(text(&out.stdout).contains("200 accepted"), "{}", text(&out.stdout));
+    assert!(text(&out.stdout).contains("200 duplicate"));
+    assert_eq!(app.count(), 1);
+    for signature in ["forged", "missing", "stale"] {
+        let out = send(&["--signature", signature]);
+        assert_eq!(out.status.code(), Some(1));
+        assert!(text(&out.stdout).contains("401 refused"), "{signature}: {}", text(&out.stdout));
+    }
+    assert!(text(&send(&["--tamper"]).stdout).contains("401 refused"));
+    let shown = text(&send(&["--show-request"]).stdout);
+    assert!(shown.contains("stripe-signature: t=") && !shown.contains(STRIPE), "{shown}");
+    assert_eq!(app.count(), 1);
+}
+
+#[test]
+fn check_prints_every_error_and_ends_with_78() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("gatepost.yaml");
+    let broken = stripe_to("http://127.0.0.1:1/")
+        .replace("to: app", "to: ap")
+        .replace("provider: stripe", "provider: strip");
+    write_private(&file, &yaml(dir.path(), &format!("{broken}upstrems: 1\n")));
+    let out = binary().arg("-c").arg(&file).arg("check").output().unwrap();
+    assert_eq!(out.status.code(), Some(78), "{}", text(&out.stdout));
+    let said = text(&out.stdout) + &text(&out.stderr);
+    assert!(said.contains("unknown-key") && said.contains("did you mean `upstreams`"), "{said}");
+}
+
+#[test]
+fn schema_providers_and_completions_print() {
+    let schema = binary().arg("schema").output().unwrap();
+    let schema: Value = serde_json::from_slice(&schema.stdout).unwrap();
+    assert!(schema["properties"]["sources"].is_object());
+    let list = text(&binary().args(["providers", "list"]).output().unwrap().stdout);
+    for name in [
+        "stripe",
+        "github",
+        "gitlab",
+        "shopify",
+        "slack",
+        "standard-webhooks",
+        "svix",
+        "paddle",
+        "square",
+        "linear",
+    ] {
+        assert!(list.contains(name), "{name}");
+        assert!(
+            binary().args(["providers", "show", name]).output().unwrap().status.success(),
+            "{name}"
+        );
+    }
+    assert_eq!(
+        binary().args(["providers", "show", "nope"]).output().unwrap().status.code(),
+        Some(3)
+    );
+    assert!(
+        text(&binary().args(["completions", "bash"]).output().unwrap().stdout).contains("gatepost")
+    );
+    assert!(text(&binary().arg("version").output().unwrap().stdout).starts_with("gatepost "));
+}

@@ -1,0 +1,47 @@
+//! The real binary over sockets: real TLS, real files, a real Redis, real signals.
+
+#![allow(missing_docs, reason = "tests speak for themselves")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::string_slice,
+    reason = "a test may"
+)]
+#![allow(
+    clippy::missing_panics_doc,
+    clippy::must_use_candidate,
+    clippy::pedantic,
+    reason = "helpers of tests"
+)]
+
+mod accept;
+mod commands;
+mod deliver;
+mod duplicate;
+mod record;
+mod redis;
+mod refuse;
+mod reload;
+mod shadow;
+mod shutdown;
+mod tls;
+mod world;
+
+/// A Stripe secret for tests.
+pub const STRIPE: &str = "whsec_test_0123456789abcdefghijklmnop";
+/// A GitHub secret for tests.
+pub const GITHUB: &str = "github-test-secret-0123456789";
+
+/// One Stripe source at `/stripe`, all of it to `upstream`.
+pub fn stripe_to(upstream: &str) -> String {
+    format!(
+        "sources: {{ stripe: {{ provider: stripe, secret: \"{STRIPE}\" }} }}\n\
+         routes: [ {{ source: stripe, to: app }} ]\nupstreams: {{ app: {{ url: \"{upstream}\" }} }}\n"
+    )
+}

@@ -1,0 +1,98 @@
+//! The record: readable, searchable, provable; broken ones are found, with their position.
+
+use crate::{
+    STRIPE, stripe_to,
+    world::{Gateway, Provider, Upstream, provider::stripe_event},
+};
+
+async fn filled() -> (Gateway, Upstream) {
+    let app = Upstream::start().await;
+    let gateway = Gateway::start(&stripe_to(&app.url())).await;
+    for n in 0..20 {
+        let body = stripe_event(
+            &format!("evt_{n}"),
+            if n % 2 == 0 { "invoice.paid" } else { "charge.refunded" },
+        );
+        let answer =
+            gateway.post("/stripe", &Provider::Stripe(STRIPE).sign("", "", &body), &body).await;
+        assert_eq!(answer.status, 200);
+    }
+    (gateway, app)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[tokio::test]
+async fn a_live_record_verifies_and_can_be_searched() {
+    let (gateway, _app) = filled().await;
+    let verified = gateway.cli(&["audit", "verify"]);
+    assert!(verified.status.success(), "{}{}", text(&verified.stdout), text(&verified.stderr));
+    assert!(text(&verified.stdout).contains("VERIFIED"));
+    let listed = gateway.cli(&[
+        "audit",
+        "list",
+        "--source",
+        "stripe",
+        "--type",
+        "charge.*",
+        "--outcome",
+        "accepted",
+        "--json",
+    ]);
+    let found: Vec<serde_json::Value> =
+        text(&listed.stdout).lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(found.len(), 10, "{}", text(&listed.stderr));
+    assert!(found.iter().all(|r| r["event_type"] == "charge.refunded"));
+    let shown = gateway.cli(&["audit", "show", "evt_7"]);
+    assert!(
+        shown.status.success() && text(&shown.stdout).contains("charge.refunded"),
+        "{}",
+        text(&shown.stdout)
+    );
+    assert_eq!(gateway.cli(&["audit", "show", "evt_nope"]).status.code(), Some(3));
+}
+
+#[tokio::test]
+async fn a_changed_byte_is_found_with_its_position_by_both_verifiers() {
+    let (gateway, _app) = filled().await;
+    let (_, dir) = gateway.stop().await;
+    let audit = dir.path().join("audit");
+    let cli = |args: &[&str]| crate::world::gateway::binary().args(args).output().unwrap();
+    let audit_text = audit.to_str().unwrap();
+    let export = dir.path().join("export");
+    let exported = cli(&["audit", "export", "--dir", audit_text, "-o", export.to_str().unwrap()]);
+    assert!(exported.status.success(), "{}", text(&exported.stderr));
+    let python = |folder: &std::path::Path| {
+        std::process::Command::new("python3")
+            .arg(folder.join("verify.py"))
+            .arg(folder)
+            .output()
+            .unwrap()
+    };
+    let agreed = python(&export);
+    assert!(agreed.status.success(), "{}{}", text(&agreed.stdout), text(&agreed.stderr));
+    // One digit of one record.
+    let records = std::fs::read_dir(&export).unwrap().map(|e| e.unwrap().path());
+    let ndjson = records.filter(|p| p.extension().is_some_and(|e| e == "ndjson")).min().unwrap();
+    let tampered = std::fs::read_to_string(&ndjson).unwrap().replacen("evt_5", "evt_6", 1);
+    std::fs::write(&ndjson, tampered).unwrap();
+    let ours = cli(&["audit", "verify", export.to_str().unwrap()]);
+    let theirs = python(&export);
+    assert_eq!(
+        (ours.status.code(), theirs.status.code()),
+        (Some(6), Some(6)),
+        "{}",
+        text(&ours.stdout)
+    );
+    assert!(text(&ours.stdout).contains("record") && text(&theirs.stdout).contains("record"));
+}
+
+#[tokio::test]
+async fn a_second_gateway_on_one_record_is_refused() {
+    let (gateway, _app) = filled().await;
+    let out = gateway.cli(&["run"]);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(text(&out.stderr).contains("another gatepost"), "{}", text(&out.stderr));
+}

@@ -1,0 +1,78 @@
+//! A new configuration is taken over whole, or nothing changes and it is said why.
+
+use crate::{
+    STRIPE, stripe_to,
+    world::{
+        Gateway, Provider, Upstream, eventually,
+        gateway::{write_private, yaml},
+        provider::stripe_event,
+    },
+};
+
+const NEW: &str = "whsec_rotated_0123456789abcdefghijklmn";
+
+#[tokio::test]
+async fn a_rotated_secret_takes_effect_and_no_request_fails() {
+    let app = Upstream::start().await;
+    let gateway = Gateway::start(&stripe_to(&app.url())).await;
+    let body = stripe_event("evt_1", "invoice.paid");
+    assert_eq!(
+        gateway.post("/stripe", &Provider::Stripe(NEW).sign("", "", &body), &body).await.status,
+        401
+    );
+    let rotated = stripe_to(&app.url())
+        .replace(&format!("\"{STRIPE}\""), &format!("[\"{NEW}\", \"{STRIPE}\"]"));
+    // The ports are fixed now: a reload may not move them.
+    let text = yaml(gateway.dir(), &rotated);
+    write_private(&gateway.file, &text);
+    let out = gateway.cli(&["reload", "--admin", &gateway.admin.to_string()]);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    for (n, secret) in [NEW, STRIPE].into_iter().enumerate() {
+        let body = stripe_event(&format!("evt_r{n}"), "invoice.paid");
+        let answer =
+            gateway.post("/stripe", &Provider::Stripe(secret).sign("", "", &body), &body).await;
+        assert_eq!(answer.status, 200, "secret {n}");
+    }
+    assert_eq!(
+        gateway.metric("gatepost_secret_matches_total{source=\"stripe\",slot=\"2\"}").await,
+        1.0
+    );
+}
+
+#[tokio::test]
+async fn a_broken_file_changes_nothing_and_says_why() {
+    let app = Upstream::start().await;
+    let gateway = Gateway::start(&stripe_to(&app.url())).await;
+    let whole = std::fs::read_to_string(&gateway.file).unwrap();
+    write_private(&gateway.file, &whole.replace("to: app }", "to: ap }"));
+    let out = gateway.cli(&["reload", "--admin", &gateway.admin.to_string()]);
+    assert_eq!(out.status.code(), Some(78));
+    assert!(String::from_utf8_lossy(&out.stderr).contains("unknown-upstream"), "{out:?}");
+    let body = stripe_event("evt_1", "invoice.paid");
+    assert_eq!(
+        gateway.post("/stripe", &Provider::Stripe(STRIPE).sign("", "", &body), &body).await.status,
+        200
+    );
+    assert_eq!(gateway.metric("gatepost_config_last_reload_successful").await, 0.0);
+    // SIGHUP is the same door.
+    write_private(&gateway.file, &whole);
+    gateway.signal("HUP");
+    eventually("the good file is taken over", || async {
+        gateway.metric("gatepost_config_last_reload_successful").await > 0.0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_needs_a_restart_is_refused_by_name() {
+    let app = Upstream::start().await;
+    let gateway = Gateway::start(&stripe_to(&app.url())).await;
+    let whole = std::fs::read_to_string(&gateway.file).unwrap();
+    write_private(
+        &gateway.file,
+        &whole.replace("listen: \"127.0.0.1:0\", trusted", "listen: \"127.0.0.1:1\", trusted"),
+    );
+    let out = gateway.cli(&["reload", "--admin", &gateway.admin.to_string()]);
+    assert_eq!(out.status.code(), Some(78));
+    assert!(String::from_utf8_lossy(&out.stderr).contains("server.listen"), "{out:?}");
+}

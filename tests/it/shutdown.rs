@@ -1,0 +1,64 @@
+//! SIGTERM drains in order; a second one ends at once; nothing acknowledged is lost by either.
+
+use crate::{
+    STRIPE, stripe_to,
+    world::{Gateway, Provider, Upstream, eventually, provider::stripe_event},
+};
+
+#[tokio::test]
+async fn a_running_delivery_is_finished_before_the_end() {
+    let app = Upstream::closed().await;
+    let gateway = Gateway::start(&stripe_to(&app.url())).await;
+    let body = stripe_event("evt_1", "invoice.paid");
+    let headers = Provider::Stripe(STRIPE).sign("", "", &body);
+    let posting = gateway.post("/stripe", &headers, &body);
+    let ending = async {
+        eventually("the app has it", || async { app.count() == 1 }).await;
+        gateway.signal("TERM");
+        eventually("the gateway says that it drains", || async {
+            gateway.log().iter().any(|line| line.contains("draining"))
+        })
+        .await;
+        app.open(1);
+    };
+    let (answer, ()) = tokio::join!(posting, ending);
+    assert_eq!((answer.status, answer.outcome()), (200, "accepted"));
+    assert!(gateway.ended().await.success());
+    let records = gateway.records();
+    assert!(records.iter().any(|r| r["kind"] == "outcome"), "the record was closed last");
+    let out = gateway.cli(&["audit", "verify"]);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stdout));
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once() {
+    let app = Upstream::closed().await;
+    let gateway = Gateway::start(&stripe_to(&app.url())).await;
+    let body = stripe_event("evt_1", "invoice.paid");
+    let headers = Provider::Stripe(STRIPE).sign("", "", &body);
+    let posting = gateway.try_request("POST", "/stripe", &headers, &body);
+    let ending = async {
+        eventually("the app has it", || async { app.count() == 1 }).await;
+        gateway.signal("TERM");
+        eventually("the gateway says that it drains", || async {
+            gateway.log().iter().any(|line| line.contains("draining"))
+        })
+        .await;
+        gateway.signal("TERM");
+        assert_eq!(gateway.ended().await.code(), Some(130));
+    };
+    let (answer, ()) = tokio::join!(posting, ending);
+    assert!(answer.is_err(), "cut off");
+}
+
+#[tokio::test]
+async fn readiness_turns_before_the_end() {
+    let app = Upstream::start().await;
+    let gateway = Gateway::start(&stripe_to(&app.url())).await;
+    assert_eq!(gateway.admin("GET", "/healthz").await.status, 200);
+    let ready = gateway.admin("GET", "/readyz").await;
+    assert_eq!(ready.status, 200, "{}", String::from_utf8_lossy(&ready.body));
+    assert!(gateway.cli(&["healthcheck", "--admin", &gateway.admin.to_string()]).status.success());
+    let (status, _dir) = gateway.stop().await;
+    assert!(status.success());
+}

@@ -1,0 +1,280 @@
+//! The real binary, started on free ports, spoken to over sockets.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use serde_json::Value;
+
+use super::{PATIENCE, provider::Headers};
+
+/// An answer of the gateway.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |v| v.to_str().unwrap())
+    }
+
+    pub fn outcome(&self) -> &str {
+        self.header("webhook-outcome")
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or(Value::Null)
+    }
+}
+
+/// A running gateway; ended when dropped.
+#[derive(Debug)]
+pub struct Gateway {
+    pub address: SocketAddr,
+    pub admin: SocketAddr,
+    pub file: PathBuf,
+    child: Mutex<Child>,
+    log: Arc<Mutex<Vec<String>>>,
+    client: Client<HttpConnector, Full<Bytes>>,
+    dir: Option<tempfile::TempDir>,
+}
+
+/// The binary under test.
+pub fn binary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
+    command.env_clear().env("PATH", std::env::var("PATH").unwrap_or_default());
+    command
+}
+
+/// A configuration around `rest`: plain HTTP on a free port, state in `dir`.
+pub fn yaml(dir: &Path, rest: &str) -> String {
+    let dir = dir.display();
+    format!(
+        "version: 1\nserver: {{ host: hooks.example.com, listen: \"127.0.0.1:0\", trusted_proxies: [127.0.0.1/32], drain_timeout: 5s }}\n\
+         tls: {{ mode: none }}\nstorage: {{ dir: \"{dir}\", min_free: 1MiB }}\n\
+         admin: {{ listen: \"127.0.0.1:0\" }}\ntelemetry: {{ log: {{ level: debug, format: json }} }}\n{rest}"
+    )
+}
+
+impl Gateway {
+    /// Starts a gateway with `rest` added to the ground configuration; `{dir}` in it is the state directory.
+    pub async fn start(rest: &str) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), rest).await
+    }
+
+    /// The same on a directory that was used before.
+    pub async fn start_in(dir: tempfile::TempDir, rest: &str) -> Self {
+        let text = yaml(dir.path(), &rest.replace("{dir}", &dir.path().display().to_string()));
+        Self::start_whole(dir, &text).await
+    }
+
+    /// Starts a gateway on a whole configuration.
+    pub async fn start_whole(dir: tempfile::TempDir, text: &str) -> Self {
+        let file = dir.path().join("gatepost.yaml");
+        write_private(&file, text);
+        let mut child = binary()
+            .arg("-c")
+            .arg(&file)
+            .arg("run")
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (ready, started) = tokio::sync::oneshot::channel();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let lines = Arc::clone(&log);
+        std::thread::spawn(move || read_log(stderr, &lines, ready));
+        let started = tokio::time::timeout(PATIENCE, started).await;
+        let Ok(Ok((address, admin))) = started else {
+            let _ = child.kill();
+            panic!("the gateway did not start:\n{}", log.lock().unwrap().join("\n"));
+        };
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        Self { address, admin, file, child: Mutex::new(child), log, client, dir: Some(dir) }
+    }
+
+    pub fn dir(&self) -> &Path {
+        self.dir.as_ref().unwrap().path()
+    }
+
+    /// Log lines so far.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Posts to `path`.
+    pub async fn post(&self, path: &str, headers: &Headers, body: &[u8]) -> Answer {
+        self.request("POST", path, headers, body).await
+    }
+
+    pub async fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &Headers,
+        body: &[u8],
+    ) -> Answer {
+        self.try_request(method, path, headers, body).await.unwrap()
+    }
+
+    /// A request that may get no answer.
+    pub async fn try_request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &Headers,
+        body: &[u8],
+    ) -> Result<Answer, String> {
+        let mut request =
+            Request::builder().method(method).uri(format!("http://{}{path}", self.address));
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        if !headers.iter().any(|(name, _)| name == "content-type") {
+            request = request.header("content-type", "application/json");
+        }
+        let request = request.body(Full::from(body.to_vec())).unwrap();
+        self.ask(request).await
+    }
+
+    /// A request to the admin address.
+    pub async fn admin(&self, method: &str, path: &str) -> Answer {
+        let request = Request::builder().method(method).uri(format!("http://{}{path}", self.admin));
+        let request = request.header("gatepost-admin", "1").body(Full::default()).unwrap();
+        self.ask(request).await.unwrap()
+    }
+
+    async fn ask(&self, request: Request<Full<Bytes>>) -> Result<Answer, String> {
+        let work = async {
+            let response = self.client.request(request).await.map_err(|e| format!("{e:?}"))?;
+            let (parts, body) = response.into_parts();
+            let body = body.collect().await.map_err(|e| e.to_string())?.to_bytes();
+            Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
+        };
+        tokio::time::timeout(PATIENCE, work).await.map_err(|_| "no answer".to_owned())?
+    }
+
+    /// The value of a series, by its whole name with labels.
+    pub async fn metric(&self, series: &str) -> f64 {
+        let text = String::from_utf8(self.admin("GET", "/metrics").await.body.to_vec()).unwrap();
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(series) && line[series.len()..].starts_with(' '));
+        line.and_then(|line| line.rsplit(' ').next()?.parse().ok())
+            .unwrap_or_else(|| panic!("no series {series} in\n{text}"))
+    }
+
+    /// Sends a signal by its name.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.lock().unwrap().id().to_string();
+        let done = Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap();
+        assert!(done.success());
+    }
+
+    /// Waits for the process to end.
+    pub async fn ended(&self) -> ExitStatus {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.lock().unwrap().try_wait().unwrap() {
+                return status;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "the gateway does not end");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Ends it in order and keeps its directory.
+    pub async fn stop(mut self) -> (ExitStatus, tempfile::TempDir) {
+        self.signal("TERM");
+        (self.ended().await, self.dir.take().unwrap())
+    }
+
+    /// Ends it at once, as a crash would, and keeps its directory.
+    pub async fn kill(mut self) -> tempfile::TempDir {
+        self.signal("KILL");
+        self.ended().await;
+        self.dir.take().unwrap()
+    }
+
+    /// Runs a command of the same binary on the same configuration.
+    pub fn cli(&self, args: &[&str]) -> std::process::Output {
+        binary().arg("-c").arg(&self.file).args(args).output().unwrap()
+    }
+
+    /// The audit records so far, without those about the process itself.
+    pub fn records(&self) -> Vec<Value> {
+        records(&self.dir().join("audit"))
+    }
+}
+
+/// Reads every record of an audit directory, closed or live.
+pub fn records(dir: &Path) -> Vec<Value> {
+    let mut files: Vec<_> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
+    files.sort();
+    let segments = files.iter().filter(|path| path.extension().is_some_and(|e| e == "ndjson"));
+    let text: String =
+        segments.map(|path| String::from_utf8(std::fs::read(path).unwrap()).unwrap()).collect();
+    let lines = text.lines().map(|line| line.trim_matches('\0')).filter(|line| !line.is_empty());
+    let all = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    all.filter(|record| record["kind"] != "control").collect()
+}
+
+/// Writes a file that only its owner reads: secrets may be in it.
+pub fn write_private(path: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+fn read_log(
+    stderr: impl std::io::BufRead,
+    lines: &Mutex<Vec<String>>,
+    ready: tokio::sync::oneshot::Sender<(SocketAddr, SocketAddr)>,
+) {
+    let mut ready = Some(ready);
+    for line in stderr.lines().map_while(Result::ok) {
+        if let Ok(json) = serde_json::from_str::<Value>(&line)
+            && json["msg"] == "ready"
+            && let Some(ready) = ready.take()
+        {
+            let listening = json["listening"].as_str().unwrap().trim_matches(['[', ']']).to_owned();
+            let first = listening.split(", ").next().unwrap().parse().unwrap();
+            let _ = ready.send((first, json["admin"].as_str().unwrap().parse().unwrap()));
+        }
+        lines.lock().unwrap().push(line);
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let mut child = self.child.lock().unwrap();
+        let _ = child.kill();
+        let _ = child.wait();
+        if std::thread::panicking() {
+            let log = self.log.lock().unwrap();
+            let tail = log.len().saturating_sub(40);
+            eprintln!("the gateway's last words:\n{}", log[tail..].join("\n"));
+        }
+    }
+}
+
+/// 2xx?
+pub fn is_success(status: u16) -> bool {
+    StatusCode::from_u16(status).is_ok_and(|status| status.is_success())
+}

@@ -1,0 +1,31 @@
+//! The people and things around a gateway: providers that sign, upstreams that answer, a network that breaks.
+
+pub mod chaos;
+pub mod gateway;
+pub mod provider;
+pub mod redis;
+pub mod upstream;
+
+use std::{future::Future, time::Duration};
+
+pub use chaos::ChaosProxy;
+pub use gateway::Gateway;
+pub use provider::Provider;
+pub use redis::RedisServer;
+pub use upstream::{Reply, Upstream};
+
+/// How long anything may take before a test gives up on it. Never a measure of speed.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until `check` holds, by asking again and again.
+pub async fn eventually<F, Fut>(what: &str, mut check: F)
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = bool>,
+{
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !check().await {
+        assert!(tokio::time::Instant::now() < deadline, "never happened: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
