@@ -1,1 +1,234 @@
-//! Health and metrics.
+//! Health, metrics and the door of `gatepost reload`: a small HTTP/1.1 server beside the public one.
+//!
+//! Knows nothing of what it shows: readiness and reload are functions that it is given.
+
+use std::{convert::Infallible, fmt, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN},
+};
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
+use serde_json::json;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{stage::BoxFuture, telemetry::Metrics};
+
+mod process;
+
+/// One thing that must hold for us to take requests, in the manner of Kubernetes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// What must hold, such as `DedupStoreReachable`.
+    pub kind: &'static str,
+    /// Whether it does.
+    pub holds: bool,
+    /// Why, in one word.
+    pub reason: &'static str,
+    /// Why, for people.
+    pub message: String,
+}
+
+/// What the admin server shows, and the one thing that it can set off.
+#[derive(Clone)]
+pub struct Admin {
+    /// All metrics.
+    pub metrics: Metrics,
+    /// What holds now.
+    pub readiness: Arc<dyn Fn() -> BoxFuture<'static, Vec<Condition>> + Send + Sync>,
+    /// Reads the configuration anew: what changed, or why nothing did.
+    pub reload: Arc<dyn Fn() -> BoxFuture<'static, Result<String, String>> + Send + Sync>,
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Admin")
+    }
+}
+
+/// What a listener answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything (`admin.listen`).
+    Everything,
+    /// Health and metrics (`admin.metrics_listen`).
+    MetricsOnly,
+}
+
+/// The header that a reload must carry: no form and no link in a browser can set it.
+pub const RELOAD_HEADER: &str = "gatepost-admin";
+
+/// Where a reload is asked for.
+pub const RELOAD_PATH: &str = "/-/reload";
+
+/// Serves `listener` until `shutdown`. One request per connection, everything under one deadline.
+pub async fn serve(
+    listener: TcpListener,
+    scope: Scope,
+    admin: Admin,
+    tracker: TaskTracker,
+    shutdown: CancellationToken,
+) {
+    let places = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
+    let own = listener.local_addr().ok();
+    let accepting = async {
+        loop {
+            let Ok((stream, from)) = listener.accept().await else {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            };
+            let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+            let door = Door { admin: admin.clone(), scope, own, from };
+            let served = shutdown.clone().run_until_cancelled_owned(async move {
+                let _place = place;
+                door.serve(stream).await;
+            });
+            drop(tracker.spawn(served));
+        }
+    };
+    shutdown.run_until_cancelled(accepting).await;
+}
+
+/// One connection's view of the admin server.
+#[derive(Clone)]
+struct Door {
+    admin: Admin,
+    scope: Scope,
+    own: Option<SocketAddr>,
+    from: SocketAddr,
+}
+
+impl Door {
+    async fn serve(&self, stream: TcpStream) {
+        let service = service_fn(|request: Request<Incoming>| {
+            let door = self.clone();
+            async move { Ok::<_, Infallible>(door.answer(&request).await) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .keep_alive(false)
+            .max_buf_size(HEADER_BYTES_MAX)
+            .serve_connection(TokioIo::new(stream), service);
+        if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await {
+            tracing::debug!(%error, from = %self.from, "admin connection ended early");
+        }
+    }
+
+    async fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        match request.uri().path() {
+            "/healthz" if reads => text(StatusCode::OK, PLAIN, "alive\n".to_owned()),
+            "/readyz" if reads => ready(&(self.admin.readiness)().await),
+            "/metrics" if reads => {
+                let metrics = process::with_own_figures(&self.admin.metrics.render());
+                text(StatusCode::OK, OPEN_METRICS, metrics)
+            }
+            RELOAD_PATH if self.scope == Scope::Everything && request.method() == Method::POST => {
+                match self.refuses(request) {
+                    Some((status, why)) => reloaded(status, Err(why.to_owned())),
+                    None => match (self.admin.reload)().await {
+                        Ok(message) => reloaded(StatusCode::OK, Ok(message)),
+                        Err(error) => reloaded(StatusCode::UNPROCESSABLE_ENTITY, Err(error)),
+                    },
+                }
+            }
+            _ => text(StatusCode::NOT_FOUND, PLAIN, "not found\n".to_owned()),
+        }
+    }
+
+    /// Why a reload is refused: only this machine may ask, only by name of this machine, and no browser on its behalf.
+    fn refuses<B>(&self, request: &Request<B>) -> Option<(StatusCode, &'static str)> {
+        let headers = request.headers();
+        if !self.from.ip().to_canonical().is_loopback() {
+            return Some((StatusCode::FORBIDDEN, "only this machine may ask"));
+        }
+        let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        if !is_ours(host, self.own) {
+            return Some((StatusCode::MISDIRECTED_REQUEST, "Host is not this machine"));
+        }
+        if headers.contains_key(ORIGIN) || headers.contains_key("sec-fetch-site") {
+            return Some((StatusCode::FORBIDDEN, "browsers may not ask"));
+        }
+        if headers.get(RELOAD_HEADER).is_none_or(|value| value != "1") {
+            return Some((StatusCode::FORBIDDEN, "the header Gatepost-Admin: 1 is missing"));
+        }
+        None
+    }
+}
+
+/// Whether `host` is a loopback address, `localhost` or the address that we listen on. A name that was made to point
+/// here (DNS rebinding) is none of them.
+fn is_ours(host: &str, own: Option<SocketAddr>) -> bool {
+    let authority = host.parse::<http::uri::Authority>();
+    let Ok(name) = authority.as_ref().map(|a| a.host().trim_matches(['[', ']'])) else {
+        return false;
+    };
+    name.eq_ignore_ascii_case("localhost")
+        || name
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback() || own.is_some_and(|own| own.ip() == ip))
+}
+
+#[derive(Serialize)]
+struct Readiness<'a> {
+    ready: bool,
+    conditions: Vec<Shown<'a>>,
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    r#type: &'a str,
+    status: &'a str,
+    reason: &'a str,
+    message: &'a str,
+}
+
+fn ready(conditions: &[Condition]) -> Response<Full<Bytes>> {
+    let ready = conditions.iter().all(|condition| condition.holds);
+    let shown = conditions.iter().map(|condition| Shown {
+        r#type: condition.kind,
+        status: if condition.holds { "True" } else { "False" },
+        reason: condition.reason,
+        message: &condition.message,
+    });
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    json(status, &Readiness { ready, conditions: shown.collect() })
+}
+
+fn reloaded(status: StatusCode, result: Result<String, String>) -> Response<Full<Bytes>> {
+    match result {
+        Ok(message) => json(status, &json!({ "reloaded": true, "message": message })),
+        Err(error) => json(status, &json!({ "reloaded": false, "error": error })),
+    }
+}
+
+fn json(status: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {
+    // Strings and booleans always have a form in JSON.
+    let body = serde_json::to_string(value).unwrap_or_default();
+    text(status, "application/json", body + "\n")
+}
+
+fn text(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    response
+}
+
+const PLAIN: &str = "text/plain; charset=utf-8";
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const CONNECTIONS_MAX: usize = 64;
+const HEADER_BYTES_MAX: usize = 16 * 1024;
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECTION_TIMEOUT: Duration = Duration::from_mins(1);
+/// After a failed accept: the system has nothing to give just now.
+const PAUSE: Duration = Duration::from_millis(100);

@@ -21,13 +21,9 @@ pub struct Facts {
 /// The facts of a certificate in DER; `None` where it is not one.
 pub(super) fn facts(der: &[u8]) -> Option<Facts> {
     let mut body = Der(der).enter(SEQUENCE)?.enter(SEQUENCE)?;
-    let mut next = body.next()?;
-    if next.0 == VERSION {
-        next = body.next()?; // the serial number
-    }
-    let _serial = next;
-    let _algorithm = body.enter(SEQUENCE)?;
-    let _issuer = body.enter(SEQUENCE)?;
+    body.find(INTEGER)?; // behind the version, which may be absent, the serial number
+    body.enter(SEQUENCE)?; // the algorithm
+    body.enter(SEQUENCE)?; // the issuer
     let mut validity = body.enter(SEQUENCE)?;
     let (not_before, not_after) = (time(validity.next()?)?, time(validity.next()?)?);
     let names = subject_names(body).unwrap_or_default();
@@ -124,11 +120,11 @@ impl<'a> Der<'a> {
     }
 }
 
+const INTEGER: u8 = 0x02;
 const OCTET_STRING: u8 = 0x04;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 const SEQUENCE: u8 = 0x30;
-const VERSION: u8 = 0xa0;
 const EXTENSIONS: u8 = 0xa3;
 const DNS_NAME: u8 = 0x82;
 const IP_ADDRESS: u8 = 0x87;

@@ -3,7 +3,7 @@
 //! Everything here is visible in a parsed head. A head that hyper itself refuses never comes this far.
 
 use http::{
-    HeaderMap, HeaderValue, Request, Uri, Version,
+    HeaderMap, HeaderName, HeaderValue, Request, Uri, Version,
     header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
 };
 
@@ -33,14 +33,10 @@ fn check_target(uri: &Uri, bytes_max: usize) -> Result<(), Unreadable> {
 
 /// Exactly one host, said once; `Host` and the target's own authority must agree where both are there.
 fn check_host<B>(request: &Request<B>) -> Result<(), Unreadable> {
-    let mut lines = request.headers().get_all(HOST).iter();
-    let (host, more) = (lines.next(), lines.next().is_some());
-    if more {
-        return Err("more than one Host");
-    }
+    let host = one(request.headers(), HOST, "more than one Host")?;
     let http2 = request.version() == Version::HTTP_2;
     let authority = request.uri().authority().map(|a| a.as_str().as_bytes());
-    match (host.map(HeaderValue::as_bytes), authority) {
+    match (host, authority) {
         (Some(host), Some(authority)) if !host.eq_ignore_ascii_case(authority) => {
             Err("Host differs from the request target")
         }
@@ -61,11 +57,11 @@ fn check_host_text(host: &[u8]) -> Result<(), Unreadable> {
 
 /// One length, said in one way. hyper drops `Content-Length` beside `Transfer-Encoding`, so both are rarely seen here.
 fn check_framing(headers: &HeaderMap) -> Result<(), Unreadable> {
-    let length = one(headers, CONTENT_LENGTH).ok_or("more than one Content-Length")?;
+    let length = one(headers, CONTENT_LENGTH, "more than one Content-Length")?;
     if length.is_some_and(|digits| digits.len() > 1 && digits.first() == Some(&b'0')) {
         return Err("Content-Length has leading zeros");
     }
-    let encoding = one(headers, TRANSFER_ENCODING).ok_or("more than one Transfer-Encoding")?;
+    let encoding = one(headers, TRANSFER_ENCODING, "more than one Transfer-Encoding")?;
     match encoding.map(<[u8]>::trim_ascii) {
         None => Ok(()),
         Some(_) if length.is_some() => Err("both Content-Length and Transfer-Encoding"),
@@ -74,11 +70,15 @@ fn check_framing(headers: &HeaderMap) -> Result<(), Unreadable> {
     }
 }
 
-/// The value of a header that may be there once: `None` where it is there more often.
-fn one(headers: &HeaderMap, name: http::HeaderName) -> Option<Option<&[u8]>> {
+/// The value of a header that may be there only once.
+fn one(
+    headers: &HeaderMap,
+    name: HeaderName,
+    more: Unreadable,
+) -> Result<Option<&[u8]>, Unreadable> {
     let mut lines = headers.get_all(name).iter().map(HeaderValue::as_bytes);
     let first = lines.next();
-    lines.next().is_none().then_some(first)
+    lines.next().map_or(Ok(first), |_| Err(more))
 }
 
 /// Underscores: many apps take `X_A` and `X-A` for the same header. Outer spaces: HTTP/1 would have cut them off.

@@ -1,6 +1,6 @@
 //! One connection from its first byte to its last: PROXY header, TLS handshake, HTTP/1.1 or HTTP/2.
 
-use std::{convert::Infallible, future::Future, io, net::IpAddr, pin::Pin, sync::Arc};
+use std::{convert::Infallible, future::Future, io, net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Version, header::CONNECTION};
@@ -11,7 +11,10 @@ use hyper::{
     server::conn::{http1, http2},
     service::{Service, service_fn},
 };
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulConnection,
+};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -23,7 +26,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Front, Settings, check, forwarded, proxy_protocol,
-    pulse::{Felt, Pulse, expired},
+    pulse::{Pulse, expired},
     wire::Wire,
 };
 use crate::{config::ProxyProtocol, event::Peer};
@@ -61,7 +64,7 @@ impl Connection {
     async fn greet(&self, socket: TcpStream, address: IpAddr) -> io::Result<(Greeted, Peer)> {
         let limits = &self.settings.limits;
         let mut wire = Wire::new(socket, limits.write_timeout);
-        timeout(limits.first_byte_timeout, wire.readable()).await??;
+        timeout(limits.first_byte_timeout, wire.first_byte()).await??;
         let ip = timeout(limits.first_byte_timeout, self.proxied(&mut wire, address)).await??;
         let Some(tls) = &self.settings.tls else {
             return Ok((Greeted::Plain(wire), Peer { ip, https: false }));
@@ -83,15 +86,11 @@ impl Connection {
         Ok(proxy_protocol::read(wire, version).await?.unwrap_or(address))
     }
 
-    async fn http1(
-        &self,
-        io: impl AsyncRead + AsyncWrite + Unpin,
-        peer: Peer,
-    ) -> Result<(), Ended> {
+    async fn http1(&self, mut io: impl Carrier, peer: Peer) -> Result<(), Ended> {
         let limits = &self.settings.limits;
         let pulse =
             Pulse::new(limits.first_byte_timeout, Some(limits.header_timeout), limits.idle_timeout);
-        let io = TokioIo::new(Felt { inner: io, pulse: Arc::clone(&pulse) });
+        io.wire().felt_by(&pulse)?;
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(None) // the pulse does it
@@ -99,34 +98,34 @@ impl Connection {
             .max_header_size(limits.header_bytes_max)
             .max_buf_size(limits.header_bytes_max.max(HTTP1_BUFFER_BYTES_MIN))
             .half_close(true) // who has sent everything may still wait for the answer
-            .serve_connection(io, self.service(peer, &pulse));
+            .serve_connection(TokioIo::new(io), self.service(peer, &pulse));
         self.drive(connection, &pulse).await
     }
 
-    async fn http2(
-        &self,
-        io: impl AsyncRead + AsyncWrite + Unpin,
-        peer: Peer,
-    ) -> Result<(), Ended> {
+    async fn http2(&self, mut io: impl Carrier, peer: Peer) -> Result<(), Ended> {
         let limits = &self.settings.limits;
         let pulse = Pulse::new(limits.idle_timeout, None, limits.idle_timeout);
-        let io = TokioIo::new(Felt { inner: io, pulse: Arc::clone(&pulse) });
+        io.wire().felt_by(&pulse)?;
         let connection = http2::Builder::new(Tracked(self.tracker.clone()))
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.h2_streams)
             .max_header_list_size(u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX))
             .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
             .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
-            .max_local_error_reset_streams(HTTP2_LOCAL_RESETS_MAX)
+            .max_local_error_reset_streams(local_resets_max(limits.h2_streams))
             .max_pending_accept_reset_streams(HTTP2_PENDING_RESETS_MAX)
             .keep_alive_interval(limits.idle_timeout / 2)
             .keep_alive_timeout(limits.write_timeout)
-            .serve_connection(io, self.service(peer, &pulse));
+            .serve_connection(TokioIo::new(io), self.service(peer, &pulse));
         self.drive(connection, &pulse).await
     }
 
     /// Runs a connection until it ends, is too long silent, or is asked to end: at shutdown, and when it is old.
-    async fn drive<C: Graceful>(&self, connection: C, pulse: &Pulse) -> Result<(), Ended> {
+    async fn drive<C: GracefulConnection<Error = hyper::Error>>(
+        &self,
+        connection: C,
+        pulse: &Pulse,
+    ) -> Result<(), Ended> {
         let mut connection = Box::pin(connection);
         let expired = expired(pulse);
         let asked = async {
@@ -142,7 +141,7 @@ impl Connection {
                 () = &mut expired => return Err(Ended::Expired),
                 () = &mut asked, if !ending => {
                     ending = true;
-                    connection.as_mut().end();
+                    connection.as_mut().graceful_shutdown();
                 }
             }
         }
@@ -186,6 +185,23 @@ enum Greeted {
     Tls(Box<TlsStream<Wire>>),
 }
 
+/// What HTTP runs over: the socket, or TLS on it.
+trait Carrier: AsyncRead + AsyncWrite + Unpin + 'static {
+    fn wire(&mut self) -> &mut Wire;
+}
+
+impl Carrier for Wire {
+    fn wire(&mut self) -> &mut Wire {
+        self
+    }
+}
+
+impl Carrier for TlsStream<Wire> {
+    fn wire(&mut self) -> &mut Wire {
+        self.get_mut().0
+    }
+}
+
 /// Why a connection ended before its time.
 #[derive(Debug, thiserror::Error)]
 enum Ended {
@@ -195,38 +211,6 @@ enum Ended {
     Greeting(#[from] io::Error),
     #[error(transparent)]
     Http(#[from] hyper::Error),
-}
-
-/// A connection that can be asked to finish what it has begun.
-trait Graceful: Future<Output = hyper::Result<()>> {
-    fn end(self: Pin<&mut Self>);
-}
-
-impl<I, S> Graceful for http1::Connection<I, S>
-where
-    Self: Future<Output = hyper::Result<()>>,
-    I: hyper::rt::Read + hyper::rt::Write + Unpin,
-    S: Service<Request<Incoming>, Response = Response<Full<Bytes>>, Error = Infallible>,
-{
-    fn end(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
-    }
-}
-
-impl<I, S> Graceful for http2::Connection<I, S, Tracked>
-where
-    Self: Future<Output = hyper::Result<()>>,
-    I: hyper::rt::Read + hyper::rt::Write + Unpin,
-    S: Service<
-            Request<Incoming>,
-            Response = Response<Full<Bytes>>,
-            Error = Infallible,
-            Future: Send + 'static,
-        >,
-{
-    fn end(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
-    }
 }
 
 /// Spawns what HTTP/2 runs beside the connection, streams above all, where shutdown can wait for it.
@@ -256,6 +240,12 @@ impl Drop for Counted {
     fn drop(&mut self) {
         self.0.dec();
     }
+}
+
+/// A sender may open 100 streams before it has read our limit; refusing those must not count against it.
+fn local_resets_max(streams: u32) -> usize {
+    let refused = usize::try_from(100_u32.saturating_sub(streams)).unwrap_or_default();
+    HTTP2_LOCAL_RESETS_MAX + 3 * refused // its headers, and what follows them
 }
 
 /// hyper's smallest read buffer.

@@ -178,7 +178,7 @@ mod tests {
         assert_ne!(second, first);
         assert_eq!(same_ca, ca);
 
-        let late = NOW.plus(LEAF_LIFE - DAY);
+        let late = NOW.plus(LEAF_LIFE.saturating_sub(DAY));
         let (third, same_ca) = made(storage.path(), &["a.test", "b.test"], late);
         assert_ne!(third, second);
         assert_eq!(same_ca, ca);

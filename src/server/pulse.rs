@@ -10,10 +10,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Instant, Sleep},
-};
+use tokio::time::{Instant, Sleep};
 
 /// Shared by the reader, the service and the watch of one connection.
 #[derive(Debug)]
@@ -57,7 +54,7 @@ impl Pulse {
     }
 
     /// Bytes were read. Where no request comes of many, they are a flood of frames.
-    fn heard(&self, bytes: usize) -> io::Result<()> {
+    pub(super) fn heard(&self, bytes: usize) -> io::Result<()> {
         let mut state = self.state();
         if state.requests > 0 {
             return Ok(());
@@ -119,58 +116,6 @@ fn poll_expired(pulse: &Pulse, mut sleep: Pin<&mut Sleep>, cx: &mut Context<'_>)
         }
         // A request may end without a wake-up of this task: look again after a while.
         sleep.as_mut().reset(Instant::now() + pulse.idle_timeout);
-    }
-}
-
-/// Reports what is read to a [`Pulse`].
-#[derive(Debug)]
-pub(super) struct Felt<T> {
-    pub(super) inner: T,
-    pub(super) pulse: Arc<Pulse>,
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for Felt<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        out: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = out.filled().len();
-        ready!(Pin::new(&mut self.inner).poll_read(cx, out))?;
-        match out.filled().len() - before {
-            0 => Poll::Ready(Ok(())),
-            bytes => Poll::Ready(self.pulse.heard(bytes)),
-        }
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for Felt<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }
 

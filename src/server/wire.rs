@@ -1,10 +1,11 @@
 //! A socket as we use it: read in few system calls, written under a deadline, closed so that the last answer arrives.
 
 use std::{
-    future::Future as _,
+    future::{Future as _, poll_fn},
     io::{self, IoSlice},
     mem::MaybeUninit,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -14,6 +15,8 @@ use tokio::{
     net::TcpStream,
     time::{Sleep, sleep},
 };
+
+use super::pulse::Pulse;
 
 /// One connection's socket.
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub(super) struct Wire {
     /// Runs while the peer takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
     closing: Closing,
+    /// Told of everything that is read, once HTTP is spoken.
+    pulse: Option<Arc<Pulse>>,
 }
 
 #[derive(Debug)]
@@ -42,12 +47,22 @@ enum Closing {
 impl Wire {
     pub(super) fn new(socket: TcpStream, write_timeout: Duration) -> Self {
         let (ahead, closing) = (Vec::new(), Closing::Open);
-        Self { socket, ahead, given: 0, write_timeout, stalled: None, closing }
+        Self { socket, ahead, given: 0, write_timeout, stalled: None, closing, pulse: None }
     }
 
-    /// Waits for the first byte, without a system call of its own.
-    pub(super) async fn readable(&self) -> io::Result<()> {
-        self.socket.readable().await
+    /// Waits for the first byte; it stays there to be read.
+    pub(super) async fn first_byte(&mut self) -> io::Result<()> {
+        let mut wire = Pin::new(self);
+        poll_fn(|cx| wire.as_mut().poll_read(cx, &mut ReadBuf::new(&mut []))).await
+    }
+
+    /// From now on `pulse` feels what is read, beginning with what is there already.
+    pub(super) fn felt_by(&mut self, pulse: &Arc<Pulse>) -> io::Result<()> {
+        self.pulse = Some(Arc::clone(pulse));
+        match self.ahead.len() {
+            0 => Ok(()),
+            bytes => pulse.heard(bytes),
+        }
     }
 
     /// Puts `bytes` back to be read again.
@@ -68,10 +83,11 @@ impl Wire {
         }
     }
 
-    fn note_end(&mut self, ended: bool) {
-        if ended {
+    fn note(&mut self, bytes: usize) -> io::Result<()> {
+        if bytes == 0 {
             self.closing = Closing::Ended;
         }
+        self.pulse.as_ref().map_or(Ok(()), |pulse| pulse.heard(bytes))
     }
 
     /// What a write came to; one that waits, waits for so long only.
@@ -121,12 +137,12 @@ impl AsyncRead for Wire {
         let before = out.filled().len();
         if out.remaining() > SMALL_BYTES_MAX {
             ready!(Pin::new(&mut self.socket).poll_read(cx, out))?;
-            self.note_end(out.filled().len() == before);
+            self.note(out.filled().len() - before)?;
         } else {
             let mut space = [const { MaybeUninit::uninit() }; CHUNK_BYTES];
             let mut chunk = ReadBuf::uninit(&mut space);
             ready!(Pin::new(&mut self.socket).poll_read(cx, &mut chunk))?;
-            self.note_end(chunk.filled().is_empty());
+            self.note(chunk.filled().len())?;
             let (now, later) = chunk.filled().split_at(chunk.filled().len().min(out.remaining()));
             out.put_slice(now);
             self.ahead.extend_from_slice(later);
