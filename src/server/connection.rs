@@ -56,7 +56,6 @@ impl Connection {
             Some(Err(error)) => Err(error.into()),
         };
         if let Err(error) = ended {
-            eprintln!("DBG {error:?}");
             tracing::debug!(%address, %error, "connection ended early");
         }
     }
@@ -65,7 +64,7 @@ impl Connection {
     async fn greet(&self, socket: TcpStream, address: IpAddr) -> io::Result<(Greeted, Peer)> {
         let limits = &self.settings.limits;
         let mut wire = Wire::new(socket, limits.write_timeout);
-        timeout(limits.first_byte_timeout, wire.readable()).await??;
+        timeout(limits.first_byte_timeout, wire.first_byte()).await??;
         let ip = timeout(limits.first_byte_timeout, self.proxied(&mut wire, address)).await??;
         let Some(tls) = &self.settings.tls else {
             return Ok((Greeted::Plain(wire), Peer { ip, https: false }));
@@ -91,7 +90,7 @@ impl Connection {
         let limits = &self.settings.limits;
         let pulse =
             Pulse::new(limits.first_byte_timeout, Some(limits.header_timeout), limits.idle_timeout);
-        io.wire().felt_by(Arc::clone(&pulse));
+        io.wire().felt_by(&pulse)?;
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(None) // the pulse does it
@@ -106,7 +105,7 @@ impl Connection {
     async fn http2(&self, mut io: impl Carrier, peer: Peer) -> Result<(), Ended> {
         let limits = &self.settings.limits;
         let pulse = Pulse::new(limits.idle_timeout, None, limits.idle_timeout);
-        io.wire().felt_by(Arc::clone(&pulse));
+        io.wire().felt_by(&pulse)?;
         let connection = http2::Builder::new(Tracked(self.tracker.clone()))
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.h2_streams)
@@ -245,7 +244,8 @@ impl Drop for Counted {
 
 /// A sender may open 100 streams before it has read our limit; refusing those must not count against it.
 fn local_resets_max(streams: u32) -> usize {
-    HTTP2_LOCAL_RESETS_MAX + usize::try_from(100_u32.saturating_sub(streams)).unwrap_or_default()
+    let refused = usize::try_from(100_u32.saturating_sub(streams)).unwrap_or_default();
+    HTTP2_LOCAL_RESETS_MAX + 3 * refused // its headers, and what follows them
 }
 
 /// hyper's smallest read buffer.

@@ -1,7 +1,7 @@
 //! A socket as we use it: read in few system calls, written under a deadline, closed so that the last answer arrives.
 
 use std::{
-    future::Future as _,
+    future::{Future as _, poll_fn},
     io::{self, IoSlice},
     mem::MaybeUninit,
     pin::Pin,
@@ -50,14 +50,19 @@ impl Wire {
         Self { socket, ahead, given: 0, write_timeout, stalled: None, closing, pulse: None }
     }
 
-    /// Waits for the first byte, without a system call of its own.
-    pub(super) async fn readable(&self) -> io::Result<()> {
-        self.socket.readable().await
+    /// Waits for the first byte; it stays there to be read.
+    pub(super) async fn first_byte(&mut self) -> io::Result<()> {
+        let mut wire = Pin::new(self);
+        poll_fn(|cx| wire.as_mut().poll_read(cx, &mut ReadBuf::new(&mut []))).await
     }
 
-    /// From now on `pulse` feels what is read.
-    pub(super) fn felt_by(&mut self, pulse: Arc<Pulse>) {
-        self.pulse = Some(pulse);
+    /// From now on `pulse` feels what is read, beginning with what is there already.
+    pub(super) fn felt_by(&mut self, pulse: &Arc<Pulse>) -> io::Result<()> {
+        self.pulse = Some(Arc::clone(pulse));
+        match self.ahead.len() {
+            0 => Ok(()),
+            bytes => pulse.heard(bytes),
+        }
     }
 
     /// Puts `bytes` back to be read again.

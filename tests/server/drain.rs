@@ -1,0 +1,74 @@
+//! The end: running requests finish, new ones are not taken, and nothing takes for ever.
+
+use gatepost::server::{Drained, Settings};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+
+use super::world::{
+    Authority, GET, SHORT, Sender, Server, ask, closed, settings, tls, until, with_tls,
+};
+
+#[tokio::test]
+async fn a_running_request_finishes_and_new_ones_are_refused() {
+    let server = Server::start(settings());
+    let mut idle = server.connect().await;
+    assert_eq!(ask(&mut idle, GET).await.0, 200);
+    let mut stream = server.connect().await;
+    stream.write_all(b"GET /wait HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    until(|| server.running() == 1).await;
+
+    server.shutdown.cancel();
+    assert_eq!(closed(&mut idle).await, b"", "idle connections close at once");
+    until(|| std::net::TcpStream::connect(server.address).is_err()).await;
+
+    let (gate, address) = (std::sync::Arc::clone(&server.gate), server.address);
+    gate.notify_one();
+    let said = String::from_utf8(closed(&mut stream).await).unwrap();
+    assert!(said.contains("connection: close") && said.ends_with(" /wait "), "{said}");
+    assert_eq!(server.drained().await, Drained::Whole);
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn http2_streams_finish_too() {
+    use http_body_util::{BodyExt as _, Empty};
+    let (dir, ca) = (tempfile::tempdir().unwrap(), Authority::new());
+    let server = Server::start(with_tls(&tls(vec![ca.files(dir.path(), &["a.test"])])));
+    let stream = Sender::trusting(&ca.pem).alpn(&["h2"]).connect(&server, "a.test").await.unwrap();
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(executor, io).await.unwrap();
+    let tasks = tokio_util::task::TaskTracker::new();
+    tasks.spawn(connection);
+    let request = http::Request::get("https://a.test/wait").body(Empty::<bytes::Bytes>::new());
+    let answer = tasks.spawn(sender.send_request(request.unwrap()));
+    until(|| server.running() == 1).await;
+    server.shutdown.cancel();
+    server.gate.notify_one();
+    let body = answer.await.unwrap().unwrap().into_body().collect().await.unwrap().to_bytes();
+    assert!(body.ends_with(b" /wait "));
+    drop(sender);
+    assert_eq!(server.drained().await, Drained::Whole);
+}
+
+#[tokio::test]
+async fn what_does_not_finish_is_cut_and_said() {
+    let server = Server::start(Settings { drain_timeout: SHORT, ..settings() });
+    let mut stream = server.connect().await;
+    stream.write_all(b"GET /wait HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    until(|| server.running() == 1).await;
+    let (metrics, drained) = (server.metrics.clone(), server.drained().await);
+    assert_eq!(drained, Drained::CutShort(1));
+    assert_eq!(closed(&mut stream).await, b"");
+    assert_eq!(metrics.connections().get(), 0);
+}
+
+#[tokio::test]
+async fn half_a_handshake_does_not_hold_up_the_end() {
+    let (dir, ca) = (tempfile::tempdir().unwrap(), Authority::new());
+    let server = Server::start(with_tls(&tls(vec![ca.files(dir.path(), &["a.test"])])));
+    let mut stream = server.connect().await;
+    stream.write_all(b"\x16\x03\x01\x02\x00\x01\x00").await.unwrap();
+    until(|| server.open() == 1).await;
+    assert_eq!(server.drained().await, Drained::Whole);
+}

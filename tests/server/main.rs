@@ -1,0 +1,23 @@
+//! The server over real sockets: TLS, limits, proxies, drain; and the admin server beside it.
+
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::cast_possible_truncation,
+    clippy::unnecessary_wraps,
+    reason = "all of it is test code, helpers too"
+)]
+
+mod admin;
+mod check;
+mod drain;
+mod forwarded;
+mod listen;
+mod proxy_protocol;
+mod requests;
+mod silence;
+mod tls;
+mod world;
