@@ -79,16 +79,23 @@ impl<'a> Walker<'a> {
         let schema = self.resolve(schema);
         let Some(forms) = schema.get("anyOf").and_then(Json::as_array) else { return schema };
         let forms = || forms.iter().map(|form| self.resolve(form));
-        let fits = |form: &&'a Json| match &node.kind {
+        let nested =
+            |form: &'a Json| if form.get("anyOf").is_some() { self.form(form, node) } else { form };
+        let chosen = forms().find(|form| self.fits(form, node));
+        let scalar = || forms().filter(|form| is_scalar(form) && !accepts(form, "null")).last();
+        chosen.or_else(scalar).or_else(|| forms().next()).map_or(schema, nested)
+    }
+
+    /// Whether a node could have this form, or one of the forms that it stands for.
+    fn fits(&self, form: &'a Json, node: &Node) -> bool {
+        if let Some(forms) = form.get("anyOf").and_then(Json::as_array) {
+            return forms.iter().any(|form| self.fits(self.resolve(form), node));
+        }
+        match &node.kind {
             Kind::Map(_) => accepts(form, "object"),
             Kind::List(_) => accepts(form, "array"),
             Kind::Scalar { text, plain } => scalar::fits(text, *plain, form),
-        };
-        let nested =
-            |form: &'a Json| if form.get("anyOf").is_some() { self.form(form, node) } else { form };
-        let chosen = forms().find(|form| fits(form));
-        let scalar = || forms().filter(|form| is_scalar(form) && !accepts(form, "null")).last();
-        chosen.or_else(scalar).or_else(|| forms().next()).map_or(schema, nested)
+        }
     }
 
     fn resolve(&self, schema: &'a Json) -> &'a Json {
