@@ -113,6 +113,12 @@ impl Timestamp {
         self.0.div_euclid(1000)
     }
 
+    /// Seconds since the epoch, for gauges.
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit 2^53")]
+    pub fn as_seconds(self) -> f64 {
+        self.0 as f64 / 1000.0
+    }
+
     /// This moment and `span` more, saturating.
     pub fn plus(self, span: Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))

@@ -3,18 +3,23 @@
 //! The one maker of [`Envelope`]: method, headers and body are read here, under a size, a time, a minimum rate and a
 //! memory limit, and before anything is believed. `Content-Length` is checked before the first byte of the body is read.
 
-use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Uri, header};
 use http_body::Body;
 use http_body_util::BodyExt as _;
 use ipnet::IpNet;
-use prometheus_client::metrics::counter::Counter;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, timeout_at},
-};
+use prometheus_client::metrics::histogram::Histogram;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
@@ -37,13 +42,55 @@ pub struct Inbound<B> {
     pub received_at: Timestamp,
 }
 
+/// Something that all requests of a process share and that is not waited for: who finds too little is sent away.
+#[derive(Debug)]
+pub struct Budget {
+    limit: &'static str,
+    left: AtomicU64,
+}
+
+impl Budget {
+    /// A budget of `amount`; `limit` is its name, one of [`crate::telemetry::SHED_REASONS`].
+    pub fn new(limit: &'static str, amount: u64) -> Arc<Self> {
+        Arc::new(Self { limit, left: AtomicU64::new(amount) })
+    }
+
+    fn share(self: &Arc<Self>, amount: u64) -> Result<Share, Refusal> {
+        let mut share = Share { budget: Arc::clone(self), held: 0 };
+        share.grow(amount).map(|()| share)
+    }
+}
+
+/// What one request holds of a budget, until it is dropped.
+#[derive(Debug)]
+struct Share {
+    budget: Arc<Budget>,
+    held: u64,
+}
+
+impl Share {
+    /// Makes sure that at least `amount` is held.
+    fn grow(&mut self, amount: u64) -> Result<(), Refusal> {
+        let more = amount.saturating_sub(self.held);
+        let Budget { left, limit } = &*self.budget;
+        left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(more))
+            .map_err(|_too_little| Refusal::Overloaded(limit))?;
+        self.held += more;
+        Ok(())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.budget.left.fetch_add(self.held, Relaxed);
+    }
+}
+
 /// Lets a request in while there is room, and while the process is not stopping.
 #[derive(Clone, Debug)]
 pub struct Admit {
-    /// One permit per request between here and its answer (`limits.requests_in_flight`); shared by all sources.
-    pub room: Arc<Semaphore>,
-    /// Counts those for whom there was none.
-    pub shed: Counter,
+    /// Requests between here and their answers (`limits.requests_in_flight`).
+    pub room: Arc<Budget>,
     /// Cancelled when the process begins to stop.
     pub draining: CancellationToken,
 }
@@ -53,27 +100,17 @@ impl<B: Send + 'static, N: Next<Inbound<B>>> Stage<Inbound<B>, N> for Admit {
         if self.draining.is_cancelled() {
             return Err(Refusal::Draining.into());
         }
-        let Ok(_permit) = self.room.try_acquire() else {
-            self.shed.inc();
-            return Err(Refusal::Overloaded("requests_in_flight").into());
-        };
+        let _place = self.room.share(1)?;
         next.oneshot(inbound).await
     }
 }
 
 /// Reads the body, once, into bytes.
 #[derive(Clone, Debug)]
-pub struct Receive {
-    /// What this source takes.
-    pub accepts: Arc<Accepts>,
-    /// Memory for bodies in flight, a permit per KiB (`limits.body_memory`); shared by all sources.
-    pub memory: Arc<Semaphore>,
-    /// Counts those for whom there was none.
-    pub shed: Counter,
-}
+pub struct Receive(pub Arc<Accepts>);
 
 /// What a source takes.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Accepts {
     /// The source's name.
     pub source: Name,
@@ -89,6 +126,10 @@ pub struct Accepts {
     pub allow_ips: Vec<IpNet>,
     /// Whether a wrong method looks like an unknown path.
     pub hide_paths: bool,
+    /// Bytes of bodies in flight (`limits.body_memory`).
+    pub memory: Arc<Budget>,
+    /// How long bodies are.
+    pub lengths: Histogram,
 }
 
 impl<B, N> Stage<Inbound<B>, N> for Receive
@@ -99,21 +140,16 @@ where
     async fn pass(self, inbound: Inbound<B>, next: N) -> Answer {
         let Inbound { request, peer, receipt, received_at } = inbound;
         let (parts, body) = request.into_parts();
-        let length = self.accepts.check(&parts, peer)?;
-        let mut room = Room { memory: &self.memory, shed: &self.shed, held: None };
-        room.grow(length.unwrap_or(0))?;
-        let body = collect(body, &self.accepts, length, &mut room).await?;
-        next.oneshot(Envelope {
-            source: self.accepts.source.clone(),
-            receipt,
-            received_at,
-            peer,
-            uri: parts.uri,
-            headers: Arc::new(parts.headers),
-            body,
-            _permit: Arc::new(room.held),
-        })
-        .await
+        let length = self.0.check(&parts, peer)?;
+        let mut memory = self.0.memory.share(length.unwrap_or(0))?;
+        let body = self.0.collect(body, length, &mut memory).await?;
+        #[expect(clippy::cast_precision_loss, reason = "no body is longer than 2^53 bytes")]
+        self.0.lengths.observe(body.len() as f64);
+        let source = self.0.source.clone();
+        let (uri, headers) = (parts.uri, parts.headers);
+        let whole =
+            Whole { source, receipt, received_at, peer, uri, headers, body, _memory: Some(memory) };
+        next.oneshot(Envelope(Arc::new(whole))).await
     }
 }
 
@@ -133,9 +169,13 @@ impl Accepts {
         }
         let length = declared_length(&parts.headers)?;
         if length.is_some_and(|bytes| bytes > self.body_bytes_max) {
-            return Err(Refusal::TooLarge { bytes_max: self.body_bytes_max });
+            return Err(self.too_large());
         }
         Ok(length)
+    }
+
+    fn too_large(&self) -> Refusal {
+        Refusal::TooLarge { bytes_max: self.body_bytes_max }
     }
 
     /// When a body of which `received` bytes are here must have brought the next one.
@@ -143,10 +183,49 @@ impl Accepts {
         let at_rate = Duration::from_secs(received / self.body_rate_min.max(1));
         start + self.body_timeout.min(RATE_GRACE.max(at_rate))
     }
+
+    /// Reads a body to its end. Trailers are dropped. A body that comes in one piece is not copied.
+    async fn collect<B: Body<Data = Bytes> + Send>(
+        &self,
+        body: B,
+        length: Option<u64>,
+        memory: &mut Share,
+    ) -> Result<Bytes, Refusal> {
+        let mut body = pin!(body);
+        let start = Instant::now();
+        let mut first = Bytes::new();
+        let mut pieces = BytesMut::new();
+        let mut received = 0_u64;
+        while let Some(frame) = soon(self.deadline(start, received), body.frame()).await? {
+            let Ok(frame) = frame else { return Err(Refusal::Unreadable("body_ended_early")) };
+            let Ok(data) = frame.into_data() else { continue };
+            received += data.len() as u64;
+            if received > self.body_bytes_max {
+                return Err(self.too_large());
+            }
+            memory.grow(received)?;
+            if pieces.is_empty() && first.is_empty() {
+                first = data;
+                continue;
+            }
+            if pieces.is_empty() {
+                let length = usize::try_from(length.unwrap_or(0)).unwrap_or(0);
+                pieces.reserve(length.max(first.len() * 2));
+                pieces.extend_from_slice(&first);
+            }
+            pieces.extend_from_slice(&data);
+        }
+        Ok(if pieces.is_empty() { first } else { pieces.freeze() })
+    }
 }
 
 /// How long a body may be slower than the minimum rate.
 const RATE_GRACE: Duration = Duration::from_secs(2);
+
+/// What is there already costs no timer.
+async fn soon<T>(deadline: Instant, work: impl Future<Output = T> + Send) -> Result<T, Refusal> {
+    timeout_at(deadline, work).await.map_err(|_late| Refusal::TooSlow)
+}
 
 fn is_encoded(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
@@ -160,117 +239,57 @@ fn declared_length(headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
     length.map(Some).ok_or(Refusal::Unreadable("content_length"))
 }
 
-/// The share of the memory budget that one body holds.
-struct Room<'a> {
-    memory: &'a Arc<Semaphore>,
-    shed: &'a Counter,
-    held: Option<OwnedSemaphorePermit>,
-}
-
-impl Room<'_> {
-    /// Makes sure that at least `bytes` are covered.
-    fn grow(&mut self, bytes: u64) -> Result<(), Refusal> {
-        let held = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let wanted = usize::try_from(bytes.div_ceil(1024)).unwrap_or(usize::MAX);
-        let Some(more) = wanted.checked_sub(held).filter(|more| *more > 0) else { return Ok(()) };
-        let more = u32::try_from(more).unwrap_or(u32::MAX);
-        let Ok(permit) = Arc::clone(self.memory).try_acquire_many_owned(more) else {
-            self.shed.inc();
-            return Err(Refusal::Overloaded("body_memory"));
-        };
-        match &mut self.held {
-            Some(held) => held.merge(permit),
-            none => *none = Some(permit),
-        }
-        Ok(())
-    }
-}
-
-/// Reads a body to its end. Trailers are dropped. A body that comes in one piece is not copied.
-async fn collect<B: Body<Data = Bytes> + Send>(
-    body: B,
-    accepts: &Accepts,
-    length: Option<u64>,
-    room: &mut Room<'_>,
-) -> Result<Bytes, Refusal> {
-    let mut body = pin!(body);
-    let start = Instant::now();
-    let mut whole = Bytes::new();
-    let mut pieces = BytesMut::new();
-    let mut received = 0_u64;
-    while let Some(frame) = soon(accepts.deadline(start, received), body.frame()).await? {
-        let Ok(frame) = frame else { return Err(Refusal::Unreadable("body_ended_early")) };
-        let Ok(data) = frame.into_data() else { continue };
-        received += data.len() as u64;
-        if received > accepts.body_bytes_max {
-            return Err(Refusal::TooLarge { bytes_max: accepts.body_bytes_max });
-        }
-        room.grow(received)?;
-        if pieces.is_empty() && whole.is_empty() {
-            whole = data;
-            continue;
-        }
-        if pieces.is_empty() {
-            pieces.reserve(usize::try_from(length.unwrap_or(0)).unwrap_or(0).max(whole.len() * 2));
-            pieces.extend_from_slice(&whole);
-        }
-        pieces.extend_from_slice(&data);
-    }
-    Ok(if pieces.is_empty() { whole } else { pieces.freeze() })
-}
-
-async fn soon<T>(deadline: Instant, work: impl Future<Output = T> + Send) -> Result<T, Refusal> {
-    timeout_at(deadline, work).await.map_err(|_late| Refusal::TooSlow)
-}
-
-/// A request that fits: nothing about it is believed yet. Cheap to clone; the body is shared.
+/// A request that fits: nothing about it is believed yet. Cloning shares it.
 #[derive(Clone, Debug)]
-pub struct Envelope {
+pub struct Envelope(Arc<Whole>);
+
+#[derive(Debug)]
+struct Whole {
     source: Name,
     receipt: Receipt,
     received_at: Timestamp,
     peer: Peer,
     uri: Uri,
-    headers: Arc<HeaderMap>,
+    headers: HeaderMap,
     body: Bytes,
-    /// The bytes of memory that the body may use; given back when the last clone of the envelope is dropped.
-    _permit: Arc<Option<OwnedSemaphorePermit>>,
+    /// Given back when the last clone of the envelope is dropped.
+    _memory: Option<Share>,
 }
 
 impl Envelope {
     /// The source at whose path it arrived.
     pub fn source(&self) -> &Name {
-        &self.source
+        &self.0.source
     }
 
     /// The request's name.
     pub fn receipt(&self) -> Receipt {
-        self.receipt
+        self.0.receipt
     }
 
     /// When it was received.
     pub fn received_at(&self) -> Timestamp {
-        self.received_at
+        self.0.received_at
     }
 
     /// Who sent it.
     pub fn peer(&self) -> Peer {
-        self.peer
+        self.0.peer
     }
 
     /// Path and query as sent.
     pub fn uri(&self) -> &Uri {
-        &self.uri
+        &self.0.uri
     }
 
     /// Headers as sent.
     pub fn headers(&self) -> &HeaderMap {
-        &self.headers
+        &self.0.headers
     }
 
     /// The body, byte for byte.
     pub fn body(&self) -> &Bytes {
-        &self.body
+        &self.0.body
     }
 
     /// An envelope made by hand, for tests of the stages after this one.
@@ -281,15 +300,15 @@ impl Envelope {
         body: impl Into<Bytes>,
         received_at: Timestamp,
     ) -> Self {
-        Self {
+        Self(Arc::new(Whole {
             source: Name::parse(source).expect("a name"),
             receipt: Receipt::random(),
             received_at,
             peer: Peer { ip: std::net::Ipv4Addr::LOCALHOST.into(), https: true },
             uri: Uri::from_static("/"),
-            headers: Arc::new(headers),
+            headers,
             body: body.into(),
-            _permit: Arc::new(None),
-        }
+            _memory: None,
+        }))
     }
 }

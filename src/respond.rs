@@ -3,36 +3,39 @@
 //! The table is in [`crate::answer`]; here it is applied. No input is echoed, and no answer tells a
 //! stranger more than the table says.
 
-use std::{fmt::Write as _, future::Future, panic::AssertUnwindSafe, sync::Arc, time::Instant};
+use std::{fmt::Write as _, panic::AssertUnwindSafe, time::Instant};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::Full;
+use prometheus_client::metrics::histogram::Histogram;
 use tower::ServiceExt as _;
+use tracing::Level;
 
 use crate::{
-    answer::{Answer, Challenge, Notes, Outcome, Problem, Refusal, Relayed, Verdict},
-    event::{Peer, Receipt, Timestamp},
+    answer::{Answer, Challenge, INTERNAL, Notes, Outcome, Problem, Refusal, Relayed, Verdict},
+    event::{Name, Peer, Receipt, Timestamp},
     receive::Inbound,
     stage::Next,
-    telemetry::{Sampler, SourceMetrics},
+    telemetry::{OneMore, Sampler, SourceMetrics},
 };
 
 /// What we answer with.
 pub type Reply = Response<Full<Bytes>>;
 
+/// Log lines about refused requests, per source and second.
+const REFUSED_LINES_PER_SECOND: u64 = 5;
+
 /// Everything that the answers of one source have in common.
 #[derive(Debug)]
 pub struct Respond {
-    /// The source's name; `_unknown` for requests that no source takes.
-    pub source: Arc<str>,
-    /// The header that names the request.
-    pub receipt_header: HeaderName,
-    /// Counters.
-    pub metrics: SourceMetrics,
-    /// Bounds the log lines about refused requests.
-    pub sampler: Sampler,
+    source: String,
+    receipt_header: HeaderName,
+    metrics: SourceMetrics,
+    /// From received to delivered, by upstream.
+    latency: Vec<(Name, Histogram)>,
+    refused_lines: Sampler,
 }
 
 /// What is remembered of a request until it is answered.
@@ -41,22 +44,34 @@ struct Asked {
     received_at: Timestamp,
     peer: Peer,
     user_agent: Option<HeaderValue>,
-    html: bool,
+    /// Whether a person with a browser asks.
+    browses: bool,
     since: Instant,
 }
 
 impl Respond {
+    /// The voice of `source`, which is `_unknown` for requests that no source takes. `receipt_header` names each request;
+    /// `latency` is observed for the upstreams in it.
+    pub fn new(
+        source: &str,
+        receipt_header: HeaderName,
+        metrics: SourceMetrics,
+        latency: Vec<(Name, Histogram)>,
+    ) -> Self {
+        let refused_lines = Sampler::new(REFUSED_LINES_PER_SECOND);
+        Self { source: source.to_owned(), receipt_header, metrics, latency, refused_lines }
+    }
+
     /// Runs the flow and answers, whatever happens in it: a panic is an answer, too.
-    pub async fn answer<B, N>(self: Arc<Self>, inbound: Inbound<B>, flow: N) -> Reply
+    pub async fn answer<B, N>(&self, inbound: Inbound<B>, flow: N) -> Reply
     where
         B: Send + 'static,
         N: Next<Inbound<B>>,
     {
         let asked = Asked::of(&inbound);
-        self.metrics.in_flight.inc();
-        let _counted = Counted(&self.metrics);
-        let answer = caught(flow.oneshot(inbound)).await;
-        self.finish(&answer, &asked)
+        let _counted = OneMore::on(&self.metrics.in_flight);
+        let answer = AssertUnwindSafe(flow.oneshot(inbound)).catch_unwind().await;
+        self.finish(&answer.unwrap_or_else(|_panic| Err(Refusal::Bug.into())), &asked)
     }
 
     /// Answers a request that never got as far as a flow.
@@ -69,7 +84,7 @@ impl Respond {
             Ok(outcome) => (outcome.what.verdict(), &outcome.notes),
             Err(refusal) => (refusal.what.verdict(), &refusal.notes),
         };
-        self.count(answer, &verdict, asked);
+        self.count(answer, &verdict, notes, asked);
         self.log(answer, &verdict, notes, asked);
         let mut reply = match answer {
             Ok(outcome) => succeed(&outcome.what, &verdict, notes),
@@ -102,100 +117,97 @@ impl Respond {
         }
     }
 
-    fn count(&self, answer: &Answer, verdict: &Verdict, asked: &Asked) {
+    fn count(&self, answer: &Answer, verdict: &Verdict, notes: &Notes, asked: &Asked) {
+        let seconds = asked.since.elapsed().as_secs_f64();
         self.metrics.ended(verdict.name);
-        self.metrics.duration.observe(asked.since.elapsed().as_secs_f64());
-        if let Ok(outcome) = answer
-            && matches!(outcome.what, Outcome::Accepted(_))
-        {
-            #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit 2^53")]
-            self.metrics.last_accepted.set(asked.received_at.as_millis() as f64 / 1000.0);
+        self.metrics.duration.observe(seconds);
+        match answer.as_ref().map(|outcome| &outcome.what).map_err(|refusal| &refusal.what) {
+            Ok(Outcome::Accepted(_)) => {
+                self.metrics.last_accepted.set(asked.received_at.as_seconds());
+                let to =
+                    |(upstream, _): &&(Name, Histogram)| notes.upstream.as_ref() == Some(upstream);
+                if let Some((_, latency)) = self.latency.iter().find(to) {
+                    latency.observe(seconds);
+                }
+            }
+            Err(Refusal::Overloaded(limit)) => self.metrics.shed(limit),
+            Err(Refusal::AuditUnavailable) => self.metrics.shed("disk"),
+            _ => {}
         }
     }
 
     /// One wide line per request. Refused ones are capped per second, so that a flood does not fill
     /// the disk; the next line that is written says how many were left out.
     fn log(&self, answer: &Answer, verdict: &Verdict, notes: &Notes, asked: &Asked) {
-        if !crate::telemetry::is_logged(verdict.level) {
-            return;
-        }
-        let suppressed = match answer {
-            Ok(_) => 0,
-            Err(_) => match self.sampler.take(asked.since) {
-                Some(suppressed) => suppressed,
-                None => return,
-            },
-        };
         let about = notes.about.as_deref();
-        let reason = answer.as_ref().err().and_then(|refusal| refusal.what.reason());
-        let event_id = about.map(|a| a.key.event_id());
         macro_rules! line {
-            ($($level:ident => $write:ident),*) => {
-                match verdict.level {
-                    $(tracing::Level::$level => tracing::$write!(
-                        target: "gatepost::request",
-                        kind = "request",
-                        receipt = %asked.receipt,
-                        source = &*self.source,
-                        outcome = verdict.name,
-                        reason,
-                        status = verdict.status.as_u16(),
-                        duration_seconds = asked.since.elapsed().as_secs_f64(),
-                        event_id = event_id.as_deref(),
-                        provider_id = about.map(|a| a.id.as_str()),
-                        event_type = about.map(|a| a.kind.as_str()),
-                        bytes = about.map(|a| a.body_bytes),
-                        secret_slot = about.map(|a| a.secret_slot),
-                        route = notes.route.as_ref().map(|r| r.as_str()),
-                        upstream = notes.upstream.as_ref().map(|u| u.as_str()),
-                        upstream_status = notes.upstream_status.map(|s| s.as_u16()),
-                        upstream_seconds = notes.upstream_time.map(|t| t.as_secs_f64()),
-                        attempt = notes.attempt,
-                        audit_seq = notes.audit_seq,
-                        dedup_seconds = notes.dedup.map(|t| t.as_secs_f64()),
-                        client_ip = %asked.peer.ip,
-                        user_agent = asked.user_agent.as_ref().and_then(|v| v.to_str().ok()),
-                        error = notes.error.as_deref(),
-                        suppressed = (suppressed > 0).then_some(suppressed),
-                        "request {}", verdict.name,
-                    ),)*
+            ($level:ident) => {{
+                if !tracing::enabled!(target: "gatepost::request", Level::$level) {
+                    return;
                 }
-            };
+                let Some(suppressed) = self.admitted(answer, asked) else { return };
+                tracing::event!(
+                    target: "gatepost::request",
+                    Level::$level,
+                    kind = "request",
+                    receipt = %asked.receipt,
+                    source = &*self.source,
+                    outcome = verdict.name,
+                    reason = answer.as_ref().err().and_then(|refusal| refusal.what.reason()),
+                    status = verdict.status.as_u16(),
+                    duration_seconds = asked.since.elapsed().as_secs_f64(),
+                    event_id = about.map(|a| a.key.event_id()).as_deref(),
+                    provider_id = about.map(|a| a.id.as_str()),
+                    event_type = about.map(|a| a.kind.as_str()),
+                    bytes = about.map(|a| a.body_bytes),
+                    secret_slot = about.map(|a| a.secret_slot),
+                    route = notes.route.as_ref().map(|r| r.as_str()),
+                    upstream = notes.upstream.as_ref().map(|u| u.as_str()),
+                    upstream_status = notes.upstream_status.map(|s| s.as_u16()),
+                    upstream_seconds = notes.upstream_time.map(|t| t.as_secs_f64()),
+                    attempt = notes.attempt,
+                    audit_seq = notes.audit_seq,
+                    dedup_seconds = notes.dedup.map(|t| t.as_secs_f64()),
+                    client_ip = %asked.peer.ip,
+                    user_agent = asked.user_agent.as_ref().and_then(|v| v.to_str().ok()),
+                    error = notes.error.as_deref(),
+                    suppressed = (suppressed > 0).then_some(suppressed),
+                    "request {}", verdict.name,
+                );
+            }};
         }
-        line!(TRACE => trace, DEBUG => debug, INFO => info, WARN => warn, ERROR => error);
+        match verdict.level {
+            Level::ERROR => line!(ERROR),
+            Level::WARN => line!(WARN),
+            Level::INFO => line!(INFO),
+            Level::DEBUG | Level::TRACE => line!(DEBUG),
+        }
+    }
+
+    /// How many lines were left out before this one; `None` leaves this one out, too.
+    fn admitted(&self, answer: &Answer, asked: &Asked) -> Option<u64> {
+        if answer.is_ok() { Some(0) } else { self.refused_lines.take(asked.since) }
     }
 }
 
 /// Says how a verified request ended.
 pub const OUTCOME_HEADER: HeaderName = HeaderName::from_static("webhook-outcome");
 
-/// Gives the in-flight gauge back, also when the sender hangs up.
-struct Counted<'a>(&'a SourceMetrics);
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.in_flight.dec();
-    }
-}
-
 impl Asked {
     fn of<B>(inbound: &Inbound<B>) -> Self {
-        let headers = inbound.request.headers();
-        let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+        let (method, headers) = (inbound.request.method(), inbound.request.headers());
+        let accepts_html =
+            |value: &HeaderValue| value.to_str().is_ok_and(|kinds| kinds.contains("text/html"));
         Self {
             receipt: inbound.receipt,
             received_at: inbound.received_at,
             peer: inbound.peer,
             user_agent: headers.get(header::USER_AGENT).cloned(),
-            html: accepts.is_some_and(|kinds| kinds.contains("text/html")),
+            browses: method != Method::POST
+                && headers.get(header::ACCEPT).is_some_and(accepts_html),
             since: Instant::now(),
         }
     }
-}
-
-/// Runs to an answer, even through a panic.
-async fn caught(flow: impl Future<Output = Answer> + Send) -> Answer {
-    AssertUnwindSafe(flow).catch_unwind().await.unwrap_or_else(|_panic| Err(Refusal::Bug.into()))
 }
 
 /// Whether the sender has proven itself: only then may it learn more than the status.
@@ -220,7 +232,7 @@ fn succeed(outcome: &Outcome, verdict: &Verdict, notes: &Notes) -> Reply {
         | Outcome::Ignored(_) => {
             let id = notes.about.as_ref().map(|about| about.key.event_id()).unwrap_or_default();
             let body = format!(r#"{{"status":"{}","id":"{id}"}}"#, verdict.name);
-            with_body(verdict.status, JSON, body.into())
+            with_body(verdict.status, "application/json", body.into())
         }
     }
 }
@@ -247,18 +259,15 @@ fn answer_challenge(challenge: &Challenge) -> Reply {
 
 /// An error as RFC 9457 has it; a person with a browser gets a sentence.
 fn problem(refusal: &Refusal, verdict: &Verdict, asked: &Asked) -> Reply {
-    if matches!(refusal, Refusal::MethodNotAllowed) && asked.html {
-        return with_body(verdict.status, HTML, Bytes::from_static(PAGE.as_bytes()));
+    if matches!(refusal, Refusal::MethodNotAllowed) && asked.browses {
+        return with_body(verdict.status, "text/html; charset=utf-8", PAGE.into());
     }
-    let Problem { slug, title } = verdict.problem.unwrap_or(crate::answer::INTERNAL);
-    let mut body = String::with_capacity(256);
-    let status = verdict.status.as_u16();
-    let receipt = asked.receipt;
-    // Writing to a String does not fail.
-    let _ = write!(
-        body,
+    let Problem { slug, title } = verdict.problem.unwrap_or(INTERNAL);
+    let (status, receipt) = (verdict.status.as_u16(), asked.receipt);
+    let mut body = format!(
         r#"{{"type":"{PROBLEMS}{slug}","title":"{title}","status":{status},"receipt":"{receipt}""#
     );
+    // Writing to a String does not fail.
     let _ = match (refusal, verdict.retry_after) {
         (Refusal::TooLarge { bytes_max }, _) => write!(body, r#","max_bytes":{bytes_max}"#),
         (Refusal::Malformed(what), _) => write!(body, r#","detail":"{what}""#),
@@ -266,7 +275,7 @@ fn problem(refusal: &Refusal, verdict: &Verdict, asked: &Asked) -> Reply {
         _ => Ok(()),
     };
     body.push('}');
-    with_body(verdict.status, PROBLEM, body.into())
+    with_body(verdict.status, "application/problem+json", body.into())
 }
 
 fn with_body(status: StatusCode, content_type: &'static str, body: Bytes) -> Reply {
@@ -276,9 +285,6 @@ fn with_body(status: StatusCode, content_type: &'static str, body: Bytes) -> Rep
     reply
 }
 
-const JSON: &str = "application/json";
-const PROBLEM: &str = "application/problem+json";
-const HTML: &str = "text/html; charset=utf-8";
 const PAGE: &str = "<!doctype html><title>Webhook endpoint</title>\n\
     <p>This is a webhook endpoint. It accepts POST from the provider only.</p>\n";
 /// Where problem types are described.

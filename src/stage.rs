@@ -6,6 +6,7 @@
 use std::{
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -33,7 +34,7 @@ impl<T, S> Next<T> for S where
 {
 }
 
-/// A step of the flow. Cloned per request, so its fields are few and cheap to clone.
+/// A step of the flow. Cloned once per request, so its fields are few and cheap to clone.
 #[diagnostic::on_unimplemented(
     message = "stage `{Self}` does not take a `{In}`",
     label = "a stage here is out of order",
@@ -48,18 +49,21 @@ pub trait Stage<In, N>: Clone + Send + 'static {
 #[derive(Clone, Debug)]
 pub struct Through<T>(pub T);
 
-/// A stage in front of the service it hands on to.
-#[derive(Clone, Debug)]
-pub struct Staged<S, T> {
-    next: S,
-    stage: T,
+/// A stage and the service it hands on to. Shared: cloning a stack does not clone the stages in it.
+#[derive(Debug)]
+pub struct Staged<S, T>(Arc<(T, S)>);
+
+impl<S, T> Clone for Staged<S, T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
 }
 
 impl<S, T: Clone> Layer<S> for Through<T> {
     type Service = Staged<S, T>;
 
     fn layer(&self, next: S) -> Self::Service {
-        Staged { next, stage: self.0.clone() }
+        Staged(Arc::new((self.0.clone(), next)))
     }
 }
 
@@ -78,7 +82,8 @@ where
     }
 
     fn call(&mut self, input: In) -> Self::Future {
-        Box::pin(self.stage.clone().pass(input, self.next.clone()))
+        let (stage, next) = &*self.0;
+        Box::pin(stage.clone().pass(input, next.clone()))
     }
 }
 

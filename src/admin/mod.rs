@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of what it shows: readiness and reload are functions that it is given.
 
-use std::{convert::Infallible, fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -12,7 +12,6 @@ use http::{
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use serde::Serialize;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -34,21 +33,22 @@ pub struct Condition {
     pub message: String,
 }
 
+/// What the admin server is about.
+pub trait Gateway: Send + Sync {
+    /// What holds now.
+    fn readiness(&self) -> BoxFuture<'_, Vec<Condition>>;
+
+    /// Reads the configuration anew: what changed, or why nothing did.
+    fn reload(&self) -> BoxFuture<'_, Result<String, String>>;
+}
+
 /// What the admin server shows, and the one thing that it can set off.
 #[derive(Clone)]
 pub struct Admin {
     /// All metrics.
     pub metrics: Metrics,
-    /// What holds now.
-    pub readiness: Arc<dyn Fn() -> BoxFuture<'static, Vec<Condition>> + Send + Sync>,
-    /// Reads the configuration anew: what changed, or why nothing did.
-    pub reload: Arc<dyn Fn() -> BoxFuture<'static, Result<String, String>> + Send + Sync>,
-}
-
-impl fmt::Debug for Admin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Admin")
-    }
+    /// The gateway.
+    pub gateway: Arc<dyn Gateway>,
 }
 
 /// What a listener answers.
@@ -124,18 +124,23 @@ impl Door {
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         match request.uri().path() {
             "/healthz" if reads => text(StatusCode::OK, PLAIN, "alive\n".to_owned()),
-            "/readyz" if reads => ready(&(self.admin.readiness)().await),
+            "/readyz" if reads => ready(&self.admin.gateway.readiness().await),
             "/metrics" if reads => {
                 let metrics = process::with_own_figures(&self.admin.metrics.render());
                 text(StatusCode::OK, OPEN_METRICS, metrics)
             }
             RELOAD_PATH if self.scope == Scope::Everything && request.method() == Method::POST => {
-                match self.refuses(request) {
-                    Some((status, why)) => reloaded(status, Err(why.to_owned())),
-                    None => match (self.admin.reload)().await {
-                        Ok(message) => reloaded(StatusCode::OK, Ok(message)),
-                        Err(error) => reloaded(StatusCode::UNPROCESSABLE_ENTITY, Err(error)),
-                    },
+                if let Some((status, why)) = self.refuses(request) {
+                    return json(status, &json!({ "reloaded": false, "error": why }));
+                }
+                match self.admin.gateway.reload().await {
+                    Ok(message) => {
+                        json(StatusCode::OK, &json!({ "reloaded": true, "message": message }))
+                    }
+                    Err(error) => {
+                        let status = StatusCode::UNPROCESSABLE_ENTITY;
+                        json(status, &json!({ "reloaded": false, "error": error }))
+                    }
                 }
             }
             _ => text(StatusCode::NOT_FOUND, PLAIN, "not found\n".to_owned()),
@@ -175,43 +180,21 @@ fn is_ours(host: &str, own: Option<SocketAddr>) -> bool {
             .is_ok_and(|ip| ip.is_loopback() || own.is_some_and(|own| own.ip() == ip))
 }
 
-#[derive(Serialize)]
-struct Readiness<'a> {
-    ready: bool,
-    conditions: Vec<Shown<'a>>,
-}
-
-#[derive(Serialize)]
-struct Shown<'a> {
-    r#type: &'a str,
-    status: &'a str,
-    reason: &'a str,
-    message: &'a str,
-}
-
 fn ready(conditions: &[Condition]) -> Response<Full<Bytes>> {
     let ready = conditions.iter().all(|condition| condition.holds);
-    let shown = conditions.iter().map(|condition| Shown {
-        r#type: condition.kind,
-        status: if condition.holds { "True" } else { "False" },
-        reason: condition.reason,
-        message: &condition.message,
-    });
+    let shown: Vec<_> = conditions
+        .iter()
+        .map(|Condition { kind, holds, reason, message }| {
+            let status = if *holds { "True" } else { "False" };
+            json!({ "type": kind, "status": status, "reason": reason, "message": message })
+        })
+        .collect();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    json(status, &Readiness { ready, conditions: shown.collect() })
+    json(status, &json!({ "ready": ready, "conditions": shown }))
 }
 
-fn reloaded(status: StatusCode, result: Result<String, String>) -> Response<Full<Bytes>> {
-    match result {
-        Ok(message) => json(status, &json!({ "reloaded": true, "message": message })),
-        Err(error) => json(status, &json!({ "reloaded": false, "error": error })),
-    }
-}
-
-fn json(status: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {
-    // Strings and booleans always have a form in JSON.
-    let body = serde_json::to_string(value).unwrap_or_default();
-    text(status, "application/json", body + "\n")
+fn json(status: StatusCode, value: &serde_json::Value) -> Response<Full<Bytes>> {
+    text(status, "application/json", format!("{value}\n"))
 }
 
 fn text(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {

@@ -13,7 +13,7 @@ use crate::{
     deliver::Upstream,
     event::Timestamp,
     server::tls,
-    stack::Upstreams,
+    stack::{Shared, Upstreams},
     telemetry::Metrics,
 };
 
@@ -37,48 +37,58 @@ pub(super) fn dedup_store(
     config: &Config,
     background: &TaskTracker,
 ) -> Result<Arc<dyn DedupStore>, StartError> {
-    let store: Arc<dyn DedupStore> = match &config.dedup {
+    Ok(match &config.dedup {
         Store::Memory => Arc::new(Memory::default()),
         Store::Embedded => {
-            create_dir(&config.storage.dir)?;
-            Arc::new(Embedded::open(&config.storage.dir).map_err(StartError::of)?)
+            let dir = &config.storage.dir;
+            std::fs::create_dir_all(dir)
+                .map_err(|e| StartError(format!("storage.dir {}: {e}", dir.display())))?;
+            Arc::new(Embedded::open(dir).map_err(StartError::of)?)
         }
         Store::Redis(settings) => {
             Arc::new(Redis::connect(settings, background.clone()).map_err(StartError::of)?)
         }
+    })
+}
+
+/// What a worker shares with the others, and a tracker of its own. Redis is reached by a connection of its own, too: a
+/// connection is served by the thread that made it.
+pub(super) fn for_worker(
+    config: &Config,
+    shared: &Shared,
+    background: &TaskTracker,
+) -> Result<Shared, StartError> {
+    let store = match &config.dedup {
+        Store::Redis(_) => dedup_store(config, background)?,
+        Store::Memory | Store::Embedded => Arc::clone(&shared.store),
     };
-    Ok(store)
+    Ok(Shared { store, tracker: TaskTracker::new(), ..shared.clone() })
 }
 
-fn create_dir(dir: &std::path::Path) -> Result<(), StartError> {
-    std::fs::create_dir_all(dir)
-        .map_err(|e| StartError(format!("storage.dir {}: {e}", dir.display())))
-}
-
-/// The upstreams of a configuration. Those that were there before and are configured alike are kept, with their connections.
+/// The upstreams of a configuration, for each worker. Those that were there `before` and are configured alike are kept,
+/// with their connections.
 pub(super) fn upstreams(
     config: &Config,
     metrics: &Metrics,
-    before: &Upstreams,
-) -> Result<Upstreams, StartError> {
-    let mut upstreams = HashMap::new();
+    before: &[Upstreams],
+) -> Result<Vec<Upstreams>, StartError> {
+    let mut all = vec![HashMap::new(); before.len()];
     for params in &config.upstreams {
-        let kept = before.get(&params.name).filter(|upstream| upstream.params() == params);
-        let upstream = match kept {
-            Some(upstream) => Arc::clone(upstream),
-            None => Arc::new(
-                Upstream::new(params.clone(), metrics.upstream(&params.name))
-                    .map_err(|e| StartError(format!("upstream {}: {e}", params.name)))?,
-            ),
+        let name = &params.name;
+        let kept = |own: &Upstreams| own.get(name).filter(|old| old.params() == params).cloned();
+        let each: Vec<_> = match before.iter().map(kept).collect() {
+            Some(kept) => kept,
+            None => {
+                let first = Upstream::new(params.clone(), metrics.upstream(name));
+                let first = first.map_err(|e| StartError(format!("upstream {name}: {e}")))?;
+                before.iter().map(|_| Arc::new(first.sibling())).collect()
+            }
         };
-        upstreams.insert(params.name.clone(), upstream);
+        for (own, upstream) in all.iter_mut().zip(each) {
+            own.insert(name.clone(), upstream);
+        }
     }
-    Ok(Arc::new(upstreams))
-}
-
-/// Permits of a KiB each.
-pub(super) fn memory_permits(bytes: u64) -> usize {
-    usize::try_from(bytes / 1024).unwrap_or(usize::MAX).min(tokio::sync::Semaphore::MAX_PERMITS)
+    Ok(all.into_iter().map(Arc::new).collect())
 }
 
 /// Where health and metrics are served.

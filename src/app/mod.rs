@@ -1,5 +1,6 @@
 //! Owns everything that lives: every task, every store, the running configuration. Starts, reloads and stops it.
 //!
+//! Events live on workers, one thread each; signals, reload, health and watching stay on the thread that started.
 //! Shutdown is one function, read downward: stop accepting, let connections finish, wait for detached work, close the
 //! record last. A reload is a swap, never an edit: the new configuration is taken over whole, or nothing changes.
 
@@ -7,20 +8,18 @@ mod build;
 mod reload;
 mod signals;
 mod watch;
+mod worker;
 
 use std::{
-    collections::HashMap,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
-use hyper::body::Incoming;
+use futures_util::future::join_all;
 use tokio::{
-    net::TcpListener,
-    sync::Semaphore,
-    task::JoinHandle,
+    sync::oneshot,
     time::{Instant, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -32,12 +31,13 @@ use crate::{
     audit,
     config::Config,
     dedup::Joins,
-    deliver::Upstream,
-    event::{Name, Timestamp},
+    event::Timestamp,
+    receive::Budget,
     server::{self, Drained, ServerParams, Settings},
-    stack::{Front, Shared, Upstreams},
+    stack::{Shared, Upstreams},
     telemetry::Metrics,
 };
+use worker::Worker;
 
 /// Why the process cannot start; a sentence for the operator.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -55,22 +55,19 @@ impl StartError {
 pub struct App {
     /// The configuration in force.
     config: ArcSwap<Config>,
-    /// Its stacks.
-    front: ArcSwap<Front<Incoming>>,
     /// What new connections are served by.
     settings: Arc<ArcSwap<Settings>>,
-    /// The upstreams in use; a reload keeps those about which nothing changed.
-    upstreams: ArcSwap<HashMap<Name, Arc<Upstream>>>,
-    /// What outlives a reload.
+    /// What outlives a reload, as this thread uses it.
     shared: Shared,
-    /// Listeners, store connections, admin, watching: tasks that are part of no event.
+    workers: Vec<Worker>,
+    /// How the connections of each worker ended, until it is asked at the end.
+    drained: Mutex<Vec<oneshot::Receiver<Drained>>>,
+    /// Workers, store connections, admin, watching: what is part of no event.
     background: TaskTracker,
     /// Ends them.
     stop: CancellationToken,
-    /// The server's own task, until it is awaited at the end.
-    serving: Mutex<Option<JoinHandle<Drained>>>,
-    /// One reload at a time.
-    reloading: tokio::sync::Mutex<()>,
+    /// The upstreams in use, of each worker. Locked while a reload goes on.
+    upstreams: tokio::sync::Mutex<Vec<Upstreams>>,
     /// Where a new configuration comes from.
     loader: Option<Loader>,
     /// Where we listen, with the ports that the system chose.
@@ -97,55 +94,62 @@ impl App {
         let metrics = Metrics::new();
         let (background, stop) = (TaskTracker::new(), CancellationToken::new());
         let tls = build::tls(&config, &metrics)?;
-        let listeners = server::listen(&config.server.listen).map_err(StartError::of)?;
-        let admin_listeners = build::admin_listeners(&config.admin).await?;
-        let log = audit::open(&config.audit, metrics.audit()).map_err(StartError::of)?;
-        let store = build::dedup_store(&config, &background)?;
+        let count = config.server.workers;
+        let listeners = server::listen(&config.server.listen, count).map_err(StartError::of)?;
+        let admin = build::admin_listeners(&config.admin).await?;
         let shared = Shared {
             metrics: metrics.clone(),
-            log,
-            store,
+            log: audit::open(&config.audit, metrics.audit()).map_err(StartError::of)?,
+            store: build::dedup_store(&config, &background)?,
             joins: Joins::default(),
             tracker: TaskTracker::new(),
-            room: Arc::new(Semaphore::new(config.limits.requests_in_flight)),
-            memory: Arc::new(Semaphore::new(build::memory_permits(config.limits.body_memory))),
+            room: Budget::new("requests_in_flight", config.limits.requests_in_flight as u64),
+            memory: Budget::new("body_memory", config.limits.body_memory),
             draining: CancellationToken::new(),
         };
-        let upstreams = build::upstreams(&config, &metrics, &Upstreams::default())?;
-        let settings = Settings::new(&config.server, &config.limits, tls);
+        let upstreams = build::upstreams(&config, &metrics, &vec![Upstreams::default(); count])?;
+        let worker = |upstreams| {
+            let shared = build::for_worker(&config, &shared, &background)?;
+            Ok(Worker::new(&config, upstreams, shared))
+        };
+        let first = listeners.first().into_iter().flatten();
         let app = Arc::new(Self {
-            front: ArcSwap::from_pointee(Front::new(&config, &upstreams, &shared)),
+            workers: upstreams.iter().map(worker).collect::<Result<_, StartError>>()?,
+            settings: Arc::new(ArcSwap::from_pointee(Settings::new(
+                &config.server,
+                &config.limits,
+                tls,
+            ))),
             config: ArcSwap::from_pointee(config),
-            settings: Arc::new(ArcSwap::from_pointee(settings)),
-            upstreams: ArcSwap::new(upstreams),
+            upstreams: tokio::sync::Mutex::new(upstreams),
             shared,
+            drained: Mutex::default(),
             background,
             stop,
-            serving: Mutex::new(None),
-            reloading: tokio::sync::Mutex::new(()),
             loader,
-            addresses: listeners.iter().filter_map(|l| l.local_addr().ok()).collect(),
-            admin: admin_listeners.own.local_addr().map_err(StartError::of)?,
+            addresses: first.filter_map(|l| l.local_addr().ok()).collect(),
+            admin: admin.own.local_addr().map_err(StartError::of)?,
         });
-        app.shared.metrics.reloaded(true, now_seconds());
-        app.serve_admin(admin_listeners);
+        app.shared.metrics.reloaded(true, Timestamp::now().as_seconds());
+        app.serve_admin(admin);
         app.watch();
-        app.accept(listeners);
+        app.start_workers(listeners)?;
         Ok(app)
     }
 
-    fn accept(self: &Arc<Self>, listeners: Vec<TcpListener>) {
-        let params = ServerParams {
-            settings: Arc::clone(&self.settings),
-            metrics: self.shared.metrics.clone(),
-        };
-        let app = Arc::clone(self);
-        let front =
-            move |request, peer, readable| app.front.load_full().answer(request, peer, readable);
-        let shutdown = self.shared.draining.clone();
-        let served = server::serve(listeners, params, front, self.background.clone(), shutdown);
-        let task = self.background.spawn(served);
-        *self.serving.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+    fn start_workers(&self, listeners: Vec<Vec<std::net::TcpListener>>) -> Result<(), StartError> {
+        let mut drained = self.drained.lock().unwrap_or_else(PoisonError::into_inner);
+        for (number, (worker, listeners)) in self.workers.iter().zip(listeners).enumerate() {
+            let params = ServerParams {
+                settings: Arc::clone(&self.settings),
+                metrics: self.shared.metrics.clone(),
+                tracker: worker.tracker().clone(),
+                shutdown: self.shared.draining.clone(),
+            };
+            let ends = (self.background.token(), self.stop.clone());
+            drained.push(worker.start(number, listeners, params, ends)?);
+        }
+        Ok(())
     }
 
     /// Where events are taken.
@@ -168,14 +172,15 @@ impl App {
         let deadline = Instant::now() + self.config.load().server.drain_timeout;
         // Listeners close; new requests on open connections are told to come back; connections finish.
         self.shared.draining.cancel();
-        let serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let connections = match serving {
-            Some(task) => matches!(task.await, Ok(Drained::Whole)),
-            None => true,
-        };
+        let drained =
+            std::mem::take(&mut *self.drained.lock().unwrap_or_else(PoisonError::into_inner));
+        let connections = join_all(drained).await;
         // Work that no connection waits for any more: claims, forwards, late answers.
-        self.shared.tracker.close();
-        let detached = timeout_at(deadline.max(grace()), self.shared.tracker.wait()).await.is_ok();
+        let detached = join_all(self.workers.iter().map(|worker| {
+            worker.tracker().close();
+            timeout_at(deadline.max(grace()), worker.tracker().wait())
+        }));
+        let detached = detached.await.iter().all(Result::is_ok);
         // Nothing is left that needs them.
         self.stop.cancel();
         self.background.close();
@@ -185,7 +190,8 @@ impl App {
         if let Err(error) = &closed {
             tracing::error!(%error, "the record was not closed properly");
         }
-        if connections && detached && ended && closed.is_ok() {
+        let whole = connections.iter().all(|drained| matches!(drained, Ok(Drained::Whole)));
+        if whole && detached && ended && closed.is_ok() {
             Stopped::Clean
         } else {
             Stopped::CutShort
@@ -196,9 +202,4 @@ impl App {
 /// The least that each step of stopping gets, whatever the steps before it took.
 fn grace() -> Instant {
     Instant::now() + Duration::from_secs(1)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit 2^53")]
-fn now_seconds() -> f64 {
-    Timestamp::now().as_millis() as f64 / 1000.0
 }

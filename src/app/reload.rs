@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{App, build, now_seconds};
+use super::{App, build};
 use crate::{
     config::{Config, Store},
+    dedup::RedisSettings,
+    event::Timestamp,
     secret::Secret,
     server::Settings,
-    stack::Front,
+    stack::Upstreams,
 };
 
 /// Reads the configuration again.
@@ -41,21 +43,20 @@ impl App {
     /// # Errors
     /// See [`NotReloaded`]; the running configuration stays in force.
     pub async fn reload(&self) -> Result<String, NotReloaded> {
-        let _one_at_a_time = self.reloading.lock().await;
-        let result = self.take_over();
-        self.shared.metrics.reloaded(result.is_ok(), now_seconds());
+        let result = self.take_over(&mut *self.upstreams.lock().await);
+        self.shared.metrics.reloaded(result.is_ok(), Timestamp::now().as_seconds());
         match &result {
             Ok(fingerprint) => {
-                tracing::info!(kind = "reload", fingerprint, "configuration taken over")
+                tracing::info!(kind = "reload", fingerprint, "configuration taken over");
             }
             Err(error) => {
-                tracing::error!(kind = "reload", %error, "reload refused, the running configuration stays")
+                tracing::error!(kind = "reload", %error, "reload refused, the running configuration stays");
             }
         }
         result
     }
 
-    fn take_over(&self) -> Result<String, NotReloaded> {
+    fn take_over(&self, upstreams: &mut Vec<Upstreams>) -> Result<String, NotReloaded> {
         let loader = self.loader.as_ref().ok_or(NotReloaded::NoFile)?;
         let config = (loader.0)().map_err(NotReloaded::Invalid)?;
         let stuck = needs_restart(&self.config.load(), &config);
@@ -66,14 +67,15 @@ impl App {
         let metrics = &self.shared.metrics;
         let invalid = |e: super::StartError| NotReloaded::Invalid(e.0);
         let tls = build::tls(&config, metrics).map_err(invalid)?;
-        let upstreams =
-            build::upstreams(&config, metrics, &self.upstreams.load()).map_err(invalid)?;
-        let front = Front::new(&config, &upstreams, &self.shared);
+        *upstreams = build::upstreams(&config, metrics, upstreams).map_err(invalid)?;
+        let workers = self.workers.iter().zip(&*upstreams);
+        let fronts: Vec<_> = workers.map(|(worker, own)| worker.front(&config, own)).collect();
         let settings = Settings::new(&config.server, &config.limits, tls);
         let fingerprint = config.fingerprint.clone();
-        self.front.store(Arc::new(front));
+        for (worker, front) in self.workers.iter().zip(fronts) {
+            worker.swap(front);
+        }
         self.settings.store(Arc::new(settings));
-        self.upstreams.store(upstreams);
         self.config.store(Arc::new(config));
         Ok(fingerprint)
     }
@@ -81,16 +83,15 @@ impl App {
 
 /// What differs and cannot be swapped under a running process: sockets, directories, stores, budgets that are shared.
 fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    let in_flight = |config: &Config| config.limits.requests_in_flight;
     let changed = [
         ("server.listen", old.server.listen != new.server.listen),
+        ("server.workers", old.server.workers != new.server.workers),
         ("admin", old.admin != new.admin),
         ("storage", old.storage != new.storage),
         ("audit", old.audit != new.audit),
         ("dedup.store", !same_store(&old.dedup, &new.dedup)),
-        (
-            "limits.requests_in_flight",
-            old.limits.requests_in_flight != new.limits.requests_in_flight,
-        ),
+        ("limits.requests_in_flight", in_flight(old) != in_flight(new)),
         ("limits.body_memory", old.limits.body_memory != new.limits.body_memory),
         ("telemetry", old.telemetry != new.telemetry),
     ];
@@ -100,26 +101,15 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
 fn same_store(old: &Store, new: &Store) -> bool {
     match (old, new) {
         (Store::Memory, Store::Memory) | (Store::Embedded, Store::Embedded) => true,
-        (Store::Redis(old), Store::Redis(new)) => {
-            let password = |secret: &Option<Secret>| secret.as_ref().map(|s| s.expose().to_vec());
-            // Passwords are compared here and nowhere shown.
-            password(&old.password) == password(&new.password)
-                && (
-                    &old.url,
-                    &old.username,
-                    &old.prefix,
-                    old.timeout,
-                    &old.ca,
-                    old.require_noeviction,
-                ) == (
-                    &new.url,
-                    &new.username,
-                    &new.prefix,
-                    new.timeout,
-                    &new.ca,
-                    new.require_noeviction,
-                )
-        }
+        (Store::Redis(old), Store::Redis(new)) => everything(old) == everything(new),
         (Store::Memory | Store::Embedded | Store::Redis(_), _) => false,
     }
+}
+
+/// The password, too: it is compared here and nowhere shown.
+fn everything(settings: &RedisSettings) -> impl PartialEq + '_ {
+    let RedisSettings { url, username, password, prefix, timeout, require_noeviction, ca } =
+        settings;
+    let password = password.as_ref().map(Secret::expose);
+    (url, username, password, prefix, timeout, require_noeviction, ca)
 }

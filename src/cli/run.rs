@@ -45,9 +45,9 @@ impl Args {
     }
 }
 
-/// Runs `work` on a runtime of its own; a start that fails ends with its sentence.
+/// Runs `work` on this thread; a start that fails ends with its sentence. Events are served by threads of their own.
 pub(super) fn on_runtime(work: impl Future<Output = Result<ExitCode, StartError>>) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return out::fail(NO, &format!("the runtime did not start: {error}")),
     };

@@ -130,6 +130,8 @@ pub struct Config {
 pub struct Server {
     /// Addresses; `[::]` takes IPv4 as well.
     pub listen: Vec<SocketAddr>,
+    /// Threads that serve events.
+    pub workers: usize,
     /// Our public names.
     pub hosts: Vec<String>,
     /// What URL-signing providers sign, without the path: `https://hooks.example.com`.

@@ -1,7 +1,10 @@
 //! One upstream: its addresses, its connections, and one exchange with it.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -28,7 +31,7 @@ pub struct Upstream {
     params: UpstreamParams,
     doors: Vec<Door>,
     next: AtomicUsize,
-    room: Semaphore,
+    room: Arc<Semaphore>,
     pub(super) metrics: UpstreamMetrics,
 }
 
@@ -39,7 +42,7 @@ struct Door {
     host: HeaderValue,
     address: Address,
     pool: Pool,
-    busy: AtomicUsize,
+    busy: Arc<AtomicUsize>,
 }
 
 /// What came of an exchange.
@@ -65,8 +68,20 @@ impl Upstream {
     pub fn new(params: UpstreamParams, metrics: UpstreamMetrics) -> Result<Self, String> {
         let doors =
             params.urls.iter().map(|uri| Door::new(uri, &params)).collect::<Result<_, _>>()?;
-        let room = Semaphore::new(params.concurrency);
+        let room = Arc::new(Semaphore::new(params.concurrency));
         Ok(Self { doors, next: AtomicUsize::new(0), room, metrics, params })
+    }
+
+    /// The same upstream for another thread: with connections of its own, under the same limit.
+    #[must_use]
+    pub fn sibling(&self) -> Self {
+        Self {
+            params: self.params.clone(),
+            doors: self.doors.iter().map(|door| door.sibling(self.params.idle_timeout)).collect(),
+            next: AtomicUsize::new(0),
+            room: Arc::clone(&self.room),
+            metrics: self.metrics.clone(),
+        }
     }
 
     /// What it was made from.
@@ -127,8 +142,18 @@ impl Door {
             host: HeaderValue::from_str(authority.as_str()).map_err(|e| e.to_string())?,
             address: Address::new(uri, &params.tls, params.http)?,
             pool: Pool::new(params.idle_timeout),
-            busy: AtomicUsize::new(0),
+            busy: Arc::default(),
         })
+    }
+
+    fn sibling(&self, idle_timeout: Duration) -> Self {
+        Self {
+            uri: self.uri.clone(),
+            host: self.host.clone(),
+            address: self.address.clone(),
+            pool: Pool::new(idle_timeout),
+            busy: Arc::clone(&self.busy),
+        }
     }
 
     fn request(&self, headers: &HeaderMap, body: &Bytes) -> Request<Full<Bytes>> {

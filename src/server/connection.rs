@@ -15,7 +15,6 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulConnection,
 };
-use prometheus_client::metrics::gauge::Gauge;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -38,13 +37,11 @@ pub(super) struct Connection {
     pub(super) front: Front,
     pub(super) tracker: TaskTracker,
     pub(super) shutdown: CancellationToken,
-    pub(super) open: Gauge,
 }
 
 impl Connection {
     /// Serves `socket`, which was accepted from `address`, to its end.
     pub(super) async fn serve(self, socket: TcpStream, address: IpAddr) {
-        let _open = Counted::new(self.open.clone());
         let greeted = self.shutdown.run_until_cancelled(Box::pin(self.greet(socket, address)));
         let ended = match greeted.await {
             None => return,
@@ -167,13 +164,13 @@ impl Connection {
             let closes = checked.is_err() && request.version() != Version::HTTP_2;
             let answer = front(request, resolved.unwrap_or(direct), checked);
             async move {
-                let mut response = answer.await?;
+                let mut response = answer.await;
                 if closes {
                     // Who could not be understood once is not listened to further on this connection.
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 drop(running);
-                Ok(response)
+                Ok::<_, Infallible>(response)
             }
         })
     }
@@ -223,22 +220,6 @@ where
 {
     fn execute(&self, task: T) {
         drop(self.0.spawn(task));
-    }
-}
-
-/// One more on a gauge for as long as it lives.
-struct Counted(Gauge);
-
-impl Counted {
-    fn new(gauge: Gauge) -> Self {
-        gauge.inc();
-        Self(gauge)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.dec();
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::{
     io::{self, ErrorKind},
-    net::{Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     time::Duration,
 };
 
 use listenfd::ListenFd;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 /// Why we cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -34,43 +34,56 @@ pub enum ListenError {
     Inherited(usize, usize, io::Error),
 }
 
-/// The sockets that systemd handed over, where there are any; else sockets bound to `addresses`. Call it within the
-/// runtime, and once: sockets that were handed over are taken.
-pub fn listen(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, ListenError> {
-    let inherited = inherited()?;
-    if inherited.is_empty() {
-        return addresses.iter().map(|address| bind(*address, addresses)).collect();
+/// Sockets for each of `workers`: those that systemd handed over, where there are any, shared by all; else sockets of
+/// their own, bound to `addresses`, among which the system spreads connections. Call it once: sockets that were handed
+/// over are taken.
+pub fn listen(
+    addresses: &[SocketAddr],
+    workers: usize,
+) -> Result<Vec<Vec<TcpListener>>, ListenError> {
+    let mut by_address = inherited(workers)?;
+    if by_address.is_empty() {
+        for address in addresses {
+            by_address.push(bind(*address, addresses, workers)?);
+        }
     }
-    Ok(inherited)
+    let mut by_address: Vec<_> = by_address.into_iter().map(Vec::into_iter).collect();
+    Ok((0..workers).map(|_| by_address.iter_mut().filter_map(Iterator::next).collect()).collect())
 }
 
-fn inherited() -> Result<Vec<TcpListener>, ListenError> {
+fn inherited(workers: usize) -> Result<Vec<Vec<TcpListener>>, ListenError> {
     let mut sockets = ListenFd::from_env();
     let count = sockets.len();
+    let mut take = |index| -> io::Result<Vec<TcpListener>> {
+        let socket = sockets.take_tcp_listener(index)?.ok_or(ErrorKind::NotFound)?;
+        let socket = TcpListener::from(prepared(socket.into())?);
+        (0..workers).map(|_| socket.try_clone()).collect()
+    };
     (0..count)
-        .map(|index| {
-            let taken = sockets.take_tcp_listener(index).and_then(|socket| {
-                adopt(socket.ok_or_else(|| io::Error::from(ErrorKind::NotFound))?.into())
-            });
-            taken.map_err(|error| ListenError::Inherited(index + 1, count, error))
-        })
+        .map(|i| take(i).map_err(|error| ListenError::Inherited(i + 1, count, error)))
         .collect()
 }
 
-fn bind(address: SocketAddr, all: &[SocketAddr]) -> Result<TcpListener, ListenError> {
-    let bound = match open(address, only_v6(address, all)) {
+fn bind(
+    address: SocketAddr,
+    all: &[SocketAddr],
+    workers: usize,
+) -> Result<Vec<TcpListener>, ListenError> {
+    // `[::]` takes IPv4 as well, unless an address of its own does so on the same port.
+    let only_v6 = all.iter().any(|other| other.is_ipv4() && other.port() == address.port());
+    let bound = match open(address, only_v6, workers) {
         // A machine without IPv6 can still listen on all of its addresses.
         Err(error) if lacks_ipv6(&error) && address.ip().is_unspecified() => {
-            open((Ipv4Addr::UNSPECIFIED, address.port()).into(), false)
+            open((Ipv4Addr::UNSPECIFIED, address.port()).into(), false, workers)
         }
         bound => bound,
     };
-    bound.map_err(|error| describe(address, error))
-}
-
-/// `[::]` takes IPv4 as well, unless an address of its own does so on the same port.
-fn only_v6(address: SocketAddr, all: &[SocketAddr]) -> bool {
-    all.iter().any(|other| other.is_ipv4() && other.port() == address.port())
+    bound.map_err(|error| match error.kind() {
+        ErrorKind::AddrInUse => ListenError::InUse(address),
+        ErrorKind::PermissionDenied if address.port() < 1024 => ListenError::Denied(address),
+        ErrorKind::AddrNotAvailable => ListenError::NotOurs(address),
+        _ => ListenError::Other(address, error),
+    })
 }
 
 fn lacks_ipv6(error: &io::Error) -> bool {
@@ -79,35 +92,42 @@ fn lacks_ipv6(error: &io::Error) -> bool {
         || error.kind() == ErrorKind::AddrNotAvailable
 }
 
-fn open(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(only_v6)?;
+/// The first socket is bound without `SO_REUSEPORT`, so that a port that is in use is noticed; then it is shared.
+fn open(mut address: SocketAddr, only_v6: bool, workers: usize) -> io::Result<Vec<TcpListener>> {
+    let mut sockets = Vec::new();
+    for worker in 0..workers {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(only_v6)?;
+        }
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(worker > 0)?;
+        socket.bind(&address.into())?;
+        socket.set_reuse_port(workers > 1)?;
+        if let Some(bound) = socket.local_addr()?.as_socket() {
+            address = bound; // the system may have chosen the port
+        }
+        sockets.push(socket);
     }
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    adopt(socket)
+    for socket in &sockets {
+        socket.listen(BACKLOG)?;
+    }
+    sockets.into_iter().map(|socket| prepared(socket).map(TcpListener::from)).collect()
 }
 
 /// Accepted sockets inherit `TCP_NODELAY` from the listening one: no system call per connection.
-fn adopt(socket: Socket) -> io::Result<TcpListener> {
+fn prepared(socket: Socket) -> io::Result<Socket> {
     socket.set_tcp_nodelay(true)?;
     socket.set_nonblocking(true)?;
-    TcpListener::from_std(socket.into())
-}
-
-fn describe(address: SocketAddr, error: io::Error) -> ListenError {
-    match error.kind() {
-        ErrorKind::AddrInUse => ListenError::InUse(address),
-        ErrorKind::PermissionDenied if address.port() < 1024 => ListenError::Denied(address),
-        ErrorKind::AddrNotAvailable => ListenError::NotOurs(address),
-        _ => ListenError::Other(address, error),
-    }
+    Ok(socket)
 }
 
 /// Accepts for ever. Where the system has nothing to give (file descriptors, memory), waits a little longer each time.
-pub(super) async fn accept(listener: &TcpListener, mut admit: impl FnMut(TcpStream, SocketAddr)) {
+pub(super) async fn accept(
+    listener: TcpListener,
+    mut admit: impl FnMut(TcpStream, SocketAddr),
+) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
     let mut pause = PAUSE_MIN;
     loop {
         match listener.accept().await {
@@ -129,63 +149,11 @@ pub(super) async fn accept(listener: &TcpListener, mut admit: impl FnMut(TcpStre
 
 /// Whether accepting failed for a peer that is already gone, and not for us.
 fn is_the_peers(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted
-    )
+    use ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }
 
 /// Connections that may wait to be accepted; the system lowers it to its own limit.
 const BACKLOG: i32 = 4096;
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn address(text: &str) -> SocketAddr {
-        text.parse().unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_port_in_use_is_said_so() {
-        let taken = listen(&[address("127.0.0.1:0")]).unwrap();
-        let at = taken[0].local_addr().unwrap();
-        let error = listen(&[at]).unwrap_err();
-        assert!(matches!(error, ListenError::InUse(a) if a == at), "{error}");
-        assert!(error.to_string().contains("in use"));
-    }
-
-    #[tokio::test]
-    async fn somebody_elses_address_is_said_so() {
-        let error = listen(&[address("192.0.2.1:0")]).unwrap_err();
-        assert!(matches!(error, ListenError::NotOurs(_)), "{error}");
-    }
-
-    #[test]
-    fn a_low_port_names_three_ways_out() {
-        let error = describe(address("0.0.0.0:443"), ErrorKind::PermissionDenied.into());
-        let text = error.to_string();
-        for way in ["socket unit", "setcap", "8443"] {
-            assert!(text.contains(way), "{text}");
-        }
-    }
-
-    #[test]
-    fn v4_and_v6_share_a_port_only_by_two_sockets() {
-        let both = [address("[::]:443"), address("0.0.0.0:443")];
-        assert!(only_v6(both[0], &both));
-        assert!(!only_v6(both[0], &[both[0], address("0.0.0.0:80")]));
-    }
-
-    #[tokio::test]
-    async fn one_v6_socket_takes_v4_too() {
-        let listener = listen(&[address("[::]:0")]).unwrap().remove(0);
-        let port = listener.local_addr().unwrap().port();
-        let client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
-        let (accepted, from) = listener.accept().await.unwrap();
-        assert_eq!(from.ip().to_canonical(), client.local_addr().unwrap().ip());
-        assert!(accepted.nodelay().unwrap(), "inherited from the listening socket");
-    }
-}

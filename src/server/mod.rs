@@ -3,7 +3,12 @@
 //! Knows sockets, TLS and HTTP, and nothing of events: each request is handed to the front together with its peer and
 //! with the verdict of [`check`], so that every answer is made in one place.
 
-use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -11,15 +16,16 @@ use futures_util::future::join_all;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use ipnet::IpNet;
+use prometheus_client::metrics::gauge::Gauge;
 use rustls::ServerConfig;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::{self, Limits, ProxyProtocol},
     event::Peer,
     stage::BoxFuture,
-    telemetry::Metrics,
+    telemetry::{Metrics, OneMore},
 };
 
 pub use check::{Unreadable, check};
@@ -65,13 +71,17 @@ impl Settings {
     }
 }
 
-/// What the server runs on.
+/// What the server of a worker runs on.
 #[derive(Clone, Debug)]
 pub struct ServerParams {
     /// Read once per accepted connection; store new ones to reload.
     pub settings: Arc<ArcSwap<Settings>>,
-    /// Counts connections and what was shed.
+    /// Counts connections and what was shed, of all workers.
     pub metrics: Metrics,
+    /// Knows what HTTP/2 runs beside its connections.
+    pub tracker: TaskTracker,
+    /// Asks for the end.
+    pub shutdown: CancellationToken,
 }
 
 /// How the end went.
@@ -90,35 +100,24 @@ type Front = Arc<
             http::Request<Incoming>,
             Peer,
             Result<(), Unreadable>,
-        ) -> BoxFuture<'static, Result<http::Response<Full<Bytes>>, Infallible>>
+        ) -> BoxFuture<'static, http::Response<Full<Bytes>>>
         + Send
         + Sync,
 >;
 
-/// Serves every listener until `shutdown`, then lets running requests finish within the drain timeout.
-pub async fn serve<F, Fut>(
-    listeners: Vec<TcpListener>,
-    params: ServerParams,
-    front: F,
-    tracker: TaskTracker,
-    shutdown: CancellationToken,
-) -> Drained
+/// Serves every listener until `shutdown`, then lets running requests finish within the drain timeout. Runs on the
+/// runtime of one worker.
+pub async fn serve<F, Fut>(listeners: Vec<TcpListener>, params: ServerParams, front: F) -> Drained
 where
     F: Fn(http::Request<Incoming>, Peer, Result<(), Unreadable>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = http::Response<Full<Bytes>>> + Send + 'static,
 {
-    let front: Front = Arc::new(move |request, peer, checked| {
-        let answer = front(request, peer, checked);
-        Box::pin(async move { Ok(answer.await) })
-    });
-    let door = Door {
-        params,
-        front,
-        tracker,
-        shutdown,
-        open: TaskTracker::new(),
-        cut: CancellationToken::new(),
-    };
+    let front: Front =
+        Arc::new(move |request, peer, checked| Box::pin(front(request, peer, checked)));
+    let (open, cut) = (TaskTracker::new(), CancellationToken::new());
+    let shutdown = params.shutdown.child_token(); // what connections wait on is not shared by workers
+    let door =
+        Door { connections: params.metrics.connections(), params, front, open, shutdown, cut };
     join_all(listeners.into_iter().map(|listener| door.accept(listener))).await;
     door.drain().await
 }
@@ -127,9 +126,9 @@ where
 struct Door {
     params: ServerParams,
     front: Front,
-    /// Everybody's tasks.
-    tracker: TaskTracker,
-    /// Our connections among them.
+    /// Open connections, of all workers.
+    connections: Gauge,
+    /// Ours among them.
     open: TaskTracker,
     /// Asks connections to finish.
     shutdown: CancellationToken,
@@ -140,28 +139,30 @@ struct Door {
 impl Door {
     /// Takes connections in until shutdown; the listener is closed when this returns.
     async fn accept(&self, listener: TcpListener) {
-        let accepting = listener::accept(&listener, |stream, from| self.admit(stream, from));
-        self.shutdown.run_until_cancelled(accepting).await;
+        let accepting = listener::accept(listener, |stream, from| self.admit(stream, from));
+        if let Some(Err(error)) = self.shutdown.run_until_cancelled(accepting).await {
+            tracing::error!(%error, "a listening socket cannot be used");
+        }
     }
 
     fn admit(&self, stream: TcpStream, from: SocketAddr) {
         let settings = self.params.settings.load_full();
-        if self.open.len() >= settings.limits.connections {
+        if usize::try_from(self.connections.get()).is_ok_and(|n| n >= settings.limits.connections) {
             self.params.metrics.shed("connections").inc();
             return;
         }
+        let counted = OneMore::on(&self.connections);
         let connection = connection::Connection {
             settings,
             front: Arc::clone(&self.front),
-            tracker: self.tracker.clone(),
+            tracker: self.params.tracker.clone(),
             shutdown: self.shutdown.clone(),
-            open: self.params.metrics.connections(),
         };
         let cut = self.cut.clone();
-        let served = async move {
+        drop(self.open.spawn(async move {
+            let _counted = counted;
             cut.run_until_cancelled(connection.serve(stream, from.ip().to_canonical())).await;
-        };
-        drop(self.tracker.spawn(self.open.track_future(served)));
+        }));
     }
 
     /// A peer that never answers must not keep us: the wait is bounded, what is left then is cut.

@@ -1,6 +1,9 @@
 //! Finds the stack of a path. Paths are compared byte for byte: nothing is decoded or normalised.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use http_body::Body;
@@ -8,32 +11,22 @@ use http_body::Body;
 use super::{Parts, Shared, Stack, Upstreams, ingress};
 use crate::{
     answer::Refusal,
-    config::Config,
-    event::{Peer, Receipt, Timestamp},
+    config::{Config, Source},
+    event::{Name, Peer, Receipt, Timestamp},
     receive::Inbound,
     respond::{Reply, Respond},
-    telemetry::{Sampler, SourceMetrics, UNKNOWN_SOURCE},
+    telemetry::{SourceMetrics, UNKNOWN_SOURCE},
 };
 
-/// Log lines about refused requests, per source and second.
-const REFUSED_LINES_PER_SECOND: u64 = 5;
-
 /// Every stack of one configuration, by path. Replaced as a whole on reload; a request sees one.
-#[derive(Debug)]
 pub struct Front<B> {
-    doors: HashMap<String, Door<B>>,
-    unknown: Arc<Respond>,
+    doors: HashMap<String, (Respond, Stack<B>)>,
+    unknown: Respond,
 }
 
-/// A source's stack and the voice that answers for it.
-struct Door<B> {
-    respond: Arc<Respond>,
-    stack: Stack<B>,
-}
-
-impl<B> std::fmt::Debug for Door<B> {
+impl<B> std::fmt::Debug for Front<B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Door").field("respond", &self.respond).finish_non_exhaustive()
+        f.debug_set().entries(self.doors.keys()).finish()
     }
 }
 
@@ -43,22 +36,24 @@ where
 {
     /// Builds the stack of every source.
     pub fn new(config: &Config, upstreams: &Upstreams, shared: &Shared) -> Self {
-        let respond = |source: &str, metrics: &SourceMetrics| {
-            Arc::new(Respond {
-                source: source.into(),
-                receipt_header: config.server.receipt_header.clone(),
-                metrics: metrics.clone(),
-                sampler: Sampler::new(REFUSED_LINES_PER_SECOND),
-            })
-        };
-        let door = |source| {
+        let header = &config.server.receipt_header;
+        let door = |source: &Source| {
             let parts = Parts::new(config, source, upstreams, shared);
-            let respond = respond(source.name.as_str(), parts.metrics());
-            (source.path.clone(), Door { respond, stack: ingress(&parts, shared) })
+            let (name, metrics) = (&source.name, SourceMetrics::clone(&parts.metrics));
+            let targets = source.routes.as_slice().iter().filter_map(|r| r.target.as_ref());
+            let names: BTreeSet<_> = targets.map(|target| target.upstream.clone()).collect();
+            let latency = |upstream: Name| {
+                let histogram = shared.metrics.event_latency(name, &upstream);
+                (upstream, histogram)
+            };
+            let latency = names.into_iter().map(latency).collect();
+            let respond = Respond::new(name.as_str(), header.clone(), metrics, latency);
+            (source.path.clone(), (respond, ingress(&parts)))
         };
+        let unknown = shared.metrics.source(UNKNOWN_SOURCE, "proxy", 0);
         Self {
             doors: config.sources.iter().map(door).collect(),
-            unknown: respond(UNKNOWN_SOURCE, &shared.metrics.source(UNKNOWN_SOURCE, "proxy", 0)),
+            unknown: Respond::new(UNKNOWN_SOURCE, header.clone(), unknown, Vec::new()),
         }
     }
 
@@ -75,7 +70,7 @@ where
             return self.unknown.refuse(&inbound, Refusal::Unreadable(why));
         }
         match self.doors.get(inbound.request.uri().path()) {
-            Some(door) => Arc::clone(&door.respond).answer(inbound, door.stack.clone()).await,
+            Some((respond, stack)) => respond.answer(inbound, stack.clone()).await,
             None => self.unknown.refuse(&inbound, Refusal::UnknownSource),
         }
     }

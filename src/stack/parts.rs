@@ -5,53 +5,53 @@ use std::{collections::HashMap, sync::Arc};
 
 use super::Shared;
 use crate::{
-    audit::{Audit, Detail, Note},
+    audit::{Audit, Detail, Note, ShadowAudit},
     config::{self, Config},
     dedup::{self, Dedup},
     deliver::{Deliver, Identity, Upstream},
+    detach::Detach,
     event::Name,
     handshake::Rule,
     identify::{Identify, Plan},
     receive::{Accepts, Admit, Receive},
-    route::{Choose, Routes},
+    route::{Choose, Routes, ShadowRoute},
     telemetry::SourceMetrics,
     verify::Verify,
 };
 
-/// The upstreams of a configuration, by name.
+/// The upstreams of a configuration, by name, with the connections of one worker.
 pub type Upstreams = Arc<HashMap<Name, Arc<Upstream>>>;
 
 /// A source and what its stages are made from.
-#[derive(Debug)]
-pub struct Parts<'a> {
+pub(super) struct Parts<'a> {
     config: &'a Config,
     source: &'a config::Source,
-    metrics: Arc<SourceMetrics>,
-    upstreams: Upstreams,
+    shared: &'a Shared,
+    upstreams: &'a Upstreams,
+    pub(super) metrics: Arc<SourceMetrics>,
     pub(super) challenges: Arc<[Rule]>,
-    pub(super) plan: Arc<Plan>,
-    pub(super) routes: Arc<Routes>,
-    pub(super) detail: Arc<Detail>,
+    plan: Arc<Plan>,
+    routes: Arc<Routes>,
+    detail: Arc<Detail>,
 }
 
 impl<'a> Parts<'a> {
     /// Gathers what the stages of `source` share.
-    pub fn new(
+    pub(super) fn new(
         config: &'a Config,
         source: &'a config::Source,
-        upstreams: &Upstreams,
-        shared: &Shared,
+        upstreams: &'a Upstreams,
+        shared: &'a Shared,
     ) -> Self {
         let challenges = if source.handshake { source.language.handshakes.as_slice() } else { &[] };
+        let mode = if source.enforce { "proxy" } else { "shadow" };
+        let metrics = shared.metrics.source(source.name.as_str(), mode, source.secrets.len());
         Self {
             config,
             source,
-            metrics: Arc::new(shared.metrics.source(
-                source.name.as_str(),
-                mode(source),
-                source.secrets.len(),
-            )),
-            upstreams: Arc::clone(upstreams),
+            shared,
+            upstreams,
+            metrics: Arc::new(metrics),
             challenges: challenges.into(),
             plan: Arc::new(source.language.identify.clone()),
             routes: Arc::new(source.routes.clone()),
@@ -59,50 +59,40 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// Handles on the source's series.
-    pub fn metrics(&self) -> &Arc<SourceMetrics> {
-        &self.metrics
-    }
-
-    pub(super) fn note(&self, shared: &Shared) -> Note {
+    pub(super) fn note(&self) -> Note {
         Note {
-            log: shared.log.clone(),
+            log: self.shared.log.clone(),
             source: self.source.name.clone(),
             detail: Arc::clone(&self.detail),
         }
     }
 
-    pub(super) fn admit(&self, shared: &Shared) -> Admit {
-        Admit {
-            room: Arc::clone(&shared.room),
-            shed: shared.metrics.shed("requests_in_flight"),
-            draining: shared.draining.clone(),
-        }
+    pub(super) fn admit(&self) -> Admit {
+        let Shared { room, draining, .. } = self.shared;
+        Admit { room: Arc::clone(room), draining: draining.clone() }
     }
 
-    pub(super) fn receive(&self, shared: &Shared) -> Receive {
+    pub(super) fn receive(&self) -> Receive {
         let (source, limits) = (self.source, &self.config.limits);
-        Receive {
-            accepts: Arc::new(Accepts {
-                source: source.name.clone(),
-                body_bytes_max: source.body_bytes_max,
-                body_timeout: limits.body_timeout,
-                body_rate_min: limits.body_rate_min,
-                allow_encoded: source.allow_encoded,
-                allow_ips: source.allow_ips.clone(),
-                hide_paths: self.config.server.hide_paths,
-            }),
-            memory: Arc::clone(&shared.memory),
-            shed: shared.metrics.shed("body_memory"),
-        }
+        Receive(Arc::new(Accepts {
+            source: source.name.clone(),
+            body_bytes_max: source.body_bytes_max,
+            body_timeout: limits.body_timeout,
+            body_rate_min: limits.body_rate_min,
+            allow_encoded: source.allow_encoded,
+            allow_ips: source.allow_ips.clone(),
+            hide_paths: self.config.server.hide_paths,
+            memory: Arc::clone(&self.shared.memory),
+            lengths: self.metrics.body.clone(),
+        }))
     }
 
-    pub(super) fn verify(&self, shared: &Shared) -> Verify {
+    pub(super) fn verify(&self) -> Verify {
         Verify {
             verifier: Arc::clone(&self.source.verifier),
             url: self.source.public_url.as_str().into(),
             metrics: Arc::clone(&self.metrics),
-            shadow: (!self.source.enforce).then(|| super::shadow(self, shared)),
+            shadow: (!self.source.enforce).then(|| super::shadow(self)),
         }
     }
 
@@ -114,36 +104,41 @@ impl<'a> Parts<'a> {
         Choose { routes: Arc::clone(&self.routes), unrouted: self.metrics.unrouted.clone() }
     }
 
-    pub(super) fn dedup(&self, shared: &Shared) -> Dedup {
+    pub(super) fn choose_shadow(&self) -> ShadowRoute {
+        ShadowRoute { plan: Arc::clone(&self.plan), routes: Arc::clone(&self.routes) }
+    }
+
+    pub(super) fn detach(&self) -> Detach {
+        Detach { tracker: self.shared.tracker.clone() }
+    }
+
+    pub(super) fn dedup(&self) -> Dedup {
         Dedup::from(dedup::Parts {
-            store: Arc::clone(&shared.store),
+            store: Arc::clone(&self.shared.store),
             policy: Arc::new(self.source.dedup.clone()),
-            joins: shared.joins.clone(),
-            tracker: shared.tracker.clone(),
-            metrics: shared.metrics.dedup(shared.store.kind()),
+            joins: self.shared.joins.clone(),
+            tracker: self.shared.tracker.clone(),
+            metrics: self.shared.metrics.dedup(self.shared.store.kind()),
             source: SourceMetrics::clone(&self.metrics),
         })
     }
 
-    pub(super) fn audit(&self, shared: &Shared) -> Audit {
-        Audit { log: shared.log.clone(), detail: Arc::clone(&self.detail) }
+    pub(super) fn audit(&self) -> Audit {
+        Audit { log: self.shared.log.clone(), detail: Arc::clone(&self.detail) }
     }
 
-    pub(super) fn deliver(&self, shared: &Shared) -> Deliver {
+    pub(super) fn audit_shadow(&self) -> ShadowAudit {
+        ShadowAudit { log: self.shared.log.clone(), detail: Arc::clone(&self.detail) }
+    }
+
+    pub(super) fn deliver(&self) -> Deliver {
         let server = &self.config.server;
-        Deliver::new(
-            Arc::clone(&self.upstreams),
-            &Identity {
-                header_prefix: server.header_prefix.clone(),
-                host: server.hosts.first().cloned(),
-                keep_authorization: self.source.verifier.reads_authorization(),
-            },
-            shared.tracker.clone(),
-            self.source.dedup.hold,
-        )
+        let identity = Identity {
+            header_prefix: server.header_prefix.clone(),
+            host: server.hosts.first().cloned(),
+            keep_authorization: self.source.verifier.reads_authorization(),
+        };
+        let tracker = self.shared.tracker.clone();
+        Deliver::new(Arc::clone(self.upstreams), &identity, tracker, self.source.dedup.hold)
     }
-}
-
-fn mode(source: &config::Source) -> &'static str {
-    if source.enforce { "proxy" } else { "shadow" }
 }

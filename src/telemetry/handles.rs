@@ -1,21 +1,39 @@
 //! Handles on the series of one source, one upstream, the dedup store and the audit log.
 
-use std::{
-    collections::HashMap,
-    sync::atomic::{AtomicI64, AtomicU64},
-};
+use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge, histogram::Histogram};
 
 use crate::answer::Reason;
 
+/// Series by the value of a label that can only be one of a few, the frequent ones first.
+#[derive(Clone, Debug)]
+pub(super) struct Closed<M>(pub(super) Vec<(&'static str, M)>);
+
+impl<M> Closed<M> {
+    fn get(&self, value: &'static str) -> Option<&M> {
+        let found = self.0.iter().find(|(name, _)| *name == value);
+        debug_assert!(found.is_some(), "{value} is not in the closed list");
+        found.map(|(_, metric)| metric)
+    }
+}
+
+impl Closed<Counter> {
+    fn count(&self, value: &'static str) {
+        if let Some(counter) = self.get(value) {
+            counter.inc();
+        }
+    }
+}
+
 /// Handles of one source.
 #[derive(Clone, Debug)]
 pub struct SourceMetrics {
-    pub(super) outcomes: HashMap<&'static str, Counter>,
-    pub(super) would_reject: HashMap<&'static str, Counter>,
-    pub(super) failures: HashMap<&'static str, Counter>,
+    pub(super) outcomes: Closed<Counter>,
+    pub(super) would_reject: Closed<Counter>,
+    pub(super) failures: Closed<Counter>,
     pub(super) slots: Vec<Counter>,
+    pub(super) shed: Closed<Counter>,
     /// How long the provider waited.
     pub duration: Histogram,
     /// Sizes of bodies.
@@ -33,19 +51,24 @@ pub struct SourceMetrics {
 }
 
 impl SourceMetrics {
-    /// Counts how a request ended; `outcome` is one of [`OUTCOME_NAMES`].
+    /// Counts how a request ended; `outcome` is one of [`crate::answer::OUTCOME_NAMES`].
     pub fn ended(&self, outcome: &'static str) {
-        count(&self.outcomes, outcome);
+        self.outcomes.count(outcome);
     }
 
     /// Counts what passed in shadow mode only.
     pub fn would_reject(&self, outcome: &'static str) {
-        count(&self.would_reject, outcome);
+        self.would_reject.count(outcome);
     }
 
     /// Counts a verification failure.
     pub fn failed(&self, reason: Reason) {
-        count(&self.failures, reason_class(reason));
+        self.failures.count(reason.class());
+    }
+
+    /// Counts a refusal for a limit, of all sources; `limit` is one of [`super::SHED_REASONS`].
+    pub fn shed(&self, limit: &'static str) {
+        self.shed.count(limit);
     }
 
     /// Counts which secret matched, from 1.
@@ -59,22 +82,22 @@ impl SourceMetrics {
 /// Handles of one upstream.
 #[derive(Clone, Debug)]
 pub struct UpstreamMetrics {
-    pub(super) results: HashMap<&'static str, Counter>,
+    pub(super) results: Closed<Counter>,
     /// How long attempts take.
     pub duration: Histogram,
 }
 
 impl UpstreamMetrics {
-    /// Counts an attempt; `result` is one of [`ATTEMPT_RESULTS`].
+    /// Counts an attempt; `result` is one of [`super::ATTEMPT_RESULTS`].
     pub fn attempted(&self, result: &'static str) {
-        count(&self.results, result);
+        self.results.count(result);
     }
 }
 
 /// Handles of the dedup store.
 #[derive(Clone, Debug)]
 pub struct DedupMetrics {
-    pub(super) operations: HashMap<&'static str, Histogram>,
+    pub(super) operations: Closed<Histogram>,
     /// Whether it answers.
     pub up: Gauge<i64, AtomicI64>,
     /// What it remembers.
@@ -82,7 +105,7 @@ pub struct DedupMetrics {
 }
 
 impl DedupMetrics {
-    /// Times an operation; one of [`DEDUP_OPERATIONS`].
+    /// Times an operation; one of [`super::DEDUP_OPERATIONS`].
     pub fn took(&self, operation: &'static str, seconds: f64) {
         if let Some(histogram) = self.operations.get(operation) {
             histogram.observe(seconds);
@@ -93,7 +116,7 @@ impl DedupMetrics {
 /// Handles of the audit log.
 #[derive(Clone, Debug)]
 pub struct AuditMetrics {
-    pub(super) records: HashMap<&'static str, Counter>,
+    pub(super) records: Closed<Counter>,
     /// Best-effort records that were dropped.
     pub dropped: Counter,
     /// From handing a record over to its being durable.
@@ -105,33 +128,26 @@ pub struct AuditMetrics {
 }
 
 impl AuditMetrics {
-    /// Counts a record; `kind` is one of [`RECORD_KINDS`].
+    /// Counts a record; `kind` is one of [`super::RECORD_KINDS`].
     pub fn recorded(&self, kind: &'static str) {
-        count(&self.records, kind);
+        self.records.count(kind);
     }
 }
 
-fn count(counters: &HashMap<&'static str, Counter>, name: &'static str) {
-    if let Some(counter) = counters.get(name) {
-        counter.inc();
-    } else {
-        debug_assert!(false, "{name} is not in the closed list");
+/// One more on a gauge for as long as it lives.
+#[derive(Debug)]
+pub struct OneMore(Gauge);
+
+impl OneMore {
+    /// Adds one.
+    pub fn on(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
     }
 }
 
-/// The five classes under which verification failures are counted.
-const fn reason_class(reason: Reason) -> &'static str {
-    match reason {
-        Reason::SignatureMissing | Reason::TimestampMissing | Reason::InputMissing => "missing",
-        Reason::SignatureMalformed
-        | Reason::HeaderRepeated
-        | Reason::SignaturesTooMany
-        | Reason::InputAmbiguous => "encoding",
-        Reason::TimestampRepeated
-        | Reason::TimestampMalformed
-        | Reason::TimestampPast
-        | Reason::TimestampFuture => "timestamp",
-        Reason::SignatureWrong | Reason::RequirementFailed => "signature",
-        Reason::SecretExpired => "key",
+impl Drop for OneMore {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }

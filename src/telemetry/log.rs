@@ -18,27 +18,6 @@ use tracing_subscriber::{
 
 use crate::event::Timestamp;
 
-/// Whether a line of `level` about a request would be written at all; asked before any is put together.
-pub fn is_logged(level: tracing::Level) -> bool {
-    match level {
-        tracing::Level::ERROR => {
-            tracing::enabled!(target: "gatepost::request", tracing::Level::ERROR)
-        }
-        tracing::Level::WARN => {
-            tracing::enabled!(target: "gatepost::request", tracing::Level::WARN)
-        }
-        tracing::Level::INFO => {
-            tracing::enabled!(target: "gatepost::request", tracing::Level::INFO)
-        }
-        tracing::Level::DEBUG => {
-            tracing::enabled!(target: "gatepost::request", tracing::Level::DEBUG)
-        }
-        tracing::Level::TRACE => {
-            tracing::enabled!(target: "gatepost::request", tracing::Level::TRACE)
-        }
-    }
-}
-
 /// Lets so many through per second, and counts the rest.
 #[derive(Debug)]
 pub struct Sampler {

@@ -14,15 +14,19 @@ use std::{
     },
 };
 
-pub use handles::{AuditMetrics, DedupMetrics, SourceMetrics, UpstreamMetrics};
-pub use log::{LogFormat, Sampler, is_logged, start_logging};
+pub use handles::{AuditMetrics, DedupMetrics, OneMore, SourceMetrics, UpstreamMetrics};
+pub use log::{LogFormat, Sampler, start_logging};
 use prometheus_client::{
     encoding::text::encode,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 
-use crate::{answer::OUTCOME_NAMES, event::Name};
+use crate::{
+    answer::{OUTCOME_NAMES, REASON_CLASSES, not_verified_name},
+    event::Name,
+};
+use handles::Closed;
 
 /// Labels of one series.
 type Labels = Vec<(&'static str, String)>;
@@ -62,37 +66,6 @@ pub const DEDUP_OPERATIONS: [&str; 5] = ["claim", "complete", "release", "hold",
 #[derive(Clone)]
 pub struct Metrics(Arc<All>);
 
-struct All {
-    registry: std::sync::Mutex<Registry>,
-    requests: Counters,
-    request_duration: Histograms,
-    request_body: Histograms,
-    in_flight: Gauge,
-    connections: Gauge,
-    verification_failures: Counters,
-    secret_matches: Counters,
-    last_accepted: Gauges,
-    clock_offset: Histograms,
-    dedup_duration: Histograms,
-    dedup_up: Integers,
-    dedup_entries: Integers,
-    body_mismatch: Counters,
-    attempts: Counters,
-    attempt_duration: Histograms,
-    event_latency: Histograms,
-    unrouted: Counters,
-    audit_records: Counters,
-    audit_dropped: Counter,
-    audit_append: Histogram,
-    audit_checkpoint: Gauge<f64, AtomicU64>,
-    shed: Counters,
-    shadow: Counters,
-    certificate_expiry: Gauges,
-    storage_free: Gauge<f64, AtomicU64>,
-    reload_ok: Gauge,
-    reload_time: Gauge<f64, AtomicU64>,
-}
-
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Metrics")
@@ -105,6 +78,80 @@ impl Default for Metrics {
     }
 }
 
+/// Makes a struct of metrics, and registers each under its name when it is made.
+macro_rules! series {
+    ($($field:ident: $kind:ty = $made:expr, $name:literal, $help:literal;)*) => {
+        struct All {
+            registry: Registry,
+            $($field: $kind,)*
+        }
+
+        impl All {
+            fn new() -> Self {
+                let mut registry = Registry::with_prefix("gatepost");
+                $(
+                    let $field: $kind = $made;
+                    registry.register($name, $help, $field.clone());
+                )*
+                Self { registry, $($field,)* }
+            }
+        }
+    };
+}
+
+series! {
+    build: Integers = Family::default(), "build_info", "Version of the binary";
+    requests: Counters = Family::default(), "requests", "Requests by source and outcome";
+    request_duration: Histograms = Family::new_with_constructor(seconds),
+        "request_duration_seconds", "How long providers wait";
+    request_body: Histograms = Family::new_with_constructor(bytes),
+        "request_body_bytes", "Sizes of request bodies";
+    in_flight: Gauge = Gauge::default(),
+        "requests_in_flight", "Requests between admission and answer";
+    connections: Gauge = Gauge::default(), "connections", "Open connections of senders";
+    verification_failures: Counters = Family::default(),
+        "verification_failures", "Requests that were not believed, by reason";
+    secret_matches: Counters = Family::default(),
+        "secret_matches", "Verified requests by secret slot: may the old secret go?";
+    last_accepted: Gauges = Family::default(),
+        "last_accepted_timestamp_seconds", "When a source's last event was accepted";
+    clock_offset: Histograms = Family::new_with_constructor(offset),
+        "provider_clock_offset_seconds", "Our clock minus the signed time";
+    dedup_duration: Histograms = Family::new_with_constructor(seconds),
+        "dedup_operation_duration_seconds", "Operations of the dedup store";
+    dedup_up: Integers = Family::default(), "dedup_store_up", "Whether the dedup store answers";
+    dedup_entries: Integers = Family::default(),
+        "dedup_entries", "Events that the dedup store remembers";
+    body_mismatch: Counters = Family::default(),
+        "body_mismatch", "Known ids that came with another body";
+    attempts: Counters = Family::default(),
+        "delivery_attempts", "Attempts by upstream and result";
+    attempt_duration: Histograms = Family::new_with_constructor(seconds),
+        "delivery_attempt_duration_seconds", "How long upstreams take";
+    event_latency: Histograms = Family::new_with_constructor(seconds),
+        "event_latency_seconds", "From received to delivered";
+    unrouted: Counters = Family::default(),
+        "unrouted_events", "Verified events that no route takes";
+    audit_records: Counters = Family::default(), "audit_records", "Records written, by kind";
+    audit_dropped: Counter = Counter::default(),
+        "audit_notes_dropped", "Best-effort records that were dropped because the writer was busy";
+    audit_append: Histogram = seconds(),
+        "audit_append_duration_seconds", "From handing a record over to its being durable";
+    audit_checkpoint: Gauge<f64, AtomicU64> = Gauge::default(),
+        "audit_last_checkpoint_timestamp_seconds", "When the record was last sealed";
+    shed: Counters = Family::default(), "shed", "Requests refused because a limit was reached";
+    shadow: Counters = Family::default(),
+        "shadow_would_reject", "Requests that passed in shadow mode only";
+    certificate_expiry: Gauges = Family::default(),
+        "tls_certificate_expiry_timestamp_seconds", "When a certificate expires";
+    storage_free: Gauge<f64, AtomicU64> = Gauge::default(),
+        "storage_free_bytes", "Free space where the record is kept";
+    reload_ok: Gauge = Gauge::default(),
+        "config_last_reload_successful", "Whether the last reload was taken over";
+    reload_time: Gauge<f64, AtomicU64> = Gauge::default(),
+        "config_last_reload_success_timestamp_seconds", "When the running configuration was loaded";
+}
+
 fn seconds() -> Histogram {
     Histogram::new([
         0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0,
@@ -112,18 +159,10 @@ fn seconds() -> Histogram {
     ])
 }
 
+/// From 256 bytes to 25 MiB.
 fn bytes() -> Histogram {
-    Histogram::new([
-        256.0,
-        1024.0,
-        4096.0,
-        16384.0,
-        65536.0,
-        262_144.0,
-        1_048_576.0,
-        4_194_304.0,
-        26_214_400.0,
-    ])
+    let powers_of_4 = (4..=11).map(|n| f64::from(1_u32 << (2 * n)));
+    Histogram::new(powers_of_4.chain([f64::from(25_u32 << 20)]))
 }
 
 fn offset() -> Histogram {
@@ -133,230 +172,80 @@ fn offset() -> Histogram {
 impl Metrics {
     /// A registry with every metric in it.
     pub fn new() -> Self {
-        let mut registry = Registry::with_prefix("gatepost");
-        let build: Integers = add(&mut registry, "build_info", "Version of the binary");
-        build.get_or_create_owned(&vec![("version", env!("CARGO_PKG_VERSION").to_owned())]).set(1);
-        let all = All {
-            requests: add(&mut registry, "requests", "Requests by source and outcome"),
-            request_duration: add_histograms(
-                &mut registry,
-                "request_duration_seconds",
-                "How long providers wait",
-                seconds,
-            ),
-            request_body: add_histograms(
-                &mut registry,
-                "request_body_bytes",
-                "Sizes of request bodies",
-                bytes,
-            ),
-            in_flight: add(
-                &mut registry,
-                "requests_in_flight",
-                "Requests between admission and answer",
-            ),
-            connections: add(&mut registry, "connections", "Open connections of senders"),
-            verification_failures: add(
-                &mut registry,
-                "verification_failures",
-                "Requests that were not believed, by reason",
-            ),
-            secret_matches: add(
-                &mut registry,
-                "secret_matches",
-                "Verified requests by secret slot: may the old secret go?",
-            ),
-            last_accepted: add(
-                &mut registry,
-                "last_accepted_timestamp_seconds",
-                "When a source's last event was accepted",
-            ),
-            clock_offset: add_histograms(
-                &mut registry,
-                "provider_clock_offset_seconds",
-                "Our clock minus the signed time",
-                offset,
-            ),
-            dedup_duration: add_histograms(
-                &mut registry,
-                "dedup_operation_duration_seconds",
-                "Operations of the dedup store",
-                seconds,
-            ),
-            dedup_up: add(&mut registry, "dedup_store_up", "Whether the dedup store answers"),
-            dedup_entries: add(
-                &mut registry,
-                "dedup_entries",
-                "Events that the dedup store remembers",
-            ),
-            body_mismatch: add(
-                &mut registry,
-                "body_mismatch",
-                "Known ids that came with another body",
-            ),
-            attempts: add(&mut registry, "delivery_attempts", "Attempts by upstream and result"),
-            attempt_duration: add_histograms(
-                &mut registry,
-                "delivery_attempt_duration_seconds",
-                "How long upstreams take",
-                seconds,
-            ),
-            event_latency: add_histograms(
-                &mut registry,
-                "event_latency_seconds",
-                "From received to delivered",
-                seconds,
-            ),
-            unrouted: add(&mut registry, "unrouted_events", "Verified events that no route takes"),
-            audit_records: add(&mut registry, "audit_records", "Records written, by kind"),
-            audit_dropped: add(
-                &mut registry,
-                "audit_notes_dropped",
-                "Best-effort records that were dropped because the writer was busy",
-            ),
-            audit_append: added(
-                &mut registry,
-                "audit_append_duration_seconds",
-                "From handing a record over to its being durable",
-                seconds(),
-            ),
-            audit_checkpoint: add(
-                &mut registry,
-                "audit_last_checkpoint_timestamp_seconds",
-                "When the record was last sealed",
-            ),
-            shed: add(&mut registry, "shed", "Requests refused because a limit was reached"),
-            shadow: add(
-                &mut registry,
-                "shadow_would_reject",
-                "Requests that passed in shadow mode only",
-            ),
-            certificate_expiry: add(
-                &mut registry,
-                "tls_certificate_expiry_timestamp_seconds",
-                "When a certificate expires",
-            ),
-            storage_free: add(
-                &mut registry,
-                "storage_free_bytes",
-                "Free space where the record is kept",
-            ),
-            reload_ok: add(
-                &mut registry,
-                "config_last_reload_successful",
-                "Whether the last reload was taken over",
-            ),
-            reload_time: add(
-                &mut registry,
-                "config_last_reload_success_timestamp_seconds",
-                "When the running configuration was loaded",
-            ),
-            registry: std::sync::Mutex::new(registry),
-        };
-        for reason in SHED_REASONS {
-            drop(all.shed.get_or_create_owned(&vec![("reason", reason.to_owned())]));
-        }
-        for kind in RECORD_KINDS {
-            drop(all.audit_records.get_or_create_owned(&vec![("kind", kind.to_owned())]));
-        }
+        let all = All::new();
+        let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
+        all.build.get_or_create_owned(&version).set(1);
+        drop(counters(&all.shed, &[], "reason", &SHED_REASONS));
         Self(Arc::new(all))
     }
 
     /// Everything in the OpenMetrics text format (which Prometheus reads).
     pub fn render(&self) -> String {
         let mut text = String::with_capacity(16 * 1024);
-        if let Ok(registry) = self.0.registry.lock()
-            && encode(&mut text, &registry).is_err()
-        {
+        if encode(&mut text, &self.0.registry).is_err() {
             tracing::error!("metrics could not be written out");
         }
         text
     }
 
-    /// Adds a metric that only one place knows (the process's own figures).
-    pub fn register(&self, register: impl FnOnce(&mut Registry)) {
-        if let Ok(mut registry) = self.0.registry.lock() {
-            register(&mut registry);
-        }
-    }
-
     /// Handles of one source; `mode` is `proxy` or `shadow`.
     pub fn source(&self, source: &str, mode: &'static str, secrets: usize) -> SourceMetrics {
         let all = &*self.0;
-        let name = || vec![("source", source.to_owned())];
-        let with =
-            |label, value: &str| vec![("source", source.to_owned()), (label, value.to_owned())];
-        let classes = ["signature", "timestamp", "missing", "encoding", "key"];
+        let own = vec![("source", source.to_owned())];
+        let with = |label, value: String| [own.clone(), vec![(label, value)]].concat();
+        let slot = |n: usize| all.secret_matches.get_or_create_owned(&with("slot", n.to_string()));
+        let not_verified = REASON_CLASSES.map(not_verified_name);
         SourceMetrics {
-            outcomes: OUTCOME_NAMES
-                .iter()
-                .map(|o| (*o, all.requests.get_or_create_owned(&with("outcome", o))))
-                .collect(),
-            would_reject: ["rejected_signature", "rejected_timestamp", "rejected_missing"]
-                .iter()
-                .map(|o| (*o, all.shadow.get_or_create_owned(&with("outcome", o))))
-                .collect(),
-            failures: classes
-                .iter()
-                .map(|c| (*c, all.verification_failures.get_or_create_owned(&with("reason", c))))
-                .collect(),
-            slots: (1..=secrets)
-                .map(|n| all.secret_matches.get_or_create_owned(&with("slot", &n.to_string())))
-                .collect(),
-            duration: all.request_duration.get_or_create_owned(&with("mode", mode)),
-            body: all.request_body.get_or_create_owned(&name()),
-            last_accepted: all.last_accepted.get_or_create_owned(&name()),
-            clock_offset: all.clock_offset.get_or_create_owned(&name()),
-            body_mismatch: all.body_mismatch.get_or_create_owned(&name()),
-            unrouted: all.unrouted.get_or_create_owned(&name()),
+            outcomes: counters(&all.requests, &own, "outcome", &OUTCOME_NAMES),
+            would_reject: counters(&all.shadow, &own, "outcome", &not_verified),
+            failures: counters(&all.verification_failures, &own, "reason", &REASON_CLASSES),
+            slots: (1..=secrets).map(slot).collect(),
+            shed: counters(&all.shed, &[], "reason", &SHED_REASONS),
+            duration: all.request_duration.get_or_create_owned(&with("mode", mode.to_owned())),
+            body: all.request_body.get_or_create_owned(&own),
+            last_accepted: all.last_accepted.get_or_create_owned(&own),
+            clock_offset: all.clock_offset.get_or_create_owned(&own),
+            body_mismatch: all.body_mismatch.get_or_create_owned(&own),
+            unrouted: all.unrouted.get_or_create_owned(&own),
             in_flight: all.in_flight.clone(),
         }
     }
 
     /// Handles of one upstream.
     pub fn upstream(&self, upstream: &Name) -> UpstreamMetrics {
-        let all = &*self.0;
-        let name = || vec![("upstream", upstream.to_string())];
-        let with =
-            |value: &str| vec![("upstream", upstream.to_string()), ("result", value.to_owned())];
+        let own = vec![("upstream", upstream.to_string())];
         UpstreamMetrics {
-            results: ATTEMPT_RESULTS
-                .iter()
-                .map(|r| (*r, all.attempts.get_or_create_owned(&with(r))))
-                .collect(),
-            duration: all.attempt_duration.get_or_create_owned(&name()),
+            results: counters(&self.0.attempts, &own, "result", &ATTEMPT_RESULTS),
+            duration: self.0.attempt_duration.get_or_create_owned(&own),
         }
     }
 
     /// From received to delivered, for one source and upstream.
     pub fn event_latency(&self, source: &Name, upstream: &Name) -> Histogram {
-        self.0.event_latency.get_or_create_owned(&vec![
-            ("source", source.to_string()),
-            ("upstream", upstream.to_string()),
-        ])
+        let own = vec![("source", source.to_string()), ("upstream", upstream.to_string())];
+        self.0.event_latency.get_or_create_owned(&own)
     }
 
     /// Handles of the dedup store; `kind` is `memory`, `embedded` or `redis`.
     pub fn dedup(&self, kind: &'static str) -> DedupMetrics {
         let all = &*self.0;
-        let name = || vec![("store", kind.to_owned())];
-        let with = |value: &str| vec![("store", kind.to_owned()), ("operation", value.to_owned())];
+        let own = vec![("store", kind.to_owned())];
+        let operation = |name: &'static str| {
+            let labels = [own.clone(), vec![("operation", name.to_owned())]].concat();
+            (name, all.dedup_duration.get_or_create_owned(&labels))
+        };
         DedupMetrics {
-            operations: DEDUP_OPERATIONS
-                .iter()
-                .map(|o| (*o, all.dedup_duration.get_or_create_owned(&with(o))))
-                .collect(),
-            up: all.dedup_up.get_or_create_owned(&name()),
-            entries: all.dedup_entries.get_or_create_owned(&name()),
+            operations: Closed(DEDUP_OPERATIONS.into_iter().map(operation).collect()),
+            up: all.dedup_up.get_or_create_owned(&own),
+            entries: all.dedup_entries.get_or_create_owned(&own),
         }
     }
 
     /// Handles of the audit log.
     pub fn audit(&self) -> AuditMetrics {
         let all = &*self.0;
-        let kind = |k: &str| all.audit_records.get_or_create_owned(&vec![("kind", k.to_owned())]);
         AuditMetrics {
-            records: RECORD_KINDS.iter().map(|k| (*k, kind(k))).collect(),
+            records: counters(&all.audit_records, &[], "kind", &RECORD_KINDS),
             dropped: all.audit_dropped.clone(),
             append: all.audit_append.clone(),
             checkpoint: all.audit_checkpoint.clone(),
@@ -388,28 +277,16 @@ impl Metrics {
     }
 }
 
-fn add<M>(registry: &mut Registry, name: &str, help: &str) -> M
-where
-    M: prometheus_client::registry::Metric + Clone + Default,
-{
-    added(registry, name, help, M::default())
-}
-
-fn add_histograms(
-    registry: &mut Registry,
-    name: &str,
-    help: &str,
-    make: fn() -> Histogram,
-) -> Histograms {
-    added(registry, name, help, Family::new_with_constructor(make))
-}
-
-fn added<M: prometheus_client::registry::Metric + Clone>(
-    registry: &mut Registry,
-    name: &str,
-    help: &str,
-    metric: M,
-) -> M {
-    registry.register(name, help, metric.clone());
-    metric
+/// One counter for each of `values`, which are all that `label` can be.
+fn counters(
+    family: &Counters,
+    own: &[(&'static str, String)],
+    label: &'static str,
+    values: &[&'static str],
+) -> Closed<Counter> {
+    let counter = |value: &&'static str| {
+        let labels = [own, &[(label, (*value).to_owned())]].concat();
+        (*value, family.get_or_create_owned(&labels))
+    };
+    Closed(values.iter().map(counter).collect())
 }

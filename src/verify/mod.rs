@@ -156,7 +156,7 @@ impl<N: Next<Verified>> Stage<Envelope, N> for Verify {
             Err(reason) => match self.shadow {
                 None => Err(Refusal::NotVerified(reason).into()),
                 Some(path) => {
-                    self.metrics.would_reject(not_verified_name(reason));
+                    self.metrics.would_reject(not_verified_name(reason.class()));
                     path.oneshot(Unverified { envelope, reason }).await
                 }
             },

@@ -44,7 +44,8 @@ async fn every_failed_verification_looks_the_same() {
         gateway
             .metric("gatepost_requests_total{source=\"stripe\",outcome=\"rejected_missing\"}")
             .await,
-        2.0
+        3.0,
+        "no header, an empty one, one without a v1"
     );
 }
 

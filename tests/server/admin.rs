@@ -12,6 +12,7 @@ use gatepost::{
     admin::{self, Admin, Condition, Scope},
     event::Timestamp,
     server,
+    stage::BoxFuture,
     telemetry::Metrics,
 };
 use serde_json::{Value, json};
@@ -27,26 +28,33 @@ struct Door {
     metrics: Metrics,
 }
 
+/// A gateway that is well, or not.
+struct Patient(Arc<AtomicBool>);
+
+impl admin::Gateway for Patient {
+    fn readiness(&self) -> BoxFuture<'_, Vec<Condition>> {
+        let holds = self.0.load(SeqCst);
+        let reason = if holds { "Answers" } else { "Timeout" };
+        let kind = "DedupStoreReachable";
+        let condition = Condition { kind, holds, reason, message: "within 250ms".to_owned() };
+        Box::pin(async move { vec![condition] })
+    }
+
+    fn reload(&self) -> BoxFuture<'_, Result<String, String>> {
+        let result = if self.0.load(SeqCst) { Ok("2 sources") } else { Err("line 3: \"x\"") };
+        Box::pin(async move { result.map(str::to_owned).map_err(str::to_owned) })
+    }
+}
+
 fn door(scope: Scope) -> Door {
     let well = Arc::new(AtomicBool::new(true));
     let metrics = Metrics::new();
-    let (seen, read) = (Arc::clone(&well), Arc::clone(&well));
-    let admin = Admin {
-        metrics: metrics.clone(),
-        readiness: Arc::new(move || {
-            let holds = seen.load(SeqCst);
-            let reason = if holds { "Answers" } else { "Timeout" };
-            let kind = "DedupStoreReachable";
-            let condition = Condition { kind, holds, reason, message: "within 250ms".to_owned() };
-            Box::pin(async move { vec![condition] })
-        }),
-        reload: Arc::new(move || {
-            let result = if read.load(SeqCst) { Ok("2 sources") } else { Err("line 3: \"x\"") };
-            Box::pin(async move { result.map(str::to_owned).map_err(str::to_owned) })
-        }),
-    };
-    let listener = server::listen(&["127.0.0.1:0".parse().unwrap()]).unwrap().remove(0);
+    let gateway = Arc::new(Patient(Arc::clone(&well)));
+    let admin = Admin { metrics: metrics.clone(), gateway };
+    let listener =
+        server::listen(&["127.0.0.1:0".parse().unwrap()], 1).unwrap().remove(0).remove(0);
     let address = listener.local_addr().unwrap();
+    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
     let tracker = TaskTracker::new();
     tracker.spawn(admin::serve(listener, scope, admin, tracker.clone(), CancellationToken::new()));
     Door { address, well, metrics }

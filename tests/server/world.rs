@@ -95,16 +95,20 @@ impl Server {
     }
 
     pub fn at(address: &str, settings: Settings) -> Self {
-        let listeners = server::listen(&[address.parse().unwrap()]).unwrap();
+        let listeners = server::listen(&[address.parse().unwrap()], 1).unwrap().remove(0);
         let address = listeners[0].local_addr().unwrap();
         let settings = Arc::new(ArcSwap::from_pointee(settings));
         let metrics = Metrics::new();
-        let params = ServerParams { settings: Arc::clone(&settings), metrics: metrics.clone() };
         let (gate, running) = (Arc::new(Notify::new()), Arc::default());
         let front = front(Arc::clone(&gate), Arc::clone(&running));
         let (shutdown, tracker) = (CancellationToken::new(), TaskTracker::new());
-        let served = server::serve(listeners, params, front, tracker.clone(), shutdown.clone());
-        let task = tracker.spawn(served);
+        let params = ServerParams {
+            settings: Arc::clone(&settings),
+            metrics: metrics.clone(),
+            tracker: tracker.clone(),
+            shutdown: shutdown.clone(),
+        };
+        let task = tracker.spawn(server::serve(listeners, params, front));
         Self { address, settings, metrics, shutdown, gate, running, task }
     }
 

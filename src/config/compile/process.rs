@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    num::NonZeroUsize,
     time::Duration,
 };
 
@@ -47,8 +48,10 @@ pub(crate) fn server(file: &File, ground: &mut Ground<'_>) -> Server {
     let implied = || hosts.first().filter(|_| !plain_http).map(|host| format!("https://{host}"));
     let typed = section.public_url.as_deref();
     let public_url = typed.map(|url| public_url(url, &at.key("public_url"), false, ground));
+    let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     Server {
         listen,
+        workers: section.workers.map_or_else(cores, NonZeroUsize::get),
         hosts: hosts.to_vec(),
         public_url: public_url.or_else(implied),
         trusted_proxies,

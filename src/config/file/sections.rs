@@ -21,6 +21,8 @@ pub(crate) struct Server {
     pub host: Option<OneOrMany<String>>,
     /// Address and port, or a list. Default: `[::]:443`, or `[::]:8080` where `tls.mode` is `none`.
     pub listen: Option<OneOrMany<String>>,
+    /// Threads that serve events, each with sockets and connections of its own. Default: one per core.
+    pub workers: Option<NonZeroUsize>,
     /// What providers that sign the URL have on file for us. Default: `https://` and the first `host`.
     pub public_url: Option<String>,
     /// Networks of proxies in front of us; only these may set `Forwarded` and `X-Forwarded-*`.
@@ -42,6 +44,7 @@ impl Default for Server {
         Self {
             host: None,
             listen: None,
+            workers: None,
             public_url: None,
             trusted_proxies: Vec::new(),
             proxy_protocol: ProxyProtocol::None,

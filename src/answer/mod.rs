@@ -1,0 +1,398 @@
+//! Every way a request can end, and what the sender is told: the one table.
+//!
+//! [`Outcome`] and [`Refusal`] are closed; the functions at the end match each of them exactly once and without a
+//! wildcard, so a new way to end does not compile until somebody has decided what it means. The statuses follow
+//! `decisions` 10 and 24: never 3xx, 409, 410 or 429, because senders exist that give up on them.
+
+#![deny(clippy::wildcard_enum_match_arm)]
+
+mod reason;
+
+use std::{borrow::Cow, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode};
+use tracing::Level;
+
+pub use reason::{REASON_CLASSES, Reason, not_verified_name};
+
+use crate::event::{About, Name};
+use Recording::{ByDelivery, Counted, Durable, Noted, Sampled};
+
+const DEBUG: Level = Level::DEBUG;
+const INFO: Level = Level::INFO;
+const WARN: Level = Level::WARN;
+const ERROR: Level = Level::ERROR;
+
+/// What a stage answers.
+pub type Answer = Result<Answered<Outcome>, Answered<Refusal>>;
+
+/// An outcome or a refusal, with what the stages below noted about it for the record and the log.
+#[derive(Clone, Debug)]
+pub struct Answered<T> {
+    /// How it ended.
+    pub what: T,
+    /// What is known about it. Boxed, because it travels up through every stage.
+    pub notes: Box<Notes>,
+}
+
+impl<T> From<T> for Answered<T> {
+    fn from(what: T) -> Self {
+        Self { what, notes: Box::default() }
+    }
+}
+
+/// Facts for the record and the log, filled in by the stages that know them. Nobody decides by them.
+#[derive(Clone, Debug, Default)]
+pub struct Notes {
+    /// The event, once it was identified.
+    pub about: Option<Arc<About>>,
+    /// The route that took it.
+    pub route: Option<Name>,
+    /// The upstream that was asked.
+    pub upstream: Option<Name>,
+    /// The status that the upstream answered.
+    pub upstream_status: Option<StatusCode>,
+    /// How many times this event was claimed, this time included.
+    pub attempt: Option<u32>,
+    /// The audit record that made it durable.
+    pub audit_seq: Option<u64>,
+    /// How long the dedup store took to claim it.
+    pub dedup: Option<Duration>,
+    /// How long the upstream took.
+    pub upstream_time: Option<Duration>,
+    /// What went wrong, for the operator; never sent out.
+    pub error: Option<Cow<'static, str>>,
+}
+
+/// Lets a stage add to the notes of an answer on its way up.
+pub fn annotate(answer: Answer, note: impl FnOnce(&mut Notes)) -> Answer {
+    match answer {
+        Ok(mut answered) => {
+            note(&mut answered.notes);
+            Ok(answered)
+        }
+        Err(mut answered) => {
+            note(&mut answered.notes);
+            Err(answered)
+        }
+    }
+}
+
+/// What an upstream answered, as far as a provider may see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relayed {
+    /// A 2xx status.
+    pub status: StatusCode,
+    /// The content type, with `reply: full` only.
+    pub content_type: Option<HeaderValue>,
+    /// The body, bounded, with `reply: full` only.
+    pub body: Bytes,
+}
+
+/// The exact reply to a provider's challenge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Challenge {
+    /// Status to answer.
+    pub status: StatusCode,
+    /// Content type to answer.
+    pub content_type: HeaderValue,
+    /// Further headers that the provider expects.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Body to answer.
+    pub body: Bytes,
+}
+
+/// A request that ended as it should.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// First seen, recorded, and accepted by the upstream.
+    Accepted(Relayed),
+    /// Done before, or done by a twin while this one waited; holds the twin's answer where it is known.
+    Duplicate(Option<Relayed>),
+    /// An id that was done before, with another body: not merged silently, flagged.
+    SameIdOtherBody,
+    /// The signed bytes of a completed event under a new unsigned id.
+    SuspectedReplay,
+    /// No route wants it, or a route drops it.
+    Ignored(Ignored),
+    /// The provider's challenge was answered.
+    Handshake(Challenge),
+    /// Forwarded although it was not verified, because the source is in shadow mode.
+    Shadowed(Relayed),
+}
+
+/// Why an event was not wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ignored {
+    /// No route matches.
+    Unrouted,
+    /// The matching route says `drop: true`.
+    Dropped,
+}
+
+/// A request that was turned away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No source answers at this path.
+    UnknownSource,
+    /// Not a `POST`.
+    MethodNotAllowed,
+    /// The body is longer than the source allows.
+    TooLarge {
+        /// The limit, in bytes.
+        bytes_max: u64,
+    },
+    /// The body did not arrive in time, or too slowly.
+    TooSlow,
+    /// The request could not be read, or is not something that is safe to pass on.
+    Unreadable(&'static str),
+    /// The body is compressed or in a form that is not taken.
+    Unsupported(&'static str),
+    /// The sender's address is not in the source's `allow_ips`.
+    AddressNotAllowed,
+    /// The signature does not hold.
+    NotVerified(Reason),
+    /// Verified, but without a usable id or type.
+    Malformed(&'static str),
+    /// Verified, but no route takes it and the source says `unrouted: reject`.
+    Unrouted,
+    /// A twin is still under way; waiting for it did not help.
+    InFlight {
+        /// When the twin's claim ends at the latest.
+        retry_after: Duration,
+    },
+    /// A limit of this process is reached.
+    Overloaded(&'static str),
+    /// The process is stopping.
+    Draining,
+    /// The dedup store did not answer.
+    StoreUnavailable,
+    /// The audit log cannot be written.
+    AuditUnavailable,
+    /// The upstream asked to come back later (408, 425, 429, 503).
+    UpstreamBusy {
+        /// The upstream's `Retry-After`, bounded.
+        retry_after: Duration,
+    },
+    /// The upstream refused in a way that is the event's fault (other 4xx).
+    UpstreamRejected(StatusCode),
+    /// The upstream failed for certain: refused, 5xx, 3xx, 401, 403, 404, 405, 410, rubbish.
+    UpstreamFailed,
+    /// The connection to the upstream broke after bytes were sent: it may or may not have acted.
+    UpstreamBroke,
+    /// The upstream did not answer in time: it may or may not have acted.
+    UpstreamTimeout,
+    /// A mistake of ours.
+    Bug,
+}
+
+/// What happens to the claim of an event when its delivery ends in a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settlement {
+    /// It certainly did not reach the app: the claim is given back, a retry goes through.
+    Release,
+    /// It may have reached the app: the claim is held for a bounded time (`decisions` 25).
+    Hold,
+}
+
+/// How an answer gets onto the record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recording {
+    /// The audit stage has done it, before and after the delivery.
+    ByDelivery,
+    /// Durably, before the answer: the answer is a promise that rests on the record.
+    Durable,
+    /// Best effort.
+    Noted,
+    /// Counted, and sampled into the log at a bounded rate: a stranger must not be able to fill the disk.
+    Sampled,
+    /// Counted only.
+    Counted,
+}
+
+/// What the sender is told, and how loudly the operator is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The outcome's name: metric label, audit value, log field, filter, `Webhook-Outcome`.
+    pub name: &'static str,
+    /// HTTP status.
+    pub status: StatusCode,
+    /// Problem type (RFC 9457) for answers that are problems.
+    pub problem: Option<Problem>,
+    /// `Retry-After`.
+    pub retry_after: Option<Duration>,
+    /// Whether the connection is closed after the answer.
+    pub close: bool,
+    /// How it gets onto the record.
+    pub recording: Recording,
+    /// What becomes of the claim, if there is one.
+    pub settlement: Settlement,
+    /// Log level.
+    pub level: Level,
+}
+
+/// A problem type: the last part of its URI and its constant title (RFC 9457 §3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Last part of the type URI.
+    pub slug: &'static str,
+    /// Constant title.
+    pub title: &'static str,
+}
+
+const fn problem(slug: &'static str, title: &'static str) -> Problem {
+    Problem { slug, title }
+}
+
+const UNPROVEN: Problem = problem("not-verified", "Request could not be verified");
+const NOT_FOUND: Problem = problem("not-found", "Nothing answers here");
+const METHOD: Problem = problem("method-not-allowed", "This endpoint accepts POST only");
+const TOO_LARGE: Problem = problem("too-large", "The body is too large");
+const UNREADABLE: Problem = problem("unreadable", "The request could not be read");
+const MALFORMED: Problem = problem("malformed-event", "The event has no usable id or type");
+const BUSY: Problem = problem("busy", "Try again later");
+const FAILED: Problem = problem("upstream-failed", "The application could not take the event");
+const TIMEOUT: Problem = problem("upstream-timeout", "The application did not answer in time");
+const REJECTED: Problem = problem("upstream-rejected", "The application refused the event");
+pub(crate) const INTERNAL: Problem = problem("internal", "Internal error");
+
+/// How long a sender is asked to wait when nothing better is known.
+pub const RETRY_AFTER: Duration = Duration::from_secs(10);
+
+impl Verdict {
+    fn row(name: &'static str, status: u16, recording: Recording, level: Level) -> Self {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let (problem, retry_after, close, settlement) = (None, None, false, Settlement::Release);
+        Self { name, status, problem, retry_after, close, recording, settlement, level }
+    }
+
+    fn closing(self) -> Self {
+        Self { close: true, ..self }
+    }
+
+    fn holding(self) -> Self {
+        Self { settlement: Settlement::Hold, ..self }
+    }
+}
+
+impl Outcome {
+    /// The row of the table.
+    pub fn verdict(&self) -> Verdict {
+        let row = Verdict::row;
+        match self {
+            Self::Accepted(relayed) => row("accepted", relayed.status.into(), ByDelivery, INFO),
+            Self::Duplicate(Some(relayed)) => row("duplicate", relayed.status.into(), Noted, INFO),
+            Self::Duplicate(None) => row("duplicate", 200, Noted, INFO),
+            Self::SameIdOtherBody => row("same_id_other_body", 200, Durable, WARN),
+            Self::SuspectedReplay => row("suspected_replay", 200, Durable, WARN),
+            Self::Ignored(_) => row("ignored", 200, Durable, INFO),
+            Self::Handshake(challenge) => row("handshake", challenge.status.into(), Sampled, INFO),
+            Self::Shadowed(relayed) => row("shadowed", relayed.status.into(), ByDelivery, WARN),
+        }
+    }
+}
+
+impl Refusal {
+    /// The row of the table.
+    pub fn verdict(&self) -> Verdict {
+        let row = |name, status, problem, recording, level| Verdict {
+            problem: Some(problem),
+            ..Verdict::row(name, status, recording, level)
+        };
+        let later = |name, wait: &Duration, recording, level| Verdict {
+            retry_after: Some(*wait),
+            ..row(name, 503, BUSY, recording, level)
+        };
+        match self {
+            Self::UnknownSource => row("unknown_source", 404, NOT_FOUND, Counted, DEBUG),
+            Self::MethodNotAllowed => {
+                row("method_not_allowed", 405, METHOD, Counted, DEBUG).closing()
+            }
+            Self::TooLarge { .. } => row("too_large", 413, TOO_LARGE, Sampled, INFO).closing(),
+            Self::TooSlow => row("too_slow", 408, UNREADABLE, Counted, INFO).closing(),
+            Self::Unreadable(_) => row("unreadable", 400, UNREADABLE, Sampled, WARN).closing(),
+            Self::Unsupported(_) => row("unsupported", 415, UNREADABLE, Sampled, WARN).closing(),
+            Self::AddressNotAllowed => row("address_not_allowed", 401, UNPROVEN, Sampled, WARN),
+            Self::NotVerified(reason) => {
+                row(not_verified_name(reason.class()), 401, UNPROVEN, Sampled, WARN)
+            }
+            Self::Malformed(_) => row("malformed", 422, MALFORMED, Durable, WARN),
+            Self::Unrouted => row("unrouted", 404, NOT_FOUND, Durable, WARN),
+            Self::InFlight { retry_after } => {
+                later("duplicate_in_flight", retry_after, Noted, INFO)
+            }
+            Self::Overloaded(_) => later("overloaded", &RETRY_AFTER, Counted, WARN),
+            Self::Draining => later("draining", &RETRY_AFTER, Counted, WARN).closing(),
+            Self::StoreUnavailable => later("store_unavailable", &RETRY_AFTER, Counted, ERROR),
+            Self::AuditUnavailable => later("audit_unavailable", &RETRY_AFTER, Counted, ERROR),
+            Self::UpstreamBusy { retry_after } => {
+                later("upstream_busy", retry_after, ByDelivery, WARN)
+            }
+            Self::UpstreamRejected(status) => {
+                row("upstream_rejected", status.as_u16(), REJECTED, ByDelivery, WARN)
+            }
+            Self::UpstreamFailed => row("upstream_failed", 502, FAILED, ByDelivery, WARN),
+            Self::UpstreamBroke => row("upstream_broke", 502, FAILED, ByDelivery, WARN).holding(),
+            Self::UpstreamTimeout => {
+                row("upstream_timeout", 504, TIMEOUT, ByDelivery, WARN).holding()
+            }
+            // The app may have acted before it.
+            Self::Bug => row("internal_error", 500, INTERNAL, Counted, ERROR).holding(),
+        }
+    }
+
+    /// What becomes of the claim.
+    pub fn settlement(&self) -> Settlement {
+        self.verdict().settlement
+    }
+
+    /// Detail for the operator: the reason behind the name.
+    pub fn reason(&self) -> Option<&'static str> {
+        if let Self::NotVerified(reason) = self {
+            return Some(reason.as_str());
+        }
+        let (Self::Unreadable(why)
+        | Self::Unsupported(why)
+        | Self::Malformed(why)
+        | Self::Overloaded(why)) = self
+        else {
+            return None;
+        };
+        Some(why)
+    }
+}
+
+/// Every name that [`Verdict::name`] can have: the closed list of the metric label `outcome`.
+pub const OUTCOME_NAMES: [&str; 30] = [
+    "accepted",
+    "duplicate",
+    "same_id_other_body",
+    "suspected_replay",
+    "ignored",
+    "handshake",
+    "shadowed",
+    "unknown_source",
+    "method_not_allowed",
+    "too_large",
+    "too_slow",
+    "unreadable",
+    "unsupported",
+    "address_not_allowed",
+    "rejected_missing",
+    "rejected_timestamp",
+    "rejected_signature",
+    "malformed",
+    "unrouted",
+    "duplicate_in_flight",
+    "overloaded",
+    "draining",
+    "store_unavailable",
+    "audit_unavailable",
+    "upstream_busy",
+    "upstream_rejected",
+    "upstream_failed",
+    "upstream_broke",
+    "upstream_timeout",
+    "internal_error",
+];

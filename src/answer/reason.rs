@@ -1,0 +1,78 @@
+//! Why a signature was not believed.
+
+/// Why a signature was not believed. Flat, for logs, metrics and tests; never sent out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The signature (or what carries it) is not there.
+    SignatureMissing,
+    /// A header that must come once came several times.
+    HeaderRepeated,
+    /// The signature's container or encoding is not what the scheme says.
+    SignatureMalformed,
+    /// More candidate signatures than are looked at.
+    SignaturesTooMany,
+    /// No signature matches under any live secret.
+    SignatureWrong,
+    /// The timestamp is not there.
+    TimestampMissing,
+    /// The timestamp came several times.
+    TimestampRepeated,
+    /// The timestamp is not a canonical number (or date).
+    TimestampMalformed,
+    /// Signed longer ago than the tolerance.
+    TimestampPast,
+    /// Signed in the future, beyond the tolerance.
+    TimestampFuture,
+    /// Something else that is signed over is not there, or is not what it must be.
+    InputMissing,
+    /// An identifier in the signed text could shift a delimiter.
+    InputAmbiguous,
+    /// An equality that the scheme requires does not hold.
+    RequirementFailed,
+    /// Every configured secret has expired.
+    SecretExpired,
+}
+
+/// Under what verification failures are counted: the closed list of the metric label `reason`.
+pub const REASON_CLASSES: [&str; 5] = ["signature", "timestamp", "missing", "encoding", "key"];
+
+impl Reason {
+    /// The reason's name in logs and records, and its class in metrics.
+    const fn row(self) -> (&'static str, &'static str) {
+        match self {
+            Self::SignatureMissing => ("signature_missing", "missing"),
+            Self::HeaderRepeated => ("header_repeated", "encoding"),
+            Self::SignatureMalformed => ("signature_malformed", "encoding"),
+            Self::SignaturesTooMany => ("signatures_too_many", "encoding"),
+            Self::SignatureWrong => ("signature_wrong", "signature"),
+            Self::TimestampMissing => ("timestamp_missing", "missing"),
+            Self::TimestampRepeated => ("timestamp_repeated", "timestamp"),
+            Self::TimestampMalformed => ("timestamp_malformed", "timestamp"),
+            Self::TimestampPast => ("timestamp_past", "timestamp"),
+            Self::TimestampFuture => ("timestamp_future", "timestamp"),
+            Self::InputMissing => ("input_missing", "missing"),
+            Self::InputAmbiguous => ("input_ambiguous", "encoding"),
+            Self::RequirementFailed => ("requirement_failed", "signature"),
+            Self::SecretExpired => ("secret_expired", "key"),
+        }
+    }
+
+    /// The reason's name in logs and records.
+    pub const fn as_str(self) -> &'static str {
+        self.row().0
+    }
+
+    /// One of [`REASON_CLASSES`].
+    pub const fn class(self) -> &'static str {
+        self.row().1
+    }
+}
+
+/// The three names under which verification failures of a class are answered and counted.
+pub fn not_verified_name(class: &'static str) -> &'static str {
+    match class {
+        "missing" => "rejected_missing",
+        "timestamp" => "rejected_timestamp",
+        _ => "rejected_signature",
+    }
+}
