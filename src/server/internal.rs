@@ -6,7 +6,6 @@
 use std::{
     fs,
     io::{ErrorKind, Write as _},
-    net::{Ipv4Addr, Ipv6Addr},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
@@ -40,15 +39,15 @@ pub(super) fn files(
 ) -> Result<CertFiles, TlsError> {
     let dir = storage.join("tls");
     let files = CertFiles { cert: dir.join("server.pem"), key: dir.join("server.key") };
-    let names = names(hosts);
+    let own = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+    let mut names: Vec<_> = hosts.iter().map(|host| host.to_ascii_lowercase()).chain(own).collect();
+    names.sort_unstable();
+    names.dedup();
     if lasts(&ca_file(storage), &[], now) && lasts(&files.cert, &names, now) && files.key.exists() {
         return Ok(files);
     }
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&dir)
-        .map_err(|error| TlsError::File(dir.clone(), error))?;
+    let mut private = fs::DirBuilder::new();
+    private.recursive(true).mode(0o700).create(&dir).map_err(|e| TlsError::file(&dir, &e))?;
     remove(&files.cert)?; // so that half of a change is made anew, whatever interrupts it
     let ca = authority(&dir, now)?;
     let key = KeyPair::generate()?;
@@ -58,16 +57,10 @@ pub(super) fn files(
     Ok(files)
 }
 
-fn names(hosts: &[String]) -> Vec<String> {
-    let mut names: Vec<_> = hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
-    let own =
-        ["localhost".into(), Ipv4Addr::LOCALHOST.to_string(), Ipv6Addr::LOCALHOST.to_string()];
-    for name in own {
-        if !names.contains(&name) {
-            names.push(name);
-        }
+impl From<rcgen::Error> for TlsError {
+    fn from(error: rcgen::Error) -> Self {
+        Self(format!("the internal certificate cannot be made: {error}"))
     }
-    names
 }
 
 /// Whether the certificate in `file` has all `names` and does not end soon.
@@ -96,11 +89,10 @@ fn authority(dir: &Path, now: Timestamp) -> Result<Issuer<'static, KeyPair>, Tls
 }
 
 fn authority_params(key: &KeyPair, now: Timestamp) -> CertificateParams {
-    let mut params = CertificateParams::default();
     let mark = Digest::of(key.der_bytes()).to_string();
     let mark = mark.get(..8).unwrap_or_default();
-    params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, format!("Gatepost internal CA {mark}"));
+    let mut params = CertificateParams::default();
+    name(&mut params, &format!("Gatepost internal CA {mark}"));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     set_validity(&mut params, now, CA_LIFE);
@@ -109,13 +101,17 @@ fn authority_params(key: &KeyPair, now: Timestamp) -> CertificateParams {
 
 fn leaf(names: Vec<String>, now: Timestamp) -> Result<CertificateParams, TlsError> {
     let mut params = CertificateParams::new(names)?;
-    params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, "Gatepost");
+    name(&mut params, "Gatepost");
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
     set_validity(&mut params, now, LEAF_LIFE);
     Ok(params)
+}
+
+fn name(params: &mut CertificateParams, name: &str) {
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
 }
 
 /// From yesterday on, for senders whose clock is slow.
@@ -128,9 +124,7 @@ fn set_validity(params: &mut CertificateParams, now: Timestamp, life: Duration) 
 
 fn remove(file: &Path) -> Result<(), TlsError> {
     match fs::remove_file(file) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(TlsError::File(file.to_owned(), error))
-        }
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(TlsError::file(file, &error)),
         _ => Ok(()),
     }
 }
@@ -145,60 +139,10 @@ fn write(file: &Path, text: &str, mode: u32) -> Result<(), TlsError> {
         out.sync_all()?;
         fs::rename(&new, file)
     });
-    written.map_err(|error| TlsError::File(file.to_owned(), error))
+    written.map_err(|error| TlsError::file(file, &error))
 }
 
 const DAY: Duration = Duration::from_hours(24);
 const CA_LIFE: Duration = Duration::from_hours(24 * 3650);
 const LEAF_LIFE: Duration = Duration::from_hours(24 * 365);
 const RENEW_BEFORE: Duration = Duration::from_hours(24 * 30);
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
-    use super::*;
-
-    const NOW: Timestamp = Timestamp::from_millis(1_795_000_000_000);
-
-    fn made(storage: &Path, hosts: &[&str], now: Timestamp) -> (String, String) {
-        let hosts: Vec<_> = hosts.iter().map(|h| (*h).to_owned()).collect();
-        let files = files(storage, &hosts, now).unwrap();
-        let read = |file: &Path| fs::read_to_string(file).unwrap();
-        (read(&files.cert), read(&ca_file(storage)))
-    }
-
-    #[test]
-    fn kept_until_a_host_is_added_or_the_end_is_near() {
-        let storage = tempfile::tempdir().unwrap();
-        let (first, ca) = made(storage.path(), &["a.test"], NOW);
-        assert_eq!(made(storage.path(), &["A.test"], NOW), (first.clone(), ca.clone()));
-
-        let (second, same_ca) = made(storage.path(), &["a.test", "b.test"], NOW);
-        assert_ne!(second, first);
-        assert_eq!(same_ca, ca);
-
-        let late = NOW.plus(LEAF_LIFE.saturating_sub(DAY));
-        let (third, same_ca) = made(storage.path(), &["a.test", "b.test"], late);
-        assert_ne!(third, second);
-        assert_eq!(same_ca, ca);
-    }
-
-    #[test]
-    fn keys_are_ours_alone() {
-        let storage = tempfile::tempdir().unwrap();
-        made(storage.path(), &[], NOW);
-        for name in ["server.key", "ca.key"] {
-            let mode = fs::metadata(storage.path().join("tls").join(name)).unwrap().permissions();
-            assert_eq!(mode.mode() & 0o777, 0o600, "{name}");
-        }
-    }
-
-    #[test]
-    fn half_a_change_is_made_anew() {
-        let storage = tempfile::tempdir().unwrap();
-        let (first, _) = made(storage.path(), &[], NOW);
-        fs::remove_file(storage.path().join("tls/server.pem")).unwrap();
-        assert_ne!(made(storage.path(), &[], NOW).0, first);
-    }
-}

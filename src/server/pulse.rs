@@ -3,8 +3,9 @@
 //! hyper's own header timer runs while nothing comes, too, so it cannot tell a slow head from an idle connection.
 
 use std::{
+    future::{Future as _, poll_fn},
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
     time::Duration,
@@ -97,25 +98,28 @@ impl Drop for Running {
 
 /// Ends when the connection has been as it is for too long. To be polled after the connection, in the same task.
 pub(super) async fn expired(pulse: &Pulse) {
-    let sleep = tokio::time::sleep(pulse.idle_timeout);
-    tokio::pin!(sleep);
-    std::future::poll_fn(|cx| poll_expired(pulse, sleep.as_mut(), cx)).await;
+    let mut sleep = pin!(tokio::time::sleep(pulse.idle_timeout));
+    poll_fn(|cx| pulse.poll_expired(sleep.as_mut(), cx)).await;
 }
 
-fn poll_expired(pulse: &Pulse, mut sleep: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<()> {
-    loop {
-        let deadline = pulse.deadline();
-        if let Some(at) = deadline
-            && at != sleep.deadline()
-        {
-            sleep.as_mut().reset(at);
+impl Pulse {
+    /// A deadline that moves away costs nothing: it is looked at again when the one before is over.
+    fn poll_expired(&self, mut sleep: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if let Some(at) = self.deadline()
+                && at < sleep.deadline()
+            {
+                sleep.as_mut().reset(at);
+            }
+            ready!(sleep.as_mut().poll(cx));
+            let now = Instant::now();
+            match self.deadline() {
+                Some(at) if at <= now => return Poll::Ready(()),
+                Some(at) => sleep.as_mut().reset(at),
+                // A request may end without a wake-up of this task: look again after a while.
+                None => sleep.as_mut().reset(now + self.idle_timeout),
+            }
         }
-        ready!(sleep.as_mut().poll(cx));
-        if deadline.is_some() {
-            return Poll::Ready(());
-        }
-        // A request may end without a wake-up of this task: look again after a while.
-        sleep.as_mut().reset(Instant::now() + pulse.idle_timeout);
     }
 }
 

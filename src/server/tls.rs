@@ -1,10 +1,7 @@
 //! Certificates and what we demand of TLS: 1.2 and 1.3, no early data, the protocol by ALPN, the certificate by name.
 
 use std::{
-    collections::HashMap,
-    fs, io,
-    os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
+    collections::HashMap, fmt::Display, fs, io, os::unix::fs::PermissionsExt as _, path::Path,
     sync::Arc,
 };
 
@@ -31,41 +28,21 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// Why there is no TLS.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// A file cannot be read or written.
-    #[error("{path}: {1}", path = .0.display())]
-    File(PathBuf, io::Error),
-    /// A file holds something else.
-    #[error("{path} holds no {1} in PEM", path = .0.display())]
-    Empty(PathBuf, &'static str),
-    /// A certificate that cannot be read.
-    #[error("the first certificate in {path} is not readable", path = .0.display())]
-    Certificate(PathBuf),
-    /// A key that cannot be used.
-    #[error("the key in {path} cannot be used: {1}", path = .0.display())]
-    Key(PathBuf, rustls::Error),
-    /// Key and certificate of two pairs.
-    #[error("the key in {} does not belong to the certificate in {}", key.display(), cert.display())]
-    Mismatch {
-        /// The file of the certificate.
-        cert: PathBuf,
-        /// The file of the key.
-        key: PathBuf,
-    },
-    /// The CA of client certificates.
-    #[error("the client CA in {path} cannot be used: {1}", path = .0.display())]
-    ClientCa(PathBuf, String),
-    /// No certificate is configured.
-    #[error("tls.files names no certificate")]
-    NoCertificate,
-    /// Anything else.
-    #[error("TLS cannot be set up: {0}")]
-    Rustls(#[from] rustls::Error),
-    /// Our own certificate could not be made.
-    #[error("the internal certificate cannot be made: {0}")]
-    Internal(#[from] rcgen::Error),
+/// Why there is no TLS; a sentence for the operator, which names the file.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct TlsError(pub(super) String);
+
+impl TlsError {
+    pub(super) fn file(file: &Path, error: &io::Error) -> Self {
+        Self(format!("{}: {error}", file.display()))
+    }
+}
+
+impl From<rustls::Error> for TlsError {
+    fn from(error: rustls::Error) -> Self {
+        Self(format!("TLS cannot be set up: {error}"))
+    }
 }
 
 /// TLS, ready to serve with.
@@ -120,7 +97,7 @@ pub fn load(
         certificates.push(facts);
     }
     if certificates.is_empty() {
-        return Err(TlsError::NoCertificate);
+        return Err(TlsError("tls.files names no certificate".to_owned()));
     }
     let config = Arc::new(config(tls, provider, by_name)?);
     Ok(Some(Loaded { config, certificates, warnings }))
@@ -133,7 +110,6 @@ fn config(
 ) -> Result<ServerConfig, TlsError> {
     let versions: &[_] = if tls.tls13_only { &[&TLS13] } else { &[&TLS13, &TLS12] };
     let clients = tls.client_ca.as_deref().map(|file| clients(file, &provider)).transpose()?;
-    let demands_certificate = clients.is_some();
     let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions)?;
     let mut config = match clients {
         Some(verifier) => builder.with_client_cert_verifier(verifier),
@@ -142,14 +118,10 @@ fn config(
     .with_cert_resolver(Arc::new(by_name));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config.max_early_data_size = 0; // early data can be replayed
+    // A resumed session would save the sender a signature check and us nothing: the key exchange, which costs most, is
+    // done again. And it would not show its certificate again, even to a new CA.
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    if demands_certificate {
-        // A resumed session would not show its certificate again, even to a new CA.
-        config.send_tls13_tickets = 0;
-    } else {
-        config.ticketer = aws_lc_rs::Ticketer::new()?;
-        config.send_tls13_tickets = 1;
-    }
+    config.send_tls13_tickets = 0;
     Ok(config)
 }
 
@@ -157,53 +129,58 @@ fn clients(
     file: &Path,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let refused = |why: &dyn Display| {
+        TlsError(format!("the client CA in {} cannot be used: {why}", file.display()))
+    };
     let mut roots = RootCertStore::empty();
-    let refused = |why: String| TlsError::ClientCa(file.to_owned(), why);
     for certificate in chain(file)? {
-        roots.add(certificate).map_err(|error| refused(error.to_string()))?;
+        roots.add(certificate).map_err(|error| refused(&error))?;
     }
     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
         .build()
-        .map_err(|error| refused(error.to_string()))
+        .map_err(|error| refused(&error))
 }
 
 fn certified(
     files: &CertFiles,
     provider: &CryptoProvider,
 ) -> Result<(CertifiedKey, Facts), TlsError> {
+    let (cert, key) = (files.cert.display(), files.key.display());
     let chain = chain(&files.cert)?;
     let facts = chain
         .first()
         .and_then(|certificate| facts(certificate))
-        .ok_or_else(|| TlsError::Certificate(files.cert.clone()))?;
-    let key = PrivateKeyDer::from_pem_file(&files.key)
+        .ok_or_else(|| TlsError(format!("the first certificate in {cert} is not readable")))?;
+    let der = PrivateKeyDer::from_pem_file(&files.key)
         .map_err(|error| unreadable(&files.key, error, "private key"))?;
-    let key = provider
+    let signing = provider
         .key_provider
-        .load_private_key(key)
-        .map_err(|error| TlsError::Key(files.key.clone(), error))?;
-    let certified = CertifiedKey::new(chain, key);
-    certified
-        .keys_match()
-        .map_err(|_| TlsError::Mismatch { cert: files.cert.clone(), key: files.key.clone() })?;
+        .load_private_key(der)
+        .map_err(|error| TlsError(format!("the key in {key} cannot be used: {error}")))?;
+    let certified = CertifiedKey::new(chain, signing);
+    certified.keys_match().map_err(|_| {
+        TlsError(format!("the key in {key} does not belong to the certificate in {cert}"))
+    })?;
     Ok((certified, facts))
 }
 
 fn chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let unreadable = |error| unreadable(file, error, "certificate");
-    let chain = CertificateDer::pem_file_iter(file).map_err(unreadable)?;
-    let chain = chain.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
-    if chain.is_empty() {
-        return Err(TlsError::Empty(file.to_owned(), "certificate"));
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
+    match chain {
+        Ok(chain) if chain.is_empty() => Err(nothing(file, "certificate")),
+        chain => chain.map_err(|error| unreadable(file, error, "certificate")),
     }
-    Ok(chain)
 }
 
 fn unreadable(file: &Path, error: pem::Error, what: &'static str) -> TlsError {
     match error {
-        pem::Error::Io(error) => TlsError::File(file.to_owned(), error),
-        _ => TlsError::Empty(file.to_owned(), what),
+        pem::Error::Io(error) => TlsError::file(file, &error),
+        _ => nothing(file, what),
     }
+}
+
+fn nothing(file: &Path, what: &'static str) -> TlsError {
+    TlsError(format!("{} holds no {what} in PEM", file.display()))
 }
 
 fn warn(files: &CertFiles, facts: &Facts, now: Timestamp) -> Vec<String> {

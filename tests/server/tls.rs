@@ -154,31 +154,21 @@ async fn a_client_certificate_is_demanded_each_time() {
 }
 
 #[tokio::test]
-async fn sessions_are_resumed_without_early_data() {
+async fn no_session_is_resumed_and_no_data_is_taken_early() {
     let lab = Lab::new();
     let server = Server::start(with_tls(&tls(vec![lab.files(&["a.test"])])));
     for versions in [vec![&TLS13], vec![&TLS12]] {
         let config = Sender { versions, ..lab.sender() }.config();
-        let mut stream =
-            connect(Arc::clone(&config), server.connect().await, "a.test").await.unwrap();
-        assert_eq!(ask(&mut stream, GET).await.0, 200);
-
+        for _ in 0..2 {
+            let stream = server.connect().await;
+            let mut stream = connect(Arc::clone(&config), stream, "a.test").await.unwrap();
+            assert_eq!(ask(&mut stream, GET).await.0, 200);
+            assert_eq!(stream.get_ref().1.handshake_kind(), Some(HandshakeKind::Full));
+        }
         let name = "a.test".try_into().unwrap();
         let mut next = rustls::ClientConnection::new(Arc::clone(&config), name).unwrap();
-        assert!(next.early_data().is_none(), "the ticket does not allow it");
-        let mut stream =
-            connect(Arc::clone(&config), server.connect().await, "a.test").await.unwrap();
-        assert_eq!(ask(&mut stream, GET).await.0, 200);
+        assert!(next.early_data().is_none(), "there is no ticket that allows it");
     }
-    let config = lab.sender().config();
-    let mut kinds = Vec::new();
-    for _ in 0..2 {
-        let mut stream =
-            connect(Arc::clone(&config), server.connect().await, "a.test").await.unwrap();
-        assert_eq!(ask(&mut stream, GET).await.0, 200);
-        kinds.push(stream.get_ref().1.handshake_kind().unwrap());
-    }
-    assert_eq!(kinds, [HandshakeKind::Full, HandshakeKind::Resumed]);
     assert_eq!(loaded(&tls(vec![lab.files(&["b.test"])])).config.max_early_data_size, 0);
 }
 
@@ -261,4 +251,56 @@ async fn the_internal_certificate_is_good_for_whoever_trusts_its_ca() {
     let tls = Some(made.config);
     server.settings.store(Arc::new(Settings { tls, ..super::world::settings() }));
     assert!(Sender::trusting(&ca).connect(&server, "second.example.com").await.is_ok());
+}
+
+#[test]
+fn names_and_both_forms_of_time_are_read() {
+    let lab = Lab::new();
+    let mut params = rcgen::CertificateParams::new(
+        ["Hooks.example.com", "*.example.org", "192.0.2.7", "2001:db8::1"].map(str::to_owned),
+    )
+    .unwrap();
+    params.not_before = rcgen::date_time_ymd(2026, 1, 2);
+    params.not_after = rcgen::date_time_ymd(2051, 3, 4);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let files = CertFiles { cert: lab.dir.path().join("f.pem"), key: lab.dir.path().join("f.key") };
+    std::fs::write(&files.cert, params.self_signed(&key).unwrap().pem()).unwrap();
+    std::fs::write(&files.key, key.serialize_pem()).unwrap();
+    let facts = &loaded(&tls(vec![files])).certificates[0];
+    assert_eq!(facts.names, ["hooks.example.com", "*.example.org", "192.0.2.7", "2001:db8::1"]);
+    assert_eq!(facts.not_before.to_string(), "2026-01-02T00:00:00.000Z");
+    assert_eq!(facts.not_after.to_string(), "2051-03-04T00:00:00.000Z");
+}
+
+/// The internal certificate and its CA, after they were asked for.
+fn made(storage: &Path, hosts: &[&str], now: Timestamp) -> (String, String) {
+    let config = Tls { mode: TlsMode::Internal, tls13_only: false, client_ca: None };
+    let hosts: Vec<_> = hosts.iter().map(|host| (*host).to_owned()).collect();
+    load(&config, &hosts, storage, now).unwrap().unwrap();
+    let read = |name| std::fs::read_to_string(storage.join("tls").join(name)).unwrap();
+    (read("server.pem"), read("ca.pem"))
+}
+
+#[test]
+fn the_internal_certificate_is_kept_until_a_host_is_added_or_its_end_is_near() {
+    let storage = tempfile::tempdir().unwrap();
+    let now = Timestamp::from_millis(1_795_000_000_000);
+    let (first, ca) = made(storage.path(), &["a.test"], now);
+    assert_eq!(made(storage.path(), &["A.test"], now), (first.clone(), ca.clone()));
+
+    let (second, same_ca) = made(storage.path(), &["a.test", "b.test"], now);
+    assert_ne!(second, first);
+    assert_eq!(same_ca, ca);
+
+    let late = now.plus(std::time::Duration::from_hours(24 * 364));
+    let (third, same_ca) = made(storage.path(), &["a.test", "b.test"], late);
+    assert_ne!(third, second);
+    assert_eq!(same_ca, ca);
+
+    std::fs::remove_file(storage.path().join("tls/server.pem")).unwrap();
+    assert_ne!(made(storage.path(), &["a.test"], late).0, third, "half a change is made anew");
+    for name in ["server.key", "ca.key"] {
+        let mode = std::fs::metadata(storage.path().join("tls").join(name)).unwrap().permissions();
+        assert_eq!(mode.mode() & 0o777, 0o600, "{name} is ours alone");
+    }
 }
