@@ -60,12 +60,6 @@ pub enum Scope {
     MetricsOnly,
 }
 
-/// The header that a reload must carry: no form and no link in a browser can set it.
-pub const RELOAD_HEADER: &str = "gatepost-admin";
-
-/// Where a reload is asked for.
-pub const RELOAD_PATH: &str = "/-/reload";
-
 /// Serves `listener` until `shutdown`. One request per connection, everything under one deadline.
 pub async fn serve(
     listener: TcpListener,
@@ -129,7 +123,7 @@ impl Door {
                 let metrics = process::with_own_figures(&self.admin.metrics.render());
                 text(StatusCode::OK, OPEN_METRICS, metrics)
             }
-            RELOAD_PATH if self.scope == Scope::Everything && request.method() == Method::POST => {
+            "/-/reload" if self.scope == Scope::Everything && request.method() == Method::POST => {
                 if let Some((status, why)) = self.refuses(request) {
                     return json(status, &json!({ "reloaded": false, "error": why }));
                 }
@@ -160,7 +154,8 @@ impl Door {
         if headers.contains_key(ORIGIN) || headers.contains_key("sec-fetch-site") {
             return Some((StatusCode::FORBIDDEN, "browsers may not ask"));
         }
-        if headers.get(RELOAD_HEADER).is_none_or(|value| value != "1") {
+        // No form and no link in a browser can set it.
+        if headers.get("gatepost-admin").is_none_or(|value| value != "1") {
             return Some((StatusCode::FORBIDDEN, "the header Gatepost-Admin: 1 is missing"));
         }
         None

@@ -6,12 +6,16 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{App, StartError, Stopped};
 
-/// Runs until told to stop; then drains.
+/// Says `ready` once signals are listened to, and runs until told to stop; then drains.
 ///
 /// # Errors
 /// Where signals cannot be listened to.
-pub async fn run_until_signalled(app: &Arc<App>) -> Result<ExitCode, StartError> {
+pub async fn run_until_signalled(
+    app: &Arc<App>,
+    ready: impl FnOnce(),
+) -> Result<ExitCode, StartError> {
     let mut signals = Signals::new()?;
+    ready();
     notify(&[sd_notify::NotifyState::Ready]);
     while signals.next().await == Told::Reload {
         reload(app).await;

@@ -21,27 +21,28 @@ pub(super) struct Args {}
 impl Args {
     /// Loads, starts, and runs until told to stop.
     pub(super) fn run(&self, file: Option<&Path>) -> ExitCode {
+        self.try_run(file).unwrap_or_else(|code| code)
+    }
+
+    fn try_run(&self, file: Option<&Path>) -> Result<ExitCode, ExitCode> {
         let since = Instant::now();
-        let loaded = config_path(file).and_then(|path| {
-            let loaded = load_with(&path, &Options::from_env())?;
-            Ok((path, loaded))
-        });
-        let (path, Loaded { config, warnings, .. }) = match loaded {
-            Ok(loaded) => loaded,
-            Err(code) => return code,
-        };
-        if let Err(why) = start_logging(&config.telemetry.log_level, config.telemetry.log_format) {
-            return out::fail(CONFIG, &why);
-        }
+        let path = config_path(file)?;
+        let Loaded { config, warnings, .. } = load_with(&path, &Options::from_env())?;
+        start_logging(&config.telemetry.log_level, config.telemetry.log_format)
+            .map_err(|why| out::fail(CONFIG, &why))?;
         if warnings.warnings() > 0 {
             out::say(&warnings.human(out::colour()));
         }
-        let loader = loader(path.clone());
-        on_runtime(async move {
+        let again = path.clone();
+        let loader = Loader(Arc::new(move || match config::load(&again, &Options::from_env()) {
+            Ok(loaded) => Ok(loaded.config),
+            Err(report) => Err(report.human(false)),
+        }));
+        Ok(on_runtime(async move {
             let app = App::start(config, Some(loader)).await?;
-            greet(&app, &path, since);
-            app::run_until_signalled(&app).await
-        })
+            let say = if out::is_terminal() { greet } else { announce };
+            app::run_until_signalled(&app, || say(&app, &path, since)).await
+        }))
     }
 }
 
@@ -82,43 +83,37 @@ pub(super) fn audit_dir(file: Option<&Path>) -> Result<PathBuf, String> {
     Ok(loaded.config.audit.dir)
 }
 
-fn loader(path: PathBuf) -> Loader {
-    Loader(Arc::new(move || match config::load(&path, &Options::from_env()) {
-        Ok(loaded) => Ok(loaded.config),
-        Err(report) => Err(report.human(false)),
-    }))
+/// Off a terminal, what a person needs to know is one log line.
+fn announce(app: &App, path: &Path, _: Instant) {
+    let config = app.config();
+    tracing::info!(
+        kind = "start",
+        version = env!("CARGO_PKG_VERSION"),
+        config = %path.display(),
+        fingerprint = &*config.fingerprint,
+        listening = ?app.addresses(),
+        admin = %app.admin_address(),
+        sources = config.sources.len(),
+        upstreams = config.upstreams.len(),
+        workers = config.server.workers,
+        "ready"
+    );
 }
 
-/// What a person needs to know, once, in the order in which they would check it. Off a terminal it is one log line.
+/// What a person needs to know, once, in the order in which they would check it.
 fn greet(app: &App, path: &Path, since: Instant) {
     let config = app.config();
-    let counts = format!("{} sources, {} upstreams", config.sources.len(), config.upstreams.len());
-    if !out::is_terminal() {
-        tracing::info!(
-            kind = "start",
-            version = env!("CARGO_PKG_VERSION"),
-            config = %path.display(),
-            fingerprint = &*config.fingerprint,
-            listening = ?app.addresses(),
-            admin = %app.admin_address(),
-            sources = config.sources.len(),
-            upstreams = config.upstreams.len(),
-            "ready"
-        );
-        return;
-    }
-    out::say(&format!(
-        "gatepost {}  config {} ({counts})",
-        env!("CARGO_PKG_VERSION"),
-        path.display()
-    ));
+    let (version, path) = (env!("CARGO_PKG_VERSION"), path.display());
+    let (sources, upstreams) = (config.sources.len(), config.upstreams.len());
+    let counts = format!("{}, {}", many(sources, "source"), many(upstreams, "upstream"));
+    out::say(&format!("gatepost {version}  config {path} ({counts})"));
     out::say(&format!("  record    {}", config.audit.dir.display()));
     out::say(&format!("  dedup     {}", store(&config)));
     out::say(&format!("  tls       {}", certificates(&config)));
     for address in app.addresses() {
         out::say(&format!("  listening {address}"));
     }
-    for line in sources(&config) {
+    for line in source_lines(&config) {
         out::say(&format!("              POST {line}"));
     }
     out::say(&format!("  admin     http://{}  (/healthz /readyz /metrics)", app.admin_address()));
@@ -126,17 +121,18 @@ fn greet(app: &App, path: &Path, since: Instant) {
     out::say(&format!("ready in {:.2} s", since.elapsed().as_secs_f64()));
 }
 
+fn many(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// One line per source: path, name, secrets, where its events go.
-pub(super) fn sources(config: &Config) -> Vec<String> {
+fn source_lines(config: &Config) -> Vec<String> {
     let width = config.sources.iter().map(|s| s.path.len()).max().unwrap_or(0);
     let names = config.sources.iter().map(|s| s.name.as_str().len()).max().unwrap_or(0);
     let line = |source: &config::Source| {
-        let secrets = match source.secrets.len() {
-            1 => "1 secret".to_owned(),
-            n => format!("{n} secrets"),
-        };
-        let to = destinations(source);
-        format!("{:width$}  {:names$}  {secrets:<10} → {to}", source.path, source.name.as_str())
+        let (path, name) = (&source.path, source.name.as_str());
+        let (secrets, to) = (many(source.secrets.len(), "secret"), destinations(source));
+        format!("{path:width$}  {name:names$}  {secrets:<10} → {to}")
     };
     config.sources.iter().map(line).collect()
 }
@@ -151,7 +147,7 @@ fn store(config: &Config) -> String {
 
 fn certificates(config: &Config) -> String {
     match &config.tls.mode {
-        TlsMode::Files(files) => format!("{} certificate(s) from files", files.len()),
+        TlsMode::Files(files) => format!("{} from files", many(files.len(), "certificate")),
         TlsMode::Internal => "self-made".to_owned(),
         TlsMode::None => "none: a proxy in front of us terminates TLS".to_owned(),
     }
@@ -168,9 +164,9 @@ fn shadowed(config: &Config) -> String {
 
 /// Where a source's events go, each upstream once.
 fn destinations(source: &config::Source) -> String {
+    let targets = source.routes.as_slice().iter().filter_map(|route| route.target.as_ref());
     let mut names: Vec<&str> = Vec::new();
-    for target in source.routes.as_slice().iter().filter_map(|route| route.target.as_ref()) {
-        let name = target.upstream.as_str();
+    for name in targets.map(|target| target.upstream.as_str()) {
         if !names.contains(&name) {
             names.push(name);
         }

@@ -76,3 +76,30 @@ async fn what_needs_a_restart_is_refused_by_name() {
     assert_eq!(out.status.code(), Some(78));
     assert!(String::from_utf8_lossy(&out.stderr).contains("server.listen"), "{out:?}");
 }
+
+#[tokio::test]
+async fn every_worker_takes_the_new_configuration_over() {
+    let app = Upstream::start().await;
+    let gateway = {
+        let dir = tempfile::tempdir().unwrap();
+        let text = yaml(dir.path(), &stripe_to(&app.url()));
+        let text = text.replace("server: {", "server: { workers: 3,");
+        Gateway::start_whole(dir, &text).await
+    };
+    let whole = std::fs::read_to_string(&gateway.file).unwrap();
+    write_private(&gateway.file, &whole.replace(STRIPE, NEW));
+    let out = gateway.cli(&["reload", "--admin", &gateway.admin.to_string()]);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    // Connections are spread by the system: sixteen new ones reach every worker, or nearly.
+    for n in 0..16 {
+        let body = stripe_event(&format!("evt_{n}"), "invoice.paid");
+        let mut headers = Provider::Stripe(NEW).sign("", "", &body);
+        headers.push(("connection".to_owned(), "close".to_owned()));
+        assert_eq!(gateway.post("/stripe", &headers, &body).await.status, 200);
+    }
+    write_private(&gateway.file, &whole.replace("workers: 3", "workers: 2"));
+    let out = gateway.cli(&["reload", "--admin", &gateway.admin.to_string()]);
+    assert!(String::from_utf8_lossy(&out.stderr).contains("server.workers"), "{out:?}");
+    let (status, _dir) = gateway.stop().await;
+    assert!(status.success());
+}

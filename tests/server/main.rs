@@ -17,6 +17,7 @@ mod drain;
 mod forwarded;
 mod listen;
 mod proxy_protocol;
+mod receive;
 mod requests;
 mod silence;
 mod tls;

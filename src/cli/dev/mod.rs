@@ -61,8 +61,7 @@ impl Args {
         if self.demo {
             return demo::show(&app, &setup, &demo_app).await;
         }
-        self.greet(&app, &setup, &to);
-        run_until_signalled(&app).await
+        run_until_signalled(&app, || self.greet(&app, &setup, &to)).await
     }
 
     fn greet(&self, app: &Arc<App>, setup: &Setup, to: &Uri) {
