@@ -22,6 +22,7 @@ pub trait Next<T>:
     Service<T, Response = Answered<Outcome>, Error = Answered<Refusal>, Future: Send>
     + Clone
     + Send
+    + Sync
     + 'static
 {
 }
@@ -30,6 +31,7 @@ impl<T, S> Next<T> for S where
     S: Service<T, Response = Answered<Outcome>, Error = Answered<Refusal>, Future: Send>
         + Clone
         + Send
+        + Sync
         + 'static
 {
 }
@@ -40,7 +42,7 @@ impl<T, S> Next<T> for S where
     label = "a stage here is out of order",
     note = "a request passes as Inbound -> Envelope -> Verified -> Event -> Routed -> Fresh -> Recorded; see stack.rs"
 )]
-pub trait Stage<In, N>: Clone + Send + 'static {
+pub trait Stage<In, N>: Clone + Send + Sync + 'static {
     /// Handles `input`, calling `next` at most once.
     fn pass(self, input: In, next: N) -> impl Future<Output = Answer> + Send;
 }
@@ -70,7 +72,7 @@ impl<S, T: Clone> Layer<S> for Through<T> {
 impl<In, S, T> Service<In> for Staged<S, T>
 where
     T: Stage<In, S>,
-    S: Clone + Send + 'static,
+    S: Clone + Send + Sync + 'static,
     In: Send + 'static,
 {
     type Response = Answered<Outcome>;
