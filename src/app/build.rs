@@ -12,7 +12,7 @@ use crate::{
     dedup::{DedupStore, Embedded, Memory, Redis},
     deliver::Upstream,
     event::Timestamp,
-    server::tls,
+    server::tls::{self, Facts},
     stack::{Shared, Upstreams},
     telemetry::Metrics,
 };
@@ -21,15 +21,15 @@ use crate::{
 pub(super) fn tls(
     config: &Config,
     metrics: &Metrics,
-) -> Result<Option<Arc<ServerConfig>>, StartError> {
+) -> Result<(Option<Arc<ServerConfig>>, Vec<Facts>), StartError> {
     let loaded =
         tls::load(&config.tls, &config.server.hosts, &config.storage.dir, Timestamp::now());
-    let Some(loaded) = loaded.map_err(StartError::of)? else { return Ok(None) };
+    let Some(loaded) = loaded.map_err(StartError::of)? else { return Ok((None, Vec::new())) };
     for warning in &loaded.warnings {
         tracing::warn!(kind = "tls", "{warning}");
     }
     loaded.observe(metrics);
-    Ok(Some(loaded.config))
+    Ok((Some(loaded.config), loaded.certificates))
 }
 
 /// The dedup store of a configuration.

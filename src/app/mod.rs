@@ -33,7 +33,7 @@ use crate::{
     dedup::Joins,
     event::Timestamp,
     receive::Budget,
-    server::{self, Drained, ServerParams, Settings},
+    server::{self, Drained, ServerParams, Settings, tls::Facts},
     stack::{Shared, Upstreams},
     telemetry::Metrics,
 };
@@ -70,6 +70,8 @@ pub struct App {
     upstreams: tokio::sync::Mutex<Vec<Upstreams>>,
     /// Where a new configuration comes from.
     loader: Option<Loader>,
+    /// The certificates at start.
+    certificates: Vec<Facts>,
     /// Where we listen, with the ports that the system chose.
     addresses: Vec<SocketAddr>,
     /// Where health and metrics are.
@@ -93,7 +95,7 @@ impl App {
     pub async fn start(config: Config, loader: Option<Loader>) -> Result<Arc<Self>, StartError> {
         let metrics = Metrics::new();
         let (background, stop) = (TaskTracker::new(), CancellationToken::new());
-        let tls = build::tls(&config, &metrics)?;
+        let (tls, certificates) = build::tls(&config, &metrics)?;
         let count = config.server.workers;
         let listeners = server::listen(&config.server.listen, count).map_err(StartError::of)?;
         let admin = build::admin_listeners(&config.admin).await?;
@@ -112,14 +114,11 @@ impl App {
             let shared = build::for_worker(&config, &shared, &background)?;
             Ok(Worker::new(&config, upstreams, shared))
         };
+        let settings = Settings::new(&config.server, &config.limits, tls);
         let first = listeners.first().into_iter().flatten();
         let app = Arc::new(Self {
             workers: upstreams.iter().map(worker).collect::<Result<_, StartError>>()?,
-            settings: Arc::new(ArcSwap::from_pointee(Settings::new(
-                &config.server,
-                &config.limits,
-                tls,
-            ))),
+            settings: Arc::new(ArcSwap::from_pointee(settings)),
             config: ArcSwap::from_pointee(config),
             upstreams: tokio::sync::Mutex::new(upstreams),
             shared,
@@ -127,6 +126,7 @@ impl App {
             background,
             stop,
             loader,
+            certificates,
             addresses: first.filter_map(|l| l.local_addr().ok()).collect(),
             admin: admin.own.local_addr().map_err(StartError::of)?,
         });
@@ -150,6 +150,11 @@ impl App {
             drained.push(worker.start(number, listeners, params, ends)?);
         }
         Ok(())
+    }
+
+    /// The certificates that we started with.
+    pub fn certificates(&self) -> &[Facts] {
+        &self.certificates
     }
 
     /// Where events are taken.

@@ -66,7 +66,7 @@ impl App {
         // Everything that can fail comes before the first swap.
         let metrics = &self.shared.metrics;
         let invalid = |e: super::StartError| NotReloaded::Invalid(e.0);
-        let tls = build::tls(&config, metrics).map_err(invalid)?;
+        let (tls, _) = build::tls(&config, metrics).map_err(invalid)?;
         *upstreams = build::upstreams(&config, metrics, upstreams).map_err(invalid)?;
         let workers = self.workers.iter().zip(&*upstreams);
         let fronts: Vec<_> = workers.map(|(worker, own)| worker.front(&config, own)).collect();

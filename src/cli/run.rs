@@ -10,7 +10,9 @@ use std::{
 use super::{CONFIG, NO, out};
 use crate::{
     app::{self, App, Loader, StartError},
-    config::{self, Config, Env, Loaded, Options, Report, Store, TlsMode},
+    config::{self, Config, Env, Loaded, Options, Report, Store},
+    event::Timestamp,
+    server::tls::Facts,
     telemetry::start_logging,
 };
 
@@ -109,7 +111,9 @@ fn greet(app: &App, path: &Path, since: Instant) {
     out::say(&format!("gatepost {version}  config {path} ({counts})"));
     out::say(&format!("  record    {}", config.audit.dir.display()));
     out::say(&format!("  dedup     {}", store(&config)));
-    out::say(&format!("  tls       {}", certificates(&config)));
+    for line in certificates(app.certificates()) {
+        out::say(&format!("  tls       {line}"));
+    }
     for address in app.addresses() {
         out::say(&format!("  listening {address}"));
     }
@@ -145,12 +149,19 @@ fn store(config: &Config) -> String {
     }
 }
 
-fn certificates(config: &Config) -> String {
-    match &config.tls.mode {
-        TlsMode::Files(files) => format!("{} from files", many(files.len(), "certificate")),
-        TlsMode::Internal => "self-made".to_owned(),
-        TlsMode::None => "none: a proxy in front of us terminates TLS".to_owned(),
+/// One line per certificate: its names, and for how long it holds.
+fn certificates(all: &[Facts]) -> Vec<String> {
+    if all.is_empty() {
+        return vec!["none: a proxy in front of us terminates TLS".to_owned()];
     }
+    let now = Timestamp::now();
+    let line = |Facts { names, not_after, .. }: &Facts| {
+        let end = not_after.to_string();
+        let day = end.split('T').next().unwrap_or_default();
+        let left = not_after.as_secs().saturating_sub(now.as_secs()) / 86_400;
+        format!("{}  valid until {day} ({left} days)", names.join(", "))
+    };
+    all.iter().map(line).collect()
 }
 
 fn shadowed(config: &Config) -> String {

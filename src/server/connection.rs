@@ -15,17 +15,14 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulConnection,
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    time::timeout,
-};
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio::{net::TcpStream, time::timeout};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Front, Settings, check, forwarded, proxy_protocol,
     pulse::{Pulse, expired},
+    voice::{Carrier, Voice},
     wire::Wire,
 };
 use crate::{config::ProxyProtocol, event::Peer};
@@ -45,11 +42,8 @@ impl Connection {
         let greeted = self.shutdown.run_until_cancelled(Box::pin(self.greet(socket, address)));
         let ended = match greeted.await {
             None => return,
-            Some(Ok((Greeted::Plain(wire), peer))) => self.http1(wire, peer).await,
-            Some(Ok((Greeted::Tls(stream), peer))) => match stream.get_ref().1.alpn_protocol() {
-                Some(b"h2") => self.http2(*stream, peer).await,
-                _ => self.http1(*stream, peer).await,
-            },
+            Some(Ok((io, peer))) if speaks_http2(&io) => self.http2(io, peer).await,
+            Some(Ok((io, peer))) => self.http1(io, peer).await,
             Some(Err(error)) => Err(error.into()),
         };
         if let Err(error) = ended {
@@ -58,17 +52,17 @@ impl Connection {
     }
 
     /// Everything before HTTP, each step under its own deadline.
-    async fn greet(&self, socket: TcpStream, address: IpAddr) -> io::Result<(Greeted, Peer)> {
+    async fn greet(&self, socket: TcpStream, address: IpAddr) -> io::Result<(Carrier, Peer)> {
         let limits = &self.settings.limits;
         let mut wire = Wire::new(socket, limits.write_timeout);
         timeout(limits.first_byte_timeout, wire.first_byte()).await??;
         let ip = timeout(limits.first_byte_timeout, self.proxied(&mut wire, address)).await??;
         let Some(tls) = &self.settings.tls else {
-            return Ok((Greeted::Plain(wire), Peer { ip, https: false }));
+            return Ok((Carrier::Left(wire), Peer { ip, https: false }));
         };
         let handshake = TlsAcceptor::from(Arc::clone(tls)).accept(wire);
         let stream = timeout(limits.handshake_timeout, handshake).await??;
-        Ok((Greeted::Tls(Box::new(stream)), Peer { ip, https: true }))
+        Ok((Carrier::Right(Box::new(stream)), Peer { ip, https: true }))
     }
 
     /// The sender's address: the PROXY header's where one is expected, else the socket's.
@@ -83,11 +77,11 @@ impl Connection {
         Ok(proxy_protocol::read(wire, version).await?.unwrap_or(address))
     }
 
-    async fn http1(&self, mut io: impl Carrier, peer: Peer) -> Result<(), Ended> {
+    async fn http1(&self, io: Carrier, peer: Peer) -> Result<(), Ended> {
         let limits = &self.settings.limits;
         let pulse =
             Pulse::new(limits.first_byte_timeout, Some(limits.header_timeout), limits.idle_timeout);
-        io.wire().felt_by(&pulse)?;
+        let io = Voice::new(io, &pulse, self.settings.receipt_header.clone())?;
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(None) // the pulse does it
@@ -99,10 +93,10 @@ impl Connection {
         self.drive(connection, &pulse).await
     }
 
-    async fn http2(&self, mut io: impl Carrier, peer: Peer) -> Result<(), Ended> {
+    async fn http2(&self, io: Carrier, peer: Peer) -> Result<(), Ended> {
         let limits = &self.settings.limits;
         let pulse = Pulse::new(limits.idle_timeout, None, limits.idle_timeout);
-        io.wire().felt_by(&pulse)?;
+        let io = Voice::new(io, &pulse, self.settings.receipt_header.clone())?;
         let connection = http2::Builder::new(Tracked(self.tracker.clone()))
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.h2_streams)
@@ -135,7 +129,7 @@ impl Connection {
             tokio::select! {
                 biased;
                 ended = connection.as_mut() => return Ok(ended?),
-                () = &mut expired => return Err(Ended::Expired),
+                () = &mut expired => return Err("nothing happened for too long".into()),
                 () = &mut asked, if !ending => {
                     ending = true;
                     connection.as_mut().graceful_shutdown();
@@ -176,39 +170,13 @@ impl Connection {
     }
 }
 
-/// A connection that is ready to speak HTTP.
-enum Greeted {
-    Plain(Wire),
-    Tls(Box<TlsStream<Wire>>),
-}
-
-/// What HTTP runs over: the socket, or TLS on it.
-trait Carrier: AsyncRead + AsyncWrite + Unpin + 'static {
-    fn wire(&mut self) -> &mut Wire;
-}
-
-impl Carrier for Wire {
-    fn wire(&mut self) -> &mut Wire {
-        self
-    }
-}
-
-impl Carrier for TlsStream<Wire> {
-    fn wire(&mut self) -> &mut Wire {
-        self.get_mut().0
-    }
+/// Whether both sides agreed on HTTP/2 (ALPN); it is never guessed.
+fn speaks_http2(io: &Carrier) -> bool {
+    matches!(io, Carrier::Right(tls) if tls.get_ref().1.alpn_protocol() == Some(b"h2"))
 }
 
 /// Why a connection ended before its time.
-#[derive(Debug, thiserror::Error)]
-enum Ended {
-    #[error("nothing happened for too long")]
-    Expired,
-    #[error(transparent)]
-    Greeting(#[from] io::Error),
-    #[error(transparent)]
-    Http(#[from] hyper::Error),
-}
+type Ended = Box<dyn std::error::Error + Send + Sync>;
 
 /// Spawns what HTTP/2 runs beside the connection, streams above all, where shutdown can wait for it.
 #[derive(Clone)]

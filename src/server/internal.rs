@@ -4,6 +4,7 @@
 //! a month before its end or when a host is added.
 
 use std::{
+    collections::HashSet,
     fs,
     io::{ErrorKind, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
@@ -39,10 +40,8 @@ pub(super) fn files(
 ) -> Result<CertFiles, TlsError> {
     let dir = storage.join("tls");
     let files = CertFiles { cert: dir.join("server.pem"), key: dir.join("server.key") };
-    let own = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
-    let mut names: Vec<_> = hosts.iter().map(|host| host.to_ascii_lowercase()).chain(own).collect();
-    names.sort_unstable();
-    names.dedup();
+    let mut names: Vec<_> = hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
+    names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
     if lasts(&ca_file(storage), &[], now) && lasts(&files.cert, &names, now) && files.key.exists() {
         return Ok(files);
     }
@@ -51,7 +50,7 @@ pub(super) fn files(
     remove(&files.cert)?; // so that half of a change is made anew, whatever interrupts it
     let ca = authority(&dir, now)?;
     let key = KeyPair::generate()?;
-    let certificate = leaf(names, now)?.signed_by(&key, &ca)?;
+    let certificate = leaf(unique(names), now)?.signed_by(&key, &ca)?;
     write(&files.key, &key.serialize_pem(), 0o600)?;
     write(&files.cert, &certificate.pem(), 0o644)?;
     Ok(files)
@@ -61,6 +60,11 @@ impl From<rcgen::Error> for TlsError {
     fn from(error: rcgen::Error) -> Self {
         Self(format!("the internal certificate cannot be made: {error}"))
     }
+}
+
+fn unique(names: Vec<String>) -> Vec<String> {
+    let mut seen = HashSet::new();
+    names.into_iter().filter(|name| seen.insert(name.clone())).collect()
 }
 
 /// Whether the certificate in `file` has all `names` and does not end soon.

@@ -13,6 +13,7 @@ use std::{
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::future::join_all;
+use http::HeaderName;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use ipnet::IpNet;
@@ -41,6 +42,7 @@ mod listener;
 pub mod proxy_protocol;
 mod pulse;
 pub mod tls;
+mod voice;
 mod wire;
 
 /// What new connections are served by. Swapped as a whole: a connection keeps the settings it began with.
@@ -54,6 +56,8 @@ pub struct Settings {
     pub proxy_protocol: ProxyProtocol,
     /// How long running requests get at the end.
     pub drain_timeout: Duration,
+    /// The header that every response carries.
+    pub receipt_header: HeaderName,
     /// None where a proxy in front of us terminates TLS.
     pub tls: Option<Arc<ServerConfig>>,
 }
@@ -66,6 +70,7 @@ impl Settings {
             trusted_proxies: server.trusted_proxies.clone(),
             proxy_protocol: server.proxy_protocol,
             drain_timeout: server.drain_timeout,
+            receipt_header: server.receipt_header.clone(),
             tls,
         }
     }

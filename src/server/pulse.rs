@@ -27,6 +27,8 @@ struct State {
     /// When the connection is closed, unless something happens; says nothing while requests run.
     until: Instant,
     in_head: bool,
+    /// Whether what is written is the answer to a request.
+    answering: bool,
     requests: usize,
     /// Bytes read since the last request began.
     unused: usize,
@@ -40,7 +42,8 @@ impl Pulse {
         idle_timeout: Duration,
     ) -> Arc<Self> {
         let until = Instant::now() + first;
-        let state = Mutex::new(State { until, in_head: false, requests: 0, unused: 0 });
+        let state =
+            Mutex::new(State { until, in_head: false, answering: false, requests: 0, unused: 0 });
         Arc::new(Self { state, header_timeout, idle_timeout })
     }
 
@@ -60,6 +63,7 @@ impl Pulse {
         if state.requests > 0 {
             return Ok(());
         }
+        state.answering = false;
         state.unused += bytes;
         if state.unused > UNUSED_BYTES_MAX {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "bytes without a request"));
@@ -71,6 +75,11 @@ impl Pulse {
             state.until = Instant::now() + limit;
         }
         Ok(())
+    }
+
+    /// Whether what is written now is the answer to a request.
+    pub(super) fn is_answering(&self) -> bool {
+        self.state().answering
     }
 
     /// When the connection is closed; none while requests run.
@@ -92,6 +101,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         let mut state = self.0.state();
         state.requests -= 1;
+        state.answering = true;
         state.until = Instant::now() + self.0.idle_timeout;
     }
 }

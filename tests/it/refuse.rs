@@ -32,6 +32,7 @@ async fn every_failed_verification_looks_the_same() {
         assert_eq!(answer.status, 401, "{name}");
         assert_eq!(answer.header("www-authenticate"), "Webhook-Signature");
         assert!(!answer.headers.contains_key("webhook-outcome"), "{name}: strangers learn nothing");
+        assert_eq!(answer.headers.get_all("webhook-receipt").iter().count(), 1, "{name}");
         let receipt = answer.header("webhook-receipt").to_owned();
         answers.push(String::from_utf8(answer.body.to_vec()).unwrap().replace(&receipt, "RECEIPT"));
     }

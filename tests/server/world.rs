@@ -73,6 +73,7 @@ pub fn settings() -> Settings {
         trusted_proxies: Vec::new(),
         proxy_protocol: ProxyProtocol::None,
         drain_timeout: DEADLINE,
+        receipt_header: http::HeaderName::from_static("webhook-receipt"),
         tls: None,
     }
 }
