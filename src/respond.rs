@@ -3,7 +3,7 @@
 //! The table is in [`crate::answer`]; here it is applied. No input is echoed, and no answer tells a
 //! stranger more than the table says.
 
-use std::{fmt::Write as _, panic::AssertUnwindSafe, time::Instant};
+use std::{panic::AssertUnwindSafe, time::Instant};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -264,17 +264,15 @@ fn problem(refusal: &Refusal, verdict: &Verdict, asked: &Asked) -> Reply {
     }
     let Problem { slug, title } = verdict.problem.unwrap_or(INTERNAL);
     let (status, receipt) = (verdict.status.as_u16(), asked.receipt);
-    let mut body = format!(
-        r#"{{"type":"{PROBLEMS}{slug}","title":"{title}","status":{status},"receipt":"{receipt}""#
-    );
-    // Writing to a String does not fail.
-    let _ = match (refusal, verdict.retry_after) {
-        (Refusal::TooLarge { bytes_max }, _) => write!(body, r#","max_bytes":{bytes_max}"#),
-        (Refusal::Malformed(what), _) => write!(body, r#","detail":"{what}""#),
-        (_, Some(wait)) => write!(body, r#","retry_after_seconds":{}"#, wait.as_secs().max(1)),
-        _ => Ok(()),
+    let more = match (refusal, verdict.retry_after) {
+        (Refusal::TooLarge { bytes_max }, _) => format!(r#","max_bytes":{bytes_max}"#),
+        (Refusal::Malformed(what), _) => format!(r#","detail":"{what}""#),
+        (_, Some(wait)) => format!(r#","retry_after_seconds":{}"#, wait.as_secs().max(1)),
+        _ => String::new(),
     };
-    body.push('}');
+    let body = format!(
+        r#"{{"type":"{PROBLEMS}{slug}","title":"{title}","status":{status},"receipt":"{receipt}"{more}}}"#
+    );
     with_body(verdict.status, "application/problem+json", body.into())
 }
 

@@ -13,7 +13,7 @@ use crate::{
     deliver::Upstream,
     event::Timestamp,
     server::tls::{self, Facts},
-    stack::{Shared, Upstreams},
+    stack::Upstreams,
     telemetry::Metrics,
 };
 
@@ -51,18 +51,17 @@ pub(super) fn dedup_store(
     })
 }
 
-/// What a worker shares with the others, and a tracker of its own. Redis is reached by a connection of its own, too: a
-/// connection is served by the thread that made it.
-pub(super) fn for_worker(
+/// The dedup store of a worker: the one that all share, but for Redis, where a connection is served by the thread that made
+/// it, and each has one of its own.
+pub(super) fn worker_store(
     config: &Config,
-    shared: &Shared,
+    shared: &Arc<dyn DedupStore>,
     background: &TaskTracker,
-) -> Result<Shared, StartError> {
-    let store = match &config.dedup {
-        Store::Redis(_) => dedup_store(config, background)?,
-        Store::Memory | Store::Embedded => Arc::clone(&shared.store),
-    };
-    Ok(Shared { store, tracker: TaskTracker::new(), ..shared.clone() })
+) -> Result<Arc<dyn DedupStore>, StartError> {
+    match &config.dedup {
+        Store::Redis(_) => dedup_store(config, background),
+        Store::Memory | Store::Embedded => Ok(Arc::clone(shared)),
+    }
 }
 
 /// The upstreams of a configuration, for each worker. Those that were there `before` and are configured alike are kept,
@@ -76,13 +75,12 @@ pub(super) fn upstreams(
     for params in &config.upstreams {
         let name = &params.name;
         let kept = |own: &Upstreams| own.get(name).filter(|old| old.params() == params).cloned();
-        let each: Vec<_> = match before.iter().map(kept).collect() {
-            Some(kept) => kept,
-            None => {
-                let first = Upstream::new(params.clone(), metrics.upstream(name));
-                let first = first.map_err(|e| StartError(format!("upstream {name}: {e}")))?;
-                before.iter().map(|_| Arc::new(first.sibling())).collect()
-            }
+        let each: Vec<_> = if let Some(kept) = before.iter().map(kept).collect() {
+            kept
+        } else {
+            let first = Upstream::new(params.clone(), metrics.upstream(name));
+            let first = first.map_err(|e| StartError(format!("upstream {name}: {e}")))?;
+            before.iter().map(|_| Arc::new(first.with_own_connections())).collect()
         };
         for (own, upstream) in all.iter_mut().zip(each) {
             own.insert(name.clone(), upstream);

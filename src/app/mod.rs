@@ -33,11 +33,11 @@ use crate::{
     dedup::Joins,
     event::Timestamp,
     receive::Budget,
-    server::{self, Drained, ServerParams, Settings, tls::Facts},
+    server::{self, Drained, Settings, tls::Facts},
     stack::{Shared, Upstreams},
     telemetry::Metrics,
 };
-use worker::Worker;
+use worker::{Common, Worker};
 
 /// Why the process cannot start; a sentence for the operator.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -109,47 +109,42 @@ impl App {
             memory: Budget::new("body_memory", config.limits.body_memory),
             draining: CancellationToken::new(),
         };
-        let upstreams = build::upstreams(&config, &metrics, &vec![Upstreams::default(); count])?;
-        let worker = |upstreams| {
-            let shared = build::for_worker(&config, &shared, &background)?;
-            Ok(Worker::new(&config, upstreams, shared))
-        };
+        let addresses = listeners.first().into_iter().flatten().filter_map(|l| l.local_addr().ok());
+        let addresses = addresses.collect();
         let settings = Settings::new(&config.server, &config.limits, tls);
-        let first = listeners.first().into_iter().flatten();
+        let settings = Arc::new(ArcSwap::from_pointee(settings));
+        let upstreams = build::upstreams(&config, &metrics, &vec![Upstreams::default(); count])?;
+        let (mut workers, mut drained) = (Vec::new(), Vec::new());
+        let common = Common {
+            config: &config,
+            shared: &shared,
+            settings: &settings,
+            background: &background,
+            stop: &stop,
+        };
+        for (number, (own, listeners)) in upstreams.iter().zip(listeners).enumerate() {
+            let (worker, ended) = Worker::start(number, &common, own, listeners)?;
+            workers.push(worker);
+            drained.push(ended);
+        }
         let app = Arc::new(Self {
-            workers: upstreams.iter().map(worker).collect::<Result<_, StartError>>()?,
-            settings: Arc::new(ArcSwap::from_pointee(settings)),
+            workers,
+            settings,
             config: ArcSwap::from_pointee(config),
             upstreams: tokio::sync::Mutex::new(upstreams),
             shared,
-            drained: Mutex::default(),
+            drained: Mutex::new(drained),
             background,
             stop,
             loader,
             certificates,
-            addresses: first.filter_map(|l| l.local_addr().ok()).collect(),
+            addresses,
             admin: admin.own.local_addr().map_err(StartError::of)?,
         });
         app.shared.metrics.reloaded(true, Timestamp::now().as_seconds());
         app.serve_admin(admin);
         app.watch();
-        app.start_workers(listeners)?;
         Ok(app)
-    }
-
-    fn start_workers(&self, listeners: Vec<Vec<std::net::TcpListener>>) -> Result<(), StartError> {
-        let mut drained = self.drained.lock().unwrap_or_else(PoisonError::into_inner);
-        for (number, (worker, listeners)) in self.workers.iter().zip(listeners).enumerate() {
-            let params = ServerParams {
-                settings: Arc::clone(&self.settings),
-                metrics: self.shared.metrics.clone(),
-                tracker: worker.tracker().clone(),
-                shutdown: self.shared.draining.clone(),
-            };
-            let ends = (self.background.token(), self.stop.clone());
-            drained.push(worker.start(number, listeners, params, ends)?);
-        }
-        Ok(())
     }
 
     /// The certificates that we started with.

@@ -15,10 +15,8 @@ impl admin::Gateway for App {
     /// What must hold for events to be taken. Trouble of upstreams never makes us unready.
     fn readiness(&self) -> BoxFuture<'_, Vec<Condition>> {
         Box::pin(async {
-            let accepting = match self.shared.draining.is_cancelled() {
-                true => Err("draining".to_owned()),
-                false => Ok(String::new()),
-            };
+            let draining = self.shared.draining.is_cancelled();
+            let accepting = if draining { Err("draining".to_owned()) } else { Ok(String::new()) };
             let record = self.shared.log.health();
             let record = match record.trouble {
                 None => Ok(format!("{} records", record.seq)),
@@ -35,7 +33,7 @@ impl admin::Gateway for App {
     }
 
     fn reload(&self) -> BoxFuture<'_, Result<String, String>> {
-        Box::pin(async { App::reload(self).await.map_err(|error| error.to_string()) })
+        Box::pin(async { Self::reload(self).await.map_err(|error| error.to_string()) })
     }
 }
 

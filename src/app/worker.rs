@@ -5,18 +5,29 @@ use std::{net::TcpListener, sync::Arc};
 
 use arc_swap::ArcSwap;
 use hyper::body::Incoming;
-use tokio::{runtime, sync::oneshot};
-use tokio_util::{
-    sync::CancellationToken,
-    task::{TaskTracker, task_tracker::TaskTrackerToken},
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::oneshot,
 };
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::StartError;
+use super::{StartError, build};
 use crate::{
     config::Config,
-    server::{self, Drained, ServerParams},
+    server::{self, Drained, ServerParams, Settings},
     stack::{Front, Shared, Upstreams},
 };
+
+/// What workers are started with.
+pub(super) struct Common<'a> {
+    pub(super) config: &'a Config,
+    pub(super) shared: &'a Shared,
+    pub(super) settings: &'a Arc<ArcSwap<Settings>>,
+    /// Knows what is part of no event.
+    pub(super) background: &'a TaskTracker,
+    /// Ends workers.
+    pub(super) stop: &'a CancellationToken,
+}
 
 /// What the rest of the process knows of a worker.
 #[derive(Debug)]
@@ -26,10 +37,42 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// A worker that does not run yet.
-    pub(super) fn new(config: &Config, upstreams: &Upstreams, shared: Shared) -> Self {
-        let front = Front::new(config, upstreams, &shared);
-        Self { front: Arc::new(ArcSwap::from_pointee(front)), shared }
+    /// A worker that serves `listeners` until it is stopped, and says then how its connections ended.
+    pub(super) fn start(
+        number: usize,
+        common: &Common<'_>,
+        upstreams: &Upstreams,
+        listeners: Vec<TcpListener>,
+    ) -> Result<(Self, oneshot::Receiver<Drained>), StartError> {
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(StartError::of)?;
+        let entered = runtime.enter(); // what is spawned from here on runs there
+        let (background, stop) = (common.background, common.stop);
+        let store = build::worker_store(common.config, &common.shared.store, background)?;
+        let shared = Shared { store, tracker: TaskTracker::new(), ..common.shared.clone() };
+        let front = Front::new(common.config, upstreams, &shared);
+        let worker = Self { front: Arc::new(ArcSwap::from_pointee(front)), shared };
+        drop(entered);
+        let params = ServerParams {
+            settings: Arc::clone(common.settings),
+            metrics: worker.shared.metrics.clone(),
+            tracker: worker.tracker().clone(),
+            shutdown: worker.shared.draining.clone(),
+        };
+        let (said, drained) = oneshot::channel();
+        let front = Arc::clone(&worker.front);
+        let alive = background.token(); // until the last of its tasks has ended
+        let stopped = stop.clone();
+        let work = async move {
+            let front = move |request, peer, readable| {
+                let front = front.load_full();
+                front.answer(request, peer, readable)
+            };
+            let ended = server::serve(listeners, params, front).await;
+            said.send(ended).ok(); // nobody listens where the process ends otherwise
+            stopped.cancelled().await; // work that no connection waits for goes on until then
+        };
+        on_thread(number, runtime, work, alive)?;
+        Ok((worker, drained))
     }
 
     /// The stacks of another configuration, for this worker.
@@ -46,39 +89,23 @@ impl Worker {
     pub(super) fn tracker(&self) -> &TaskTracker {
         &self.shared.tracker
     }
+}
 
-    /// Serves on a thread of its own until `stop`, and says how its connections ended. `alive` is dropped with the last
-    /// of its tasks.
-    pub(super) fn start(
-        &self,
-        number: usize,
-        listeners: Vec<TcpListener>,
-        params: ServerParams,
-        (alive, stop): (TaskTrackerToken, CancellationToken),
-    ) -> Result<oneshot::Receiver<Drained>, StartError> {
-        let runtime =
-            runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::of)?;
-        let (said, drained) = oneshot::channel();
-        let front = Arc::clone(&self.front);
-        let work = async move {
-            let front = move |request, peer, readable| {
-                let front = front.load_full();
-                front.answer(request, peer, readable)
-            };
-            let ended = server::serve(listeners, params, front).await;
-            said.send(ended).ok(); // nobody listens where the process ends otherwise
-            stop.cancelled().await; // work that no connection waits for goes on until then
-        };
-        let body = move || {
-            let _essential = Essential;
-            runtime.block_on(work);
-            drop(runtime);
-            drop(alive);
-        };
-        let thread = std::thread::Builder::new().name(format!("worker-{number}"));
-        thread.spawn(body).map_err(StartError::of)?;
-        Ok(drained)
-    }
+/// Runs `work` on a thread of its own; `alive` is dropped when nothing is left of it.
+fn on_thread<T: Send + 'static>(
+    number: usize,
+    runtime: Runtime,
+    work: impl Future<Output = ()> + Send + 'static,
+    alive: T,
+) -> Result<(), StartError> {
+    let body = move || {
+        let _essential = Essential;
+        runtime.block_on(work);
+        drop(runtime);
+        drop(alive);
+    };
+    let thread = std::thread::Builder::new().name(format!("worker-{number}"));
+    thread.spawn(body).map(drop).map_err(StartError::of)
 }
 
 /// A process that has lost a worker would look alive and answer only some of its senders: it ends instead, so that

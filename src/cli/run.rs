@@ -23,29 +23,30 @@ pub(super) struct Args {}
 impl Args {
     /// Loads, starts, and runs until told to stop.
     pub(super) fn run(&self, file: Option<&Path>) -> ExitCode {
-        self.try_run(file).unwrap_or_else(|code| code)
+        let Self {} = self;
+        run(file).unwrap_or_else(|code| code)
     }
+}
 
-    fn try_run(&self, file: Option<&Path>) -> Result<ExitCode, ExitCode> {
-        let since = Instant::now();
-        let path = config_path(file)?;
-        let Loaded { config, warnings, .. } = load_with(&path, &Options::from_env())?;
-        start_logging(&config.telemetry.log_level, config.telemetry.log_format)
-            .map_err(|why| out::fail(CONFIG, &why))?;
-        if warnings.warnings() > 0 {
-            out::say(&warnings.human(out::colour()));
-        }
-        let again = path.clone();
-        let loader = Loader(Arc::new(move || match config::load(&again, &Options::from_env()) {
-            Ok(loaded) => Ok(loaded.config),
-            Err(report) => Err(report.human(false)),
-        }));
-        Ok(on_runtime(async move {
-            let app = App::start(config, Some(loader)).await?;
-            let say = if out::is_terminal() { greet } else { announce };
-            app::run_until_signalled(&app, || say(&app, &path, since)).await
-        }))
+fn run(file: Option<&Path>) -> Result<ExitCode, ExitCode> {
+    let since = Instant::now();
+    let path = config_path(file)?;
+    let Loaded { config, warnings, .. } = load_with(&path, &Options::from_env())?;
+    start_logging(&config.telemetry.log_level, config.telemetry.log_format)
+        .map_err(|why| out::fail(CONFIG, &why))?;
+    if warnings.warnings() > 0 {
+        out::say(&warnings.human(out::colour()));
     }
+    let again = path.clone();
+    let loader = Loader(Arc::new(move || match config::load(&again, &Options::from_env()) {
+        Ok(loaded) => Ok(loaded.config),
+        Err(report) => Err(report.human(false)),
+    }));
+    Ok(on_runtime(async move {
+        let app = App::start(config, Some(loader)).await?;
+        let say = if out::is_terminal() { greet } else { announce };
+        app::run_until_signalled(&app, || say(&app, &path, since)).await
+    }))
 }
 
 /// Runs `work` on this thread; a start that fails ends with its sentence. Events are served by threads of their own.

@@ -74,7 +74,7 @@ impl Upstream {
 
     /// The same upstream for another thread: with connections of its own, under the same limit.
     #[must_use]
-    pub fn sibling(&self) -> Self {
+    pub fn with_own_connections(&self) -> Self {
         Self {
             params: self.params.clone(),
             doors: self.doors.iter().map(|door| door.sibling(self.params.idle_timeout)).collect(),

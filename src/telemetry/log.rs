@@ -1,7 +1,7 @@
 //! Log lines: JSON unless on a terminal, one wide line per request, capped where strangers cause them.
 
 use std::{
-    fmt,
+    fmt::{self, Write as _},
     io::{self, IsTerminal as _},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
@@ -117,7 +117,7 @@ impl Fields<'_> {
     fn put(&mut self, field: &Field, value: impl Serialize) {
         let name = if field.name() == "message" { "msg" } else { field.name() };
         if let Ok(value) = serde_json::to_string(&value) {
-            self.0.push_str(&format!(r#","{name}":{value}"#));
+            write!(self.0, r#","{name}":{value}"#).ok(); // a String takes everything
         }
     }
 }

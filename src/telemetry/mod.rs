@@ -179,7 +179,7 @@ impl Metrics {
         Self(Arc::new(all))
     }
 
-    /// Everything in the OpenMetrics text format (which Prometheus reads).
+    /// Everything in the `OpenMetrics` text format (which Prometheus reads).
     pub fn render(&self) -> String {
         let mut text = String::with_capacity(16 * 1024);
         if encode(&mut text, &self.0.registry).is_err() {
