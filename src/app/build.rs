@@ -8,6 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use super::StartError;
 use crate::{
+    admin::Scope,
     config::{self, Config, Store},
     dedup::{DedupStore, Embedded, Memory, Redis},
     deliver::Upstream,
@@ -89,25 +90,17 @@ pub(super) fn upstreams(
     Ok(all.into_iter().map(Arc::new).collect())
 }
 
-/// Where health and metrics are served.
-#[derive(Debug)]
-pub(super) struct AdminListeners {
-    /// For the operator.
-    pub(super) own: TcpListener,
-    /// For metrics collectors elsewhere.
-    pub(super) metrics: Option<TcpListener>,
-}
-
-/// Binds the admin listeners.
-pub(super) async fn admin_listeners(admin: &config::Admin) -> Result<AdminListeners, StartError> {
-    let bind = |address| async move {
-        TcpListener::bind(address)
-            .await
-            .map_err(|e| StartError(format!("admin cannot listen on {address}: {e}")))
-    };
-    let metrics = match admin.metrics_listen {
-        Some(address) => Some(bind(address).await?),
-        None => None,
-    };
-    Ok(AdminListeners { own: bind(admin.listen).await?, metrics })
+/// Binds where health and metrics are served: for the operator, and for metrics collectors elsewhere.
+pub(super) async fn admin_listeners(
+    admin: &config::Admin,
+) -> Result<Vec<(TcpListener, Scope)>, StartError> {
+    let own = (admin.listen, Scope::Everything);
+    let elsewhere = admin.metrics_listen.map(|address| (address, Scope::MetricsOnly));
+    let mut listeners = Vec::new();
+    for (address, scope) in std::iter::once(own).chain(elsewhere) {
+        let bound = TcpListener::bind(address).await;
+        let refused = |e| StartError(format!("admin cannot listen on {address}: {e}"));
+        listeners.push((bound.map_err(refused)?, scope));
+    }
+    Ok(listeners)
 }

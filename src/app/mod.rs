@@ -98,7 +98,7 @@ impl App {
         let (tls, certificates) = build::tls(&config, &metrics)?;
         let count = config.server.workers;
         let listeners = server::listen(&config.server.listen, count).map_err(StartError::of)?;
-        let admin = build::admin_listeners(&config.admin).await?;
+        let (asked, admin) = (config.admin.listen, build::admin_listeners(&config.admin).await?);
         let shared = Shared {
             metrics: metrics.clone(),
             log: audit::open(&config.audit, metrics.audit()).map_err(StartError::of)?,
@@ -139,7 +139,7 @@ impl App {
             loader,
             certificates,
             addresses,
-            admin: admin.own.local_addr().map_err(StartError::of)?,
+            admin: admin.first().and_then(|(own, _)| own.local_addr().ok()).unwrap_or(asked),
         });
         app.shared.metrics.reloaded(true, Timestamp::now().as_seconds());
         app.serve_admin(admin);
@@ -191,11 +191,8 @@ impl App {
             tracing::error!(%error, "the record was not closed properly");
         }
         let whole = connections.iter().all(|drained| matches!(drained, Ok(Drained::Whole)));
-        if whole && detached && ended && closed.is_ok() {
-            Stopped::Clean
-        } else {
-            Stopped::CutShort
-        }
+        let clean = whole && detached && ended && closed.is_ok();
+        if clean { Stopped::Clean } else { Stopped::CutShort }
     }
 }
 

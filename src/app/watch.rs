@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{App, build::AdminListeners};
+use tokio::net::TcpListener;
+
+use super::App;
 use crate::{
     admin::{self, Admin, Condition, Scope},
     stage::BoxFuture,
@@ -51,10 +53,8 @@ fn condition(
 
 impl App {
     /// Serves health, metrics and reload until the end.
-    pub(super) fn serve_admin(self: &Arc<Self>, listeners: AdminListeners) {
-        let own = (Some(listeners.own), Scope::Everything);
-        for (listener, scope) in [own, (listeners.metrics, Scope::MetricsOnly)] {
-            let Some(listener) = listener else { continue };
+    pub(super) fn serve_admin(self: &Arc<Self>, listeners: Vec<(TcpListener, Scope)>) {
+        for (listener, scope) in listeners {
             let gateway = Arc::clone(self) as Arc<dyn admin::Gateway>;
             let admin = Admin { metrics: self.shared.metrics.clone(), gateway };
             let (tracker, stop) = (self.background.clone(), self.stop.clone());
