@@ -114,6 +114,7 @@ impl Timestamp {
     }
 
     /// This moment and `span` more, saturating.
+    #[must_use]
     pub fn plus(self, span: Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
     }

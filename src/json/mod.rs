@@ -1,7 +1,7 @@
 //! Finds scalars in a JSON body in one pass, without building a tree.
 //!
 //! The whole document is validated (UTF-8, syntax, nothing after its end); a duplicate key on the way to a wanted value is an
-//! error, because two readers would see two values. Skipped parts are not recursed into, so depth costs nothing.
+//! error, because two readers would see two values. Skipped parts are not recursed into, so depth costs no stack.
 
 mod extract;
 mod path;
@@ -50,7 +50,7 @@ impl Scalar<'_> {
     }
 
     /// The same, without a borrow of the body.
-    pub fn into_owned(self) -> Scalar<'static> {
+    fn into_owned(self) -> Scalar<'static> {
         match self {
             Self::String(text) => Scalar::String(Cow::Owned(text.into_owned())),
             Self::Integer(number) => Scalar::Integer(number),

@@ -4,18 +4,21 @@
 
 mod choose;
 mod pattern;
-mod stage;
 
 use std::{sync::Arc, time::Duration};
 
-pub use choose::{Choice, Explained, Judgement, Routes, Unreachable};
+use prometheus_client::metrics::counter::Counter;
+use tower::ServiceExt as _;
+
+pub use choose::{Choice, Routes, Unreachable};
 pub use pattern::Patterns;
-pub use stage::{Choose, ShadowRoute};
 
 use crate::{
+    answer::{Answer, Ignored, Outcome, Refusal, annotate},
     event::{EventId, EventType, Name},
-    identify::Event,
-    verify::Unverified,
+    identify::{AsRead, Event, Plan, read},
+    stage::{Next, Stage},
+    verify::{Unverified, apart},
 };
 
 /// What a route does with an event that it takes.
@@ -61,15 +64,6 @@ impl Routed {
     pub fn target(&self) -> &Arc<Target> {
         &self.target
     }
-
-    /// One made by hand, for tests of the stages after this one: a route `r` to the upstream `u`.
-    #[cfg(test)]
-    pub(crate) fn for_test(event: Event) -> Self {
-        let name = |text| Name::parse(text).expect("a name");
-        let timeout = Duration::from_secs(10);
-        let target = Target { route: name("r"), upstream: name("u"), timeout, reply_full: false };
-        Self { event: Arc::new(event), target: Arc::new(target) }
-    }
 }
 
 /// An unverified request of a source in shadow mode, routed by the type as it was read.
@@ -101,4 +95,75 @@ impl Shadow {
     pub fn target(&self) -> &Arc<Target> {
         &self.target
     }
+}
+
+/// The stage: an event goes to the first route that takes it.
+#[derive(Clone, Debug)]
+pub struct Choose {
+    /// The source's routes.
+    pub routes: Arc<Routes>,
+    /// Counts what no route takes.
+    pub unrouted: Counter,
+}
+
+impl<N: Next<Routed>> Stage<Event, N> for Choose {
+    async fn pass(self, event: Event, next: N) -> Answer {
+        let choice = self.routes.choose(event.about().kind.as_str(), |index| event.captured(index));
+        match choice {
+            Choice::To(target) => {
+                let routed = Routed { event: Arc::new(event), target: Arc::clone(&target) };
+                note_target(next.oneshot(routed).await, &target)
+            }
+            Choice::Dropped(route) => {
+                let dropped = Ok(Outcome::Ignored(Ignored::Dropped).into());
+                annotate(dropped, |notes| notes.route = Some(route))
+            }
+            Choice::Unrouted => {
+                self.unrouted.inc();
+                if self.routes.reject_unrouted() {
+                    return Err(Refusal::Unrouted.into());
+                }
+                Ok(Outcome::Ignored(Ignored::Unrouted).into())
+            }
+        }
+    }
+}
+
+/// The stage of shadow mode: a request that was not verified goes where it would go if what it says were true. Where
+/// that is nowhere it is refused, as if the source were enforced.
+#[derive(Clone, Debug)]
+pub struct ShadowRoute {
+    /// Where everything is.
+    pub plan: Arc<Plan>,
+    /// The source's routes.
+    pub routes: Arc<Routes>,
+}
+
+impl<N: Next<Shadow>> Stage<Unverified, N> for ShadowRoute {
+    async fn pass(self, unverified: Unverified, next: N) -> Answer {
+        let (plan, envelope) = (self.plan, unverified.envelope().clone());
+        let reading = apart(envelope.body().len(), move || read(&plan, &envelope));
+        let AsRead { id, kind, captured } = reading.await?;
+        let captured = |index: usize| captured.get(index)?.as_deref();
+        let choice = match &kind {
+            Some(kind) => self.routes.choose(kind.as_str(), captured),
+            None => self.routes.choose_untyped(captured),
+        };
+        match choice {
+            Choice::To(target) => {
+                let shadow = Shadow { unverified, id, kind, target: Arc::clone(&target) };
+                note_target(next.oneshot(shadow).await, &target)
+            }
+            Choice::Dropped(_) | Choice::Unrouted => {
+                Err(Refusal::NotVerified(unverified.reason()).into())
+            }
+        }
+    }
+}
+
+fn note_target(answer: Answer, target: &Target) -> Answer {
+    annotate(answer, |notes| {
+        notes.route = Some(target.route.clone());
+        notes.upstream = Some(target.upstream.clone());
+    })
 }

@@ -1,5 +1,7 @@
 //! Keys: how a configured secret becomes one, prepared once, and the tags that it makes.
 
+use std::borrow::Cow;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit as _, Mac};
 use sha1::Sha1;
@@ -106,16 +108,10 @@ impl KeyForm {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tag([u8; 64]);
 
-impl Default for Tag {
-    fn default() -> Self {
-        Self([0; 64])
-    }
-}
-
 impl Tag {
     /// The first 64 of `bytes`, which are never more.
     pub(super) fn of(bytes: &[u8]) -> Self {
-        let mut tag = Self::default();
+        let mut tag = Self([0; 64]);
         tag.0.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
         tag
     }
@@ -151,22 +147,20 @@ impl Key {
         secret: &Secret,
     ) -> Result<Self, String> {
         let bytes = form.bytes(secret)?;
-        let odd = |_| "has a length that no key can have".to_owned();
-        match algorithm {
-            Algorithm::HmacSha1 => Hmac::new_from_slice(&bytes).map(Self::Sha1).map_err(odd),
-            Algorithm::HmacSha256 => Hmac::new_from_slice(&bytes).map(Self::Sha256).map_err(odd),
-            Algorithm::HmacSha512 => {
-                Hmac::new_from_slice(&bytes).map(|mac| Self::Sha512(Box::new(mac))).map_err(odd)
-            }
+        let prepared = match algorithm {
+            Algorithm::HmacSha1 => Hmac::new_from_slice(&bytes).map(Self::Sha1),
+            Algorithm::HmacSha256 => Hmac::new_from_slice(&bytes).map(Self::Sha256),
+            Algorithm::HmacSha512 => Hmac::new_from_slice(&bytes).map(Box::new).map(Self::Sha512),
             Algorithm::Basic if !bytes.contains(&b':') => {
-                Err("is not `user:password`, which HTTP Basic needs".into())
+                return Err("is not `user:password`, which HTTP Basic needs".into());
             }
             Algorithm::Token | Algorithm::Basic => Ok(Self::Shown(Tag::of_shown(&bytes))),
-        }
+        };
+        prepared.map_err(|_| "has a length that no key can have".into())
     }
 
     /// The tag over `pieces`, one after the other.
-    pub(super) fn tag<P: AsRef<[u8]>>(&self, pieces: &[P]) -> Tag {
+    pub(super) fn tag(&self, pieces: &[Cow<'_, [u8]>]) -> Tag {
         match self {
             Self::Sha1(mac) => finish(mac.clone(), pieces),
             Self::Sha256(mac) => finish(mac.clone(), pieces),
@@ -182,9 +176,9 @@ impl std::fmt::Debug for Key {
     }
 }
 
-fn finish<M: Mac>(mut mac: M, pieces: &[impl AsRef<[u8]>]) -> Tag {
+fn finish<M: Mac>(mut mac: M, pieces: &[Cow<'_, [u8]>]) -> Tag {
     for piece in pieces {
-        mac.update(piece.as_ref());
+        mac.update(piece);
     }
     Tag::of(&mac.finalize().into_bytes())
 }

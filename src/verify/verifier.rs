@@ -5,8 +5,8 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{
-    Algorithm, From, LiveSecret, Presented, Proof, Scheme,
-    container::{BASIC, Elements, Place},
+    Algorithm, Encoding, From, LiveSecret, Place, Presented, Proof, Scheme,
+    container::BASIC,
     key::{self, Key},
 };
 use crate::{answer::Reason, event::Timestamp, json, secret::Secret};
@@ -81,8 +81,8 @@ impl Verifier {
 
     /// Whether a scheme reads `Authorization`: then the header is the source's, and is passed on to the app.
     pub fn reads_authorization(&self) -> bool {
-        let place = |prepared: &Prepared| prepared.scheme.parts().container.place.clone();
-        self.schemes.iter().any(|p| place(p) == Place::Header(http::header::AUTHORIZATION))
+        let authorization = Place::Header(http::header::AUTHORIZATION);
+        self.schemes.iter().any(|p| p.scheme.parts().container.place == authorization)
     }
 
     /// Where the first scheme's signed time stands in the body, if it does: a test event must have ours there.
@@ -100,7 +100,7 @@ impl Verifier {
         let counts = |prepared: &&Prepared| prepared.scheme.counts(presented.headers);
         let prepared = self.schemes.iter().find(counts).ok_or(Reason::SignatureMissing)?;
         let is_live = |slot| self.held(slot).is_some_and(|held| held.is_live(now));
-        let (slot, signed_at) = prepared.scheme.check(presented, &prepared.keys, is_live)?;
+        let (slot, signed_at) = prepared.scheme.check(*presented, &prepared.keys, is_live)?;
         let Some(held) = self.held(slot) else {
             let any_live = self.secrets.iter().any(|held| held.is_live(now));
             return Err(if any_live { Reason::SignatureWrong } else { Reason::SecretExpired });
@@ -181,45 +181,37 @@ fn sign(
     presented: &Presented<'_>,
 ) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
     let parts = scheme.parts();
+    let time = parts.timestamps.as_ref();
+    let time = time.map(|time| (&time.from.from, time.unit.write(presented.received_at)));
     let mut headers: HeaderMap = presented.headers.clone();
-    let (mut added, mut variables) = (Vec::new(), Vec::new());
-    let time =
-        parts.timestamps.as_ref().map(|t| (&t.from.from, t.unit.write(presented.received_at)));
-    match &time {
-        Some((From::Header(name), time)) => {
-            let time = HeaderValue::from_str(time).map_err(|_| "the time does not fit")?;
-            headers.insert(name.clone(), time.clone());
-            added.push((name.clone(), time));
-        }
-        Some((From::Variable(name), time)) => variables.push((name.as_str(), time.as_str())),
-        Some(_) | None => {}
+    let mut added = Vec::new();
+    if let Some((From::Header(name), time)) = &time {
+        let time = HeaderValue::from_str(time).map_err(|_| "the time does not fit")?;
+        headers.insert(name.clone(), time.clone());
+        added.push((name.clone(), time));
     }
-    let missing = scheme.missing(&headers);
+    let missing = scheme.missing(&headers).join(", ");
     if !missing.is_empty() {
-        return Err(format!(
-            "the signature covers headers that are not there: {}",
-            missing.join(", ")
-        ));
+        return Err(format!("the signature covers headers that are not there: {missing}"));
     }
-    let request = Presented { headers: &headers, ..*presented };
-    let (view, mut elements) = (scheme.view(&request), Elements::new());
-    for (name, value) in &variables {
-        let pushed = elements.push(name.as_bytes(), value.as_bytes());
-        pushed.map_err(|_| "too many variables")?;
-    }
-    let pieces = scheme.pieces(&view, &elements).map_err(|reason| {
-        format!("something that is signed over cannot be used: {}", reason.as_str())
-    })?;
-    let text = match parts.algorithm {
+    let variable = match &time {
+        Some((From::Variable(name), time)) => Some((name.as_str(), time.as_str())),
+        _ => None,
+    };
+    let signature = match parts.algorithm {
         Algorithm::Token => String::from_utf8_lossy(&parts.key.bytes(secret)?).into_owned(),
         Algorithm::Basic => {
-            format!("{BASIC}{}", super::Encoding::Base64.encode(&parts.key.bytes(secret)?))
+            format!("{BASIC}{}", Encoding::Base64.encode(&parts.key.bytes(secret)?))
         }
         Algorithm::HmacSha1 | Algorithm::HmacSha256 | Algorithm::HmacSha512 => {
-            let tag = key.tag(pieces.as_slice());
-            parts.container.encoding.encode(tag.bytes(parts.algorithm))
+            let view = scheme.view(Presented { headers: &headers, ..*presented });
+            let variable = variable.map(|(name, time)| (name.as_bytes(), time.as_bytes()));
+            let pieces = scheme.pieces(&view, variable.as_slice()).map_err(|reason| {
+                format!("something that is signed over cannot be used: {}", reason.as_str())
+            })?;
+            parts.container.encoding.encode(key.tag(&pieces).bytes(parts.algorithm))
         }
     };
-    added.push(parts.container.write(&text, &variables)?);
+    added.push(parts.container.write(&signature, variable)?);
     Ok(added)
 }

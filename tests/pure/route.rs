@@ -1,12 +1,10 @@
 //! Which route takes what, why, and which never take anything.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
-
 use std::{sync::Arc, time::Duration};
 
 use gatepost::{
     event::Name,
-    route::{Choice, Judgement, Patterns, Route, Routes, Target},
+    route::{Choice, Patterns, Route, Routes, Target},
 };
 use proptest::prelude::*;
 
@@ -96,39 +94,6 @@ fn the_first_route_that_takes_it_wins() {
 }
 
 #[test]
-fn every_route_says_what_it_does_and_why() {
-    let routes = shop();
-    let judged = |kind: &str, tier: Option<&'static str>| {
-        let explained = routes.explain(kind, |_| tier);
-        explained.into_iter().map(|e| e.judgement).collect::<Vec<_>>()
-    };
-    let no_match = |n: usize| Judgement::NoMatch(routes.as_slice()[n].patterns.include());
-    let unreached = || Judgement::Unreached;
-    assert_eq!(
-        judged("customer.created", None),
-        [
-            no_match(0),
-            Judgement::NotEqual(0, "enterprise"),
-            no_match(2),
-            Judgement::Takes("customer.*")
-        ]
-    );
-    assert_eq!(
-        judged("invoice.upcoming", None),
-        [
-            Judgement::Excluded("invoice.upcoming"),
-            no_match(1),
-            Judgement::Takes("*.upcoming"),
-            unreached()
-        ]
-    );
-    assert_eq!(
-        judged("customer.x", Some("enterprise")),
-        [no_match(0), Judgement::Takes("customer.*"), unreached(), unreached()]
-    );
-}
-
-#[test]
 fn routes_that_can_never_take_anything_are_found() {
     let when = Some((0, "a"));
     let table: [(&[Route], &[&str]); 10] = [
@@ -192,5 +157,49 @@ proptest! {
             let taker = chosen(routes.choose(&kind, |_| None)).unwrap_or_default();
             prop_assert!(!never.contains(&taker), "{taker} takes {kind}");
         }
+    }
+
+    #[test]
+    fn matches_what_the_definition_says(pattern in "[ab*]{0,6}", text in "[ab]{0,9}") {
+        prop_assert_eq!(patterns(&[&pattern]).take(&text), naive(pattern.as_bytes(), text.as_bytes()));
+    }
+}
+
+/// The definition, tried in every way.
+fn naive(pattern: &[u8], text: &[u8]) -> bool {
+    match pattern.split_first() {
+        None => text.is_empty(),
+        Some((b'*', rest)) => (0..=text.len()).any(|n| naive(rest, &text[n..])),
+        Some((c, rest)) => text.first() == Some(c) && naive(rest, &text[1..]),
+    }
+}
+
+/// All texts of up to seven letters: two, and a third that no pattern names.
+fn texts() -> impl Iterator<Item = String> {
+    let longer = |texts: &Vec<String>| -> Vec<String> {
+        texts.iter().flat_map(|text| ["a", "b", "z"].map(|c| format!("{text}{c}"))).collect()
+    };
+    let lengths =
+        std::iter::successors(Some(vec![String::new()]), move |texts| Some(longer(texts)));
+    lengths.take(8).flatten()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    /// One pattern leaves nothing for another if and only if no text tells them apart; and what a route spares is left for
+    /// the next if and only if some text is matched by both.
+    #[test]
+    fn unreachable_is_exact(one in "[ab*]{1,4}", other in "[ab*]{1,3}") {
+        let matching = |p: &str, t: &str| naive(p.as_bytes(), t.as_bytes());
+        let is_unreachable = |first: &[&str], second: &str| {
+            let routes = vec![route("first", first, None), route("second", &[second], None)];
+            let routes = Routes::new(routes, false);
+            routes.unreachable().iter().any(|u| u.route.as_str() == "second")
+        };
+        let covers = texts().all(|t| !matching(&other, &t) || matching(&one, &t));
+        prop_assert_eq!(is_unreachable(&[&one], &other), covers);
+        let spares = texts().any(|t| matching(&other, &t) && matching(&one, &t));
+        prop_assert_eq!(is_unreachable(&["*", &format!("!{one}")], &other), !spares);
     }
 }

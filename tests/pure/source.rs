@@ -1,9 +1,9 @@
-//! What the tests of signatures share: a source made of a preset or of YAML, and requests to it.
+//! What the tests share: a source made of a preset or of YAML, and requests to it.
 
 use gatepost::{
     answer::Reason,
     event::Timestamp,
-    providers::{self, Compiled, Options, shape},
+    providers::{self, Compiled, Options, Problem, shape},
     secret::Secret,
     verify::{LiveSecret, Presented, Proof, Verifier},
 };
@@ -11,10 +11,25 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// What a source without a preset says.
 #[derive(serde::Deserialize)]
-struct Custom {
-    verify: shape::Verify,
+pub(crate) struct Source {
     #[serde(default)]
-    event: Option<shape::EventFields>,
+    pub(crate) verify: shape::Verify,
+    #[serde(default)]
+    pub(crate) event: shape::EventFields,
+    #[serde(default)]
+    pub(crate) handshake: Vec<shape::HandshakeRule>,
+}
+
+impl Source {
+    pub(crate) fn parse(yaml: &str) -> Self {
+        serde_yaml::from_str(yaml).expect("YAML")
+    }
+}
+
+pub(crate) fn compile(source: &Source, captures: &[&str]) -> Result<Compiled, Vec<Problem>> {
+    let captures = captures.iter().map(|&path| path.to_owned()).collect();
+    let options = Options { captures, ..Options::default() };
+    providers::compile(&source.verify, &source.event, &source.handshake, &options)
 }
 
 pub(crate) fn compiled(provider: &str) -> Compiled {
@@ -23,16 +38,10 @@ pub(crate) fn compiled(provider: &str) -> Compiled {
         .expect("a preset that compiles")
 }
 
-pub(crate) fn custom(yaml: &str) -> Compiled {
-    let custom: Custom = serde_yaml::from_str(yaml).expect("YAML");
-    let text = |text: &str| Some(shape::OneOrMany::One(text.to_owned()));
-    let plain = shape::EventFields {
-        id: text("{body|sha256_hex}"),
-        kind: text("event"),
-        ..shape::EventFields::default()
-    };
-    let event = custom.event.unwrap_or(plain);
-    providers::compile(&custom.verify, &event, &[], &Options::default()).expect("a scheme")
+/// A source of which only the `verify:` block matters.
+pub(crate) fn custom(verify: &str) -> Compiled {
+    let yaml = format!("{verify}\nevent: {{ id: '{{body|sha256_hex}}', type: event }}");
+    compile(&Source::parse(&yaml), &[]).expect("a scheme")
 }
 
 pub(crate) const URL: &str = "https://gateway.example/hooks/x";

@@ -51,6 +51,22 @@ fn times_have_one_spelling_and_two_limits() {
     }
 }
 
+/// A forger learns nothing of our clock, and has us parse nothing: the time counts once the signature held.
+#[test]
+fn a_time_is_looked_at_after_the_signature() {
+    let wrong = "0".repeat(64);
+    assert_eq!(stripe(&format!("t=1,v1={wrong}")), Err(SignatureWrong));
+    let linear = preset("linear", "lin_wh_a_secret_of_linear");
+    for body in [&b"{"[..], br#"{"webhookTimestamp":1}"#] {
+        let verdict = verify(&linear, &[("Linear-Signature", &wrong)], body, NOW);
+        assert_eq!(verdict, Err(SignatureWrong));
+    }
+    let body = br#"{"webhookTimestamp":1}"#;
+    let signature = mac("lin_wh_a_secret_of_linear", body);
+    let verdict = verify(&linear, &[("Linear-Signature", signature)], body, NOW);
+    assert_eq!(verdict, Err(TimestampPast));
+}
+
 /// A sender that counts whole seconds is held to whole seconds, wherever in its second we are.
 #[test]
 fn whole_seconds_are_compared_with_whole_seconds() {
@@ -332,9 +348,9 @@ fn the_rest_of_the_language() {
     let signature = hex::encode(hmac::sign(&key, b"1700000000a b"));
     let body = format!("timestamp=1700000000&token=a%20b&signature={signature}");
     let check = |body: &str, digest: &str| {
-        let none = headers::<&str>(&[]);
+        let form = headers(&[("Content-Type", "application/x-www-form-urlencoded")]);
         let target = format!("/x?digest={digest}");
-        let mut request = presented(&none, body.as_bytes(), NOW);
+        let mut request = presented(&form, body.as_bytes(), NOW);
         request.target = &target;
         verifier.verify(&request).map(drop)
     };

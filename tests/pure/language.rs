@@ -3,25 +3,17 @@
 use std::time::Duration;
 
 use gatepost::{
-    providers::{self, Options, Problem, shape},
+    providers::{self, Options, Problem},
     verify::Template,
 };
+
+use crate::source::Source;
 
 const GOOD: &str = "verify: { signature: { header: X-Signature }, signed: '{body}' }\n\
                     event: { id: '{json:id}', type: '{json:type}' }";
 
-#[derive(serde::Deserialize)]
-struct Source {
-    #[serde(default)]
-    verify: shape::Verify,
-    #[serde(default)]
-    event: shape::EventFields,
-    #[serde(default)]
-    handshake: Vec<shape::HandshakeRule>,
-}
-
 fn problems(yaml: &str, options: &Options) -> Vec<Problem> {
-    let source: Source = serde_yaml::from_str(yaml).expect("YAML");
+    let source = Source::parse(yaml);
     providers::compile(&source.verify, &source.event, &source.handshake, options)
         .err()
         .unwrap_or_default()
@@ -203,7 +195,7 @@ fn presets_are_named_after_their_files_and_can_be_pasted() {
         }
         let pasted = providers::as_custom(preset).expect("YAML");
         assert_eq!(pasted.starts_with("provider: custom\n"), preset.handshake.is_empty());
-        let source: Source = serde_yaml::from_str(&pasted).expect("the same YAML");
+        let source = Source::parse(&pasted);
         assert_eq!((&source.verify, &source.event), (&preset.verify, &preset.event));
     }
     assert_eq!(providers::preset("strpe"), None);
