@@ -77,7 +77,7 @@ fn wrong_somewhere(bencher: Bencher<'_, '_>, place: &str) {
 #[divan::bench(args = SIZES)]
 fn find_id_type_and_account(bencher: Bencher<'_, '_>, bytes: usize) {
     let paths = ["id", "type", "account"].map(|path| Path::parse(path).expect("a path"));
-    let (extractor, body) = (Extractor::new(&paths), event(bytes));
+    let (extractor, body) = (Extractor::new(&paths, None), event(bytes));
     let bencher = bencher.counter(BytesCount::of_slice(&body));
     bencher.bench(|| extractor.find(black_box(&body)).expect("JSON"));
 }

@@ -184,7 +184,7 @@ impl Draft {
             }
             line.hex("digest", "sha256:", &about.digest.0);
             line.number("bytes", about.body_bytes);
-            line.text("scheme", &about.scheme);
+            line.text("scheme", about.scheme);
             if about.secret_slot > 0 {
                 line.text("secret", &about.secret_label);
                 line.number("secret_slot", about.secret_slot as u64);

@@ -3,7 +3,10 @@
 use std::{path::Path, process::ExitCode};
 
 use super::{NO, NOT_FOUND, config::load, out};
-use crate::config::{self, Loaded, RouteOutline};
+use crate::{
+    config::{Loaded, RouteOutline},
+    route::Patterns,
+};
 
 /// Lists routes, or follows an event through them.
 #[derive(Debug, clap::Args)]
@@ -93,19 +96,15 @@ fn test(loaded: &Loaded, source: &str, kind: &str) -> ExitCode {
 
 /// The pattern by which a route takes a type.
 fn matching(route: &RouteOutline, kind: &str) -> Option<String> {
-    let by = |pattern: &&String| config::takes(std::slice::from_ref(*pattern), kind);
-    let included = || route.events.iter().filter(|pattern| !pattern.starts_with('!'));
-    let pattern =
-        || included().find(by).map_or("all but exclusions".into(), |p| format!("pattern \"{p}\""));
-    config::takes(&route.events, kind).then(pattern)
+    let patterns = Patterns::parse(&route.events);
+    let pattern = patterns.included_by(kind).filter(|_| patterns.take(kind))?;
+    let is_written = route.events.iter().any(|event| event == pattern);
+    Some(if is_written { format!("pattern \"{pattern}\"") } else { "all but exclusions".into() })
 }
 
 fn why_not(route: &RouteOutline, kind: &str) -> String {
-    let excludes = |pattern: &&String| {
-        pattern.strip_prefix('!').is_some_and(|bare| config::takes(&[bare.to_owned()], kind))
-    };
-    match route.events.iter().find(excludes) {
-        Some(pattern) => format!("\"{pattern}\" excludes it"),
+    match Patterns::parse(&route.events).excluded_by(kind) {
+        Some(pattern) => format!("\"!{pattern}\" excludes it"),
         None if route.events.len() == 1 => format!("{} does not match", quoted(&route.events)),
         None => format!("{} do not match", quoted(&route.events)),
     }

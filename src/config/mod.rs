@@ -25,7 +25,6 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use compile::takes;
 pub use file::public_schema as schema;
 pub use load::{find, load, parse_str};
 pub use report::{At, Problem, Report, Severity, counted};

@@ -89,8 +89,6 @@ pub fn identify(plan: &Plan, verified: Verified) -> Result<Event, Refusal> {
 /// What a request says about itself that nobody vouches for, as far as it can be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AsRead {
-    /// The id.
-    pub id: Option<EventId>,
     /// The type.
     pub kind: Option<EventType>,
     /// The values that routes look at.

@@ -8,11 +8,9 @@ use super::{
 };
 use crate::{
     event::{Digest, EventId, EventType, TEXT_BYTES_MAX},
-    json::{JsonError, Scalar},
+    json::Scalar,
     receive::Envelope,
-    verify::{
-        Form, From, Part, Presented, Template, Transform, Unreadable, Value, View, transform,
-    },
+    verify::{Form, From, NOT_JSON, Part, Presented, Template, Transform, Value, View, transform},
 };
 
 /// What a request says about itself.
@@ -83,7 +81,7 @@ impl<'r> Reader<'r> {
     pub(super) fn names(&self) -> Result<Names, Wrong> {
         let parts = self.plan.parts();
         if self.plan.sought.in_body {
-            self.view.read().map_err(unreadable)?;
+            self.view.read()?;
         }
         let id = self.name(&parts.id, self.id_role(), EventId::parse)?;
         let kind = self.name(&parts.kind, &KIND, EventType::parse)?;
@@ -100,7 +98,6 @@ impl<'r> Reader<'r> {
     pub(super) fn leniently(&self) -> AsRead {
         let parts = self.plan.parts();
         AsRead {
-            id: self.name(&parts.id, self.id_role(), EventId::parse).ok().flatten(),
             kind: self.name(&parts.kind, &KIND, EventType::parse).ok().flatten(),
             captured: self.captured(),
         }
@@ -163,7 +160,7 @@ impl<'r> Reader<'r> {
     fn missing(&self, templates: &[Template], plain: Wrong) -> Wrong {
         let mut values = templates.iter().flat_map(Template::values);
         let wants_json = values.any(|value| matches!(value.from, From::Json(_)));
-        if wants_json && self.view.form() != Ok(Form::Json) { JSON_MISSING } else { plain }
+        if wants_json && self.view.form() != Ok(Form::Json) { NOT_JSON } else { plain }
     }
 
     fn captured(&self) -> Vec<Option<String>> {
@@ -190,21 +187,8 @@ impl<'r> Reader<'r> {
 /// Longer values are not compared with a route's `when`.
 const CAPTURED_BYTES_MAX: usize = 4 * TEXT_BYTES_MAX;
 
-const JSON_MISSING: Wrong = "the body is not a JSON document";
-
 fn may_be_empty(value: &Value) -> bool {
     value.transforms.contains(&Transform::DefaultEmpty)
-}
-
-fn unreadable(why: Unreadable) -> Wrong {
-    match why {
-        Unreadable::Compressed => "the body is compressed",
-        Unreadable::Charset => "the body is in a charset that is not read",
-        Unreadable::Json(JsonError::NotJson) => JSON_MISSING,
-        Unreadable::Json(JsonError::DuplicateKey) => {
-            "a key comes twice on the way to a value that is looked for"
-        }
-    }
 }
 
 impl Role {

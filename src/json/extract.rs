@@ -12,6 +12,9 @@ use super::{JsonError, Path, Scalar, Step};
 /// Items of a batch that are looked at.
 pub const ITEMS_MAX: usize = 100;
 
+/// Where a batch's items are, and steps to what is wanted of each.
+pub type Items<'i> = (&'i Path, &'i [&'i [Step]]);
+
 /// Paths prepared for one pass.
 #[derive(Clone, Debug)]
 pub struct Extractor {
@@ -55,15 +58,14 @@ enum Slot {
 
 impl Extractor {
     /// Prepares `paths`; results come in the same order. A path that holds a [`Step::Each`] finds nothing.
-    pub fn new(paths: &[Path]) -> Self {
-        Self::with_items(paths, None, &[])
-    }
-
-    /// Prepares `paths`, and `inside` (steps that begin at an item; none for the item itself) for every item of a batch.
-    /// `items` holds one [`Step::Each`]; with none or several, no items are found.
-    pub fn with_items(paths: &[Path], items: Option<&Path>, inside: &[&[Step]]) -> Self {
+    ///
+    /// A batch's items stand at the path in `items`, which holds one [`Step::Each`] (with none or several, no items are
+    /// found); the steps behind it begin at an item, and are none for the item itself.
+    pub fn new(paths: &[Path], items: Option<Items<'_>>) -> Self {
         let eaches = |path: &Path| path.steps().iter().filter(|s| **s == Step::Each).count();
         let mut root = Node::default();
+        let (items, inside) = items.unzip();
+        let inside = inside.unwrap_or_default();
         // Before the paths: the node of one element begins as a copy of what is wanted of each.
         if let Some(items) = items.filter(|items| eaches(items) == 1) {
             let item = root.at(items.steps());

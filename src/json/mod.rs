@@ -8,7 +8,7 @@ mod path;
 
 use std::borrow::Cow;
 
-pub use extract::{Extractor, Found, ITEMS_MAX};
+pub use extract::{Extractor, Found, ITEMS_MAX, Items};
 pub use path::{Path, Step};
 
 /// A scalar as found; strings without escapes are borrowed from the body.
@@ -27,13 +27,11 @@ pub enum Scalar<'a> {
 }
 
 /// Why a body cannot be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JsonError {
     /// Not UTF-8, not JSON, or something after its end.
-    #[error("the body is not a JSON document")]
     NotJson,
     /// A key on the way to a wanted value comes twice.
-    #[error("a key on the way to a value that is looked for comes twice")]
     DuplicateKey,
 }
 

@@ -1,8 +1,8 @@
-//! The judgement: which route takes an event, and which routes never will.
+//! The judgement: which route takes an event.
 
 use std::sync::Arc;
 
-use super::{Patterns, Route, Target, pattern::overlap};
+use super::{Route, Target};
 use crate::event::Name;
 
 /// The routes of one source, in order; the first that matches wins.
@@ -21,15 +21,6 @@ pub enum Choice {
     Dropped(Name),
     /// No route takes it.
     Unrouted,
-}
-
-/// A route that can never take anything.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unreachable<'r> {
-    /// The route's name.
-    pub route: &'r Name,
-    /// The routes before it that take everything that it would; none where it excludes all that it includes.
-    pub by: Vec<&'r Name>,
 }
 
 impl Routes {
@@ -65,15 +56,6 @@ impl Routes {
             None => Choice::Unrouted,
         }
     }
-
-    /// Routes that can never take anything. Only what is certain: a route that is left out may still be unreachable.
-    pub fn unreachable(&self) -> Vec<Unreachable<'_>> {
-        let judge = |(n, route)| {
-            let before = self.routes.get(..n).unwrap_or_default();
-            takers(route, before).map(|by| Unreachable { route: &route.name, by })
-        };
-        self.routes.iter().enumerate().filter_map(judge).collect()
-    }
 }
 
 impl Route {
@@ -81,42 +63,4 @@ impl Route {
     fn holds<'v>(&self, captured: impl Fn(usize) -> Option<&'v str>) -> bool {
         self.when.as_ref().is_none_or(|(index, wanted)| captured(*index) == Some(wanted))
     }
-}
-
-/// The routes of `before` that leave nothing for `route`, in order; `None` where they may leave something.
-fn takers<'r>(route: &Route, before: &'r [Route]) -> Option<Vec<&'r Name>> {
-    let whenever = |earlier: &&Route| earlier.when.is_none() || earlier.when == route.when;
-    let before: Vec<&Route> = before.iter().filter(whenever).collect();
-    let mut by = Vec::new();
-    for pattern in route.patterns.include() {
-        by.extend(who_takes(pattern, &route.patterns, &before, SPARED_DEPTH)?);
-    }
-    let in_order = before.iter().map(|earlier| &earlier.name).filter(|name| by.contains(name));
-    Some(in_order.collect())
-}
-
-/// How often it is asked who takes what one route spares and another spares again; bounds the work.
-const SPARED_DEPTH: u8 = 2;
-
-/// Who of `before` takes everything that `pattern` matches but `own` excludes; `None` where some of it may be left.
-///
-/// A pattern that is covered by several others is covered by one of them alone (try it with letters that none of them
-/// names), so it is enough to look for one; what that one spares must then be taken by others.
-fn who_takes<'r>(
-    pattern: &str,
-    own: &Patterns,
-    before: &[&'r Route],
-    depth: u8,
-) -> Option<Vec<&'r Name>> {
-    if own.excluded_by(pattern).is_some() {
-        return Some(Vec::new());
-    }
-    before.iter().find_map(|earlier| {
-        earlier.patterns.included_by(pattern)?;
-        let mut by = vec![&earlier.name];
-        for spared in earlier.patterns.exclude().iter().filter(|s| overlap(s, pattern)) {
-            by.extend(who_takes(spared, own, before, depth.checked_sub(1)?)?);
-        }
-        Some(by)
-    })
 }

@@ -10,12 +10,12 @@ use std::{sync::Arc, time::Duration};
 use prometheus_client::metrics::counter::Counter;
 use tower::ServiceExt as _;
 
-pub use choose::{Choice, Routes, Unreachable};
+pub use choose::{Choice, Routes};
 pub use pattern::Patterns;
 
 use crate::{
     answer::{Answer, Ignored, Outcome, Refusal, annotate},
-    event::{EventId, EventType, Name},
+    event::{EventType, Name},
     identify::{AsRead, Event, Plan, read},
     stage::{Next, Stage},
     verify::{Unverified, apart},
@@ -70,7 +70,6 @@ impl Routed {
 #[derive(Clone, Debug)]
 pub struct Shadow {
     unverified: Unverified,
-    id: Option<EventId>,
     kind: Option<EventType>,
     target: Arc<Target>,
 }
@@ -79,11 +78,6 @@ impl Shadow {
     /// The request and why it would have been refused.
     pub fn unverified(&self) -> &Unverified {
         &self.unverified
-    }
-
-    /// The id as read; nobody vouches for it.
-    pub fn id(&self) -> Option<&EventId> {
-        self.id.as_ref()
     }
 
     /// The type as read; nobody vouches for it.
@@ -143,7 +137,7 @@ impl<N: Next<Shadow>> Stage<Unverified, N> for ShadowRoute {
     async fn pass(self, unverified: Unverified, next: N) -> Answer {
         let (plan, envelope) = (self.plan, unverified.envelope().clone());
         let reading = apart(envelope.body().len(), move || read(&plan, &envelope));
-        let AsRead { id, kind, captured } = reading.await?;
+        let AsRead { kind, captured } = reading.await?;
         let captured = |index: usize| captured.get(index)?.as_deref();
         let choice = match &kind {
             Some(kind) => self.routes.choose(kind.as_str(), captured),
@@ -151,7 +145,7 @@ impl<N: Next<Shadow>> Stage<Unverified, N> for ShadowRoute {
         };
         match choice {
             Choice::To(target) => {
-                let shadow = Shadow { unverified, id, kind, target: Arc::clone(&target) };
+                let shadow = Shadow { unverified, kind, target: Arc::clone(&target) };
                 note_target(next.oneshot(shadow).await, &target)
             }
             Choice::Dropped(_) | Choice::Unrouted => {

@@ -1,6 +1,6 @@
 //! Patterns of event types.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// Patterns of event types: those that include, less those that exclude.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,16 +19,6 @@ impl Patterns {
             include.push("*".into());
         }
         Self { include, exclude: exclude.collect() }
-    }
-
-    /// Those that include.
-    pub fn include(&self) -> &[String] {
-        &self.include
-    }
-
-    /// Those that exclude, without their `!`.
-    pub fn exclude(&self) -> &[String] {
-        &self.exclude
     }
 
     /// Whether `kind` is taken.
@@ -50,7 +40,45 @@ impl Patterns {
     pub fn excluded_by(&self, kind: &str) -> Option<&str> {
         self.exclude.iter().map(String::as_str).find(|p| covers(p, kind))
     }
+
+    /// Which of `before`, that are asked first, leave nothing to take: a route with these patterns is unreachable. None of
+    /// them, where the patterns exclude all that they include; `None` where something may be left.
+    pub fn taken_by(&self, before: &[Self]) -> Option<BTreeSet<usize>> {
+        let mut by = BTreeSet::new();
+        for pattern in &self.include {
+            self.takers(pattern, before, SPARED_DEPTH, &mut by)?;
+        }
+        Some(by)
+    }
+
+    /// Adds who of `before` takes everything that `pattern` matches and we do not exclude.
+    ///
+    /// A pattern that is covered by several others is covered by one of them alone (try it with letters that none of them
+    /// names), so it is enough to look for one; what that one spares must then be taken by others.
+    fn takers(
+        &self,
+        pattern: &str,
+        before: &[Self],
+        depth: u8,
+        by: &mut BTreeSet<usize>,
+    ) -> Option<()> {
+        if self.excluded_by(pattern).is_some() {
+            return Some(());
+        }
+        before.iter().enumerate().find_map(|(n, earlier)| {
+            earlier.included_by(pattern)?;
+            let mut with = BTreeSet::from([n]);
+            for spared in earlier.exclude.iter().filter(|spared| overlap(spared, pattern)) {
+                self.takers(spared, before, depth.checked_sub(1)?, &mut with)?;
+            }
+            by.append(&mut with);
+            Some(())
+        })
+    }
 }
+
+/// How often it is asked who takes what one route spares and another spares again; bounds the work.
+const SPARED_DEPTH: u8 = 2;
 
 /// Whether everything that `narrow` matches is matched by `wide`; a type is a pattern that matches itself.
 ///
@@ -69,7 +97,7 @@ fn covers(wide: &str, narrow: &str) -> bool {
 }
 
 /// Whether some type is matched by both patterns.
-pub(super) fn overlap(one: &str, other: &str) -> bool {
+fn overlap(one: &str, other: &str) -> bool {
     meet(one.as_bytes(), other.as_bytes(), &mut HashSet::new())
 }
 

@@ -11,9 +11,6 @@ use zeroize::Zeroizing;
 
 use crate::secret::Secret;
 
-/// Bytes below which a secret can be guessed.
-const SECRET_BYTES_ADVISED: usize = 16;
-
 /// How a signature is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Algorithm {
@@ -193,13 +190,4 @@ pub(super) fn check(secret: &Secret) -> Result<(), String> {
         _ if bytes.contains(&0) => Err("holds a NUL byte".into()),
         _ => Ok(()),
     }
-}
-
-/// What speaks against a secret without making it unusable; for a warning.
-pub fn weakness(secret: &Secret) -> Option<&'static str> {
-    let bytes = secret.expose();
-    if bytes.len() < SECRET_BYTES_ADVISED {
-        return Some("is shorter than 16 bytes and could be guessed");
-    }
-    (bytes.trim_ascii() != bytes).then_some("begins or ends with white space")
 }

@@ -17,11 +17,11 @@ use tower::{ServiceExt as _, util::BoxCloneSyncService};
 
 pub use clock::{Timestamps, Unit};
 pub use container::{Container, Encoding, Place};
-pub use key::{Algorithm, KeyEncoding, KeyForm, weakness};
+pub use key::{Algorithm, KeyEncoding, KeyForm};
 pub use scheme::{Scheme, SchemeParts};
 pub use template::{From, Part, Template, TemplateError, Transform, Value};
-pub use verifier::{Verifier, check_secret};
-pub(crate) use view::{Form, Sought, Unreadable, View, transform};
+pub use verifier::Verifier;
+pub(crate) use view::{Form, NOT_JSON, Sought, View, transform};
 
 use crate::{
     answer::{Answer, Answered, Outcome, Reason, Refusal, not_verified_name},
@@ -76,7 +76,7 @@ pub struct LiveSecret {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
     /// The scheme's name, such as `hmac-sha256`.
-    pub scheme: Arc<str>,
+    pub scheme: &'static str,
     /// Which secret matched, counted from 1.
     pub slot: usize,
     /// That secret's fingerprint.
@@ -98,11 +98,6 @@ impl Verified {
         &self.envelope
     }
 
-    /// How its sender was recognised.
-    pub fn proof(&self) -> &Proof {
-        &self.proof
-    }
-
     /// Takes it apart.
     pub fn into_parts(self) -> (Envelope, Proof) {
         (self.envelope, self.proof)
@@ -111,8 +106,8 @@ impl Verified {
     /// A request that is said to be verified, for tests of the stages after this one.
     #[cfg(test)]
     pub(crate) fn for_test(envelope: Envelope) -> Self {
-        let (scheme, label) = ("hmac-sha256".into(), "…test".into());
-        Self { envelope, proof: Proof { scheme, slot: 1, label, signed_at: None } }
+        let label = "…test".into();
+        Self { envelope, proof: Proof { scheme: "hmac-sha256", slot: 1, label, signed_at: None } }
     }
 }
 

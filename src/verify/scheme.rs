@@ -106,16 +106,16 @@ impl Scheme {
     pub(super) fn check(
         &self,
         request: Presented<'_>,
-        keys: &[(u64, Key)],
-        is_live: impl Fn(u64) -> bool,
-    ) -> Result<(u64, Option<Timestamp>), Reason> {
+        keys: &[(u16, Key)],
+        is_live: impl Fn(u16) -> bool,
+    ) -> Result<(u16, Option<Timestamp>), Reason> {
         let view = View::new(request, &self.sought);
         let lines = self.parts.container.lines(&view)?;
         let elements = self.parts.container.elements(&lines)?;
         let candidates = self.parts.container.candidates(&elements, self.parts.algorithm)?;
         let pieces = self.pieces(&view, &elements)?;
 
-        let mut matched = 0_u64;
+        let mut matched = 0_u16;
         for (slot, key) in keys {
             let tag = key.tag(&pieces);
             let is =

@@ -21,21 +21,19 @@ pub struct Verifier {
 #[derive(Debug)]
 struct Prepared {
     scheme: Scheme,
-    name: Arc<str>,
     /// One per secret that is meant for this scheme, with its slot.
-    keys: Vec<(u64, Key)>,
+    keys: Vec<(u16, Key)>,
 }
 
 #[derive(Debug)]
 struct Held {
-    secret: Secret,
-    expires: Option<Timestamp>,
+    live: LiveSecret,
     label: Arc<str>,
 }
 
 impl Held {
     fn is_live(&self, now: Timestamp) -> bool {
-        self.expires.is_none_or(|expires| now < expires)
+        self.live.expires.is_none_or(|expires| now < expires)
     }
 }
 
@@ -60,18 +58,12 @@ impl Verifier {
                 .map_err(|problem| format!("secret {} {problem}", slot + 1))?;
         }
         let keys: Vec<_> = schemes.iter().map(|s| keys(s, &schemes, &secrets)).collect();
-        let schemes = schemes.into_iter().zip(keys).map(|(scheme, keys)| Prepared {
-            name: scheme.parts().algorithm.as_str().into(),
-            scheme,
-            keys,
-        });
-        let schemes = schemes.collect();
-        let secrets = secrets.into_iter().map(|live| Held {
-            label: live.secret.fingerprint().into(),
-            expires: live.expires,
-            secret: live.secret,
-        });
-        Ok(Self { schemes, secrets: secrets.collect() })
+        let prepared = schemes.into_iter().zip(keys);
+        let held = |live: LiveSecret| Held { label: live.secret.fingerprint().into(), live };
+        Ok(Self {
+            schemes: prepared.map(|(scheme, keys)| Prepared { scheme, keys }).collect(),
+            secrets: secrets.into_iter().map(held).collect(),
+        })
     }
 
     /// Whether a scheme signs the URL as the provider knows it.
@@ -106,8 +98,8 @@ impl Verifier {
             return Err(if any_live { Reason::SignatureWrong } else { Reason::SecretExpired });
         };
         Ok(Proof {
-            scheme: Arc::clone(&prepared.name),
-            slot: usize::try_from(slot).unwrap_or(usize::MAX),
+            scheme: prepared.scheme.parts().algorithm.as_str(),
+            slot: slot.into(),
             label: Arc::clone(&held.label),
             signed_at,
         })
@@ -126,10 +118,10 @@ impl Verifier {
         let mut problem = "every configured secret has expired".to_owned();
         for prepared in &self.schemes {
             let now = presented.received_at;
-            let live = |(slot, _): &&(u64, Key)| self.held(*slot).is_some_and(|h| h.is_live(now));
+            let live = |(slot, _): &&(u16, Key)| self.held(*slot).is_some_and(|h| h.is_live(now));
             let Some((slot, key)) = prepared.keys.iter().find(live) else { continue };
             let Some(held) = self.held(*slot) else { continue };
-            match sign(&prepared.scheme, key, &held.secret, presented) {
+            match sign(&prepared.scheme, key, &held.live.secret, presented) {
                 Ok(headers) => return Ok(headers),
                 Err(why) => problem = why,
             }
@@ -138,16 +130,13 @@ impl Verifier {
     }
 
     /// The secret in a slot; slots count from 1, and 0 is none.
-    fn held(&self, slot: u64) -> Option<&Held> {
-        usize::try_from(slot).ok()?.checked_sub(1).and_then(|index| self.secrets.get(index))
+    fn held(&self, slot: u16) -> Option<&Held> {
+        usize::from(slot).checked_sub(1).and_then(|index| self.secrets.get(index))
     }
 }
 
-/// Whether `schemes` can use `secret`.
-///
-/// # Errors
-/// What is wrong with it, as the end of a sentence: `is not base64, which this scheme needs`. It never holds any part of it.
-pub fn check_secret(schemes: &[Scheme], secret: &Secret) -> Result<(), String> {
+/// What is wrong with a secret that `schemes` cannot use, as the end of a sentence that never holds any part of it.
+fn check_secret(schemes: &[Scheme], secret: &Secret) -> Result<(), String> {
     key::check(secret)?;
     let mut uses = schemes.iter().filter(|scheme| is_meant_for(scheme, schemes, secret));
     uses.try_for_each(|scheme| prepare(scheme, secret).map(drop))
@@ -169,7 +158,7 @@ fn prepare(scheme: &Scheme, secret: &Secret) -> Result<Key, String> {
     Key::prepare(scheme.parts().algorithm, &scheme.parts().key, secret)
 }
 
-fn keys(scheme: &Scheme, schemes: &[Scheme], secrets: &[LiveSecret]) -> Vec<(u64, Key)> {
+fn keys(scheme: &Scheme, schemes: &[Scheme], secrets: &[LiveSecret]) -> Vec<(u16, Key)> {
     let meant = (1..).zip(secrets).filter(|(_, s)| is_meant_for(scheme, schemes, &s.secret));
     meant.filter_map(|(slot, s)| Some((slot, prepare(scheme, &s.secret).ok()?))).collect()
 }

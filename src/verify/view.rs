@@ -9,7 +9,7 @@ use super::{From, Presented, Transform, Value};
 use crate::{
     answer::Reason,
     event::Digest,
-    json::{Extractor, Found, JsonError, Path, Scalar, Step},
+    json::{Extractor, Found, Items, JsonError, Path, Scalar},
 };
 
 /// What a set of templates looks for in bodies.
@@ -27,9 +27,6 @@ struct Document {
     paths: Vec<Path>,
     extractor: Extractor,
 }
-
-/// A batch's items, and steps to what is looked for in each.
-pub(crate) type Items<'i> = (&'i Path, &'i [&'i [Step]]);
 
 impl Sought {
     /// Prepares what `places` look for, and what is looked for in a batch's items.
@@ -49,9 +46,7 @@ impl Sought {
             }
         }
         let prepare = |(field, paths): (Option<&str>, Vec<Path>)| {
-            let items = items.filter(|_| field.is_none());
-            let (items, inside) = items.map_or((None, &[][..]), |(items, way)| (Some(items), way));
-            let extractor = Extractor::with_items(&paths, items, inside);
+            let extractor = Extractor::new(&paths, items.filter(|_| field.is_none()));
             Document { field: field.map(str::to_owned), paths, extractor }
         };
         Self { documents: wanted.into_iter().map(prepare).collect(), in_body }
@@ -72,17 +67,14 @@ fn document_and_path(place: &From) -> Option<(Option<&str>, &Path)> {
 pub(crate) enum Unusable {
     /// It is not there.
     Absent,
-    /// It is there more than once: another reader might take another.
+    /// It is there more than once, or where readers may differ: another might take another.
     Repeated,
 }
 
-/// Why a body cannot be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unreadable {
-    Compressed,
-    Charset,
-    Json(JsonError),
-}
+/// Why a body cannot be read, in words for the operator.
+type Unreadable = &'static str;
+
+pub(crate) const NOT_JSON: Unreadable = "the body is not a JSON document";
 
 /// A variable that the signature's container captured: its name and its value.
 pub(super) type Variable<'v> = (&'v [u8], &'v [u8]);
@@ -109,20 +101,22 @@ impl<'a> View<'a> {
     }
 
     fn find_in(&self, document: &Document, form: Form) -> Result<Found<'a>, Unreadable> {
-        let find = |text| document.extractor.find(text).map_err(Unreadable::Json);
-        match (&document.field, form) {
-            (None, Form::Json) => find(self.request.body),
-            (Some(name), Form::Fields) => match field(self.request.body, name) {
-                Ok(Cow::Borrowed(text)) => find(text),
-                Ok(Cow::Owned(text)) => {
-                    document.extractor.find(&text).map(Found::into_owned).map_err(Unreadable::Json)
-                }
-                Err(_) => Ok(Found::default()),
-            },
+        let text = match (&document.field, form) {
+            (None, Form::Json) => Ok(Cow::Borrowed(self.request.body)),
+            (Some(name), Form::Fields) => field(self.request.body, name),
             (None, Form::Fields | Form::Other) | (Some(_), Form::Json | Form::Other) => {
-                Ok(Found::default())
+                Err(Unusable::Absent)
             }
-        }
+        };
+        let found = match text {
+            Ok(Cow::Borrowed(text)) => document.extractor.find(text),
+            Ok(Cow::Owned(text)) => document.extractor.find(&text).map(Found::into_owned),
+            Err(_) => Ok(Found::default()),
+        };
+        found.map_err(|why| match why {
+            JsonError::NotJson => NOT_JSON,
+            JsonError::DuplicateKey => "a key comes twice on the way to a value that is looked for",
+        })
     }
 
     /// What was found in each item of a batch.
@@ -177,8 +171,8 @@ impl<'a> View<'a> {
             From::Form(name) if self.form() == Ok(Form::Fields) => field(body, name),
             From::Form(_) => Err(Unusable::Absent),
             From::Json(_) | From::FormJson(..) => {
-                let text = self.scalar(place)?.and_then(Scalar::to_text);
-                text.map(bytes).ok_or(Unusable::Absent)
+                let scalar = self.scalar(place).map_err(|_unreadable| Unusable::Repeated)?;
+                scalar.and_then(Scalar::to_text).map(bytes).ok_or(Unusable::Absent)
             }
             From::Variable(name) => {
                 let named = variables.iter().filter(|(known, _)| *known == name.as_bytes());
@@ -225,17 +219,6 @@ fn bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
     }
 }
 
-impl std::convert::From<Unreadable> for Unusable {
-    fn from(unreadable: Unreadable) -> Self {
-        match unreadable {
-            Unreadable::Json(JsonError::DuplicateKey) => Self::Repeated,
-            Unreadable::Compressed | Unreadable::Charset | Unreadable::Json(JsonError::NotJson) => {
-                Self::Absent
-            }
-        }
-    }
-}
-
 impl Unusable {
     /// The reason where something is signed over that cannot be used.
     pub(super) fn input(self, place: &From) -> Reason {
@@ -267,14 +250,14 @@ impl Form {
     fn of(headers: &HeaderMap, body: &[u8]) -> Result<Self, Unreadable> {
         let plain = |v: &HeaderValue| v.as_bytes().eq_ignore_ascii_case(b"identity");
         if !headers.get_all(header::CONTENT_ENCODING).iter().all(plain) {
-            return Err(Unreadable::Compressed);
+            return Err("the body is compressed");
         }
         let declared = sole(headers.get_all(header::CONTENT_TYPE).iter()).ok();
         let declared = declared.and_then(|value| value.to_str().ok()).unwrap_or_default();
         let mut parameters = declared.split(';').map(str::trim);
         let essence = parameters.next().unwrap_or_default();
         if !parameters.filter_map(charset).all(is_ascii_superset) {
-            return Err(Unreadable::Charset);
+            return Err("the body is in a charset that is not read");
         }
         let is = |known: &str| essence.eq_ignore_ascii_case(known);
         let suffix = essence.as_bytes().last_chunk::<5>();

@@ -120,7 +120,7 @@ pub fn about(n: u32) -> Arc<About> {
         key: EventKey::of(&[b"stripe", body.as_bytes()]),
         digest: Digest::of(body.as_bytes()),
         body_bytes: body.len() as u64,
-        scheme: "hmac-sha256".into(),
+        scheme: "hmac-sha256",
         secret_slot: 1,
         secret_label: "whsec_…9c1e".into(),
         items: Vec::new(),

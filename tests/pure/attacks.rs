@@ -73,7 +73,6 @@ const SIGNATURES: [Row; 20] = [
         "empty, weak or padded secret",
         &[
             "pure/rules.rs::secrets_that_are_none",
-            "pure/rules.rs::weak_secrets_are_named",
             "pure/rules.rs::another_sources_secret_does_not_fit",
         ],
     ),

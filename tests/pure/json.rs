@@ -11,7 +11,7 @@ fn paths(texts: &[&str]) -> Vec<Path> {
 }
 
 fn find<'a>(path: &str, body: &'a [u8]) -> Result<Option<Scalar<'a>>, JsonError> {
-    Extractor::new(&paths(&[path])).find(body).map(|mut found| found.values.remove(0))
+    Extractor::new(&paths(&[path]), None).find(body).map(|mut found| found.values.remove(0))
 }
 
 fn string(text: &str) -> Option<Scalar<'_>> {
@@ -19,7 +19,7 @@ fn string(text: &str) -> Option<Scalar<'_>> {
 }
 
 #[test]
-fn paths_parse_and_print() {
+fn paths_parse() {
     let key = |k: &str| Step::Key(k.into());
     let table = [
         ("id", vec![key("id")]),
@@ -36,7 +36,6 @@ fn paths_parse_and_print() {
     for (text, steps) in table {
         let path = Path::parse(text).unwrap();
         assert_eq!(path.steps(), steps, "{text}");
-        assert_eq!(path.to_string(), text);
     }
 }
 
@@ -145,7 +144,7 @@ fn a_key_that_comes_twice_on_the_way_is_refused() {
     assert_eq!(find("id", elsewhere.as_bytes()), Ok(string("a")));
     let many: Vec<Path> = (0..70).map(|n| Path::parse(&format!("k{n}")).unwrap()).collect();
     let body = r#"{"k69":1,"k68":1,"k69":2}"#;
-    assert_eq!(Extractor::new(&many).find(body.as_bytes()), Err(JsonError::DuplicateKey));
+    assert_eq!(Extractor::new(&many, None).find(body.as_bytes()), Err(JsonError::DuplicateKey));
 }
 
 #[test]
@@ -168,7 +167,7 @@ fn depth_and_size_cost_no_stack() {
 fn one_pass_finds_all_paths_in_their_order() {
     let wanted = paths(&["b[1].c", "a", "b", "a", "b[*]", "b[7]"]);
     let body = br#"{"a":"x","b":[0,{"c":true}]}"#;
-    let found = Extractor::new(&wanted).find(body).unwrap().values;
+    let found = Extractor::new(&wanted, None).find(body).unwrap().values;
     let x = || string("x");
     assert_eq!(found, [Some(Scalar::Bool(true)), x(), Some(Scalar::Other), x(), None, None]);
 }
@@ -191,7 +190,7 @@ fn unescaped_strings_are_borrowed() {
 fn items_are_listed_up_to_a_hundred() {
     let [first, items, id] =
         <[Path; 3]>::try_from(paths(&["list[0].id", "list[*]", "id"])).unwrap();
-    let extractor = Extractor::with_items(&[first], Some(&items), &[id.steps(), &[]]);
+    let extractor = Extractor::new(&[first], Some((&items, &[id.steps(), &[]])));
     let body = json!({"list": (0..250).map(|n| json!({"id": n})).collect::<Vec<_>>()}).to_string();
     let found = extractor.find(body.as_bytes()).unwrap();
     assert_eq!(found.values, [Some(Scalar::Integer(0))]);
@@ -211,7 +210,7 @@ fn items_are_listed_up_to_a_hundred() {
 #[test]
 fn items_may_be_deeper_than_their_array() {
     let [items, id] = <[Path; 2]>::try_from(paths(&["n[*].item", "ref"])).unwrap();
-    let extractor = Extractor::with_items(&[], Some(&items), &[id.steps()]);
+    let extractor = Extractor::new(&[], Some((&items, &[id.steps()])));
     let found = extractor.find(br#"{"n":[{"item":{"ref":"a"}},{},{"item":{"ref":"b"}}]}"#).unwrap();
     assert_eq!(found.items, [[string("a")], [None], [string("b")]]);
 }
@@ -284,7 +283,7 @@ proptest! {
     fn agrees_with_a_tree(value in document(), wanted in prop::collection::vec(steps(), 0..6), pretty: bool) {
         let body = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) };
         let paths: Vec<Path> = wanted.iter().map(|s| Path::parse(&written(s)).unwrap()).collect();
-        let found = Extractor::new(&paths).find(body.as_deref().unwrap().as_bytes());
+        let found = Extractor::new(&paths, None).find(body.as_deref().unwrap().as_bytes());
         let expected: Vec<_> = wanted.iter().map(|s| looked_up(&value, s)).collect();
         prop_assert_eq!(found.map(|found| found.values), Ok(expected));
     }
@@ -292,14 +291,13 @@ proptest! {
     #[test]
     fn takes_exactly_what_a_tree_takes(body in "[\\[\\]{}:,\"a0\\-.e\\\\u ]{0,24}") {
         let tree = serde_json::from_str::<Value>(&body);
-        let found = Extractor::new(&paths(&["a"])).find(body.as_bytes());
+        let found = Extractor::new(&paths(&["a"]), None).find(body.as_bytes());
         prop_assert_eq!(found == Err(JsonError::NotJson), tree.is_err(), "{}", body);
     }
 
     #[test]
-    fn printed_paths_parse_back(steps in steps()) {
+    fn written_paths_parse(steps in steps()) {
         let path = Path::parse(&written(&steps)).unwrap();
         prop_assert_eq!(path.steps(), &steps[..]);
-        prop_assert_eq!(Path::parse(&path.to_string()), Ok(path));
     }
 }

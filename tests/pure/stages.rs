@@ -37,7 +37,7 @@ fn who_knew_the_secret_passes_and_nobody_else() {
     let event = shop.event(&[], "Hello, World!").unwrap();
     assert_eq!(event.envelope().body(), "Hello, World!", "byte for byte");
     let about = event.about();
-    assert_eq!((&*about.scheme, about.secret_slot, about.body_bytes), ("hmac-sha256", 1, 13));
+    assert_eq!((about.scheme, about.secret_slot, about.body_bytes), ("hmac-sha256", 1, 13));
     assert_eq!(refused(forged(&shop, &[], WRONG)), Refusal::NotVerified(Reason::SignatureWrong));
     assert_eq!(refused(forged(&shop, &[], "x")), Refusal::NotVerified(Reason::SignatureMalformed));
     let text = shop.metrics.render();

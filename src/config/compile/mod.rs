@@ -1,7 +1,6 @@
 //! What was typed to what may be relied on: every value is parsed once here, every reference is followed, and every
 //! mistake is said with its place. Nothing stops at the first one.
 
-mod patterns;
 mod process;
 mod provider;
 mod routes;
@@ -23,8 +22,6 @@ use super::{
     spans::{Mark, Node, Path},
 };
 use crate::event::Name;
-
-pub use patterns::takes;
 
 /// Where things stand, and what was found wrong with them.
 pub(crate) struct Ground<'a> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Ground, patterns, process::not_zero, upstreams};
+use super::{Ground, process::not_zero, upstreams};
 use crate::{
     config::{
         RouteOutline,
@@ -218,13 +218,24 @@ fn unreachable(
     at: &Path,
     ground: &mut Ground<'_>,
 ) {
-    let Some(takers) = patterns::shadowed_by(outline, before) else { return };
-    let Some(first) = takers.first() else { return };
-    let (mark, _) = ground.tree.locate(&Path::of("routes").item(first.index));
-    let names: Vec<_> = takers.iter().map(|taker| format!("`{}`", taker.name)).collect();
+    let whenever = |earlier: &&RouteOutline| {
+        let always = earlier.when.is_none() || earlier.when == outline.when;
+        earlier.source == outline.source && always
+    };
+    let before: Vec<_> = before.iter().filter(whenever).collect();
+    let patterns = |outline: &RouteOutline| route::Patterns::parse(&outline.events);
+    let taken: Vec<_> = before.iter().map(|earlier| patterns(earlier)).collect();
+    let Some(by) = patterns(outline).taken_by(&taken) else { return };
+    let takers: Vec<_> = by.iter().filter_map(|index| before.get(*index)).collect();
     let place = if ground.tree.has(&at.key("name")) { at.key("name") } else { at.clone() };
     let message = format!("route `{}` can never match", outline.name);
     let problem = Problem::warning("route-unreachable", ground.at(&place), message);
+    let Some(first) = takers.first() else {
+        ground.push(problem.label("it excludes everything that it includes"));
+        return;
+    };
+    let (mark, _) = ground.tree.locate(&Path::of("routes").item(first.index));
+    let names: Vec<_> = takers.iter().map(|taker| format!("`{}`", taker.name)).collect();
     let problem =
         problem.label(format!("everything it matches is taken by {} (", names.join(" and ")));
     ground.push(problem.first(mark, ")").help("move it up; the first matching route wins"));
