@@ -53,7 +53,6 @@ pub(super) enum Connection {
 struct Url<'a> {
     scheme: &'a str,
     tls: bool,
-    credentials: &'a str,
     hosts: Vec<&'a str>,
     path: &'a str,
 }
@@ -61,9 +60,8 @@ struct Url<'a> {
 impl Target {
     /// Reads the settings; nothing is connected yet.
     pub(super) fn new(settings: &RedisSettings) -> Result<Self, StoreError> {
-        let shown = without_credentials(&settings.url);
-        let url = Url::parse(&settings.url)
-            .ok_or_else(|| StoreError(format!("{shown} is not the url of a Redis")))?;
+        let url = Url::parse(&settings.url)?;
+        let shown = settings.url.clone();
         let tls = tls(settings, &url)?;
         let kind = match url.scheme.split_once('+') {
             None => single(settings, tls),
@@ -124,23 +122,26 @@ impl Sentinels {
 }
 
 impl<'a> Url<'a> {
-    /// `scheme://[credentials@]host[:port][,host…][/path]`. Nothing after it: `#insecure` would switch TLS off in effect.
-    fn parse(url: &'a str) -> Option<Self> {
-        let (scheme, rest) = url.split_once("://")?;
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let (credentials, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
-        if hosts.is_empty() || rest.contains('#') {
-            return None;
+    /// `scheme://host[:port][,host…][/path]`. Nothing after it: `#insecure` would switch TLS off in effect. Nor credentials
+    /// in it: they would be shown.
+    fn parse(url: &'a str) -> Result<Self, StoreError> {
+        if url.contains(['@', '#']) {
+            return Err(StoreError("the url of Redis has more than scheme, hosts and path".into()));
+        }
+        let wrong = || StoreError(format!("{url} is not the url of a Redis"));
+        let (scheme, rest) = url.split_once("://").ok_or_else(wrong)?;
+        let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
+        if hosts.is_empty() {
+            return Err(wrong());
         }
         let hosts = hosts.split(',').collect();
-        Some(Self { scheme, tls: scheme.starts_with("rediss"), credentials, hosts, path })
+        Ok(Self { scheme, tls: scheme.starts_with("rediss"), hosts, path })
     }
 
-    /// The hosts as nodes of their own, all with the url's credentials and these `settings`.
+    /// The hosts as nodes of their own.
     fn nodes(&self, settings: &RedisSettings) -> Result<Vec<ConnectionInfo>, StoreError> {
         let scheme = if self.tls { "rediss" } else { "redis" };
-        let node =
-            |host| connection_info(settings, &format!("{scheme}://{}@{host}", self.credentials));
+        let node = |host| connection_info(settings, &format!("{scheme}://{host}"));
         self.hosts.iter().map(node).collect()
     }
 }
@@ -188,7 +189,7 @@ fn cluster(
     Ok(Kind::Cluster(Box::new(builder.build().map_err(wrong)?)))
 }
 
-/// One node's address, with the credentials of the settings before those of the url.
+/// One node's address, with the credentials of the settings.
 fn connection_info(settings: &RedisSettings, url: &str) -> Result<ConnectionInfo, StoreError> {
     let node = url.into_connection_info().map_err(wrong)?;
     let mut redis =
@@ -226,15 +227,6 @@ fn tcp() -> TcpSettings {
         .set_nodelay(true)
         .set_keepalive(keepalive.with_retries(4))
         .set_user_timeout(SILENCE_MAX)
-}
-
-/// A url as people may see it.
-pub(super) fn without_credentials(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://{rest}"),
-        (Some(_), None) => url.to_owned(),
-        (None, _) => "the text that is configured".to_owned(),
-    }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
