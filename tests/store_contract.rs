@@ -314,6 +314,12 @@ fn settings(url: String) -> RedisSettings {
     }
 }
 
+/// As the user of `redis::USER`.
+fn as_user(settings: RedisSettings) -> RedisSettings {
+    let (username, password) = (Some("gate".into()), Some(Secret::new("s3cr3t-p4ss")));
+    RedisSettings { username, password, ..settings }
+}
+
 fn connect(settings: &RedisSettings) -> Store {
     let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
     Arc::new(Redis::connect(settings, &tracker, &stop).expect("settings that can be right"))
@@ -375,21 +381,13 @@ async fn redis_with_tls_keeps_the_contract() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_with_a_user_of_few_rights_keeps_the_contract() {
-    let rights = "+evalsha +eval +get +set +del +pttl +info";
-    let user = format!("user gate on >s3cr3t-p4ss ~gatepost:* -@all {rights}");
-    let server = redis::Server::start(&["user default off", &user]);
-    let url = format!("redis://{}", server.address());
-    let password = |text: &str| Some(Secret::new(text));
-    let user = |password| RedisSettings {
-        username: Some("gate".into()),
-        password,
-        ..settings(url.clone())
-    };
-    contract(&connect(&user(password("s3cr3t-p4ss")))).await;
-    let error =
-        connect(&user(password("wr0ng-p4ss"))).health().await.expect_err("a wrong password");
+    let server = redis::Server::start(&["user default off", redis::USER]);
+    let right = as_user(settings(format!("redis://{}", server.address())));
+    contract(&connect(&right)).await;
+    let wrong = RedisSettings { password: Some(Secret::new("wr0ng-p4ss")), ..right.clone() };
+    let error = connect(&wrong).health().await.expect_err("a wrong password");
     assert!(!error.to_string().contains("p4ss"), "{error}");
-    let shown = format!("{:?}", user(password("s3cr3t-p4ss")));
+    let shown = format!("{right:?}");
     assert!(!shown.contains("s3cr3t") && shown.contains("redis://127.0.0.1"), "{shown}");
 }
 
@@ -397,7 +395,7 @@ async fn redis_with_a_user_of_few_rights_keeps_the_contract() {
 async fn a_redis_cluster_keeps_the_contract() {
     let nodes = redis::cluster();
     let hosts = nodes[..2].iter().map(redis::Server::address).collect::<Vec<_>>().join(",");
-    contract(&connect(&settings(format!("redis+cluster://{hosts}")))).await;
+    contract(&connect(&as_user(settings(format!("redis+cluster://{hosts}"))))).await;
     for node in &nodes {
         assert_ne!(node.cli(&["dbsize"]), "0", "keys are spread over all nodes");
     }

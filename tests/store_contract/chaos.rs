@@ -133,7 +133,8 @@ async fn many_claims_share_a_connection() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sentinels_name_the_master_also_after_a_failover() {
     let (mut master, replica, sentinel) = redis::sentinel();
-    let store = connect(&settings(format!("redis+sentinel://{}/main", sentinel.address())));
+    let url = format!("redis+sentinel://{}/main", sentinel.address());
+    let store = connect(&as_user(settings(url)));
     contract(&store).await;
     let event = fresh();
     store.complete(&event, HOUR).await.unwrap();

@@ -115,8 +115,7 @@ impl Embedded {
     async fn ask(&self, subject: &Subject, input: Input) -> Result<Reply, StoreError> {
         let (answer, answered) = oneshot::channel();
         let order = Order { subject: *subject, input, answer };
-        let sent = self.orders.as_ref().map(|orders| orders.try_send(order));
-        if !matches!(sent, Some(Ok(()))) {
+        if self.orders.as_ref().is_none_or(|orders| orders.try_send(order).is_err()) {
             return Err(StoreError("the disk does not keep up".into()));
         }
         match timeout(TIMEOUT, answered).await {
@@ -181,10 +180,10 @@ impl Writer {
             if let Err(error) = &result {
                 tracing::error!(%error, "the dedup store could not be written");
             }
+            *self.shared.trouble() = result.as_ref().err().cloned();
             for (answer, reply) in waiting {
                 drop(answer.send(result.clone().map(|()| reply))); // gave up waiting: it is in the file all the same
             }
-            *self.shared.trouble() = result.err();
         }
     }
 
@@ -198,9 +197,8 @@ impl Writer {
         let batch = match self.disk.begin() {
             Ok(batch) => batch,
             Err(error) => {
-                for order in first.into_iter().chain(self.orders.try_iter()) {
-                    drop(order.answer.send(Err(error.clone()))); // gave up waiting
-                }
+                let refused = first.into_iter().chain(self.orders.try_iter());
+                waiting.extend(refused.map(|order| (order.answer, Reply::Applied(false))));
                 return Err(error);
             }
         };

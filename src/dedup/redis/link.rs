@@ -1,6 +1,7 @@
 //! The connection: kept by one task, shared by all operations, checked when it is made and every second.
 
 use std::{
+    collections::HashMap,
     fmt,
     sync::{
         Arc,
@@ -142,6 +143,7 @@ impl Link {
                     tracing::info!(redis = %self.target.shown, %facts, "connected");
                     self.set(Status::Up(connection.clone(), facts));
                     self.watch(connection).await;
+                    tracing::warn!(redis = %self.target.shown, "connection lost");
                 }
                 Err(error) => {
                     self.set(Status::Down(error));
@@ -171,19 +173,12 @@ impl Link {
     /// Version and eviction policy of every server, if they are such that we may work with it.
     async fn facts(&self, connection: &mut Connection) -> Result<String, StoreError> {
         let asked = Instant::now();
-        let reply = connection.info().await.map_err(|error| self.error(&error))?;
+        let infos = connection.info().await.map_err(|error| self.error(&error))?;
         let micros = u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.latency.store(micros, Ordering::Relaxed);
-        let mut texts = Vec::new();
-        collect(reply, &mut texts);
-        let mut facts = Err("INFO says nothing".to_owned());
-        for info in &texts {
-            facts = fitness(info, self.require_noeviction);
-            if facts.is_err() {
-                break;
-            }
-        }
-        facts.map_err(|why| self.error(&why))
+        let facts = infos.iter().map(|info| fitness(info, self.require_noeviction));
+        let facts = facts.reduce(Result::and);
+        facts.unwrap_or_else(|| Err("INFO says nothing".into())).map_err(|why| self.error(&why))
     }
 
     /// The status, once there is one.
@@ -225,12 +220,18 @@ impl Connection {
         reply.extract_error()
     }
 
-    /// Asks every server that takes writes.
-    async fn info(&mut self) -> Result<Value, RedisError> {
+    /// What every server that takes writes says about itself.
+    async fn info(&mut self) -> Result<Vec<String>, RedisError> {
         let command = ::redis::cmd("INFO");
-        let Self::Cluster(connection) = self else { return self.send(&command).await };
-        let masters = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
-        connection.route_command(command, masters).await
+        match self {
+            Self::Single(connection) => Ok(vec![command.query_async(connection).await?]),
+            Self::Cluster(connection) => {
+                let masters = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
+                let infos = connection.route_command(command, masters).await?;
+                let infos: HashMap<String, String> = ::redis::from_redis_value(infos)?;
+                Ok(infos.into_values().collect())
+            }
+        }
     }
 }
 
@@ -242,16 +243,6 @@ fn is_unknown_script(error: &RedisError) -> bool {
 fn is_broken(error: &RedisError) -> bool {
     let demoted = error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly);
     demoted || error.is_connection_dropped() || error.is_unrecoverable_error()
-}
-
-/// The texts in an answer to INFO: one, or one per node.
-fn collect(value: Value, texts: &mut Vec<String>) {
-    match value {
-        Value::BulkString(bytes) => texts.push(String::from_utf8_lossy(&bytes).into_owned()),
-        Value::VerbatimString { text, .. } => texts.push(text),
-        Value::Map(nodes) => nodes.into_iter().for_each(|(_, value)| collect(value, texts)),
-        _ => {}
-    }
 }
 
 /// Whether a server is new enough, takes writes, and keeps what it is told to keep.
