@@ -57,8 +57,7 @@ impl Disk {
     }
 
     pub(super) fn begin(&mut self) -> Result<Batch<'_>, StoreError> {
-        let begun = self.0.transaction_with_behavior(TransactionBehavior::Immediate);
-        begun.map(Batch).map_err(|error| failed(&error))
+        Ok(Batch(self.0.transaction_with_behavior(TransactionBehavior::Immediate)?))
     }
 }
 
@@ -89,16 +88,6 @@ impl Batch<'_> {
         input: Input,
         now: Millis,
     ) -> Result<(Reply, bool), StoreError> {
-        let applied = self.step(subject, input, now);
-        applied.map_err(|error| failed(&error))
-    }
-
-    fn step(
-        &self,
-        subject: &Subject,
-        input: Input,
-        now: Millis,
-    ) -> Result<(Reply, bool), rusqlite::Error> {
         let event = self.find_event(subject.key)?;
         let guard = match subject.guard {
             Some(key) => self.find_guard(key)?,
@@ -163,18 +152,23 @@ impl Batch<'_> {
             );
             self.0.prepare_cached(&over)?.execute(params![signed(now), SWEEP_ROWS])
         };
-        let deleted = delete("guard").and_then(|_| delete("event"));
-        deleted.map(|rows| signed(rows as u64)).map_err(|error| failed(&error))
+        delete("guard")?;
+        Ok(signed(delete("event")? as u64))
     }
 
     /// Writes something that changes nothing: whether the disk takes it.
     pub(super) fn touch(&self) -> Result<(), StoreError> {
-        let touched = self.0.pragma_update(None, "user_version", VERSION);
-        touched.map_err(|error| failed(&error))
+        Ok(self.0.pragma_update(None, "user_version", VERSION)?)
     }
 
     pub(super) fn commit(self) -> Result<(), StoreError> {
-        self.0.commit().map_err(|error| failed(&error))
+        Ok(self.0.commit()?)
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self(format!("SQLite: {error}"))
     }
 }
 
@@ -195,10 +189,6 @@ fn signed(millis: Millis) -> i64 {
 
 fn unsigned(millis: i64) -> Millis {
     u64::try_from(millis).unwrap_or_default()
-}
-
-fn failed(error: &rusqlite::Error) -> StoreError {
-    StoreError(format!("SQLite: {error}"))
 }
 
 /// Why the file cannot be used, and what to do.

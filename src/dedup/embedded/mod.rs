@@ -83,14 +83,9 @@ struct Writer {
     disk: Disk,
     orders: Receiver<Order>,
     shared: Arc<Shared>,
-    clock: Clock,
+    /// When it started, by both clocks.
+    started: (Millis, Instant),
     swept: Instant,
-}
-
-/// Milliseconds since the epoch that never jump while the process lives.
-struct Clock {
-    wall: Millis,
-    started: Instant,
 }
 
 impl Embedded {
@@ -104,8 +99,9 @@ impl Embedded {
         let (disk, entries) = Disk::open(&path)?;
         let shared = Arc::new(Shared { entries: entries.into(), trouble: Mutex::default() });
         let (orders, taken) = mpsc::sync_channel(QUEUE_MAX);
-        let (clock, swept) = (Clock::new(), Instant::now());
-        let writer = Writer { disk, orders: taken, shared: shared.clone(), clock, swept };
+        let (wall, swept) = (Timestamp::now().as_millis(), Instant::now());
+        let started = (u64::try_from(wall).unwrap_or_default(), swept);
+        let writer = Writer { disk, orders: taken, shared: shared.clone(), started, swept };
         let thread = thread::Builder::new().name("dedup-writer".into()).spawn(|| writer.run());
         let writer =
             thread.map_err(|error| StoreError(format!("cannot start the dedup store: {error}")))?;
@@ -194,6 +190,7 @@ impl Writer {
         first: Option<Order>,
         waiting: &mut Vec<(Answer, Reply)>,
     ) -> Result<(), StoreError> {
+        let now = || self.started.0 + millis(self.started.1.elapsed());
         let batch = match self.disk.begin() {
             Ok(batch) => batch,
             Err(error) => {
@@ -207,13 +204,13 @@ impl Writer {
         }
         let mut added = 0;
         if self.swept.elapsed() >= SWEEP_PAUSE {
-            added -= batch.sweep(self.clock.now())?;
+            added -= batch.sweep(now())?;
             self.swept = Instant::now();
         }
         let (mut next, mut done) = (first, 0);
         let end = Instant::now() + LINGER;
         while let Some(Order { subject, input, answer }) = next.take() {
-            let (reply, new) = batch.apply(&subject, input, self.clock.now())?;
+            let (reply, new) = batch.apply(&subject, input, now())?;
             added += i64::from(new);
             done += 1;
             if matches!(input, Input::Complete(_)) {
@@ -233,17 +230,6 @@ impl Writer {
         let entries = self.shared.entries.load(Ordering::Relaxed).saturating_add_signed(added);
         self.shared.entries.store(entries, Ordering::Relaxed);
         Ok(())
-    }
-}
-
-impl Clock {
-    fn new() -> Self {
-        let wall = u64::try_from(Timestamp::now().as_millis()).unwrap_or_default();
-        Self { wall, started: Instant::now() }
-    }
-
-    fn now(&self) -> Millis {
-        self.wall + millis(self.started.elapsed())
     }
 }
 

@@ -15,7 +15,7 @@ use ::redis::{
     aio::ConnectionLike as _,
     cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo},
 };
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use tokio::{
     sync::Notify,
     time::{sleep, timeout},
@@ -49,7 +49,8 @@ pub(super) struct Link {
     target: Target,
     timeout: Duration,
     require_noeviction: bool,
-    status: ArcSwap<Status>,
+    /// The connection, or why there is none; nothing while nobody knows.
+    status: ArcSwapOption<Result<Up, StoreError>>,
     /// The status is another one.
     changed: Notify,
     /// The connection is no good.
@@ -58,12 +59,10 @@ pub(super) struct Link {
     latency: AtomicU64,
 }
 
-enum Status {
-    /// Nobody knows yet.
-    Connecting,
-    /// With what the servers say about themselves.
-    Up(Connection, String),
-    Down(StoreError),
+struct Up {
+    connection: Connection,
+    /// What the servers say about themselves.
+    facts: String,
 }
 
 impl fmt::Debug for Link {
@@ -78,7 +77,7 @@ impl Link {
             target,
             timeout,
             require_noeviction,
-            status: ArcSwap::from_pointee(Status::Connecting),
+            status: ArcSwapOption::empty(),
             changed: Notify::new(),
             broken: Notify::new(),
             latency: AtomicU64::new(0),
@@ -92,11 +91,8 @@ impl Link {
             let (mut verb, mut again) = (Verb::Known, true);
             loop {
                 let status = self.settled().await;
-                let mut connection = match &*status {
-                    Status::Up(connection, _) => connection.clone(),
-                    Status::Down(error) => return Err(error.clone()),
-                    Status::Connecting => continue,
-                };
+                let mut connection =
+                    status.as_ref().as_ref().map_err(Clone::clone)?.connection.clone();
                 match connection.send(&command(verb)).await {
                     Ok(value) => return Ok(value),
                     Err(error) if verb == Verb::Known && is_unknown_script(&error) => {
@@ -122,15 +118,11 @@ impl Link {
     /// What people want to know, or why it cannot be used.
     pub(super) async fn health(&self) -> Result<String, StoreError> {
         let slow = |_elapsed| self.error(&format!("no answer within {CONNECT_TIMEOUT:?}"));
-        match &*timeout(CONNECT_TIMEOUT, self.settled()).await.map_err(slow)? {
-            Status::Up(_, facts) => {
-                let latency = Duration::from_micros(self.latency.load(Ordering::Relaxed));
-                let (shown, millis) = (&self.target.shown, latency.as_secs_f64() * 1e3);
-                Ok(format!("{facts}, {shown}, {millis:.1} ms"))
-            }
-            Status::Down(error) => Err(error.clone()),
-            Status::Connecting => Err(self.error(&"not connected")),
-        }
+        let status = timeout(CONNECT_TIMEOUT, self.settled()).await.map_err(slow)?;
+        let facts = &status.as_ref().as_ref().map_err(Clone::clone)?.facts;
+        let millis =
+            Duration::from_micros(self.latency.load(Ordering::Relaxed)).as_secs_f64() * 1e3;
+        Ok(format!("{facts}, {}, {millis:.1} ms", self.target.shown))
     }
 
     /// Connects, checks, and connects again, until it is dropped.
@@ -139,24 +131,24 @@ impl Link {
             let connecting = timeout(CONNECT_TIMEOUT, self.connect()).await;
             let late = format!("not connected within {CONNECT_TIMEOUT:?}");
             match connecting.unwrap_or_else(|_elapsed| Err(self.error(&late))) {
-                Ok((connection, facts)) => {
+                Ok(Up { connection, facts }) => {
                     tracing::info!(redis = %self.target.shown, %facts, "connected");
-                    self.set(Status::Up(connection.clone(), facts));
+                    self.set(Ok(Up { connection: connection.clone(), facts }));
                     self.watch(connection).await;
                     tracing::warn!(redis = %self.target.shown, "connection lost");
                 }
                 Err(error) => {
-                    self.set(Status::Down(error));
+                    self.set(Err(error));
                     sleep(RETRY_PAUSE).await;
                 }
             }
         }
     }
 
-    async fn connect(&self) -> Result<(Connection, String), StoreError> {
+    async fn connect(&self) -> Result<Up, StoreError> {
         let mut connection = self.target.open().await.map_err(|error| self.error(&error))?;
         let facts = self.facts(&mut connection).await?;
-        Ok((connection, facts))
+        Ok(Up { connection, facts })
     }
 
     /// Checks the connection until it is no good.
@@ -165,7 +157,7 @@ impl Link {
             let silent = |_elapsed| Err(self.error(&format!("no answer within {PROBE_PAUSE:?}")));
             let facts = timeout(PROBE_PAUSE, self.facts(&mut connection)).await;
             if let Err(error) = facts.unwrap_or_else(silent) {
-                return self.set(Status::Down(error));
+                return self.set(Err(error));
             }
         }
     }
@@ -182,26 +174,25 @@ impl Link {
     }
 
     /// The status, once there is one.
-    async fn settled(&self) -> Arc<Status> {
+    async fn settled(&self) -> Arc<Result<Up, StoreError>> {
         loop {
             let changed = self.changed.notified();
-            let status = self.status.load_full();
-            if !matches!(*status, Status::Connecting) {
+            if let Some(status) = self.status.load_full() {
                 return status;
             }
             changed.await;
         }
     }
 
-    fn set(&self, status: Status) {
-        self.status.store(Arc::new(status));
+    fn set(&self, status: Result<Up, StoreError>) {
+        self.status.store(Some(Arc::new(status)));
         self.changed.notify_waiters();
     }
 
     /// Has the connection made anew, unless that was done already.
-    fn drop_connection(&self, status: &Arc<Status>) {
-        let before = self.status.compare_and_swap(status, Arc::new(Status::Connecting));
-        if Arc::ptr_eq(&before, status) {
+    fn drop_connection(&self, status: &Arc<Result<Up, StoreError>>) {
+        let before = self.status.compare_and_swap(status, None);
+        if before.as_ref().is_some_and(|before| Arc::ptr_eq(before, status)) {
             self.broken.notify_one();
         }
     }

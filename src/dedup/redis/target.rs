@@ -1,21 +1,17 @@
 //! Where Redis is: one server, a master that sentinels name, or a cluster; with or without TLS.
 
-use std::time::Duration;
-
 use ::redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _,
     RedisConnectionInfo, RedisResult, TlsCertificates, TlsMode,
     aio::MultiplexedConnection,
     cluster::ClusterClient,
     cluster_async::ClusterConnection,
-    io::tcp::{TcpSettings, socket2::TcpKeepalive},
+    io::tcp::TcpSettings,
     sentinel::{SentinelClientBuilder, SentinelServerType},
 };
 
 use super::{RedisSettings, StoreError};
 
-/// A silent peer is noticed after this, twice this at the latest.
-const SILENCE_MAX: Duration = Duration::from_secs(4);
 /// Commands that wait to be written to the connection.
 const WRITE_QUEUE: usize = 1024;
 
@@ -103,8 +99,7 @@ impl Sentinels {
         let mut builder =
             SentinelClientBuilder::new(addresses, master, SentinelServerType::Master)?
                 .set_client_to_redis_db(self.settings.db())
-                .set_client_to_redis_tcp_settings(tcp())
-                .set_client_to_sentinel_tcp_settings(tcp());
+                .set_client_to_redis_tcp_settings(tcp());
         if let Some(username) = self.settings.username() {
             builder = builder.set_client_to_redis_username(username);
         }
@@ -205,6 +200,11 @@ fn connection_info(settings: &RedisSettings, url: &str) -> Result<ConnectionInfo
     Ok(node.set_redis_settings(redis).set_tcp_settings(tcp()))
 }
 
+/// Commands are small, and somebody waits for each.
+fn tcp() -> TcpSettings {
+    TcpSettings::default().set_nodelay(true)
+}
+
 /// What certificates are checked against, if there is TLS.
 fn tls(settings: &RedisSettings, url: &Url<'_>) -> Result<Option<TlsCertificates>, StoreError> {
     let root_cert = match &settings.ca {
@@ -218,15 +218,6 @@ fn tls(settings: &RedisSettings, url: &Url<'_>) -> Result<Option<TlsCertificates
         None => None,
     };
     Ok(url.tls.then_some(TlsCertificates { client_tls: None, root_cert }))
-}
-
-/// A dead peer is noticed although nothing is said: otherwise every operation would run into its timeout for minutes.
-fn tcp() -> TcpSettings {
-    let keepalive = TcpKeepalive::new().with_time(SILENCE_MAX).with_interval(SILENCE_MAX / 4);
-    TcpSettings::default()
-        .set_nodelay(true)
-        .set_keepalive(keepalive.with_retries(4))
-        .set_user_timeout(SILENCE_MAX)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
