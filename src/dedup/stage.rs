@@ -250,9 +250,12 @@ impl Dedup {
         self.0.tracker.spawn(async move {
             sleep(RETRY_SOON).await;
             let Place::Leader(seat) = parts.joins.enter(&event) else { return };
-            let released = parts.store.apply(&subject, Input::Release(seat.token())).await;
-            if !matches!(released, Ok(true)) {
-                seat.unanswered(parts.policy.lease); // it may still be on its way
+            let (store, token, lease) = (&parts.store, seat.token(), parts.policy.lease);
+            // First whether the store answers: a release that comes late must not meet a claim that was taken up again.
+            if matches!(store.apply(&subject, Input::Renew(token, lease)).await, Ok(true)) {
+                store.apply(&subject, Input::Release(token)).await.ok(); // if this fails, the lease does end
+            } else {
+                seat.unanswered(lease); // it may still be on its way
             }
         });
     }
