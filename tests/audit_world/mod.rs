@@ -13,7 +13,9 @@ use std::{
 
 use gatepost::{
     audit::{
-        AuditLog, Draft, Kind, Params, open, open_on, storage,
+        AuditLog, Draft, Kind, Params, open, open_on,
+        segments::Segments,
+        storage,
         verify::{self, Report},
     },
     event::{About, Digest, EventId, EventKey, EventType, Name, Receipt, Timestamp},
@@ -69,8 +71,8 @@ impl World {
     /// All records, in order.
     pub fn records(&self) -> Vec<serde_json::Value> {
         let mut records = Vec::new();
-        let segments = gatepost::audit::read::Segments::of(self.dir()).expect("segments");
-        let read = segments.each(None, |line| {
+        let segments = Segments::of(self.dir()).expect("segments");
+        let read = segments.each(0, |_, line| {
             records.push(serde_json::from_slice(line).expect("a record"));
             Ok(true)
         });
