@@ -74,12 +74,6 @@ impl Recorded {
     pub fn seq(&self) -> u64 {
         self.seq
     }
-
-    /// One that is on no disk, for tests of what comes after.
-    #[cfg(test)]
-    pub(crate) fn for_test(routed: Routed, lease: Lease, seq: u64) -> Self {
-        Self { routed, lease, seq }
-    }
 }
 
 /// A request of a source in shadow mode that would have been refused, recorded as such.
@@ -98,12 +92,6 @@ impl Flagged {
     /// Its record, unless the rate cap left it out.
     pub fn seq(&self) -> Option<u64> {
         self.seq
-    }
-
-    /// One that is on no disk, for tests of what comes after.
-    #[cfg(test)]
-    pub(crate) fn for_test(shadow: Shadow, seq: Option<u64>) -> Self {
-        Self { shadow, seq }
     }
 }
 
