@@ -186,13 +186,9 @@ impl Note {
     /// Reads the note in a line, whatever a log collector put around it: origin, size, hash, time, an empty line, one
     /// signature; nothing else, and every number canonical.
     pub(super) fn parse(line: &str) -> Option<Self> {
-        #[derive(serde::Deserialize)]
-        struct Copy {
-            checkpoint: String,
-        }
-        let json = line.get(line.find(MARK)?..)?;
-        let mut values = serde_json::Deserializer::from_str(json).into_iter::<Copy>();
-        let note = values.next()?.ok()?.checkpoint;
+        let json = line.get(line.find(MARK)? + MARK.len()..)?;
+        let mut values = serde_json::Deserializer::from_str(json).into_iter::<String>();
+        let note = values.next()?.ok()?;
         let (text, signature) = note.split_once("\n\n")?;
         let [_origin, size, hash, time] = text.split('\n').collect::<Vec<_>>().try_into().ok()?;
         let digits = size.bytes().all(|b| b.is_ascii_digit());

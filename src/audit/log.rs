@@ -127,19 +127,16 @@ impl AuditLog {
 
     /// Notes a request that was turned away, as far as the rate allows: a stranger must not be able to fill the disk.
     pub fn rejected(&self, source: &Name, mut draft: Draft) {
-        match self.0.shared.sample(source, weight(&draft)) {
-            Sampled::No => {}
-            Sampled::Bare => {
-                draft.headers.clear();
-                self.note(draft);
-            }
-            Sampled::Whole => self.note(draft),
+        let Some(whole) = self.0.shared.sample(source, weight(&draft)) else { return };
+        if !whole {
+            draft.headers.clear();
         }
+        self.note(draft);
     }
 
     /// Whether one more record of an unverified request fits the rate; the caller writes it.
     pub(super) fn admits_shadow(&self, source: &Name) -> bool {
-        self.0.shared.sample(source, weight(&Draft::default())) != Sampled::No
+        self.0.shared.sample(source, weight(&Draft::default())).is_some()
     }
 
     /// How the log is doing.
@@ -286,19 +283,11 @@ impl Shared {
         queue.jobs.clear();
     }
 
-    fn sample(&self, source: &Name, bytes: f64) -> Sampled {
+    fn sample(&self, source: &Name, bytes: f64) -> Option<bool> {
         let now = Instant::now();
         let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
         samples.entry(source.clone()).or_insert_with(|| Sample::new(now)).take(now, bytes)
     }
-}
-
-/// How much of a record the rate allows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sampled {
-    No,
-    Bare,
-    Whole,
 }
 
 /// Two buckets that fill up again with time: records and bytes.
@@ -310,26 +299,25 @@ struct Sample {
 }
 
 impl Sample {
-    fn new(now: Instant) -> Self {
+    fn new(filled: Instant) -> Self {
         let (records, bytes) = (REJECTED_PER_SECOND.into(), REJECTED_BYTES_PER_SECOND.into());
-        Self { filled: now, records, bytes }
+        Self { filled, records, bytes }
     }
 
-    fn take(&mut self, now: Instant, bytes: f64) -> Sampled {
+    /// Whether one more record fits, and if so, whether all of its bytes do.
+    fn take(&mut self, now: Instant, bytes: f64) -> Option<bool> {
         let seconds = now.saturating_duration_since(self.filled).as_secs_f64();
         let fill = |held: f64, rate: u32| (held + seconds * f64::from(rate)).min(rate.into());
         self.records = fill(self.records, REJECTED_PER_SECOND);
         self.bytes = fill(self.bytes, REJECTED_BYTES_PER_SECOND);
         self.filled = now;
         if self.records < 1.0 {
-            return Sampled::No;
+            return None;
         }
+        let whole = self.bytes >= bytes;
         self.records -= 1.0;
-        if self.bytes < bytes {
-            return Sampled::Bare;
-        }
-        self.bytes -= bytes;
-        Sampled::Whole
+        self.bytes -= if whole { bytes } else { 0.0 };
+        Some(whole)
     }
 }
 

@@ -91,6 +91,7 @@ fn fresh() -> Fresh {
     Fresh::for_test(Routed::for_test(Event::for_test(envelope, "id-1", "order.paid")))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "what a service answers")]
 fn accepted() -> Answer {
     let body = bytes::Bytes::new();
     Ok(Outcome::Accepted(Relayed { status: StatusCode::OK, content_type: None, body }).into())

@@ -77,19 +77,19 @@ impl Directory {
             let lock = private().create(true).open(path.join("lock"))?;
             Ok((lock, File::open(path)?))
         };
-        let (lock, handle) = open().map_err(|error: io::Error| OpenError::failed(path, error))?;
+        let (lock, handle) = open().map_err(|error: io::Error| OpenError::failed(path, &error))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(OpenError::Held { dir: path.to_owned(), pid: holder(&lock) });
             }
-            Err(TryLockError::Error(error)) => return Err(OpenError::failed(path, error)),
+            Err(TryLockError::Error(error)) => return Err(OpenError::failed(path, &error)),
         }
         let sign = || {
             lock.set_len(0).and_then(|()| (&lock).rewind())?;
             writeln!(&lock, "{}", std::process::id())
         };
-        sign().map_err(|error| OpenError::failed(path, error))?;
+        sign().map_err(|error| OpenError::failed(path, &error))?;
         Ok(Self { path: path.to_owned(), handle, _lock: lock })
     }
 }

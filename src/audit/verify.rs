@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::Deserialize;
+use serde_json::Value;
 
 use super::{
     checkpoint::{CHECKPOINTS, Checkpoint, PUBLIC_KEY, PublicKey, each_note},
@@ -184,14 +184,11 @@ fn load(
 
 /// The record before an export's first one, proven by a checkpoint; `None` where this is a log and no export.
 fn begin(dir: &Path, own: &[Promise]) -> Result<Option<Head>, String> {
-    #[derive(Deserialize)]
-    struct Export {
-        after: u64,
-    }
     let path = dir.join(EXPORT);
     let Ok(text) = std::fs::read_to_string(&path) else { return Ok(None) };
-    let Export { after: seq } =
-        serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+    let export: Value = serde_json::from_str(&text).unwrap_or_default();
+    let unreadable = || format!("{}: not the note of an export", path.display());
+    let seq = export.get("after").and_then(Value::as_u64).ok_or_else(unreadable)?;
     if seq == 0 {
         return Ok(Some(Head::ORIGIN));
     }
@@ -306,16 +303,13 @@ impl Walk {
 
     /// What control records say about what is no longer here.
     fn note(&mut self, frame: &Frame<'_>, line: &[u8]) {
-        #[derive(Deserialize)]
-        struct Removed {
-            removed_seq: u64,
-            removed_hash: String,
-        }
         if frame.kind == "control"
-            && let Ok(removed) = serde_json::from_slice::<Removed>(line)
-            && let Some(hash) = parse_hash(&removed.removed_hash)
+            && let Ok(said) = serde_json::from_slice::<Value>(line)
+            && let Some(seq) = said.get("removed_seq").and_then(Value::as_u64)
+            && let Some(Value::String(hash)) = said.get("removed_hash")
+            && let Some(hash) = parse_hash(hash)
         {
-            self.removed.push(Head { seq: removed.removed_seq, hash });
+            self.removed.push(Head { seq, hash });
         }
     }
 
@@ -392,16 +386,8 @@ fn is_damage(error: &io::Error) -> bool {
 
 /// What a line says of itself, for people, as far as it can be read.
 fn describe(line: &[u8]) -> String {
-    #[derive(Default, Deserialize)]
-    #[serde(default)]
-    struct Said {
-        ts: String,
-        kind: String,
-        source: String,
-        event_type: String,
-    }
-    let said: Said = serde_json::from_slice(line).unwrap_or_default();
-    let words = [said.ts, said.source, said.kind, said.event_type];
-    let words: Vec<_> = words.iter().filter(|word| !word.is_empty()).map(String::as_str).collect();
+    let said: Value = serde_json::from_slice(line).unwrap_or_default();
+    let words = ["ts", "source", "kind", "event_type"];
+    let words: Vec<_> = words.iter().filter_map(|key| said.get(key)?.as_str()).collect();
     words.join(" ").chars().filter(|c| !is_hidden(*c)).take(200).collect()
 }

@@ -56,7 +56,7 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    pub(super) fn failed(dir: &Path, why: impl ToString) -> Self {
+    pub(super) fn failed(dir: &Path, why: &dyn ToString) -> Self {
         Self::Failed { dir: dir.to_owned(), why: why.to_string() }
     }
 }
@@ -75,7 +75,7 @@ pub fn open_on(
     clock: Clock,
 ) -> Result<AuditLog, OpenError> {
     let signer = Signer::load_or_make(&params.checkpoint_key).map_err(OpenError::Key)?;
-    let failed = |error: &dyn ToString| OpenError::failed(&params.dir, error.to_string());
+    let failed = |why: &dyn ToString| OpenError::failed(&params.dir, why);
     let shared = Shared::new(metrics);
     let (mut writer, recovery) = Writer::take_up(shared.clone(), storage, params, signer, clock)
         .map_err(|error| failed(&error))?;

@@ -86,7 +86,7 @@ struct Filter {
     /// Of these types, such as 'invoice.*' or '!ping'
     #[arg(long = "type", value_name = "PATTERN")]
     types: Vec<String>,
-    /// That ended so: accepted, duplicate, rejected_signature, upstream_failed …
+    /// That ended so, by the outcome's name, such as `accepted`, `duplicate`, `upstream_failed`
     #[arg(long, value_name = "NAME")]
     outcome: Option<String>,
     /// From then on: 2h, 7d, 2026-11-01 or 2026-11-01T12:00:00Z
@@ -264,13 +264,13 @@ fn show(dir: &Path, id: &str, json: bool) -> io::Result<ExitCode> {
     let quoted = Value::from(id).to_string();
     let mut found = Vec::new();
     Segments::of(dir)?.each(0, |_, line| {
-        let text = std::str::from_utf8(line).unwrap_or_default();
-        if text.contains(&quoted)
-            && let Ok(record) = serde_json::from_str::<Value>(text)
-            && ["receipt", "event_id", "provider_id"].iter().any(|key| record[*key] == id)
+        let said = std::str::from_utf8(line).unwrap_or_default();
+        if said.contains(&quoted)
+            && let Ok(record) = serde_json::from_str::<Value>(said)
+            && ["receipt", "event_id", "provider_id"].iter().any(|key| text(&record, key) == id)
         {
             if json {
-                out::line(text);
+                out::line(said);
             }
             found.push(record);
         }
@@ -280,8 +280,10 @@ fn show(dir: &Path, id: &str, json: bool) -> io::Result<ExitCode> {
         return Ok(out::fail(NOT_FOUND, &format!("nothing on record about `{id}`")));
     };
     if !json {
-        story(found.iter().find(|record| record["event_id"].is_string()).unwrap_or(first));
-        found.iter().for_each(|record| out::line(&format!("  {}", step(record))));
+        story(found.iter().find(|record| record.get("event_id").is_some()).unwrap_or(first));
+        for record in &found {
+            out::line(&format!("  {}", step(record)));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -310,11 +312,16 @@ fn step(record: &Value) -> String {
 
 /// A member as text; empty where it is not there.
 fn text(record: &Value, key: &str) -> String {
-    match &record[key] {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+    match record.get(key) {
+        None => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
     }
+}
+
+/// The event's type, vouched for or not.
+fn kind(record: &Value) -> String {
+    text(record, "event_type") + &text(record, "unverified_type")
 }
 
 /// What a record says beyond who and what: where to, how it ended, why.
@@ -325,7 +332,7 @@ fn result(record: &Value) -> String {
         "attempt" => vec![format!("→ {}", get("upstream")), format!("attempt {}", get("attempt"))],
         _ => vec![get("outcome"), get("status")],
     };
-    if let Some(seconds) = record["upstream_seconds"].as_f64() {
+    if let Some(seconds) = record.get("upstream_seconds").and_then(Value::as_f64) {
         let status = get("upstream_status");
         parts.push(format!("({} {status} in {:.0} ms)", get("upstream"), seconds * 1000.0));
     }
@@ -363,10 +370,12 @@ impl<'a> Printer<'a> {
             return None;
         }
         let record: Value = serde_json::from_slice(line).ok()?;
-        let kind = record["event_type"].as_str().or(record["unverified_type"].as_str());
-        let fits = source.as_ref().is_none_or(|source| record["source"] == **source)
-            && outcome.as_ref().is_none_or(|outcome| record["outcome"] == **outcome)
-            && self.types.as_ref().is_none_or(|types| kind.is_some_and(|kind| types.take(kind)));
+        let fits = source.as_ref().is_none_or(|source| text(&record, "source") == *source)
+            && outcome.as_ref().is_none_or(|outcome| text(&record, "outcome") == *outcome)
+            && self.types.as_ref().is_none_or(|types| {
+                let kind = kind(&record);
+                !kind.is_empty() && types.take(&kind)
+            });
         fits.then_some(record)
     }
 
@@ -375,12 +384,14 @@ impl<'a> Printer<'a> {
             return out::line(&String::from_utf8_lossy(line));
         }
         let get = |key| text(record, key);
-        let kind = get("event_type") + &get("unverified_type");
-        let row = [get("ts"), get("kind"), get("source"), kind, get("provider_id"), result(record)];
+        let (kind, id) = (kind(record), get("provider_id"));
+        let row = [get("ts"), get("kind"), get("source"), kind, id, result(record)];
         let [time, what, source, kind, id, result] = &row;
-        out::line(&match self.aligned {
-            true => format!("{time}  {what:<9}  {source:<10}  {kind:<26}  {id:<30}  {result}"),
-            false => row.join("\t"),
-        });
+        if self.aligned {
+            let who = format!("{time}  {what:<9}  {source:<10}  {kind:<26}  {id:<30}");
+            out::line(&format!("{who}  {result}"));
+        } else {
+            out::line(&row.join("\t"));
+        }
     }
 }

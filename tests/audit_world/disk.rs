@@ -5,7 +5,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -14,7 +14,7 @@ use gatepost::audit::storage::{Directory, Storage, StorageFile};
 /// What is wrong with a disk, and what it was asked to do.
 #[derive(Debug, Default)]
 pub struct Faults {
-    /// Nothing more can be written.
+    /// Files cannot grow.
     pub full: AtomicBool,
     /// Syncs of files fail.
     pub sync_fails: AtomicBool,
@@ -46,11 +46,12 @@ impl Disk {
 struct File {
     below: Box<dyn StorageFile>,
     faults: Arc<Faults>,
+    size: AtomicU64,
 }
 
 impl Disk {
     fn file(&self, below: Box<dyn StorageFile>) -> Box<dyn StorageFile> {
-        Box::new(File { below, faults: self.faults.clone() })
+        Box::new(File { below, faults: self.faults.clone(), size: AtomicU64::new(0) })
     }
 }
 
@@ -90,7 +91,9 @@ impl Storage for Disk {
 
 impl StorageFile for File {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        if self.faults.full.load(Ordering::SeqCst) {
+        let end = offset + bytes.len() as u64;
+        let grows = self.size.fetch_max(end, Ordering::SeqCst) < end;
+        if grows && self.faults.full.load(Ordering::SeqCst) {
             return Err(io::ErrorKind::StorageFull.into());
         }
         self.below.write_at(offset, bytes)
