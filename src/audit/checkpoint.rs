@@ -46,13 +46,20 @@ pub(super) struct Checkpoint {
     pub(super) time: String,
 }
 
+impl Checkpoint {
+    /// What is signed.
+    fn text(&self, origin: &str) -> String {
+        let Self { size, hash, time } = self;
+        format!("{origin}\n{size}\n{}\ntime {time}\n", BASE64.encode(hash))
+    }
+}
+
 /// A checkpoint with who says so, not yet believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Note {
     /// What is said.
     pub(super) checkpoint: Checkpoint,
-    text: String,
-    signer: String,
+    origin: String,
     signature: Vec<u8>,
 }
 
@@ -72,7 +79,7 @@ impl std::fmt::Debug for Signer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PublicKey {
     /// Its name, which is the log's origin too.
-    pub(super) name: String,
+    name: String,
     bytes: [u8; 32],
 }
 
@@ -106,8 +113,7 @@ impl Signer {
 
     /// The line of a signed note, with its newline.
     pub(super) fn sign(&self, checkpoint: &Checkpoint) -> String {
-        let Checkpoint { size, hash, time } = checkpoint;
-        let text = format!("{}\n{size}\n{}\ntime {time}\n", self.public.name, BASE64.encode(hash));
+        let text = checkpoint.text(&self.public.name);
         let mut signature = self.public.hash().to_vec();
         signature.extend_from_slice(self.pair.sign(text.as_bytes()).as_ref());
         let note = format!("{text}\n{DASH}{} {}\n", self.public.name, BASE64.encode(signature));
@@ -142,23 +148,22 @@ impl PublicKey {
         Self { name, bytes }
     }
 
-    /// Reads one line of a public key file.
-    pub(super) fn parse(line: &str) -> Option<Self> {
-        let mut parts = line.trim_end().splitn(3, '+');
-        let (name, hash, key) = (parts.next()?, parts.next()?, parts.next()?);
-        let (algorithm, key) =
-            BASE64.decode(key).ok()?.split_first().map(|(a, k)| (*a, k.to_vec()))?;
-        let key = Self { name: name.to_owned(), bytes: key.try_into().ok()? };
-        (algorithm == ALGORITHM && hash == hex::encode(key.hash())).then_some(key)
+    fn parse(line: &str) -> Option<Self> {
+        let key = BASE64.decode(line.splitn(3, '+').nth(2)?).ok()?;
+        let key = Self::new(key.get(1..)?.try_into().ok()?);
+        (key.line() == line).then_some(key)
     }
 
     /// The keys of a file: a line each, empty lines and lines that begin with `#` left out.
     pub(super) fn parse_all(text: &str) -> Option<Vec<Self>> {
         let lines = text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
-        lines.map(Self::parse).collect::<Option<Vec<_>>>().filter(|keys| !keys.is_empty())
+        lines
+            .map(|line| Self::parse(line.trim_end()))
+            .collect::<Option<Vec<_>>>()
+            .filter(|keys| !keys.is_empty())
     }
 
-    /// The line that [`Self::parse`] reads.
+    /// A line of the file of public keys, as signed notes have it.
     pub(super) fn line(&self) -> String {
         let mut key = vec![ALGORITHM];
         key.extend_from_slice(&self.bytes);
@@ -190,32 +195,24 @@ impl Note {
         let mut values = serde_json::Deserializer::from_str(json).into_iter::<String>();
         let note = values.next()?.ok()?;
         let (text, signature) = note.split_once("\n\n")?;
-        let [_origin, size, hash, time] = text.split('\n').collect::<Vec<_>>().try_into().ok()?;
-        let digits = size.bytes().all(|b| b.is_ascii_digit());
+        let [origin, size, hash, time] = text.split('\n').collect::<Vec<_>>().try_into().ok()?;
         let checkpoint = Checkpoint {
-            size: size
-                .parse()
-                .ok()
-                .filter(|_| digits && (size == "0" || !size.starts_with('0')))?,
+            size: size.parse().ok()?,
             hash: BASE64.decode(hash).ok()?.try_into().ok()?,
             time: time.strip_prefix("time ")?.to_owned(),
         };
-        let (signer, signature) =
-            signature.strip_prefix(DASH)?.strip_suffix('\n')?.split_once(' ')?;
-        let (signer, signature) = (signer.to_owned(), BASE64.decode(signature).ok()?);
-        Some(Self { checkpoint, text: format!("{text}\n"), signer, signature })
+        let signature = signature.strip_prefix(DASH)?.strip_prefix(origin)?.strip_prefix(' ')?;
+        let signature = BASE64.decode(signature.strip_suffix('\n')?).ok()?;
+        let canonical = checkpoint.text(origin).strip_suffix('\n') == Some(text);
+        canonical.then(|| Self { checkpoint, origin: origin.to_owned(), signature })
     }
 
-    /// Whether one of `keys` signed this very text under the origin that it names.
+    /// Whether one of `keys` signed it under the origin that it names.
     pub(super) fn is_signed_by(&self, keys: &[PublicKey]) -> bool {
-        let origin = self.text.lines().next().unwrap_or_default();
         let Some((hash, signature)) = self.signature.split_first_chunk() else { return false };
-        keys.iter().any(|key| {
-            let public = UnparsedPublicKey::new(&ED25519, &key.bytes);
-            key.name == origin
-                && key.name == self.signer
-                && *hash == key.hash()
-                && public.verify(self.text.as_bytes(), signature).is_ok()
+        let text = self.checkpoint.text(&self.origin);
+        keys.iter().filter(|key| key.name == self.origin && key.hash() == *hash).any(|key| {
+            UnparsedPublicKey::new(&ED25519, &key.bytes).verify(text.as_bytes(), signature).is_ok()
         })
     }
 }

@@ -7,6 +7,7 @@
 use std::{io, sync::Arc};
 
 use super::{
+    Params,
     record::{Draft, hash_of},
     segments::{Frame, Head, Piece, Segments, segment_name, tidy_up},
     storage::{Storage, StorageFile},
@@ -48,19 +49,11 @@ pub(super) struct Recovery {
     pub(super) time: Option<Timestamp>,
 }
 
-/// How segments are kept.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Rules {
-    pub(super) fsync: bool,
-    pub(super) rotate_bytes: u64,
-    pub(super) rotate_millis: i64,
-}
-
 /// The log's files while they are written. Knows nothing of threads, queues and keys.
 #[derive(Debug)]
 pub(super) struct Journal {
     storage: Arc<dyn Storage>,
-    rules: Rules,
+    params: Params,
     live: Live,
     closed: Segments,
     head: Head,
@@ -87,7 +80,7 @@ impl Journal {
     /// Takes up the log where it ended. `sealed` is how many records the last checkpoint covers: those are never cut.
     pub(super) fn open(
         storage: Arc<dyn Storage>,
-        rules: Rules,
+        params: Params,
         sealed: u64,
     ) -> io::Result<(Self, Recovery)> {
         let mut closed = tidy_up(&*storage)?;
@@ -108,7 +101,7 @@ impl Journal {
         file.truncate(len)?;
         let live = Live { file, first, since: scan.since, len, laid: len };
         let (batch, fence) = (Vec::new(), None);
-        let mut journal = Self { storage, rules, live, closed, head, durable: head, batch, fence };
+        let mut journal = Self { storage, params, live, closed, head, durable: head, batch, fence };
         journal.lay_out(STEP_BYTES)?;
         Ok((journal, recovery))
     }
@@ -175,7 +168,7 @@ impl Journal {
     }
 
     fn sync(&self) -> io::Result<()> {
-        if self.rules.fsync { self.live.file.sync() } else { Ok(()) }
+        if self.params.fsync { self.live.file.sync() } else { Ok(()) }
     }
 
     /// Writes zeros ahead and makes them durable, so that the file's size and blocks stand before records need them.
@@ -200,9 +193,8 @@ impl Journal {
 
     /// Whether the live segment has become large or old enough to be closed.
     pub(super) fn is_due(&self, now: Timestamp) -> bool {
-        let old =
-            |since: Timestamp| now.as_millis() - since.as_millis() >= self.rules.rotate_millis;
-        let large = self.live.len >= self.rules.rotate_bytes;
+        let old = |since: Timestamp| now >= since.plus(self.params.rotate_every);
+        let large = self.live.len >= self.params.rotate_bytes;
         self.live.len > 0 && (large || self.live.since.is_some_and(old))
     }
 

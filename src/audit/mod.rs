@@ -76,22 +76,16 @@ impl Recorded {
     }
 }
 
-/// A request of a source in shadow mode that would have been refused, recorded as such.
+/// A request of a source in shadow mode that would have been refused, and is recorded as such unless the rate cap left it out.
 #[derive(Debug)]
 pub struct Flagged {
     shadow: Shadow,
-    seq: Option<u64>,
 }
 
 impl Flagged {
     /// The request, why it would have been refused, and where it goes.
     pub fn shadow(&self) -> &Shadow {
         &self.shadow
-    }
-
-    /// Its record, unless the rate cap left it out.
-    pub fn seq(&self) -> Option<u64> {
-        self.seq
     }
 }
 

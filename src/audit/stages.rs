@@ -105,14 +105,13 @@ impl<N: Next<Flagged>> Stage<Shadow, N> for ShadowAudit {
     async fn pass(self, shadow: Shadow, next: N) -> Answer {
         if self.log.admits_shadow(shadow.unverified().envelope().source()) {
             let draft = would_refuse(&shadow, &self.detail);
-            let flagged = |seq| Flagged { shadow, seq: Some(seq) };
-            return record_first(&self.log, draft, next, flagged).await;
+            return record_first(&self.log, draft, next, |_| Flagged { shadow }).await;
         }
         // Without a working log nothing is forwarded, recorded or not.
         if let Some(trouble) = self.log.health().trouble {
             return Err(unavailable(&trouble));
         }
-        next.oneshot(Flagged { shadow, seq: None }).await
+        next.oneshot(Flagged { shadow }).await
     }
 }
 

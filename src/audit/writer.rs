@@ -12,7 +12,7 @@ use std::{
 use super::{
     Params,
     checkpoint::Signer,
-    journal::{AuditError, BATCH_BYTES_MAX, Journal, Recovery, Rules},
+    journal::{AuditError, BATCH_BYTES_MAX, Journal, Recovery},
     log::{AuditLog, Job, Reply, Shared},
     record::{Draft, Kind, RECORD_BYTES_MAX},
     seal::Sealer,
@@ -89,10 +89,6 @@ pub fn open_on(
     Ok(AuditLog::new(shared, thread.map_err(|error| failed(&error))?))
 }
 
-fn millis(span: Duration) -> i64 {
-    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
-}
-
 struct Writer {
     shared: Arc<Shared>,
     storage: Arc<dyn Storage>,
@@ -120,13 +116,8 @@ impl Writer {
         clock: Clock,
     ) -> io::Result<(Self, Recovery)> {
         let sealer = Sealer::open(storage.clone(), signer, params.fsync, &params.copy_to)?;
-        let rules = Rules {
-            fsync: params.fsync,
-            rotate_bytes: params.rotate_bytes,
-            rotate_millis: millis(params.rotate_every),
-        };
         let covered = sealer.last().map_or(0, |last| last.size);
-        let (journal, recovery) = Journal::open(storage.clone(), rules, covered)?;
+        let (journal, recovery) = Journal::open(storage.clone(), params.clone(), covered)?;
         let writer = Self {
             shared,
             storage,
@@ -342,10 +333,11 @@ impl Writer {
 
     /// Removes segments that are older than the retention, oldest first. What is removed is put on record before.
     fn retire(&mut self) {
-        let limit = (self.clock)().as_millis().saturating_sub(millis(self.params.retention));
+        let now = (self.clock)();
         while let Ok(Some((first, last, until))) = self.journal.oldest() {
             let held = self.packing.as_ref().is_some_and(|(packing, _)| *packing == first);
-            if until.as_millis() >= limit || held || self.journal.unfenced().is_err() {
+            let old = until.plus(self.params.retention) < now;
+            if !old || held || self.journal.unfenced().is_err() {
                 return;
             }
             let record = Draft::control("segment_removed")
