@@ -235,10 +235,14 @@ impl Shared {
     }
 
     /// Swaps what is waiting into `jobs`, after waiting for something at most for `idle`. Returns whether the log is closed.
-    pub(super) fn take(&self, jobs: &mut Vec<Job>, idle: Duration) -> bool {
-        let mut queue = self.wait(self.lock(), 0, idle);
-        if !queue.jobs.is_empty() {
+    /// Right `after` a batch, what nobody waits for is left lying for a while.
+    pub(super) fn take(&self, jobs: &mut Vec<Job>, after: bool, idle: Duration) -> bool {
+        let mut queue = self.lock();
+        if after {
             queue = self.wait(queue, 1, NOTES_WAIT);
+        }
+        if queue.jobs.is_empty() {
+            queue = self.wait(queue, 0, idle);
         }
         let under_way = self.under_way.load(Ordering::Relaxed);
         if queue.awaited > 0 && under_way >= COMMIT_SIBLINGS {

@@ -159,10 +159,10 @@ impl Writer {
     }
 
     fn run(mut self) {
-        let mut jobs = Vec::with_capacity(256);
+        let (mut jobs, mut busy) = (Vec::with_capacity(256), false);
         loop {
-            let closed = self.shared.take(&mut jobs, self.idle());
-            let busy = !jobs.is_empty();
+            let closed = self.shared.take(&mut jobs, busy, self.idle());
+            busy = !jobs.is_empty();
             if busy {
                 drop(self.batch(&mut jobs)); // whoever waits was told
             }
