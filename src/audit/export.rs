@@ -61,7 +61,7 @@ pub fn export(request: &Request) -> Result<Summary, String> {
     let (first, last) = range.ok_or("there are no records in that range")?;
     let begins = segments.firsts().next().unwrap_or(1);
     let after = sizes.iter().filter(|size| **size < first && **size + 1 >= begins).max();
-    let after = after.copied().unwrap_or(begins - 1);
+    let after = after.copied().unwrap_or(begins.saturating_sub(1));
     let last = sizes.iter().filter(|size| **size >= last).min().copied().unwrap_or(last);
     copy(&segments, after, last, out).map_err(|error| failed(out, error))?;
     let checkpoints = surround(from, after, last, out).map_err(|error| failed(out, error))?;

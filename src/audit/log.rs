@@ -30,7 +30,7 @@ pub const REJECTED_BYTES_PER_SECOND: u32 = 4096;
 const NOTES_WAIT: Duration = Duration::from_millis(25);
 /// How long a batch waits for others to join while many requests are under way: a sync costs about as much for one record
 /// as for fifty. (`PostgreSQL` has the same under the same name.)
-pub const COMMIT_DELAY: Duration = Duration::from_millis(1);
+const COMMIT_DELAY: Duration = Duration::from_millis(1);
 /// With fewer requests under way than this, nothing is gained by waiting, and every batch is written at once.
 pub const COMMIT_SIBLINGS: usize = 16;
 /// So many records make a batch, whoever waits.

@@ -24,10 +24,10 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 pub use journal::AuditError;
 pub use log::{
-    AuditLog, COMMIT_DELAY, COMMIT_SIBLINGS, Health, QUEUE_RECORDS_MAX, REJECTED_BYTES_PER_SECOND,
+    AuditLog, COMMIT_SIBLINGS, Health, QUEUE_RECORDS_MAX, REJECTED_BYTES_PER_SECOND,
     REJECTED_PER_SECOND, UnderWay,
 };
-pub use record::{Draft, Hash, Kind, is_hidden};
+pub use record::{Draft, Hash, Kind};
 pub use stages::{Audit, Note, ShadowAudit};
 pub use writer::{Clock, OpenError, open, open_on};
 

@@ -298,7 +298,7 @@ fn escape(c: char, out: &mut Vec<u8>) {
 }
 
 /// Control characters, and those that turn or hide text; all of them are in the basic plane.
-pub fn is_hidden(c: char) -> bool {
+pub(super) fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
