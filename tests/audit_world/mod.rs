@@ -1,6 +1,13 @@
 //! A directory with an audit log in it, and events to put on record.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses what it needs")]
+#![allow(
+    clippy::expect_used,
+    clippy::must_use_candidate,
+    clippy::new_without_default,
+    clippy::missing_panics_doc,
+    reason = "a test that cannot go on fails"
+)]
 
 pub mod disk;
 
@@ -95,8 +102,12 @@ impl World {
 
     /// Puts an old state back.
     pub fn restore(&self, snapshot: &[(PathBuf, Vec<u8>)]) {
-        self.files("").iter().for_each(|path| fs::remove_file(path).expect("removed"));
-        snapshot.iter().for_each(|(path, bytes)| fs::write(path, bytes).expect("written"));
+        for path in self.files("") {
+            fs::remove_file(path).expect("removed");
+        }
+        for (path, bytes) in snapshot {
+            fs::write(path, bytes).expect("written");
+        }
     }
 
     /// Exports everything.
@@ -131,7 +142,7 @@ impl World {
 
     /// The files of the log, by suffix of their names.
     pub fn files(&self, suffix: &str) -> Vec<PathBuf> {
-        let mut found: Vec<_> = std::fs::read_dir(self.dir())
+        let mut found: Vec<_> = fs::read_dir(self.dir())
             .expect("a directory")
             .map(|entry| entry.expect("an entry").path())
             .filter(|path| path.to_string_lossy().ends_with(suffix))
