@@ -28,6 +28,8 @@ pub(crate) const NO: u8 = 1;
 pub(crate) const NOT_FOUND: u8 = 3;
 /// No running gateway was reached.
 pub(crate) const NO_GATEWAY: u8 = 4;
+/// The record is not what was written.
+pub(crate) const TAMPERED: u8 = 6;
 /// Needs an answer and there is nobody to ask.
 pub(crate) const NEEDS_ANSWER: u8 = 7;
 /// The configuration is invalid (sysexits `EX_CONFIG`).
