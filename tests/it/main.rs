@@ -22,6 +22,7 @@
 
 mod accept;
 mod commands;
+mod connect;
 mod deliver;
 mod duplicate;
 mod record;
