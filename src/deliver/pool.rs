@@ -28,6 +28,7 @@ use super::upstream::NotSent;
 
 pub(super) type Outgoing = Request<Full<Bytes>>;
 pub(super) type Stream = Either<TcpStream, TlsStream<TcpStream>>;
+type Conn1 = http1::Connection<TokioIo<Stream>, Full<Bytes>>;
 
 /// A connection that can take a request.
 #[derive(Debug)]
@@ -38,12 +39,11 @@ pub(super) enum Connection {
     Http2(Http2),
 }
 
-/// An HTTP/1.1 connection and the handle that sends on it.
+/// An HTTP/1.1 connection until it ends, and the handle that sends on it.
 #[derive(Debug)]
 pub(super) struct Http1 {
     sender: http1::SendRequest<Full<Bytes>>,
-    connection: Pin<Box<http1::Connection<TokioIo<Stream>, Full<Bytes>>>>,
-    ended: bool,
+    connection: Option<Pin<Box<Conn1>>>,
 }
 
 /// A share of an HTTP/2 connection. The task that moves it ends with the last share.
@@ -62,11 +62,7 @@ impl Connection {
             let mut builder = http1::Builder::new();
             builder.max_buf_size(HEAD_BYTES_MAX as usize).max_headers(HEADERS_MAX);
             let (sender, connection) = builder.handshake(io).await.map_err(failed)?;
-            return Ok(Self::Http1(Http1 {
-                sender,
-                connection: Box::pin(connection),
-                ended: false,
-            }));
+            return Ok(Self::Http1(Http1 { sender, connection: Some(Box::pin(connection)) }));
         }
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder.timer(TokioTimer::new()).keep_alive_interval(H2_PING);
@@ -113,17 +109,18 @@ impl Http1 {
                 if let Poll::Ready(done) = work.as_mut().poll(cx) {
                     return Poll::Ready(done);
                 }
-                if self.ended || self.connection.as_mut().poll(cx).is_pending() {
+                let ended = |open: &mut Pin<Box<Conn1>>| open.as_mut().poll(cx).is_ready();
+                if !self.connection.as_mut().is_some_and(ended) {
                     return work.as_mut().poll(cx); // the connection may have brought what it waits for
                 }
-                self.ended = true; // the error reaches `work` as well
+                self.connection = None; // dropped, it gives back what it had not begun to send
             }
         })
         .await
     }
 
     fn is_open(&self) -> bool {
-        !self.ended && self.sender.is_ready()
+        self.connection.is_some() && self.sender.is_ready()
     }
 }
 
