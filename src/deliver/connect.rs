@@ -31,12 +31,11 @@ impl Address {
         let secure = uri.scheme_str() == Some("https");
         let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let name = tls.server_name.clone().unwrap_or_else(|| host.clone());
-        let tls = match secure {
-            true => {
-                let name = ServerName::try_from(name).map_err(|e| format!("{uri}: {e}"))?;
-                Some((Arc::new(client_config(tls, http)?), name))
-            }
-            false => None,
+        let tls = if secure {
+            let name = ServerName::try_from(name).map_err(|e| format!("{uri}: {e}"))?;
+            Some((Arc::new(client_config(tls, http)?), name))
+        } else {
+            None
         };
         Ok(Self { host, port, tls, http })
     }
@@ -80,21 +79,18 @@ fn client_config(tls: &UpstreamTls, http: HttpVersion) -> Result<ClientConfig, S
 /// The CA that was named, and nothing else; the system's where none was.
 fn roots(ca: Option<&Path>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
-    match ca {
-        Some(path) => {
-            for certificate in certificates(path)? {
-                roots.add(certificate).map_err(|e| unreadable(path, e))?;
-            }
+    if let Some(path) = ca {
+        for certificate in certificates(path)? {
+            roots.add(certificate).map_err(|e| unreadable(path, e))?;
         }
-        None => {
-            let native = rustls_native_certs::load_native_certs();
-            let (_added, _ignored) = roots.add_parsable_certificates(native.certs);
-        }
+    } else {
+        let native = rustls_native_certs::load_native_certs();
+        let (_added, _ignored) = roots.add_parsable_certificates(native.certs);
     }
-    match roots.is_empty() {
-        true => Err("no CA certificate is known; name one with tls.ca".to_owned()),
-        false => Ok(roots),
+    if roots.is_empty() {
+        return Err("no CA certificate is known; name one with tls.ca".to_owned());
     }
+    Ok(roots)
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {

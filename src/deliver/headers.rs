@@ -3,9 +3,10 @@
 //! What the provider sent is passed on, so that an app which verifies today keeps working, but for a list of headers that
 //! only we or the connection may set. Ours are set last, each exactly once.
 
-use std::{borrow::Cow, fmt::Write as _, net::IpAddr};
+use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::{Identity, UpstreamParams};
 use crate::{answer::Reason, event::About, receive::Envelope};
@@ -47,6 +48,8 @@ fn is_stripped(name: &str) -> bool {
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const ODD: &AsciiSet = &CONTROLS.add(b'%');
+const ODD_OR_SPACE: &AsciiSet = &ODD.add(b' ');
 const USER_AGENT: &str = concat!("gatepost/", env!("CARGO_PKG_VERSION"));
 
 /// What is said about the request besides the event.
@@ -182,16 +185,13 @@ fn forwarded(headers: &mut HeaderMap, envelope: &Envelope, names: &Names) {
     let peer = envelope.peer();
     let proto = if peer.https { "https" } else { "http" };
     let ip = peer.ip.to_string();
-    let mut text = match peer.ip {
-        IpAddr::V4(_) => format!("for={ip};proto={proto}"),
-        IpAddr::V6(_) => format!("for=\"[{ip}]\";proto={proto}"),
-    };
+    let node = if peer.ip.is_ipv6() { format!("\"[{ip}]\"") } else { ip.clone() };
+    let host = names.host.as_ref().and_then(|host| host.to_str().ok());
+    let host = host.map(|host| format!(";host={host}")).unwrap_or_default();
+    let text = format!("for={node};proto={proto}{host};by=_gatepost");
     if let Some(host) = &names.host {
-        // Writing to a String does not fail.
-        let _ = write!(text, ";host={}", host.to_str().unwrap_or_default());
         headers.insert(X_FORWARDED_HOST, host.clone());
     }
-    text.push_str(";by=_gatepost");
     set(headers, header::FORWARDED, text);
     set(headers, X_FORWARDED_FOR, ip);
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
@@ -220,21 +220,10 @@ fn about_event(headers: &mut HeaderMap, about: &About, names: &Names) {
     set(headers, &names.verified, verified);
 }
 
-/// `text` as it is where a header can hold it, else percent-encoded (RFC 3986 §2.1).
+/// `text` as a header can hold it: percent-encoded (RFC 3986 §2.1) where it is more than ASCII.
 fn visible(text: &str) -> Cow<'_, str> {
-    let fits = |byte: u8| matches!(byte, b'!'..=b'~') && byte != b'%';
-    if text.bytes().all(|byte| fits(byte) || byte == b' ') && text.trim() == text {
-        return text.into();
-    }
-    let mut encoded = String::with_capacity(text.len() * 3);
-    for byte in text.bytes() {
-        if fits(byte) {
-            encoded.push(char::from(byte));
-        } else {
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-    }
-    encoded.into()
+    let is_trim = text.trim() == text;
+    utf8_percent_encode(text, if is_trim { ODD } else { ODD_OR_SPACE }).into()
 }
 
 fn set(headers: &mut HeaderMap, name: impl header::IntoHeaderName, value: String) {

@@ -203,7 +203,7 @@ impl Deliver {
                 });
                 let answer = relayed.map(|relayed| Outcome::Accepted(relayed).into());
                 annotate(answer.map_err(Answered::from), |notes| {
-                    notes.upstream_status = Some(status)
+                    notes.upstream_status = Some(status);
                 })
             }
             Exchanged::NotSent(why) => failed(Refusal::UpstreamFailed, why.result, why.error),
@@ -271,4 +271,4 @@ const fn class(status: StatusCode) -> &'static str {
 /// How much lease is left at the least when a delivery ends at its timeout.
 const LEASE_MARGIN: Duration = Duration::from_millis(250);
 /// The longest `Retry-After` that is passed on.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);

@@ -11,7 +11,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri, Version, header, uri::PathAndQuery};
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
+    uri::PathAndQuery,
+};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::{
     sync::Semaphore,
@@ -38,18 +42,18 @@ pub struct Upstream {
 /// One of its urls, and the connections to it.
 #[derive(Debug)]
 struct Door {
+    /// Held by each attempt in flight, so that its count says how busy it is.
     place: Arc<Place>,
     pool: Pool,
 }
 
-/// Where a url leads, and how many attempts are in flight there.
+/// Where a url leads.
 #[derive(Debug)]
 struct Place {
     address: Address,
     url: Uri,
     path: Uri,
     host: HeaderValue,
-    busy: AtomicUsize,
 }
 
 /// What came of an exchange.
@@ -104,6 +108,7 @@ impl Upstream {
     }
 
     /// The same upstream for another thread: limits are shared, connections are not.
+    #[must_use]
     pub fn with_own_connections(&self) -> Self {
         let door = |door: &Door| Door { place: Arc::clone(&door.place), pool: Pool::default() };
         Self {
@@ -125,6 +130,28 @@ impl Upstream {
         self.doors.iter().for_each(|door| door.pool.sweep(self.params.idle_timeout));
     }
 
+    /// Posts `body` as it is: what a sender does. Returns the status and headers of the answer.
+    ///
+    /// # Errors
+    /// A sentence where there was no answer within `patience`.
+    pub async fn post(
+        &self,
+        headers: HeaderMap,
+        body: Bytes,
+        patience: Duration,
+    ) -> Result<(StatusCode, HeaderMap), String> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.headers_mut() = headers;
+        match self.exchange(request, false, Instant::now() + patience).await {
+            Exchanged::Answered { status, headers, .. } => Ok((status, headers)),
+            Exchanged::NotSent(NotSent { error, .. })
+            | Exchanged::Broke(error)
+            | Exchanged::Garbage(error) => Err(error),
+            Exchanged::NoRoom | Exchanged::Late(_) => Err("no answer in time".to_owned()),
+        }
+    }
+
     /// Sends a request and reads the answer. A url that cannot be reached passes its turn to the next.
     pub(super) async fn exchange(
         &self,
@@ -136,7 +163,7 @@ impl Upstream {
         let Ok(Ok(room)) = room else { return Exchanged::NoRoom };
         let mut why = NotSent::new("connect", &"no url");
         for door in self.turn() {
-            let busy = Busy::new(&door.place);
+            let busy = Arc::clone(&door.place);
             match self.attempt(door, request, want_body, deadline).await {
                 Ok(Exchanged::Late(late)) => {
                     return Exchanged::Late(Box::pin(async move {
@@ -201,12 +228,10 @@ impl Upstream {
         let count = self.doors.len();
         let first = self.next.fetch_add(1, Ordering::Relaxed) % count.max(1);
         let from = move |first| self.doors.iter().cycle().skip(first).take(count);
-        let least_busy = |at: &usize| {
-            from(first + at).next().map(|door| door.place.busy.load(Ordering::Relaxed))
-        };
+        let busy = |at: &usize| from(first + at).next().map(|door| Arc::strong_count(&door.place));
         match self.params.balance {
             Balance::RoundRobin => from(first),
-            Balance::LeastBusy => from(first + (0..count).min_by_key(least_busy).unwrap_or(0)),
+            Balance::LeastBusy => from(first + (0..count).min_by_key(busy).unwrap_or(0)),
         }
     }
 
@@ -252,7 +277,6 @@ impl Place {
             url: url.clone(),
             path: Uri::try_from(path).map_err(|e| e.to_string())?,
             host: HeaderValue::from_str(host).map_err(|e| e.to_string())?,
-            busy: AtomicUsize::new(0),
         })
     }
 
@@ -272,22 +296,6 @@ impl Place {
 fn broke(error: &hyper::Error) -> Exchanged {
     let garbage = error.is_parse() || error.is_parse_status() || error.is_parse_too_large();
     if garbage { Exchanged::Garbage(cause(error)) } else { Exchanged::Broke(cause(error)) }
-}
-
-/// Counts an attempt as long as it lives.
-struct Busy(Arc<Place>);
-
-impl Busy {
-    fn new(place: &Arc<Place>) -> Self {
-        place.busy.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(place))
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.busy.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// Longest body that is relayed with `reply: full`.

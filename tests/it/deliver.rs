@@ -149,7 +149,7 @@ async fn an_app_sees_what_the_provider_sent_and_what_we_add() {
         ("content-length", body.len().to_string().as_str()),
         ("user-agent", own),
         ("gatepost-original-user-agent", "Stripe/1.0"),
-        ("gatepost-provider-id", "evt%20%C3%BC%25"),
+        ("gatepost-provider-id", "evt %C3%BC%25"),
         ("forwarded", "for=1.2.3.4;proto=http;host=hooks.example.com;by=_gatepost"),
         ("x-forwarded-for", "1.2.3.4"),
         ("x-forwarded-proto", "http"),

@@ -1,7 +1,7 @@
 //! The real binary, started on free ports, spoken to over sockets.
 
 use std::{
-    io::{BufRead as _, BufReader},
+    io::BufReader,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
