@@ -1,11 +1,19 @@
 //! How apps are reached: several urls, TLS, HTTP/2, connections that are used again, and every way to fail at it.
 
-use std::{future::Future, sync::atomic::Ordering};
+use std::{future::Future, sync::atomic::Ordering, time::Duration};
+
+use bytes::Bytes;
+use gatepost::{
+    deliver::{self, Balance, HttpVersion, UpstreamParams, UpstreamTls},
+    event::Name,
+    telemetry::Metrics,
+};
+use http::HeaderMap;
 
 use crate::{
     STRIPE, stripe_to,
     world::{
-        Ca, Gateway, Provider, RawUpstream, Reply, Speaks, Then, Upstream, eventually,
+        Ca, Gateway, PATIENCE, Provider, RawUpstream, Reply, Speaks, Then, Upstream, eventually,
         gateway::Answer, provider::stripe_event, upstream::dead_address,
     },
 };
@@ -133,6 +141,43 @@ async fn no_more_attempts_than_allowed_are_in_flight() {
         post(&gateway, "evt_next").await.status == 200
     })
     .await;
+}
+
+#[tokio::test]
+async fn threads_share_the_limits_of_an_upstream_and_not_its_connections() {
+    let app = Upstream::closed().await;
+    let name = Name::parse("app").unwrap();
+    let params = UpstreamParams {
+        name: name.clone(),
+        urls: vec![app.url().parse().unwrap()],
+        balance: Balance::RoundRobin,
+        connect_timeout: PATIENCE,
+        concurrency: 1,
+        idle_timeout: PATIENCE,
+        http: HttpVersion::Auto,
+        remove_headers: Vec::new(),
+        set_headers: Vec::new(),
+        tls: UpstreamTls::default(),
+    };
+    let one = deliver::Upstream::new(params, Metrics::new().upstream(&name)).unwrap();
+    let other = one.with_own_connections();
+    let post = |upstream, patience| {
+        let upstream: &deliver::Upstream = upstream;
+        upstream.post(HeaderMap::new(), Bytes::from_static(b"{}"), patience)
+    };
+    let shut_out = async {
+        eventually("the app has the first", || async { app.count() == 1 }).await;
+        let second = post(&other, Duration::from_millis(50)).await;
+        app.open(3);
+        second
+    };
+    let (first, second) = tokio::join!(post(&one, PATIENCE), shut_out);
+    assert_eq!(first.unwrap().0, 200);
+    assert_eq!((second.unwrap_err().as_str(), app.count()), ("no answer in time", 1));
+    post(&one, PATIENCE).await.unwrap();
+    assert_eq!(app.connections(), 1);
+    post(&other, PATIENCE).await.unwrap();
+    assert_eq!((app.count(), app.connections()), (3, 2));
 }
 
 #[tokio::test]

@@ -9,6 +9,8 @@
 )]
 #![allow(
     clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::let_underscore_must_use,
     clippy::print_stderr,
     clippy::string_slice,
     reason = "a test may"
@@ -17,6 +19,7 @@
     clippy::missing_panics_doc,
     clippy::must_use_candidate,
     clippy::pedantic,
+    unreachable_pub,
     reason = "helpers of tests"
 )]
 
