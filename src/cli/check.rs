@@ -276,10 +276,11 @@ fn colour() -> bool {
 /// A Redis that answers, and how.
 fn probe_redis(settings: &crate::dedup::RedisSettings) -> Result<String, String> {
     use crate::dedup::{DedupStore as _, Redis};
+    use tokio_util::{sync::CancellationToken, task::TaskTracker};
     let runtime = tokio::runtime::Runtime::new().map_err(|e| e.to_string())?;
     runtime.block_on(async {
-        let tracker = tokio_util::task::TaskTracker::new();
-        let redis = Redis::connect(settings, tracker).map_err(|e| e.to_string())?;
-        redis.health().await.map(|health| health.summary).map_err(|e| e.to_string())
+        let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+        let redis = Redis::connect(settings, &tracker, &stop).map_err(|e| e.to_string())?;
+        redis.health().await.map_err(|e| e.to_string())
     })
 }
