@@ -1,5 +1,8 @@
 //! What people read when a configuration is wrong. One fixture and one snapshot of the rendered text for each mistake.
 
+#[path = "config/example.rs"]
+mod example;
+
 use gatepost::{
     config::{self, Env, Options},
     event::Timestamp,
