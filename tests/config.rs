@@ -2,6 +2,10 @@
 
 #[path = "config/example.rs"]
 mod example;
+#[path = "config/units.rs"]
+mod units;
+#[path = "config/values.rs"]
+mod values;
 
 use gatepost::{
     config::{self, Env, Options},

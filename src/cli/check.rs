@@ -92,7 +92,7 @@ impl Args {
         let (failed, warnings) =
             (count(Status::Fail), count(Status::Warn) + loaded.warnings.warnings());
         let denied = self.deny_warnings && warnings > 0;
-        if !self.quiet || failed > 0 || warnings > 0 {
+        if !self.quiet || failed + warnings > 0 {
             match self.format {
                 Format::Human => human(loaded, &sections, failed, warnings),
                 Format::Json => out::line(&format!("{:#}", json_of(loaded, &sections))),

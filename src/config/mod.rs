@@ -12,11 +12,10 @@ mod scalar;
 mod secrets;
 mod shape;
 mod show;
-mod spans;
 mod subst;
 mod suggest;
 mod syntax;
-pub mod units;
+mod tree;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -25,13 +24,12 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use compile::takes;
 pub use file::public_schema as schema;
 pub use load::{find, load, parse_str};
 pub use report::{At, Problem, Report, Severity, counted};
 pub use show::Effective;
-pub use spans::Mark;
 pub use subst::Env;
+pub use tree::Mark;
 
 pub use crate::telemetry::LogFormat;
 

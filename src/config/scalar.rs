@@ -4,13 +4,13 @@ use serde_json::Value as Json;
 use serde_yaml::Value;
 
 use super::{
-    report::Problem,
+    report::{Explain as _, Problem},
     shape::accepts,
-    spans::{Mark, Path},
     subst::{Env, SubstError},
     suggest,
-    units::{Size, Span, UnitError},
+    tree::{Mark, Path},
 };
+use crate::units::{Size, Span, UnitError};
 
 /// What an unquoted text is to YAML 1.2's core schema.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -240,26 +240,25 @@ fn duration_problem(shown: &str, mark: Mark, error: UnitError) -> Problem {
 }
 
 fn size_problem(shown: &str, mark: Mark, error: UnitError) -> Problem {
-    let message = match error {
-        UnitError::NoUnit => "a size needs a unit".to_owned(),
-        UnitError::Unknown | UnitError::TooLarge => format!("`{shown}` is not a size"),
-    };
-    let digits: String = shown.chars().take_while(char::is_ascii_digit).collect();
-    let unit = shown.trim_start_matches(|c: char| c.is_ascii_digit()).chars().next().unwrap_or('m');
-    let letter = match unit.to_ascii_lowercase() {
-        'k' => ("KiB", "kB"),
-        'g' => ("GiB", "GB"),
+    if error == UnitError::NoUnit {
+        let label = format!("write `{shown}B` (bytes), `{shown}KiB` or `{shown}MiB`");
+        return Problem::error("size-unit", mark, "a size needs a unit").label(label);
+    }
+    let digits = shown.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let (binary, decimal) = match shown.trim_start_matches(digits).to_ascii_lowercase() {
+        unit if unit.starts_with('k') => ("KiB", "kB"),
+        unit if unit.starts_with('g') => ("GiB", "GB"),
         _ => ("MiB", "MB"),
     };
-    let bytes = |unit: &str| Size::parse(&format!("{digits}{unit}")).map(|size| grouped(size.0));
-    let label = match (bytes(letter.0), bytes(letter.1)) {
-        (Ok(binary), Ok(decimal)) => format!(
-            "write `{digits}{}` ({binary} bytes) or `{digits}{}` ({decimal} bytes)",
-            letter.0, letter.1
-        ),
-        _ => "write `512KiB`, `1MiB` or `5GiB`, or `kB`, `MB`, `GB`".into(),
+    let meant = |unit| {
+        let size = Size::parse(&format!("{digits}{unit}")).ok()?;
+        Some(format!("`{digits}{unit}` ({} bytes)", grouped(size.0)))
     };
-    Problem::error("size-unit", mark, message).label(label)
+    let label = match meant(binary).zip(meant(decimal)) {
+        Some((binary, decimal)) => format!("write {binary} or {decimal}"),
+        None => "write `512KiB`, `1MiB` or `5GiB`, or `kB`, `MB`, `GB`".into(),
+    };
+    Problem::error("size-unit", mark, format!("`{shown}` is not a size")).label(label)
 }
 
 /// `10 485 760`.

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use gatepost::config::{self, Options};
+use gatepost::{
+    config::{self, Options},
+    route::Choice,
+};
 use saphyr_parser::{Event, Parser, ScalarStyle, StrInput};
 use serde_json::{Map, Value as Json, json};
 
@@ -28,9 +31,10 @@ fn it_is_valid_and_routes_what_fintech_users_start_from() {
         "refund.initiated",
         "customer.updated",
     ] {
-        let mut routes = loaded.routes.iter().filter(|route| route.source == "fintech");
-        let taken = routes.any(|route| route.to.is_some() && config::takes(&route.events, kind));
-        assert!(taken, "{kind}");
+        let mut sources = loaded.config.sources.iter();
+        let fintech = sources.find(|source| source.name.as_str() == "fintech").unwrap();
+        let choice = fintech.routes.choose(kind, |_| None);
+        assert!(matches!(choice, Choice::To(_)), "{kind}: {choice:?}");
     }
 }
 

@@ -6,8 +6,12 @@
 use std::{collections::HashMap, fmt};
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, StrInput};
+use serde_yaml::Value;
 
-use super::report::Problem;
+use super::{
+    report::{Explain as _, Problem},
+    syntax,
+};
 
 /// A range of the file, in characters; lines and columns count from 1, the end is exclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,48 +29,66 @@ pub struct Mark {
 /// A value and where it stands.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
-    /// Where.
     pub(crate) mark: Mark,
-    /// What.
     pub(crate) kind: Kind,
 }
 
-/// What a node is.
 #[derive(Clone, Debug)]
 pub(crate) enum Kind {
-    /// Text, and whether it was written without quotes.
     Scalar {
         /// As read.
         text: String,
         /// Without quotes: may be a number, a boolean or null.
         plain: bool,
+        /// Completed and typed, once it was held against the schema and fits.
+        value: Option<Value>,
     },
-    /// A list.
     List(Vec<Node>),
-    /// A mapping, in the order of the file.
+    /// In the order of the file.
     Map(Vec<Entry>),
 }
 
 /// A key and its value.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
-    /// The key.
     pub(crate) key: String,
-    /// Where the key stands.
     pub(crate) mark: Mark,
-    /// Its value.
     pub(crate) value: Node,
+    pub(crate) origin: Origin,
+}
+
+/// Where an entry came from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// It stands where it counts.
+    #[default]
+    Here,
+    /// From another place of the file, such as `defaults.route.timeout`.
+    Default(String),
+    /// From an environment variable.
+    Env(&'static str),
+    /// From a preset.
+    Preset(String),
 }
 
 /// A place in the tree: `sources.stripe.secret[0]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Path(Vec<Step>);
 
-/// One step of a [`Path`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Step {
     Key(String),
     Index(usize),
+}
+
+/// What is known of a [`Path`].
+pub(crate) struct Found<'a> {
+    /// Where its key stands, or the item.
+    pub(crate) key: Mark,
+    /// Where its value stands.
+    pub(crate) value: Mark,
+    /// Where it, or what holds it, came from.
+    pub(crate) origin: &'a Origin,
 }
 
 /// Deeper than any configuration, shallower than any stack.
@@ -86,7 +108,7 @@ pub(crate) fn read(text: &str, problems: &mut Vec<Problem>) -> Option<Node> {
     match reader.document() {
         Ok(node) => Some(node),
         Err(problem) => {
-            problems.push(super::syntax::explain(text, *problem));
+            problems.push(syntax::explain(text, *problem));
             None
         }
     }
@@ -144,7 +166,7 @@ impl<'a> Reader<'a> {
             Event::Alias(id) => return self.alias(id, mark),
             Event::Scalar(text, style, anchor, tag) => {
                 let plain = style == ScalarStyle::Plain;
-                let kind = Kind::Scalar { text: text.into_owned(), plain };
+                let kind = Kind::Scalar { text: text.into_owned(), plain, value: None };
                 (anchor, tag, Node { mark, kind })
             }
             Event::SequenceStart(anchor, tag) => (anchor, tag, self.list(mark, depth)?),
@@ -236,7 +258,7 @@ fn entry(key: Node, value: Node, before: &[Entry], above: &[String]) -> Read<Ent
                 .first(first.mark, "; most YAML readers would silently keep the last")
                 .into())
         }
-        None => Ok(Entry { key, mark, value }),
+        None => Ok(Entry { key, mark, value, origin: Origin::Here }),
     }
 }
 
@@ -262,6 +284,14 @@ impl Mark {
     fn to(self, end: Self) -> Self {
         Self { end_line: end.end_line, end_column: end.end_column, ..self }
     }
+
+    /// Its part of a line, in characters counted from 0.
+    pub(crate) fn columns_in(self, number: usize, line: &str) -> (usize, usize) {
+        let length = line.chars().count();
+        let from = if number == self.line { self.column - 1 } else { 0 };
+        let to = if number == self.end_line { self.end_column - 1 } else { length };
+        (from.min(length), to.min(length).max(from.min(length)))
+    }
 }
 
 impl Node {
@@ -273,33 +303,66 @@ impl Node {
         }
     }
 
-    /// Where `path` stands: its key (for items, the item) and its value. Of what is not in the file, the nearest
-    /// part that is.
-    pub(crate) fn locate(&self, path: &Path) -> (Mark, Mark) {
-        let (mut node, mut key) = (self, Mark::START);
+    /// Where `path` stands. Of what is not there, the nearest part that is.
+    pub(crate) fn locate(&self, path: &Path) -> Found<'_> {
+        let (mut node, mut key, mut origin) = (self, Mark::START, &Origin::Here);
         for step in &path.0 {
-            let next = match (step, &node.kind) {
-                (Step::Key(name), _) => node.key(name).map(|entry| (&entry.value, entry.mark)),
-                (Step::Index(index), Kind::List(items)) => items.get(*index).map(|n| (n, n.mark)),
-                // `to: app` is item 0 of its own short form.
-                (Step::Index(_), _) => Some((node, key)),
-            };
-            let Some(next) = next else { return (key, key) };
-            (node, key) = next;
+            if let Step::Key(name) = step
+                && let Some(entry) = node.key(name)
+            {
+                (node, key) = (&entry.value, entry.mark);
+                origin = if entry.origin == Origin::Here { origin } else { &entry.origin };
+            } else if let (Step::Index(index), Kind::List(items)) = (step, &node.kind)
+                && let Some(item) = items.get(*index)
+            {
+                (node, key) = (item, item.mark);
+            } else if matches!(step, Step::Key(_)) || matches!(node.kind, Kind::List(_)) {
+                return Found { key, value: key, origin };
+            }
+            // Otherwise `to: app` is item 0 of its own short form.
         }
-        (key, node.mark)
+        Found { key, value: node.mark, origin }
+    }
+
+    /// What stands at `path`.
+    pub(crate) fn at(&self, path: &Path) -> Option<&Self> {
+        path.0.iter().try_fold(self, |node, step| node.step(step))
     }
 
     /// Whether something stands at `path`.
     pub(crate) fn has(&self, path: &Path) -> bool {
-        path.0.iter().try_fold(self, |node, step| node.step(step)).is_some()
+        self.at(path).is_some()
     }
 
     /// The text at `path`, where it is a scalar.
     pub(crate) fn text(&self, path: &Path) -> Option<&str> {
-        match &path.0.iter().try_fold(self, |node, step| node.step(step))?.kind {
+        match &self.at(path)?.kind {
             Kind::Scalar { text, .. } => Some(text),
             Kind::List(_) | Kind::Map(_) => None,
+        }
+    }
+
+    /// The entries; what is not a mapping becomes an empty one.
+    pub(crate) fn entries_mut(&mut self) -> &mut Vec<Entry> {
+        if !matches!(self.kind, Kind::Map(_)) {
+            self.kind = Kind::Map(Vec::new());
+        }
+        match &mut self.kind {
+            Kind::Map(entries) => entries,
+            Kind::List(_) | Kind::Scalar { .. } => unreachable!("it was made one above"),
+        }
+    }
+
+    /// The tree without places, and without what does not fit the schema.
+    pub(crate) fn to_value(&self) -> Option<Value> {
+        match &self.kind {
+            Kind::Scalar { value, .. } => value.clone(),
+            Kind::List(items) => Some(items.iter().filter_map(Self::to_value).collect()),
+            Kind::Map(entries) => {
+                let pair =
+                    |entry: &Entry| Some((entry.key.as_str().into(), entry.value.to_value()?));
+                Some(entries.iter().filter_map(pair).collect::<serde_yaml::Mapping>().into())
+            }
         }
     }
 
@@ -342,11 +405,6 @@ impl Path {
     /// The item `index` below.
     pub(crate) fn item(&self, index: usize) -> Self {
         self.with(Step::Index(index))
-    }
-
-    /// The path above.
-    pub(crate) fn parent(&self) -> Self {
-        Self(self.0.split_last().map_or(Vec::new(), |(_, above)| above.to_vec()))
     }
 
     /// `other`, below this.
