@@ -3,8 +3,6 @@
 //! One block per problem with the line of the file under it, as compilers do. Secrets that stand in the file are masked in
 //! every line that is shown.
 
-use std::fmt::Write as _;
-
 use serde_json::{Value as Json, json};
 
 use super::{syntax::SECRET_PREFIXES, tree::Mark};
@@ -230,31 +228,31 @@ impl Report {
     fn block(&self, problem: &Problem, pen: Pen) -> String {
         let head = format!("{}[{}]", problem.severity.word(), problem.code);
         let head = pen.severity(problem.severity, &head);
-        let mut out = format!("{head}{}\n", pen.bold(&format!(": {}", problem.message)));
-        let (arrow, dash) = (pen.blue("-->"), pen.blue("="));
+        let mut lines = vec![format!("{head}{}", pen.bold(&format!(": {}", problem.message)))];
         let mut gutter = 1;
-        let place = match &problem.at {
+        let outside = match &problem.at {
             At::File(mark) => {
-                gutter = self.excerpt(&mut out, problem, *mark, pen);
+                gutter = self.excerpt(&mut lines, problem, *mark, pen);
                 None
             }
             At::Env(name) => Some(format!("environment variable {name}")),
             At::Nowhere => Some(self.file.clone()),
         };
-        // Writing to a String does not fail.
-        if let Some(place) = place {
-            let _ = writeln!(out, " {arrow} {place}");
-            let label = self.label(problem);
-            let _ = if label.is_empty() { Ok(()) } else { writeln!(out, "  {dash} {label}") };
+        let (arrow, dash) = (pen.blue("-->"), pen.blue("="));
+        if let Some(place) = outside {
+            let label = Some(self.label(problem)).filter(|label| !label.is_empty());
+            lines.push(format!(" {arrow} {place}"));
+            lines.extend(label.map(|label| format!("  {dash} {label}")));
         }
-        for (word, text) in &problem.notes {
-            let _ = writeln!(out, "{:gutter$} {dash} {}: {text}", "", pen.bold(word));
-        }
-        out
+        let note = |(word, text): &(&str, String)| {
+            format!("{:gutter$} {dash} {}: {text}", "", pen.bold(word))
+        };
+        lines.extend(problem.notes.iter().map(note));
+        lines.join("\n") + "\n"
     }
 
-    /// Writes place, lines and underlines; returns the width of the gutter.
-    fn excerpt(&self, out: &mut String, problem: &Problem, mark: Mark, pen: Pen) -> usize {
+    /// Adds place, lines and underlines; returns the width of the gutter.
+    fn excerpt(&self, out: &mut Vec<String>, problem: &Problem, mark: Mark, pen: Pen) -> usize {
         let label = self.label(problem);
         let tint = |text: &str| pen.severity(problem.severity, text);
         let mut rows = vec![(mark.line, self.underlined(mark, '^', &label, &tint))];
@@ -264,12 +262,12 @@ impl Report {
         rows.sort_by_key(|(line, _)| *line);
         let gutter = rows.last().map_or(1, |(line, _)| line.to_string().len());
         let (arrow, bar) = (pen.blue("-->"), pen.blue("|"));
-        let _ = writeln!(out, "{:gutter$}{arrow} {}", "", self.place(mark));
-        let _ = writeln!(out, "{:gutter$} {bar}", "");
+        out.push(format!("{:gutter$}{arrow} {}", "", self.place(mark)));
+        out.push(format!("{:gutter$} {bar}", ""));
         for (line, under) in rows {
-            let source = self.line(line);
-            let _ = writeln!(out, "{} {bar} {source}", pen.blue(&format!("{line:>gutter$}")));
-            let _ = writeln!(out, "{:gutter$} {bar} {under}", "");
+            let number = pen.blue(&format!("{line:>gutter$}"));
+            out.push(format!("{number} {bar} {}", self.line(line)));
+            out.push(format!("{:gutter$} {bar} {under}", ""));
         }
         gutter
     }

@@ -91,7 +91,7 @@ impl<'a> Walker<'a> {
         match &node.kind {
             Kind::Map(_) => accepts(form, "object"),
             Kind::List(_) => accepts(form, "array"),
-            Kind::Scalar { text, plain, .. } => scalar::fits(text, *plain, form),
+            Kind::Scalar { text, plain, .. } => scalar::typed(text, *plain, form, "").is_ok(),
         }
     }
 
@@ -170,13 +170,14 @@ impl<'a> Walker<'a> {
         }
         let full = subst::expand(text, self.env)
             .map_err(|error| scalar::not_expanded(&error, mark, self.env))?;
-        scalar::typed(&full, plain, schema).map_err(|wrong| {
-            if full == text {
-                return wrong.problem(&scalar::clip(text), path, mark, schema).into();
-            }
+        scalar::typed(&full, plain, schema, &path.to_string()).map_err(|misfit| {
             // What a variable holds is not shown: it may be a secret in the wrong place.
-            let message = format!("`{path}` must be {}", scalar::wanted(schema));
-            Problem::error("bad-value", mark, message).label("what it is set to is not").into()
+            let hidden = || {
+                let message = format!("`{path}` must be {}", scalar::wanted(schema));
+                ("bad-value", message, "what it is set to is not".to_owned())
+            };
+            let (code, message, label) = if full == text { misfit } else { hidden() };
+            Problem::error(code, mark, message).label(label).into()
         })
     }
 
@@ -213,10 +214,9 @@ impl<'a> Walker<'a> {
             section => format!("`{key}` is not a known key of `{section}`"),
         };
         let near = suggest::nearest(key, keys.iter().copied());
-        let label = match (near, self.home(key)) {
-            (Some(near), _) => format!("did you mean `{near}`?"),
-            (None, home) if !home.is_empty() => format!("it belongs under {home}"),
-            (None, _) => format!("known here: {}", keys.join(", ")),
+        let label = match near {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("known here: {}", keys.join(", ")),
         };
         let mut problem = Problem::error("unknown-key", entry.mark, message).label(label);
         if path.to_string().is_empty() && near.is_none() {
@@ -240,24 +240,6 @@ impl<'a> Walker<'a> {
             Some(about) => problem.note(format!("`{key}`: {}", about.replace('\n', " "))),
             None => problem,
         });
-    }
-
-    /// The sections where a key of this name is known.
-    fn home(&self, key: &str) -> String {
-        let sections = self.root.get("properties").and_then(Json::as_object).into_iter().flatten();
-        let mut homes = Vec::new();
-        for (name, schema) in sections {
-            let section = self.resolve(schema);
-            let below = section.get("properties").and_then(Json::as_object).into_iter().flatten();
-            homes.extend(section.get("items").map(|s| (format!("`{name}[]`"), s)));
-            homes
-                .extend(section.get("additionalProperties").map(|s| (format!("`{name}.NAME`"), s)));
-            homes.push((format!("`{name}`"), section));
-            homes.extend(below.map(|(key, s)| (format!("`{name}.{key}`"), s)));
-        }
-        let has = |schema: &'a Json| self.keys(self.resolve(schema)).contains(&key);
-        let homes = homes.into_iter().filter(|(_, schema)| has(schema)).map(|(name, _)| name);
-        homes.collect::<Vec<_>>().join(" or ")
     }
 
     /// The keys that a schema knows.

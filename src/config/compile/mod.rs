@@ -16,7 +16,7 @@ use ipnet::IpNet;
 use super::{
     Config, RouteOutline, SecretOrigin,
     file::File,
-    report::{At, Explain as _, Problem},
+    report::{At, Explain as _, Problem, Severity},
     secrets::Reading,
     tree::{Mark, Node, Origin, Path},
 };
@@ -69,19 +69,12 @@ pub(crate) fn compile(file: &File, ground: &mut Ground<'_>) -> Compiled {
 }
 
 impl Ground<'_> {
-    /// Where the value at `path` stands, or came from.
-    pub(crate) fn at(&self, path: &Path) -> At {
-        let found = self.tree.locate(path);
-        from(found.origin).unwrap_or(At::File(found.value))
-    }
-
     /// Where the key at `path` stands.
-    pub(crate) fn key(&self, path: &Path) -> At {
-        let found = self.tree.locate(path);
-        from(found.origin).unwrap_or(At::File(found.key))
+    pub(crate) fn key(&self, path: &Path) -> Mark {
+        self.tree.locate(path).key
     }
 
-    /// The mark of the value at `path`.
+    /// Where the value at `path` stands.
     pub(crate) fn mark(&self, path: &Path) -> Mark {
         self.tree.locate(path).value
     }
@@ -90,9 +83,10 @@ impl Ground<'_> {
     pub(crate) fn error(
         &mut self,
         code: &'static str,
-        at: impl Into<At>,
+        at: impl Place,
         message: impl Into<String>,
     ) -> &mut Problem {
+        let at = at.place(self.tree);
         self.problems.push_mut(Problem::error(code, at, message))
     }
 
@@ -100,10 +94,12 @@ impl Ground<'_> {
     pub(crate) fn warn(
         &mut self,
         code: &'static str,
-        at: impl Into<At>,
+        at: impl Place,
         message: impl Into<String>,
     ) -> &mut Problem {
-        self.problems.push_mut(Problem::warning(code, at, message))
+        let error = self.error(code, at, message);
+        error.severity = Severity::Warning;
+        error
     }
 
     /// A name; says what is wrong with it.
@@ -121,7 +117,7 @@ impl Ground<'_> {
         let name = text.parse().ok();
         if name.is_none() {
             let message = format!("`{text}` is not the name of a header");
-            self.error("bad-header", self.at(path), message);
+            self.error("bad-header", path, message);
         }
         name
     }
@@ -141,7 +137,7 @@ impl Ground<'_> {
                 Ok(network) => networks.push(network),
                 Err(_) => {
                     let message = format!("`{text}` is neither an address nor a network");
-                    self.error("bad-address", self.at(&path.item(index)), message)
+                    self.error("bad-address", &path.item(index), message)
                         .label("write `10.0.0.0/8` or `192.0.2.7`");
                 }
             }
@@ -156,7 +152,7 @@ impl Ground<'_> {
             && let Err(error) = OsFile::open(&file)
         {
             let message = format!("`{}` cannot be read", file.display());
-            self.error("file", self.at(path), message).label(error.kind().to_string());
+            self.error("file", path, message).label(error.kind().to_string());
         }
         file
     }
@@ -164,15 +160,29 @@ impl Ground<'_> {
     /// A length of time that must not be zero.
     pub(crate) fn not_zero(&mut self, path: &Path, span: Span) -> Duration {
         if span.0.is_zero() {
-            self.error("bad-value", self.at(path), format!("`{path}` cannot be zero"));
+            self.error("bad-value", path, format!("`{path}` cannot be zero"));
         }
         span.0
     }
 }
 
-fn from(origin: &Origin) -> Option<At> {
-    match origin {
-        Origin::Env(name) => Some(At::Env((*name).to_owned())),
-        Origin::Here | Origin::Default(_) | Origin::Preset(_) => None,
+/// What a problem may be said of: the value at a path, or a mark.
+pub(crate) trait Place {
+    fn place(&self, tree: &Node) -> At;
+}
+
+impl Place for &Path {
+    fn place(&self, tree: &Node) -> At {
+        let found = tree.locate(self);
+        match found.origin {
+            Origin::Env(name) => At::Env((*name).to_owned()),
+            Origin::Here | Origin::Default(_) | Origin::Preset(_) => At::File(found.value),
+        }
+    }
+}
+
+impl Place for Mark {
+    fn place(&self, _: &Node) -> At {
+        At::File(*self)
     }
 }

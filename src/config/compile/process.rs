@@ -35,9 +35,9 @@ pub(crate) fn server(file: &File, ground: &mut Ground<'_>) -> Server {
     }
     let trusted_proxies = ground.networks(&section.trusted_proxies, &at.key("trusted_proxies"));
     if section.proxy_protocol != ProxyProtocol::None && section.trusted_proxies.is_empty() {
-        let place = ground.at(&at.key("proxy_protocol"));
+        let place = at.key("proxy_protocol");
         ground
-            .error("proxy-protocol", place, "nobody may speak the PROXY protocol to us")
+            .error("proxy-protocol", &place, "nobody may speak the PROXY protocol to us")
             .help("name the proxies: `trusted_proxies: [10.0.0.0/8]`");
     }
     let implied = || hosts.first().filter(|_| !plain_http).map(|host| format!("https://{host}"));
@@ -60,11 +60,7 @@ fn address(text: &str, path: &Path, ground: &mut Ground<'_>) -> SocketAddr {
     text.parse().unwrap_or_else(|_| {
         let port = text.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or(8443);
         ground
-            .error(
-                "bad-address",
-                ground.at(path),
-                format!("`{text}` is not an address with a port"),
-            )
+            .error("bad-address", path, format!("`{text}` is not an address with a port"))
             .label(format!("write `\"[::]:{port}\"` for every address, or `127.0.0.1:{port}`"));
         SocketAddr::from((Ipv4Addr::LOCALHOST, port))
     })
@@ -77,7 +73,7 @@ fn host_name(host: &str, path: &Path, ground: &mut Ground<'_>) {
     };
     if host.len() > 253 || !host.split('.').all(fits) {
         ground
-            .error("bad-host", ground.at(path), format!("`{host}` is not a host name"))
+            .error("bad-host", path, format!("`{host}` is not a host name"))
             .label("a host is a name such as `hooks.example.com`, without scheme, port or path");
     }
 }
@@ -96,7 +92,7 @@ pub(crate) fn public_url(
     if !fits {
         let path_at_end = if with_path { "/stripe" } else { "" };
         ground
-            .error("bad-url", ground.at(path), format!("`{text}` is not our public URL"))
+            .error("bad-url", path, format!("`{text}` is not our public URL"))
             .label(format!("write `https://hooks.example.com{path_at_end}`"));
     }
     if with_path { text.to_owned() } else { text.trim_end_matches('/').to_owned() }
@@ -117,23 +113,23 @@ fn receipt_header(text: &str, ground: &mut Ground<'_>) -> HeaderName {
     let name = ground.header(text, &path).unwrap_or(http::header::AGE);
     if TAKEN.contains(&name.as_str()) {
         let message = format!("`{text}` already has a meaning in a response");
-        ground.error("bad-header", ground.at(&path), message);
+        ground.error("bad-header", &path, message);
     }
     name
 }
 
 fn header_prefix(text: &str, ground: &mut Ground<'_>) -> String {
-    let place = ground.at(&Path::of("server.header_prefix"));
+    let place = Path::of("server.header_prefix");
     let prefix = text.to_ascii_lowercase();
     let is_name = format!("{prefix}x").parse::<HeaderName>().is_ok();
     if !is_name || !prefix.ends_with('-') || prefix.len() > 32 {
         ground
-            .error("header-prefix", place, format!("`{text}` is not a prefix of headers"))
+            .error("header-prefix", &place, format!("`{text}` is not a prefix of headers"))
             .label("letters, digits and `-`, with `-` at the end, such as `Gatepost-`");
     } else if ["x-", "webhook-", "content-", "x-forwarded-", "svix-"].contains(&prefix.as_str()) {
         let message = format!("headers that begin with `{text}` belong to others");
         ground
-            .warn("header-prefix", place, message)
+            .warn("header-prefix", &place, message)
             .label("every one that a sender sets would be removed");
     }
     prefix
@@ -155,7 +151,7 @@ pub(crate) fn tls(file: &File, ground: &mut Ground<'_>) -> Tls {
     let mode = match section.mode {
         Some(file::TlsMode::Files) if section.files.is_empty() => {
             ground
-                .error("tls-files", ground.at(&at.key("mode")), "there is no certificate")
+                .error("tls-files", &at.key("mode"), "there is no certificate")
                 .help("name it: `files: [{ cert: tls.crt, key: tls.key }]`");
             TlsMode::None
         }
@@ -193,7 +189,7 @@ pub(crate) fn admin(file: &File, server: &Server, ground: &mut Ground<'_>) -> Ad
             if listen.ip().is_unspecified() { "every interface" } else { "a public interface" };
         let message = format!("the admin address would listen on {interface} without a login");
         ground
-            .error("admin-exposed", ground.at(&at.key("listen")), message)
+            .error("admin-exposed", &at.key("listen"), message)
             .help(format!("keep 127.0.0.1:{}", listen.port()))
             .help("only metrics and health from outside? use `metrics_listen`");
     }
@@ -204,9 +200,7 @@ pub(crate) fn admin(file: &File, server: &Server, ground: &mut Ground<'_>) -> Ad
     for (key, address) in own.into_iter().filter_map(|(key, address)| Some((key, address?))) {
         if let Some((other, _)) = taken.iter().find(|(_, other)| overlap(*other, address)) {
             let message = format!("`{key}` and `{other}` have the same address");
-            ground
-                .error("port-clash", ground.at(&Path::of(key)), message)
-                .label("choose another port");
+            ground.error("port-clash", &Path::of(key), message).label("choose another port");
         }
         taken.push((key, address));
     }
@@ -244,9 +238,9 @@ pub(crate) fn limits(section: &file::Limits) -> Limits {
 pub(crate) fn telemetry(section: &file::Telemetry, ground: &mut Ground<'_>) -> Telemetry {
     let level = &section.log.level;
     if level.is_empty() || level.parse::<tracing_subscriber::filter::Targets>().is_err() {
-        let place = ground.at(&Path::of("telemetry.log.level"));
+        let place = Path::of("telemetry.log.level");
         ground
-            .error("bad-value", place, format!("`{level}` is not a log level"))
+            .error("bad-value", &place, format!("`{level}` is not a log level"))
             .label("`error`, `warn`, `info`, `debug`, `trace`, or `info,gatepost::dedup=debug`");
     }
     Telemetry { log_level: level.clone(), log_format: section.log.format }

@@ -53,8 +53,8 @@ pub(crate) fn language(
     let compiled = providers::compile(verify, &event, handshake, &options);
     for problem in compiled.as_ref().err().into_iter().flatten() {
         if event.id.is_some() || !problem.path.starts_with("event.id") {
-            let place = ground.at(&at.join(&Path::of(&problem.path)));
-            let error = ground.error("language", place, &problem.message);
+            let place = at.join(&Path::of(&problem.path));
+            let error = ground.error("language", &place, &problem.message);
             problem.help.iter().fold(error, |error, help| error.help(help));
         }
     }
@@ -81,9 +81,9 @@ fn unknown(provider: &str, at: &Path, ground: &mut Ground<'_>) {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("there are {}", names().collect::<Vec<_>>().join(", ")),
     };
-    let place = ground.at(&at.key("provider"));
+    let place = at.key("provider");
     ground
-        .error("unknown-provider", place, format!("there is no preset `{provider}`"))
+        .error("unknown-provider", &place, format!("there is no preset `{provider}`"))
         .label(label)
         .help("any other sender: `provider: custom` with `verify` and `event`");
 }
@@ -118,7 +118,7 @@ fn deadline(preset: &Preset, routes: &[&RouteOutline], ground: &mut Ground<'_>) 
         let better = deadline.0.saturating_sub(Duration::from_millis(margin));
         let better = format!("{}ms", better.as_millis()).replace("000ms", "s");
         let (place, advice) = match ground.tree.has(&path) {
-            true => (ground.at(&path), format!("use {better}")),
+            true => (ground.mark(&path), format!("use {better}")),
             false => (ground.key(&item), format!("add `timeout: {better}`")),
         };
         let relation = if route.timeout > deadline.0 { "longer than" } else { "as long as" };
@@ -145,7 +145,7 @@ fn window(preset: &Preset, shape: &file::Source, at: &Path, ground: &mut Ground<
     let message = format!("`dedup.window` is {own} but {} retries for {days}", preset.title);
     let better = Span::days(7).max(Span(horizon.0 * 2));
     ground
-        .warn("window-short", ground.at(&at.key("dedup").key("window")), message)
+        .warn("window-short", &at.key("dedup").key("window"), message)
         .label(format!("a retry after {own} would be delivered a second time"))
         .help(format!("use {better}, or leave it out"));
 }
@@ -155,7 +155,7 @@ fn no_retry(preset: &Preset, routes: &[&RouteOutline], at: &Path, ground: &mut G
     let Some(app) = app.filter(|_| !preset.delivery.retries) else { return };
     let message = format!("{} does not retry, so what `{app}` cannot take is lost", preset.title);
     ground
-        .warn("no-retry", ground.at(&at.key("provider")), message)
+        .warn("no-retry", &at.key("provider"), message)
         .label("route mode is `proxy`: forwarded once")
         .help("watch for 502, 503 and 504 on this source, and redeliver those by hand");
 }
@@ -168,14 +168,14 @@ fn known_types(preset: &Preset, routes: &[&RouteOutline], ground: &mut Ground<'_
             if kind.contains('*') || preset.known_types.iter().any(|known| known == kind) {
                 continue;
             }
-            let place = ground.at(&Path::of("routes").item(route.index).key("events").item(index));
+            let place = Path::of("routes").item(route.index).key("events").item(index);
             let near = suggest::nearest(kind, preset.known_types.iter().map(String::as_str));
             let label = match near {
                 Some(near) => format!("did you mean `{near}`? (new types are fine)"),
                 None => "new types are fine; check the spelling".to_owned(),
             };
             let message = format!("{} has no event type `{kind}`", preset.title);
-            ground.warn("unknown-event", place, message).label(label);
+            ground.warn("unknown-event", &place, message).label(label);
         }
     }
 }

@@ -26,7 +26,7 @@ pub(crate) fn outline(file: &File, ground: &mut Ground<'_>) -> Vec<RouteOutline>
             let first = Path::of("routes").item(first.index).key("name");
             let first = ground.tree.locate(&first).key;
             let message = format!("two routes are called `{name}`");
-            ground.error("duplicate-name", ground.at(&at.key("name")), message).first(first, "");
+            ground.error("duplicate-name", &at.key("name"), message).first(first, "");
         }
         known_source(file, route, &name, &at, ground);
         let mark = ground.tree.locate(&at).key;
@@ -80,7 +80,7 @@ pub(crate) fn unreachable(routes: &route::Routes, own: &[&RouteOutline], ground:
     for dead in routes.unreachable() {
         let Some(item) = place(dead.route) else { continue };
         let name = item.key("name");
-        let at = ground.at(if ground.tree.has(&name) { &name } else { &item });
+        let at = if ground.tree.has(&name) { &name } else { &item };
         let first = dead.by.first().and_then(|first| place(first));
         let first = first.map(|first| ground.tree.locate(&first).value);
         let names: Vec<_> = dead.by.iter().map(|taker| format!("`{taker}`")).collect();
@@ -111,7 +111,7 @@ fn known_source(file: &File, route: &Route, name: &str, at: &Path, ground: &mut 
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("defined are {}", names().collect::<Vec<_>>().join(", ")),
     };
-    ground.error("unknown-source", ground.at(&at.key("source")), message).label(label);
+    ground.error("unknown-source", &at.key("source"), message).label(label);
 }
 
 fn events(route: &Route, at: &Path, ground: &mut Ground<'_>) -> Vec<String> {
@@ -120,14 +120,14 @@ fn events(route: &Route, at: &Path, ground: &mut Ground<'_>) -> Vec<String> {
         let bare = pattern.strip_prefix('!').unwrap_or(pattern);
         if bare.is_empty() || bare.starts_with('!') || bare.contains([' ', ',', '\t']) {
             let message = format!("`{pattern}` is not a pattern");
-            ground.error("bad-pattern", ground.at(&at.item(index)), message).label(
+            ground.error("bad-pattern", &at.item(index), message).label(
                 "one event type each, `*` for any run of characters, `!` in front to exclude",
             );
         }
     }
     if events.is_empty() {
         ground
-            .error("bad-pattern", ground.at(&at), "this route takes no event")
+            .error("bad-pattern", &at, "this route takes no event")
             .label("leave `events` out for all");
     }
     events.to_vec()
@@ -136,7 +136,7 @@ fn events(route: &Route, at: &Path, ground: &mut Ground<'_>) -> Vec<String> {
 fn when(route: &Route, at: &Path, ground: &mut Ground<'_>) -> Option<(String, String)> {
     let when = route.when.as_ref()?;
     let (path, equals) = when.json.clone().zip(when.equals.clone())?;
-    let place = ground.at(&at.key("when").key("json"));
+    let place = at.key("when").key("json");
     let wrong = match json::Path::parse(&path) {
         _ if path.starts_with("$.") => {
             let label = format!("write `{}`", path.trim_start_matches("$."));
@@ -149,7 +149,7 @@ fn when(route: &Route, at: &Path, ground: &mut Ground<'_>) -> Option<(String, St
         Err(why) => Some((format!("`{path}` is not a JSON path"), why.to_string())),
     };
     if let Some((message, label)) = wrong {
-        ground.error("bad-path", place, message).label(label);
+        ground.error("bad-path", &place, message).label(label);
     }
     let equals = match equals {
         Scalar::Bool(value) => value.to_string(),
@@ -180,7 +180,7 @@ fn target(
         ([one], false) => return Some(one.clone()),
         ([], true) => {}
         ([], false) if ground.tree.has(&path) => {
-            ground.error("route-target", ground.at(&path), nowhere()).label("name an upstream");
+            ground.error("route-target", &path, nowhere()).label("name an upstream");
         }
         ([], false) => {
             ground
@@ -188,9 +188,9 @@ fn target(
                 .label("add `to: UPSTREAM`, or `drop: true`");
         }
         (_, true) => {
-            let place = ground.key(&at.key("drop"));
+            let place = at.key("drop");
             ground
-                .error("route-target", place, "a dropped event goes nowhere")
+                .error("route-target", ground.key(&place), "a dropped event goes nowhere")
                 .label("either `drop` or `to`");
         }
         (many, false) => fan_out(route, many, &path, ground),
@@ -208,7 +208,7 @@ fn fan_out(route: &Route, many: &[String], path: &Path, ground: &mut Ground<'_>)
     let sender = route.source.as_deref().unwrap_or("the sender");
     let first = many.first().map_or("app", String::as_str);
     ground
-        .error("proxy-fan-out", ground.at(path), message)
+        .error("proxy-fan-out", path, message)
         .label(format!("only one of them can answer `{sender}`"))
         .help(format!("`to: {first}`, and let that app pass events on to the others"));
 }

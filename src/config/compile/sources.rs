@@ -36,7 +36,7 @@ pub(crate) fn compile(
         if shape.shared.max_body > memory {
             let message = format!("one body may be larger than all memory for bodies ({memory})");
             ground
-                .error("bad-value", ground.at(&at.key("max_body")), message)
+                .error("bad-value", &at.key("max_body"), message)
                 .label("raise `limits.body_memory`");
         }
         let routes: Vec<_> = outlines.iter().filter(|route| route.source == *name).collect();
@@ -159,8 +159,8 @@ impl Work<'_, '_> {
             let host = self.server.hosts.first().map_or("hooks.example.com", String::as_str);
             let proxied = "`tls.mode` is `none`, so a proxy in front of us has the public name";
             let why = if self.plain_http { proxied } else { "`server.host` is not set" };
-            let place = self.ground.at(&self.at.key("provider"));
-            self.ground.error("public-url", place, message).note(why).help(format!(
+            let place = self.at.key("provider");
+            self.ground.error("public-url", &place, message).note(why).help(format!(
                 "set `server.public_url: https://{host}` exactly as the provider has it on file"
             ));
         }
@@ -181,10 +181,10 @@ impl Work<'_, '_> {
         if live.is_empty() {
             return None;
         }
-        let place = self.ground.at(&self.at.key("secret"));
+        let place = self.at.key("secret");
         build(live.to_vec())
             .map_err(|why| {
-                self.ground.error("secret-form", place, why);
+                self.ground.error("secret-form", &place, why);
             })
             .ok()
     }
@@ -207,7 +207,7 @@ impl Work<'_, '_> {
                 "`dedup.claim` {claim} is too short for route `{name}`, which may take {span}"
             );
             self.ground
-                .error("claim-short", self.ground.at(&path), message)
+                .error("claim-short", &path, message)
                 .label("a twin could pass while the first is still under way")
                 .help(format!("`claim` must be at least {least}: the timeout and a second"));
         }
@@ -231,8 +231,7 @@ impl Work<'_, '_> {
         let forms = self.shape.secret.as_ref().map_or(&[][..], OneOrMany::as_slice);
         let mut found = Vec::new();
         if forms.is_empty() && self.shape.secret.is_some() {
-            let place = self.ground.at(&at);
-            self.ground.error("secret-shape", place, "there is no secret in this list");
+            self.ground.error("secret-shape", &at, "there is no secret in this list");
         }
         for (index, form) in forms.iter().enumerate() {
             let mark = self.ground.mark(&at.item(index));
@@ -251,9 +250,7 @@ impl Work<'_, '_> {
         let expired = |secret: &SecretOrigin| secret.expires.is_some_and(|at| at <= now);
         if !found.is_empty() && found.iter().all(expired) {
             let message = format!("every secret of `{}` has expired", self.name);
-            self.ground
-                .error("secret-expired", self.ground.at(&at), message)
-                .label("no request could be verified");
+            self.ground.error("secret-expired", &at, message).label("no request could be verified");
         }
         found
     }

@@ -25,9 +25,9 @@ pub(crate) fn dedup(
     match section.store {
         file::Store::Embedded => Store::Embedded,
         file::Store::Memory => {
-            let at = ground.at(&Path::of("dedup.store"));
+            let place = Path::of("dedup.store");
             ground
-                .warn("memory-store", at, "events are forgotten when the process ends")
+                .warn("memory-store", &place, "events are forgotten when the process ends")
                 .label("use `embedded` or `redis` in production");
             Store::Memory
         }
@@ -51,9 +51,9 @@ fn redis(
     // What a variable brings is not written here.
     let written = ground.tree.text(&at.key("url")).is_some_and(|text| !text.contains("${"));
     if inline.is_some() && written {
-        let place = ground.at(&at.key("url"));
+        let place = at.key("url");
         ground
-            .warn("redis-password", place, "the password of Redis is written in its URL")
+            .warn("redis-password", &place, "the password of Redis is written in its URL")
             .help("use `password: { env: REDIS_PASSWORD }`, or `url: ${REDIS_URL}`");
     }
     let ca = section.ca.as_ref().map(|ca| ground.file(ca, &at.key("ca")));
@@ -91,7 +91,7 @@ fn redis_url(url: &str, path: &Path, ground: &mut Ground<'_>) {
     });
     if !fits {
         let label = "write `redis://host:6379/0`, `rediss://…`, `redis+sentinel://a,b/name` or `redis+cluster://a,b`";
-        ground.error("bad-url", ground.at(path), "this is not the URL of a Redis").label(label);
+        ground.error("bad-url", path, "this is not the URL of a Redis").label(label);
     }
 }
 
@@ -118,8 +118,8 @@ pub(crate) fn audit(file: &File, ground: &mut Ground<'_>) -> (audit::Params, aud
         fsync: true,
     };
     if params.rotate_bytes < 1 << 20 {
-        let place = ground.at(&at("rotate.size"));
-        ground.error("bad-value", place, "segments of less than 1MiB are too many");
+        let place = at("rotate.size");
+        ground.error("bad-value", &place, "segments of less than 1MiB are too many");
     }
     let detail = audit::Detail {
         headers: ground.headers(&section.headers, &at("headers")),

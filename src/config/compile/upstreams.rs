@@ -90,33 +90,32 @@ fn url(
     server: &Server,
     ground: &mut Ground<'_>,
 ) -> Option<Uri> {
-    let at = ground.at(path);
     let Some(url) = text.parse::<Uri>().ok().filter(is_http) else {
         let shown = text.split('@').next_back().unwrap_or_default();
         let label = match text.contains("://") {
             true => "it begins with `http://` or `https://`".to_owned(),
             false => format!("write `http://{shown}`"),
         };
-        ground.error("bad-url", at, format!("upstream `{name}` has no usable URL")).label(label);
+        ground.error("bad-url", path, format!("upstream `{name}` has no usable URL")).label(label);
         return None;
     };
     let host = url.host().unwrap_or_default().trim_matches(['[', ']']).to_ascii_lowercase();
     let ip = host.parse::<IpAddr>().ok();
     if url.authority().is_some_and(|authority| authority.as_str().contains('@')) {
         ground
-            .error("url-password", at, format!("the URL of `{name}` holds a password"))
+            .error("url-password", path, format!("the URL of `{name}` holds a password"))
             .help("send it in a header: `headers: { set: { Authorization: \"${APP_TOKEN}\" } }`");
     } else if is_self(&url, &host, server) {
         let message = format!("upstream `{name}` points back at this gateway");
         let own = server.hosts.iter().any(|own| own.eq_ignore_ascii_case(&host));
         let what = if own { "this is `server.host`" } else { "this is our own address" };
-        ground.error("upstream-is-self", at, message).label(format!("{what}; events would loop"));
+        ground.error("upstream-is-self", path, message).label(format!("{what}; events would loop"));
     } else if ip.is_some_and(is_metadata) {
         let message = format!("upstream `{name}` is a cloud's metadata service");
-        ground.error("metadata-address", at, message).label("no webhook belongs there");
+        ground.error("metadata-address", path, message).label("no webhook belongs there");
     } else if url.scheme_str() == Some("http") && is_public(&host, ip) {
         ground
-            .warn("plain-http", at, format!("events go to `{name}` in the clear"))
+            .warn("plain-http", path, format!("events go to `{name}` in the clear"))
             .label("use https unless this network is yours alone");
     }
     Some(url)
@@ -202,7 +201,7 @@ fn set_headers(
             Ok(value) => set.push((header, value)),
             Err(_) => {
                 let message = format!("the value of `{name}` cannot be sent");
-                ground.error("bad-header", ground.at(&path), message);
+                ground.error("bad-header", &path, message);
             }
         }
     }
@@ -237,7 +236,7 @@ pub(crate) fn unknown(
     let near = suggest::nearest(upstream, file.upstreams.keys().map(String::as_str));
     let defined = near.map(|near| ground.tree.locate(&Path::of("upstreams").key(near)).key);
     let message = format!("route `{route}` sends to `{upstream}`, which is not defined");
-    let error = ground.error("unknown-upstream", ground.at(path), message);
+    let error = ground.error("unknown-upstream", path, message);
     if let Some((near, defined)) = near.zip(defined) {
         error.label(format!("did you mean `{near}`? (defined at ")).first(defined, ")");
     } else if file.upstreams.is_empty() {
