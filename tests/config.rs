@@ -1,5 +1,13 @@
 //! What people read when a configuration is wrong. One fixture and one snapshot of the rendered text for each mistake.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+
 #[path = "config/example.rs"]
 mod example;
 #[path = "config/units.rs"]

@@ -116,7 +116,9 @@ fn human(loaded: &Loaded, sections: &[Section], failed: usize, warnings: usize) 
 fn json_of(loaded: &Loaded, sections: &[Section]) -> serde_json::Value {
     let section = |Section(name, status, detail): &Section| json!({ "name": name, "status": status, "detail": detail });
     let mut object = loaded.warnings.json();
-    object["sections"] = sections.iter().map(section).collect();
+    if let Some(map) = object.as_object_mut() {
+        map.insert("sections".into(), sections.iter().map(section).collect());
+    }
     object
 }
 
@@ -161,9 +163,10 @@ fn ports(config: &Config) -> Section {
     };
     let refused: Vec<_> = all.iter().filter_map(refused).collect();
     let ports: Vec<_> = all.iter().map(|address| format!(":{}", address.port())).collect();
-    match refused.is_empty() {
-        true => Section("ports".into(), "ok", ports.join(" ")),
-        false => Section("ports".into(), "warn", refused.join("; ")),
+    if refused.is_empty() {
+        Section("ports".into(), "ok", ports.join(" "))
+    } else {
+        Section("ports".into(), "warn", refused.join("; "))
     }
 }
 
@@ -200,10 +203,10 @@ fn upstreams(upstreams: &[UpstreamParams]) -> Vec<Section> {
         let started: Vec<_> = upstreams.iter().map(|u| scope.spawn(move || probe(u))).collect();
         started.into_iter().filter_map(|thread| thread.join().ok().flatten()).collect()
     });
-    match away.is_empty() && !upstreams.is_empty() {
-        true => vec![Section("upstreams".into(), "ok", format!("{} reachable", upstreams.len()))],
-        false => away,
+    if away.is_empty() && !upstreams.is_empty() {
+        return vec![Section("upstreams".into(), "ok", format!("{} reachable", upstreams.len()))];
     }
+    away
 }
 
 fn unreachable(url: &http::Uri) -> Option<String> {

@@ -75,10 +75,8 @@ fn test(loaded: &Loaded, name: &str, kind: &str) -> ExitCode {
     };
     let taken = explained.iter().any(answers);
     if !taken {
-        let answer = match source.routes.reject_unrouted() {
-            true => "answered 404",
-            false => "answered 200 and recorded as ignored",
-        };
+        let accepted = "answered 200 and recorded as ignored";
+        let answer = if source.routes.reject_unrouted() { "answered 404" } else { accepted };
         out::line(&format!("no route takes `{kind}` of {name}: {answer}"));
     }
     for route in &explained {

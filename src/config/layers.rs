@@ -46,7 +46,9 @@ pub(crate) fn apply(tree: &mut Node, env: &Env) {
     }
     let routes = tree.entries_mut().iter_mut().find(|section| section.key == "routes");
     if let Some(Entry { value: Node { kind: Kind::List(routes), .. }, .. }) = routes {
-        routes.iter_mut().for_each(|route| fill(route, &route_defaults));
+        for route in routes {
+            fill(route, &route_defaults);
+        }
     }
 }
 
@@ -95,13 +97,10 @@ fn set(node: &mut Node, path: &str, value: Node, origin: Origin) {
 /// Takes the entry of `key` out, or makes one, to be put back.
 fn take(node: &mut Node, key: &str, mark: Mark) -> Entry {
     let entries = node.entries_mut();
-    match entries.iter().position(|entry| entry.key == key) {
-        Some(at) => entries.swap_remove(at),
-        None => {
-            let value = Node { mark, kind: Kind::Map(Vec::new()) };
-            Entry { key: key.to_owned(), mark, value, origin: Origin::Here }
-        }
-    }
+    let at = entries.iter().position(|entry| entry.key == key);
+    let value = Node { mark, kind: Kind::Map(Vec::new()) };
+    let made = || Entry { key: key.to_owned(), mark, value, origin: Origin::Here };
+    at.map_or_else(made, |at| entries.swap_remove(at))
 }
 
 fn scalar(text: &str) -> Node {

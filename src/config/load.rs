@@ -11,12 +11,12 @@ use super::{
     Loaded, Options,
     compile::{self, Ground},
     file::{self, File},
-    layers,
+    layers, read,
     report::{At, Explain as _, Problem, Report},
     secrets::Reading,
     shape, show,
     subst::Env,
-    syntax, tree,
+    syntax,
 };
 use crate::event::{Digest, Timestamp};
 
@@ -48,14 +48,14 @@ pub fn load(path: &FilePath, options: &Options) -> Result<Loaded, Box<Report>> {
         let message = format!("`{name}` cannot be read: {why}");
         Report::unreadable(&name, Problem::error("no-file", At::Nowhere, message))
     })?;
-    let mut loaded = read(&name, &text, options, exposed)?;
+    let mut loaded = checked(&name, &text, options, exposed)?;
     loaded.config.files = vec![path.to_owned()];
     Ok(loaded)
 }
 
 /// Checks and compiles a text, as if it stood in a file called `name` that only we can read.
 pub fn parse_str(name: &str, text: &str, options: &Options) -> Result<Loaded, Box<Report>> {
-    read(name, text, options, false)
+    checked(name, text, options, false)
 }
 
 fn text_of(path: &FilePath) -> Result<(String, bool), String> {
@@ -76,10 +76,15 @@ fn text_of(path: &FilePath) -> Result<(String, bool), String> {
     String::from_utf8(bytes).map(|text| (text, exposed)).map_err(|_| "it is not UTF-8".into())
 }
 
-fn read(name: &str, text: &str, options: &Options, exposed: bool) -> Result<Loaded, Box<Report>> {
+fn checked(
+    name: &str,
+    text: &str,
+    options: &Options,
+    exposed: bool,
+) -> Result<Loaded, Box<Report>> {
     let mut problems = Vec::new();
     let mut masks = syntax::likely_secrets(text);
-    let Some(mut tree) = tree::read(text, &mut problems) else {
+    let Some(mut tree) = read::tree(text, &mut problems) else {
         return Err(Report::new(name, text, problems, masks).into());
     };
     let walk = shape::walk(&mut tree, &file::schema(), &options.env);

@@ -7,6 +7,7 @@ mod compile;
 mod file;
 mod layers;
 mod load;
+mod read;
 mod report;
 mod scalar;
 mod secrets;
@@ -147,7 +148,7 @@ pub struct Server {
     pub(crate) hide_paths: bool,
 }
 
-/// Whether connections begin with a PROXY protocol header (HAProxy's proxy-protocol.txt).
+/// Whether connections begin with a PROXY protocol header (`proxy-protocol.txt` of `HAProxy`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ProxyProtocol {
@@ -232,7 +233,7 @@ pub struct Source {
 pub enum Store {
     /// In memory: forgotten at exit.
     Memory,
-    /// In SQLite, in the storage directory.
+    /// In an embedded database, in the storage directory.
     Embedded,
     /// In Redis, shared between gateways.
     Redis(dedup::RedisSettings),

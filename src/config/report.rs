@@ -200,29 +200,28 @@ impl Report {
     }
 
     fn object(&self, problem: &Problem) -> Json {
-        let mut object = json!({
-            "severity": problem.severity.word(),
-            "code": problem.code,
-            "message": problem.message,
-        });
-        match &problem.at {
-            At::File(mark) => {
-                object["line"] = mark.line.into();
-                object["column"] = mark.column.into();
-                object["end_line"] = mark.end_line.into();
-                object["end_column"] = mark.end_column.into();
-            }
-            At::Env(name) => object["variable"] = name.as_str().into(),
-            At::Nowhere => {}
-        }
-        if !problem.label.is_empty() || problem.first.is_some() {
-            object["label"] = self.label(problem).into();
-        }
+        let said = [
+            ("severity", problem.severity.word()),
+            ("code", problem.code),
+            ("message", &problem.message),
+        ];
+        let place = match &problem.at {
+            At::File(mark) => vec![
+                ("line", mark.line.into()),
+                ("column", mark.column.into()),
+                ("end_line", mark.end_line.into()),
+                ("end_column", mark.end_column.into()),
+            ],
+            At::Env(name) => vec![("variable", name.as_str().into())],
+            At::Nowhere => Vec::new(),
+        };
+        let label = Some(self.label(problem)).filter(|label| !label.is_empty());
         let notes = problem.notes.iter().map(|(kind, text)| json!({ "kind": kind, "text": text }));
-        if !problem.notes.is_empty() {
-            object["notes"] = notes.collect();
-        }
-        object
+        let notes = Some(notes.collect::<Json>()).filter(|_| !problem.notes.is_empty());
+        let said = said.into_iter().map(|(key, text)| (key, text.into())).chain(place);
+        let more = label.map(|label| ("label", label.into())).into_iter();
+        let more = more.chain(notes.map(|notes| ("notes", notes)));
+        said.chain(more).map(|(key, value): (&str, Json)| (key.to_owned(), value)).collect()
     }
 
     fn block(&self, problem: &Problem, pen: Pen) -> String {

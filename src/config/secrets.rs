@@ -175,7 +175,7 @@ fn file_bytes(path: &FilePath, mark: Mark) -> Read<Vec<u8>> {
             let (uid, mode) = (file.uid(), file.mode() & 0o7777);
             format!("it belongs to uid {uid}, mode {mode:04o}; we are uid {}", us.uid())
         });
-        return Err(owner.into_iter().fold(problem, |problem, owner| problem.note(owner)).into());
+        return Err(owner.into_iter().fold(problem, Problem::note).into());
     }
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(refused("is too large for a secret".into()));

@@ -79,7 +79,7 @@ impl<'a> Walker<'a> {
         let nested =
             |form: &'a Json| if form.get("anyOf").is_some() { self.form(form, node) } else { form };
         let chosen = forms().find(|form| self.fits(form, node));
-        let scalar = || forms().filter(|form| is_scalar(form) && !accepts(form, "null")).last();
+        let scalar = || forms().rfind(|form| is_scalar(form) && !accepts(form, "null"));
         chosen.or_else(scalar).or_else(|| forms().next()).map_or(schema, nested)
     }
 
@@ -136,16 +136,12 @@ impl<'a> Walker<'a> {
             return known;
         }
         self.unknown_key(entry, schema, path);
-        match suggest::nearest(&entry.key, free.iter().copied()) {
-            Some(meant) => {
-                meant.clone_into(&mut entry.key);
-                property(meant)
-            }
-            None => {
-                self.hide(&entry.value);
-                None
-            }
-        }
+        let Some(meant) = suggest::nearest(&entry.key, free.iter().copied()) else {
+            self.hide(&entry.value);
+            return None;
+        };
+        meant.clone_into(&mut entry.key);
+        property(meant)
     }
 
     /// `dedup:` with nothing but comments under it.

@@ -17,7 +17,7 @@ pub(crate) fn explain(text: &str, problem: Problem) -> Problem {
 /// A tab before the first word of a line.
 fn tab(text: &str) -> Option<Problem> {
     let indented =
-        |line: &str| line.find(|c: char| c != ' ').filter(|at| line[*at..].starts_with('\t'));
+        |line: &str| line.find(|c| c != ' ').filter(|at| line.as_bytes().get(*at) == Some(&b'\t'));
     let (number, column) = numbered(text).find_map(|(n, line)| Some((n, indented(line)? + 1)))?;
     let tab = Problem::error("yaml", one(number, column), "a tab cannot indent YAML");
     Some(tab.label("use spaces"))

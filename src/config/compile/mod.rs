@@ -83,7 +83,7 @@ impl Ground<'_> {
     pub(crate) fn error(
         &mut self,
         code: &'static str,
-        at: impl Place,
+        at: &impl Place,
         message: impl Into<String>,
     ) -> &mut Problem {
         let at = at.place(self.tree);
@@ -94,7 +94,7 @@ impl Ground<'_> {
     pub(crate) fn warn(
         &mut self,
         code: &'static str,
-        at: impl Place,
+        at: &impl Place,
         message: impl Into<String>,
     ) -> &mut Problem {
         let error = self.error(code, at, message);
@@ -106,7 +106,7 @@ impl Ground<'_> {
     pub(crate) fn name(&mut self, text: &str, path: &Path) -> Option<Name> {
         let name = Name::parse(text);
         if name.is_none() {
-            self.error("bad-name", self.key(path), format!("`{text}` cannot be a name"))
+            self.error("bad-name", &self.key(path), format!("`{text}` cannot be a name"))
                 .label("1 to 63 of `a-z 0-9 _ . -`, beginning with a letter or digit");
         }
         name
@@ -133,14 +133,13 @@ impl Ground<'_> {
         let mut networks = Vec::new();
         for (index, text) in list.iter().enumerate() {
             let single = || text.parse().map(|ip: IpAddr| ip.into());
-            match text.parse().or_else(|_| single()) {
-                Ok(network) => networks.push(network),
-                Err(_) => {
-                    let message = format!("`{text}` is neither an address nor a network");
-                    self.error("bad-address", &path.item(index), message)
-                        .label("write `10.0.0.0/8` or `192.0.2.7`");
-                }
-            }
+            let Ok(network) = text.parse().or_else(|_| single()) else {
+                let message = format!("`{text}` is neither an address nor a network");
+                self.error("bad-address", &path.item(index), message)
+                    .label("write `10.0.0.0/8` or `192.0.2.7`");
+                continue;
+            };
+            networks.push(network);
         }
         networks
     }
@@ -171,7 +170,7 @@ pub(crate) trait Place {
     fn place(&self, tree: &Node) -> At;
 }
 
-impl Place for &Path {
+impl Place for Path {
     fn place(&self, tree: &Node) -> At {
         let found = tree.locate(self);
         match found.origin {

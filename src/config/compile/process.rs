@@ -146,7 +146,7 @@ pub(crate) fn tls(file: &File, ground: &mut Ground<'_>) -> Tls {
     ];
     for (key, _) in unused.into_iter().filter(|(_, unused)| *unused) {
         let message = format!("`{key}` has no effect with this `mode`");
-        ground.warn("unused-key", ground.key(&at.key(key)), message);
+        ground.warn("unused-key", &ground.key(&at.key(key)), message);
     }
     let mode = match section.mode {
         Some(file::TlsMode::Files) if section.files.is_empty() => {

@@ -35,7 +35,7 @@ pub(crate) fn language(
     }
     let Some(verify) = shape.verify.as_ref().or(preset.map(|preset| &preset.verify)) else {
         let message = format!("source `{name}` says not how it is verified");
-        ground.error("verify-missing", ground.key(at), message).help(
+        ground.error("verify-missing", &ground.key(at), message).help(
             "for example `verify: { signature: { header: X-Signature, prefix: \"sha256=\" }, signed: \"{body}\" }`",
         );
         return None;
@@ -44,7 +44,7 @@ pub(crate) fn language(
     if event.id.is_none() {
         let message = format!("source `{name}` has dedup but no event id");
         ground
-            .error("event-id-missing", ground.key(at), message)
+            .error("event-id-missing", &ground.key(at), message)
             .help("say where the id is, for example `event: { id: \"{header:X-Delivery}\" }`")
             .help("no id in the request? `event: { id: \"{body|sha256_hex}\" }` stops byte-identical repeats only");
     }
@@ -117,16 +117,17 @@ fn deadline(preset: &Preset, routes: &[&RouteOutline], ground: &mut Ground<'_>) 
         let margin = if deadline > Span::secs(5) { 1000 } else { 500 };
         let better = deadline.0.saturating_sub(Duration::from_millis(margin));
         let better = format!("{}ms", better.as_millis()).replace("000ms", "s");
-        let (place, advice) = match ground.tree.has(&path) {
-            true => (ground.mark(&path), format!("use {better}")),
-            false => (ground.key(&item), format!("add `timeout: {better}`")),
+        let (place, advice) = if ground.tree.has(&path) {
+            (ground.mark(&path), format!("use {better}"))
+        } else {
+            (ground.key(&item), format!("add `timeout: {better}`"))
         };
         let relation = if route.timeout > deadline.0 { "longer than" } else { "as long as" };
         let timeout = Span(route.timeout);
         let message = format!("`timeout` {timeout} is {relation} {title} waits ({deadline})");
         let again = if preset.delivery.retries { " and retried" } else { "" };
         ground
-            .warn("deadline", place, message)
+            .warn("deadline", &place, message)
             .label(format!("{title} will have given up{again}; {advice}"));
     }
 }
@@ -193,7 +194,7 @@ fn coverage(name: &str, language: &Compiled, at: &Path, ground: &mut Ground<'_>)
     for (_, field, why) in fields.into_iter().filter(|(covered, ..)| !covered) {
         let message = format!("the signature of `{name}` does not cover the event's {field}");
         ground
-            .warn("unsigned-field", ground.key(&at.key("event").key(field)), message)
+            .warn("unsigned-field", &ground.key(&at.key("event").key(field)), message)
             .label(why)
             .help("take it from the body where the body is signed: `{json:…}`");
     }

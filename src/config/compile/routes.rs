@@ -146,7 +146,7 @@ fn when(route: &Route, at: &Path, ground: &mut Ground<'_>) -> Option<(String, St
             Some(("`[*]` stands for many values".to_owned(), "name one: `items[0].id`".to_owned()))
         }
         Ok(_) => None,
-        Err(why) => Some((format!("`{path}` is not a JSON path"), why.to_string())),
+        Err(why) => Some((format!("`{path}` is not a JSON path"), why)),
     };
     if let Some((message, label)) = wrong {
         ground.error("bad-path", &place, message).label(label);
@@ -184,13 +184,13 @@ fn target(
         }
         ([], false) => {
             ground
-                .error("route-target", ground.key(at), nowhere())
+                .error("route-target", &ground.key(at), nowhere())
                 .label("add `to: UPSTREAM`, or `drop: true`");
         }
         (_, true) => {
             let place = at.key("drop");
             ground
-                .error("route-target", ground.key(&place), "a dropped event goes nowhere")
+                .error("route-target", &ground.key(&place), "a dropped event goes nowhere")
                 .label("either `drop` or `to`");
         }
         (many, false) => fan_out(route, many, &path, ground),

@@ -115,7 +115,7 @@ impl Work<'_, '_> {
             Unrouted::Reject => "all are answered 404",
         };
         let message = format!("no route takes events of `{}`", self.name);
-        self.ground.warn("no-route", self.ground.key(&self.at), message).label(answer);
+        self.ground.warn("no-route", &self.ground.key(&self.at), message).label(answer);
     }
 
     fn path(&self) -> String {
@@ -130,7 +130,7 @@ impl Work<'_, '_> {
         let odd = |part| matches!(part, "" | "." | "..");
         if !path.starts_with('/') || !plain || path.split('/').skip(1).any(odd) {
             self.ground
-                .error("bad-path", mark, format!("`{path}` is not a path"))
+                .error("bad-path", &mark, format!("`{path}` is not a path"))
                 .label("write `/stripe`; requests must match it byte for byte");
             return;
         }
@@ -138,7 +138,7 @@ impl Work<'_, '_> {
         let Some((other, first)) = seen.paths.insert(path.clone(), own) else { return };
         let message = format!("sources `{other}` and `{}` both answer at {path}", self.name);
         self.ground
-            .error("duplicate-path", mark.max(first), message)
+            .error("duplicate-path", &mark.max(first), message)
             .label("first used at ")
             .first(mark.min(first), "")
             .help("give each source its own path, or put both secrets in one source as a list");
@@ -261,7 +261,7 @@ impl Work<'_, '_> {
         if let Some((other, _, first)) = twin {
             let message = format!("secrets `{other}` and `{name}` are equal");
             self.ground
-                .error("secret-reused", mark, message)
+                .error("secret-reused", &mark, message)
                 .label("first used at ")
                 .first(*first, "")
                 .help("what is signed for one source would pass at the other: give each its own");

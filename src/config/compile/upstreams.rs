@@ -29,7 +29,7 @@ pub(crate) fn compile(
         let at = Path::of("upstreams").key(name);
         let meant = |used: &&str| *used == name || suggest::nearest(used, [&**name]).is_some();
         if !used.iter().any(meant) {
-            ground.warn("unused-upstream", ground.key(&at), format!("no route sends to `{name}`"));
+            ground.warn("unused-upstream", &ground.key(&at), format!("no route sends to `{name}`"));
         }
         upstreams.extend(upstream(name, form, &at, server, ground));
     }
@@ -77,7 +77,7 @@ fn places<'f>(
     let wrong = shape.url.is_none() && ground.tree.has(&at.key("url"));
     if shape.url.is_some() != shape.urls.is_empty() && !wrong {
         ground
-            .error("upstream-url", ground.key(at), format!("`{at}` needs either `url` or `urls`"))
+            .error("upstream-url", &ground.key(at), format!("`{at}` needs either `url` or `urls`"))
             .label("one of them, not empty");
     }
     one.chain(many).collect()
@@ -92,9 +92,10 @@ fn url(
 ) -> Option<Uri> {
     let Some(url) = text.parse::<Uri>().ok().filter(is_http) else {
         let shown = text.split('@').next_back().unwrap_or_default();
-        let label = match text.contains("://") {
-            true => "it begins with `http://` or `https://`".to_owned(),
-            false => format!("write `http://{shown}`"),
+        let label = if text.contains("://") {
+            "it begins with `http://` or `https://`".to_owned()
+        } else {
+            format!("write `http://{shown}`")
         };
         ground.error("bad-url", path, format!("upstream `{name}` has no usable URL")).label(label);
         return None;
@@ -195,15 +196,14 @@ fn set_headers(
         let ours = header.as_str().starts_with(&server.header_prefix);
         if ours || FRAMING.contains(&header.as_str()) {
             let message = format!("`{name}` is set by the gateway itself");
-            ground.error("bad-header", ground.key(&path), message);
+            ground.error("bad-header", &ground.key(&path), message);
         }
-        match HeaderValue::from_str(&value.0) {
-            Ok(value) => set.push((header, value)),
-            Err(_) => {
-                let message = format!("the value of `{name}` cannot be sent");
-                ground.error("bad-header", &path, message);
-            }
-        }
+        let Ok(value) = HeaderValue::from_str(&value.0) else {
+            let message = format!("the value of `{name}` cannot be sent");
+            ground.error("bad-header", &path, message);
+            continue;
+        };
+        set.push((header, value));
     }
     set
 }
@@ -212,12 +212,12 @@ fn tls(shape: &UpstreamTls, at: &Path, urls: &[Uri], ground: &mut Ground<'_>) ->
     let files = [("ca", &shape.ca), ("cert", &shape.cert), ("key", &shape.key)];
     if shape.cert.is_some() != shape.key.is_some() {
         let message = "a client certificate needs `cert` and `key`";
-        ground.error("tls-files", ground.key(at), message);
+        ground.error("tls-files", &ground.key(at), message);
     }
     let plain = !urls.is_empty() && urls.iter().all(|url| url.scheme_str() == Some("http"));
     if plain && *shape != UpstreamTls::default() {
         let message = "`tls` has no effect on an `http://` URL";
-        ground.warn("unused-key", ground.key(at), message);
+        ground.warn("unused-key", &ground.key(at), message);
     }
     for (key, file) in files {
         file.as_ref().map(|file| ground.file(file, &at.key(key)));

@@ -15,7 +15,7 @@ use crate::{
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(crate) struct Dedup {
-    /// `embedded` (SQLite, one gateway), `redis` (shared between gateways), or `memory` (forgotten at exit).
+    /// `embedded` (a file, one gateway), `redis` (shared between gateways), or `memory` (forgotten at exit).
     pub store: Store,
     /// For every source that does not say otherwise.
     #[serde(flatten)]
