@@ -8,6 +8,8 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
+#[path = "config/commands.rs"]
+mod commands;
 #[path = "config/example.rs"]
 mod example;
 #[path = "config/units.rs"]

@@ -27,12 +27,13 @@ use serde::{Deserialize, Serialize};
 
 pub use file::public_schema as schema;
 pub use load::{find, load, parse_str};
-pub use report::{At, Problem, Report, Severity, counted};
+pub use report::{Problem, Report, Severity, counted};
 pub use show::Effective;
 pub use subst::Env;
-pub use tree::Mark;
 
 pub use crate::telemetry::LogFormat;
+
+use tree::Mark;
 
 use crate::{
     audit, dedup, deliver,

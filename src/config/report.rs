@@ -18,8 +18,7 @@ pub enum Severity {
 
 /// Where a problem is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum At {
-    /// In the file.
+pub(crate) enum At {
     File(Mark),
     /// In an environment variable.
     Env(String),
@@ -34,18 +33,16 @@ pub struct Problem {
     pub severity: Severity,
     /// A short, stable name: `unknown-key`.
     pub code: &'static str,
-    /// What is wrong.
-    pub message: String,
-    /// Where.
-    pub at: At,
+    pub(crate) message: String,
+    pub(crate) at: At,
     /// Said beside the underline.
-    pub label: String,
+    pub(crate) label: String,
     /// Another place that matters, shown as a line of its own.
-    pub beside: Option<(Mark, String)>,
+    pub(crate) beside: Option<(Mark, String)>,
     /// Another place that matters, named in the label; the text follows it.
-    pub first: Option<(Mark, String)>,
+    pub(crate) first: Option<(Mark, String)>,
     /// `help`, `note` or `warning`, and a sentence.
-    pub notes: Vec<(&'static str, String)>,
+    pub(crate) notes: Vec<(&'static str, String)>,
 }
 
 /// All problems of a file, in its order.

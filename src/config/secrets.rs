@@ -67,7 +67,7 @@ impl Reading<'_> {
         problems: &mut Vec<Problem>,
     ) -> Read<(Option<Vec<u8>>, String)> {
         let SecretPlace { env, file, credential, .. } = match form {
-            SecretForm::Text(text) => return self.text(&text.0, mark, problems),
+            SecretForm::Text(text) => return self.text(&text.0.0, mark, problems),
             SecretForm::Place(place) => place,
         };
         match (env, file, credential) {

@@ -6,15 +6,11 @@ use serde_yaml::Value;
 
 /// A range of the file, in characters; lines and columns count from 1, the end is exclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Mark {
-    /// First line.
-    pub line: usize,
-    /// First column.
-    pub column: usize,
-    /// Last line.
-    pub end_line: usize,
-    /// Column after the last character.
-    pub end_column: usize,
+pub(crate) struct Mark {
+    pub(crate) line: usize,
+    pub(crate) column: usize,
+    pub(crate) end_line: usize,
+    pub(crate) end_column: usize,
 }
 
 /// A value and where it stands.

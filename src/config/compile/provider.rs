@@ -212,7 +212,7 @@ pub(crate) fn secret_shapes(
     for (index, form) in forms.iter().enumerate() {
         let mark = ground.mark(&at.key("secret").item(index));
         let read = secrets.iter().find(|s| s.mark == mark).and_then(|s| s.secret.as_ref());
-        let is_literal = matches!(form, SecretForm::Text(text) if !text.0.contains("${"));
+        let is_literal = matches!(form, SecretForm::Text(text) if !text.0.0.contains("${"));
         if let Some(secret) = read {
             let problem = secret_shape(preset, secret, is_literal);
             ground.problems.extend(problem.map(|problem| Problem { at: mark.into(), ..problem }));

@@ -114,10 +114,6 @@ fn url(
     } else if ip.is_some_and(is_metadata) {
         let message = format!("upstream `{name}` is a cloud's metadata service");
         ground.error("metadata-address", path, message).label("no webhook belongs there");
-    } else if url.scheme_str() == Some("http") && is_public(&host, ip) {
-        ground
-            .warn("plain-http", path, format!("events go to `{name}` in the clear"))
-            .label("use https unless this network is yours alone");
     }
     Some(url)
 }
@@ -140,34 +136,6 @@ fn is_metadata(ip: IpAddr) -> bool {
     ["169.254.169.254", "fd00:ec2::254", "100.100.100.200"]
         .iter()
         .any(|known| known.parse() == Ok(ip))
-}
-
-/// Ends of names that are not on the open internet.
-const INNER: [&str; 9] = [
-    ".localhost",
-    ".local",
-    ".internal",
-    ".lan",
-    ".home.arpa",
-    ".svc",
-    ".test",
-    ".intranet",
-    ".corp",
-];
-
-/// Whether a host is on the open internet, as far as its name or address tells.
-fn is_public(host: &str, ip: Option<IpAddr>) -> bool {
-    match ip {
-        Some(IpAddr::V4(ip)) => {
-            let shared = matches!(ip.octets(), [100, 64..=127, _, _]);
-            let inner = ip.is_private() || ip.is_loopback() || ip.is_link_local();
-            !(inner || ip.is_unspecified() || shared)
-        }
-        Some(IpAddr::V6(ip)) => {
-            !(ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local())
-        }
-        None => host.contains('.') && !INNER.iter().any(|end| host.ends_with(end)),
-    }
 }
 
 /// Headers that belong to the connection, not to the request.

@@ -248,31 +248,19 @@ pub(crate) struct SecretPlace {
     pub expires: Option<String>,
 }
 
-/// Text that may be a secret: never printed.
-#[derive(Clone, Deserialize, JsonSchema)]
-#[schemars(inline, extend("format" = "secret"))]
-pub(crate) struct SecretText(pub String);
-
 /// Text that may hold a secret, such as a header that authorizes: completed, but never printed.
 #[derive(Clone, Deserialize, JsonSchema)]
 #[schemars(inline, extend("format" = "hidden"))]
 pub(crate) struct Hidden(pub String);
 
-impl fmt::Debug for SecretText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("…")
-    }
-}
+/// Text that may be a secret: neither completed nor printed.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline, extend("format" = "secret"))]
+pub(crate) struct SecretText(pub Hidden);
 
 impl fmt::Debug for Hidden {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("…")
-    }
-}
-
-impl Serialize for SecretText {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str("…")
     }
 }
 
