@@ -44,9 +44,12 @@ fn it_fits_the_schema() {
     let example = read();
     let errors: Vec<_> = validator.iter_errors(&example).map(|e| e.to_string()).collect();
     assert!(errors.is_empty(), "{errors:#?}");
-    let mut wrong = example;
-    wrong["limits"]["conections"] = json!(1);
-    assert!(!validator.is_valid(&wrong), "the schema is strict");
+    for section in ["/limits", "/sources/stripe", "/sources/fintech/verify", "/routes/0", "/dedup"]
+    {
+        let mut wrong = example.clone();
+        wrong.pointer_mut(section).unwrap()["misspelt"] = json!(1);
+        assert!(!validator.is_valid(&wrong), "the schema is strict about {section}");
+    }
 }
 
 #[test]
