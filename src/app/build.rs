@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::StartError;
 use crate::{
@@ -36,6 +36,7 @@ pub(super) fn tls(
 pub(super) fn dedup_store(
     config: &Config,
     background: &TaskTracker,
+    stop: &CancellationToken,
 ) -> Result<Arc<dyn DedupStore>, StartError> {
     let store: Arc<dyn DedupStore> = match &config.dedup {
         Store::Memory => Arc::new(Memory::default()),
@@ -44,7 +45,7 @@ pub(super) fn dedup_store(
             Arc::new(Embedded::open(&config.storage.dir).map_err(StartError::of)?)
         }
         Store::Redis(settings) => {
-            Arc::new(Redis::connect(settings, background.clone()).map_err(StartError::of)?)
+            Arc::new(Redis::connect(settings, background, stop).map_err(StartError::of)?)
         }
     };
     Ok(store)

@@ -100,7 +100,7 @@ impl App {
         let listeners = server::listen(&config.server.listen).map_err(StartError::of)?;
         let admin_listeners = build::admin_listeners(&config.admin).await?;
         let log = audit::open(&config.audit, metrics.audit()).map_err(StartError::of)?;
-        let store = build::dedup_store(&config, &background)?;
+        let store = build::dedup_store(&config, &background, &stop)?;
         let shared = Shared {
             metrics: metrics.clone(),
             log,

@@ -71,11 +71,7 @@ impl App {
             ("RecordWritable", because(record, "Writable", "NotWritable")),
             (
                 "DedupStoreReachable",
-                because(
-                    store.map(|health| health.summary).map_err(|e| e.to_string()),
-                    "Reachable",
-                    "Unreachable",
-                ),
+                because(store.map_err(|e| e.to_string()), "Reachable", "Unreachable"),
             ),
         ]
         .into_iter()

@@ -10,6 +10,7 @@ use std::{
 };
 
 use serde_json::json;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{CONFIG, NO, out};
 use crate::{
@@ -183,9 +184,9 @@ fn store(config: &Config) -> Option<Section> {
 fn probe_redis(settings: &RedisSettings) -> Result<String, String> {
     let runtime = tokio::runtime::Runtime::new().map_err(|e| e.to_string())?;
     runtime.block_on(async {
-        let tracker = tokio_util::task::TaskTracker::new();
-        let redis = Redis::connect(settings, tracker).map_err(|e| e.to_string())?;
-        redis.health().await.map(|health| health.summary).map_err(|e| e.to_string())
+        let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+        let redis = Redis::connect(settings, &tracker, &stop).map_err(|e| e.to_string())?;
+        redis.health().await.map_err(|e| e.to_string())
     })
 }
 

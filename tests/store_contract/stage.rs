@@ -1,28 +1,29 @@
 //! The stage over a memory store, with work that does as it is told.
 
-mod faulty;
-mod leases;
+use std::{future::Future, sync::atomic::AtomicU32};
 
-use std::sync::atomic::{AtomicU32, Ordering};
-
-use faulty::Faulty;
+use gatepost::{
+    answer::{Answer, Outcome, Refusal, Relayed},
+    dedup::{Dedup, Joins, Lease, OnStoreError, Parts, Policy, SameIdOtherBody},
+    telemetry::Metrics,
+};
 use http::StatusCode;
 use tokio::sync::Notify;
 
-use super::{super::*, *};
-use crate::{answer::Relayed, telemetry::Metrics};
+use super::{faulty::Faulty, *};
 
-const SOON: Duration = Duration::from_secs(10);
+pub(crate) const SOON: Duration = Duration::from_secs(10);
 
 /// A gateway's dedup stage, over a store that others may share.
-struct World {
-    stage: Dedup,
+pub(crate) struct World {
+    pub(crate) stage: Dedup,
+    pub(crate) store: Store,
     metrics: Metrics,
     tracker: TaskTracker,
     ran: Arc<AtomicU32>,
 }
 
-fn policy() -> Policy {
+pub(crate) fn policy() -> Policy {
     Policy {
         window: Duration::from_hours(1),
         lease: Duration::from_mins(1),
@@ -35,26 +36,26 @@ fn policy() -> Policy {
 }
 
 impl World {
-    fn new(store: Arc<dyn DedupStore>, policy: Policy) -> Self {
+    pub(crate) fn new(store: Arc<dyn DedupStore>, policy: Policy) -> Self {
         let (metrics, tracker) = (Metrics::new(), TaskTracker::new());
         let stage = Dedup::from(Parts {
-            store,
+            store: store.clone(),
             policy: Arc::new(policy),
             joins: Joins::default(),
             tracker: tracker.clone(),
             metrics: metrics.dedup("memory"),
             source: metrics.source("stripe", "proxy", 1),
         });
-        Self { stage, metrics, tracker, ran: Arc::default() }
+        Self { stage, store, metrics, tracker, ran: Arc::default() }
     }
 
     /// Lets `subject` pass, to work that answers `answer`.
-    async fn pass(&self, subject: Subject, answer: Answer) -> Answer {
+    pub(crate) async fn pass(&self, subject: Subject, answer: Answer) -> Answer {
         self.pass_when(subject, std::future::ready(()), answer).await
     }
 
     /// Lets `subject` pass, to work that answers `answer` when `ready`.
-    async fn pass_when(
+    pub(crate) async fn pass_when(
         &self,
         subject: Subject,
         ready: impl Future<Output = ()> + Send,
@@ -67,6 +68,12 @@ impl World {
             answer
         };
         self.stage.once(subject, work).await
+    }
+
+    /// Waits until nothing is to be settled any more.
+    pub(crate) async fn settled(&self) {
+        self.tracker.close();
+        tokio::time::timeout(PATIENCE, self.tracker.wait()).await.expect("all is settled");
     }
 
     fn ran(&self) -> u32 {
@@ -84,33 +91,33 @@ impl World {
     }
 }
 
-fn over_memory() -> World {
+pub(crate) fn over_memory() -> World {
     World::new(Arc::new(Memory::default()), policy())
 }
 
-fn subject(id: &str, body: &str) -> Subject {
+pub(crate) fn subject(id: &str, body: &str) -> Subject {
     let (key, digest) = (EventKey::of(&[id.as_bytes()]), Digest::of(body.as_bytes()));
     Subject { key, guard: None, suppress: true, digest }
 }
 
-fn relayed() -> Relayed {
+pub(crate) fn relayed() -> Relayed {
     Relayed { status: StatusCode::CREATED, content_type: None, body: "thanks".into() }
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "an answer like the others")]
-fn accepted() -> Answer {
+pub(crate) fn accepted() -> Answer {
     Ok(Outcome::Accepted(relayed()).into())
 }
 
-fn refused(refusal: Refusal) -> Answer {
+pub(crate) fn refused(refusal: Refusal) -> Answer {
     Err(refusal.into())
 }
 
-fn what(answer: Answer) -> Result<Outcome, Refusal> {
+pub(crate) fn what(answer: Answer) -> Result<Outcome, Refusal> {
     answer.map(|answered| answered.what).map_err(|refused| refused.what)
 }
 
-fn is_in_flight(answer: Answer) -> bool {
+pub(crate) fn is_in_flight(answer: Answer) -> bool {
     matches!(what(answer), Err(Refusal::InFlight { .. }))
 }
 
@@ -193,6 +200,26 @@ async fn a_twin_waits_for_another_process_too() {
     assert!(leader.is_ok());
     assert_eq!(what(twin), Ok(Outcome::Duplicate(None)));
     assert_eq!(here.ran(), 0);
+}
+
+#[tokio::test]
+async fn a_twin_takes_over_where_another_process_failed() {
+    let store: Arc<dyn DedupStore> = Arc::new(Memory::default());
+    let here = World::new(store.clone(), policy());
+    let there = World::new(store, policy());
+    let go = Notify::new();
+    let leader = there.pass_when(subject("a", ""), go.notified(), refused(Refusal::UpstreamFailed));
+    let twin = async {
+        there.begun(1).await;
+        let mut twin = Box::pin(here.pass(subject("a", ""), accepted()));
+        assert!(futures_util::poll!(&mut twin).is_pending());
+        go.notify_one();
+        twin.await
+    };
+    let (leader, twin) = tokio::join!(leader, twin);
+    assert_eq!(what(leader), Err(Refusal::UpstreamFailed));
+    let twin = twin.unwrap();
+    assert_eq!((twin.what, twin.notes.attempt), (Outcome::Accepted(relayed()), Some(2)));
 }
 
 #[tokio::test]
@@ -307,17 +334,17 @@ async fn without_its_store_the_policy_decides() {
     assert!(world.metrics.render().contains("gatepost_dedup_store_up{store=\"memory\"} 0"));
 
     let forward = Policy { on_store_error: OnStoreError::Forward, ..policy() };
-    let world = World::new(Arc::new(Faulty::failing(&["claim"])), forward);
+    let faulty = Arc::new(Faulty::failing(&["claim"]));
+    let world = World::new(faulty.clone(), forward);
     let marked = |lease: Lease| async move {
         assert!(lease.unclaimed() && lease.ensure(Duration::from_hours(1)).await);
         accepted()
     };
     assert!(world.stage.once(subject("a", ""), marked).await.is_ok());
-    world.tracker.close();
-    world.tracker.wait().await;
-    let store = &world.stage.0.store;
-    let state = store.look(&subject("a", "")).await.unwrap();
-    assert!(matches!(state, State::Done { .. }), "it is recorded as soon as the store answers");
+    faulty.heal();
+    world.settled().await;
+    let seen = claim(&world.store, &subject("a", ""), A).await;
+    assert_eq!(seen, DONE, "it is recorded as soon as the store answers");
 }
 
 #[tokio::test]
@@ -328,9 +355,9 @@ async fn a_success_stands_when_done_cannot_be_written_and_is_written_later() {
     let answer = world.pass(subject("a", ""), accepted()).await.unwrap();
     assert_eq!(answer.what, Outcome::Accepted(relayed()));
     assert!(answer.notes.error.unwrap().starts_with("not settled"));
+    let twin = what(world.pass(subject("a", ""), accepted()).await);
+    assert_eq!(twin, Ok(Outcome::Duplicate(Some(relayed()))), "it is known here all the same");
     faulty.heal();
-    world.tracker.close();
-    world.tracker.wait().await;
-    let state = store.look(&subject("a", "")).await.unwrap();
-    assert!(matches!(state, State::Done { .. }));
+    world.settled().await;
+    assert_eq!(claim(&store, &subject("a", ""), A).await, DONE);
 }

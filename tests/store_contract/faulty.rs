@@ -2,12 +2,13 @@
 
 use std::sync::Mutex;
 
-use super::super::super::*;
-use crate::stage::BoxFuture;
+use gatepost::{dedup::claim::Reply, stage::BoxFuture};
+
+use super::*;
 
 /// A memory store that fails in named operations until it is healed.
 #[derive(Debug)]
-pub(super) struct Faulty {
+pub(crate) struct Faulty {
     memory: Memory,
     broken: Mutex<&'static [&'static str]>,
     /// Whether it does what it is asked, and only the answer is lost.
@@ -15,15 +16,15 @@ pub(super) struct Faulty {
 }
 
 impl Faulty {
-    pub(super) fn failing(operations: &'static [&'static str]) -> Self {
+    pub(crate) fn failing(operations: &'static [&'static str]) -> Self {
         Self { memory: Memory::default(), broken: operations.into(), silent: false }
     }
 
-    pub(super) fn losing_answers(operations: &'static [&'static str]) -> Self {
+    pub(crate) fn losing_answers(operations: &'static [&'static str]) -> Self {
         Self { silent: true, ..Self::failing(operations) }
     }
 
-    pub(super) fn heal(&self) {
+    pub(crate) fn heal(&self) {
         *self.broken.lock().unwrap() = &[];
     }
 }
@@ -46,7 +47,7 @@ impl DedupStore for Faulty {
         self.memory.run(subject, input)
     }
 
-    fn health(&self) -> BoxFuture<'_, Result<Health, StoreError>> {
+    fn health(&self) -> BoxFuture<'_, Result<String, StoreError>> {
         self.memory.health()
     }
 

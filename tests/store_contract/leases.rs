@@ -1,6 +1,11 @@
 //! What becomes of a claim: renewed, lost, abandoned, settled late.
 
-use super::*;
+use gatepost::{
+    answer::{Outcome, Refusal},
+    dedup::{Lease, Policy},
+};
+
+use super::{faulty::Faulty, stage::*, *};
 
 #[tokio::test]
 async fn a_late_success_settles_a_held_event() {
@@ -26,16 +31,8 @@ async fn a_cancelled_leader_wedges_nobody() {
     let mut twin = Box::pin(world.pass(subject("a", ""), accepted()));
     assert!(futures_util::poll!(&mut twin).is_pending());
     drop(leader);
-    assert!(is_in_flight(twin.await), "the claim of the one that vanished lasts for its lease");
-    let passes = async {
-        while !matches!(
-            what(world.pass(subject("a", ""), accepted()).await),
-            Ok(Outcome::Accepted(_))
-        ) {
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(SOON, passes).await.expect("it passes once the lease is over");
+    let twin = tokio::time::timeout(SOON, twin).await.expect("it waits for the lease to end");
+    assert_eq!(what(twin), Ok(Outcome::Accepted(relayed())), "and takes over");
 }
 
 #[tokio::test]
@@ -46,8 +43,8 @@ async fn a_lease_is_renewed_while_work_goes_on() {
     let long = |lease: Lease| async move {
         let (attempt, end) = (lease.attempt(), Instant::now() + Duration::from_millis(400));
         while Instant::now() < end {
-            let state = store.look(&subject("a", "")).await.unwrap();
-            assert!(matches!(state, State::Leased { .. }), "{state:?} in attempt {attempt}");
+            let seen = claim(&store, &subject("a", ""), A).await;
+            assert!(matches!(seen, Claimed::InFlight { .. }), "{seen:?} in attempt {attempt}");
             sleep(Duration::from_millis(10)).await;
         }
         accepted()
@@ -76,12 +73,43 @@ async fn a_lost_lease_is_noticed_before_the_forward() {
 
 #[tokio::test]
 async fn a_claim_that_was_carried_out_without_an_answer_is_let_go() {
-    let store: Arc<dyn DedupStore> = Arc::new(Faulty::losing_answers(&["claim"]));
-    let world = World::new(store.clone(), policy());
+    let faulty = Arc::new(Faulty::losing_answers(&["claim"]));
+    let world = World::new(faulty.clone(), policy());
     let answer = what(world.pass(subject("a", ""), accepted()).await);
     assert_eq!(answer, Err(Refusal::StoreUnavailable));
-    assert!(matches!(store.look(&subject("a", "")).await.unwrap(), State::Leased { .. }));
-    world.tracker.close();
-    world.tracker.wait().await;
-    assert_eq!(store.look(&subject("a", "")).await.unwrap(), State::Absent);
+    faulty.heal();
+    let seen = claim(&world.store, &subject("a", ""), A).await;
+    assert!(matches!(seen, Claimed::InFlight { .. }), "{seen:?}");
+    world.settled().await;
+    let again = Claimed::Won { attempt: 2, after_unknown: false };
+    assert_eq!(claim(&world.store, &subject("a", ""), A).await, again);
+}
+
+#[tokio::test]
+async fn a_claim_that_was_carried_out_without_an_answer_is_taken_up_by_the_next_try() {
+    let faulty = Arc::new(Faulty::losing_answers(&["claim"]));
+    let world = World::new(faulty.clone(), policy());
+    for _ in 0..3 {
+        let answer = what(world.pass(subject("a", ""), accepted()).await);
+        assert_eq!(answer, Err(Refusal::StoreUnavailable));
+    }
+    faulty.heal();
+    let answer = world.pass(subject("a", ""), accepted()).await.unwrap();
+    assert_eq!((answer.what, answer.notes.attempt), (Outcome::Accepted(relayed()), Some(1)));
+    world.settled().await;
+    assert_eq!(claim(&world.store, &subject("a", ""), A).await, DONE, "and not released later");
+}
+
+#[tokio::test]
+async fn a_hold_that_could_not_be_written_keeps_twins_away_and_is_written_later() {
+    let faulty = Arc::new(Faulty::failing(&["hold"]));
+    let world = World::new(faulty.clone(), policy());
+    let unknown = || refused(Refusal::UpstreamTimeout);
+    assert_eq!(what(world.pass(subject("a", ""), unknown()).await), Err(Refusal::UpstreamTimeout));
+    let twin = what(world.pass(subject("a", ""), accepted()).await);
+    assert_eq!(twin, Err(Refusal::UpstreamTimeout), "the same answer, and no second attempt");
+    faulty.heal();
+    world.settled().await;
+    let seen = claim(&world.store, &subject("a", ""), A).await;
+    assert!(matches!(seen, Claimed::Held { .. }), "{seen:?}");
 }
