@@ -135,7 +135,10 @@ pub struct Detail {
 }
 
 /// What is kept of the sender's address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum ClientIp {
     /// All of it.
     Keep,
@@ -146,7 +149,10 @@ pub enum ClientIp {
 }
 
 /// What is kept of rejected requests. Whatever this says, all are counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum Rejected {
     /// At most five per second and source.
     Sampled,

@@ -17,9 +17,9 @@ use crate::{
         segments::{Frame, Piece, Segments},
         verify,
     },
-    config::units::Span,
     event::Timestamp,
     route::Patterns,
+    units::Span,
 };
 
 /// How often `tail` looks for more.

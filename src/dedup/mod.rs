@@ -104,7 +104,10 @@ pub struct Policy {
 }
 
 /// What happens to events while the store does not answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum OnStoreError {
     /// They are refused with 503; their senders try again.
     Reject,
@@ -113,7 +116,10 @@ pub enum OnStoreError {
 }
 
 /// What happens to an event whose id was done before with another body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum SameIdOtherBody {
     /// Treated as a duplicate, and said.
     Flag,

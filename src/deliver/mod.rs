@@ -54,7 +54,10 @@ pub struct UpstreamParams {
 }
 
 /// How one of several urls is chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
 pub enum Balance {
     /// In turn.
     RoundRobin,
@@ -63,18 +66,26 @@ pub enum Balance {
 }
 
 /// Which HTTP version is spoken to an upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 pub enum HttpVersion {
     /// By ALPN over TLS; HTTP/1.1 without.
+    #[serde(rename = "auto")]
     Auto,
     /// HTTP/1.1.
+    #[serde(rename = "1.1")]
     Http1,
     /// HTTP/2; without TLS by prior knowledge (RFC 9113 §3.3).
+    #[serde(rename = "2")]
     Http2,
 }
 
 /// TLS towards an upstream.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(default, deny_unknown_fields)]
 pub struct UpstreamTls {
     /// PEM of the CA to trust instead of the system's.
     pub ca: Option<PathBuf>,

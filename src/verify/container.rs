@@ -54,7 +54,18 @@ pub enum Place {
 }
 
 /// Encoding of a signature; canonical forms only, so that a signature has one spelling.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
 pub enum Encoding {
     /// Lower-case hexadecimal.
     #[default]
@@ -64,6 +75,7 @@ pub enum Encoding {
     /// Standard base64 with padding.
     Base64,
     /// URL-safe base64, padding optional.
+    #[serde(rename = "base64url")]
     Base64Url,
 }
 

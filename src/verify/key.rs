@@ -12,18 +12,33 @@ use zeroize::Zeroizing;
 use crate::secret::Secret;
 
 /// How a signature is made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
 pub enum Algorithm {
     /// HMAC with SHA-1.
+    #[serde(rename = "hmac-sha1")]
     HmacSha1,
     /// HMAC with SHA-256.
     #[default]
+    #[serde(rename = "hmac-sha256")]
     HmacSha256,
     /// HMAC with SHA-512.
+    #[serde(rename = "hmac-sha512")]
     HmacSha512,
     /// The secret itself is sent. Covers nothing.
+    #[serde(rename = "token")]
     Token,
     /// HTTP Basic; the secret is `user:password`. Covers nothing.
+    #[serde(rename = "basic")]
     Basic,
 }
 
@@ -55,16 +70,30 @@ impl Algorithm {
 }
 
 /// How configured text becomes key bytes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(default, deny_unknown_fields)]
 pub struct KeyForm {
-    /// Encoding of the text.
+    /// Encoding of the text. Default: `utf8`, the text's own bytes.
     pub encoding: KeyEncoding,
     /// Prefixes that are removed first, in this order, where present.
     pub strip_prefix: Vec<String>,
 }
 
 /// Encoding of a secret's text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum KeyEncoding {
     /// The text's own bytes.
     #[default]

@@ -6,11 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::{
-        LogFormat, ProxyProtocol,
-        units::{Size, Span},
-    },
+    config::{LogFormat, ProxyProtocol},
     providers::shape::OneOrMany,
+    units::{Size, Span},
 };
 
 /// Where and how we listen.
@@ -68,26 +66,19 @@ pub(crate) struct Tls {
     pub client_ca: Option<String>,
 }
 
-/// Where certificates come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum TlsMode {
-    /// PEM files.
     Files,
-    /// A self-made CA, kept in the storage directory.
     Internal,
-    /// No TLS: a proxy in front of us has it.
     None,
 }
 
-/// A TLS version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) enum TlsVersion {
-    /// TLS 1.2.
     #[default]
     #[serde(rename = "1.2")]
     V12,
-    /// TLS 1.3.
     #[serde(rename = "1.3")]
     V13,
 }
