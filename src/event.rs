@@ -120,6 +120,7 @@ impl Timestamp {
     }
 
     /// This moment and `span` more, saturating.
+    #[must_use]
     pub fn plus(self, span: Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
     }
@@ -254,7 +255,7 @@ pub struct About {
     /// Length of the body, in bytes.
     pub body_bytes: u64,
     /// Which scheme held, such as `hmac-sha256`; `none` for what passed in shadow mode only.
-    pub scheme: Arc<str>,
+    pub scheme: &'static str,
     /// Which of the source's secrets matched, counted from 1; 0 where none did.
     pub secret_slot: usize,
     /// Fingerprint of that secret.

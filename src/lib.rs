@@ -6,6 +6,7 @@ pub mod json;
 pub mod secret;
 pub mod stage;
 pub mod telemetry;
+pub mod units;
 
 pub mod audit;
 pub mod dedup;

@@ -1,5 +1,22 @@
 //! What people read when a configuration is wrong. One fixture and one snapshot of the rendered text for each mistake.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+
+#[path = "config/commands.rs"]
+mod commands;
+#[path = "config/example.rs"]
+mod example;
+#[path = "config/units.rs"]
+mod units;
+#[path = "config/values.rs"]
+mod values;
+
 use gatepost::{
     config::{self, Env, Options},
     event::Timestamp,
@@ -21,6 +38,7 @@ fn options() -> Options {
         ("A_SECRET", "an-hmac-secret-of-32-characters!"),
         ("B_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
         ("C_SECRET", "8f742231b10e8888abcd99yyyzzz85a5"),
+        ("SLACK_BOT_TOKEN", "xoxb-17653672481-19874698323-pdFZKVeTuE8sk7oOcBrzbqgy"),
     ]);
     Options { env, offline: false, now: Timestamp::from_millis(1_795_500_000_000) }
 }
@@ -42,4 +60,5 @@ macro_rules! fixtures {
 fixtures! {
     unknown_key env_unset duration_unit size_unit unknown_upstream unknown_source duplicate_path
     event_id_missing proxy_fan_out admin_exposed upstream_is_self indentation duplicate_key many
+    secret_shape public_url unknown_event route_unreachable window_short deadline later_keys
 }

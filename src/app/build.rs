@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::StartError;
 use crate::{
@@ -37,6 +37,7 @@ pub(super) fn tls(
 pub(super) fn dedup_store(
     config: &Config,
     background: &TaskTracker,
+    stop: &CancellationToken,
 ) -> Result<Arc<dyn DedupStore>, StartError> {
     Ok(match &config.dedup {
         Store::Memory => Arc::new(Memory::default()),
@@ -47,7 +48,7 @@ pub(super) fn dedup_store(
             Arc::new(Embedded::open(dir).map_err(StartError::of)?)
         }
         Store::Redis(settings) => {
-            Arc::new(Redis::connect(settings, background.clone()).map_err(StartError::of)?)
+            Arc::new(Redis::connect(settings, background, stop).map_err(StartError::of)?)
         }
     })
 }
@@ -58,9 +59,10 @@ pub(super) fn worker_store(
     config: &Config,
     shared: &Arc<dyn DedupStore>,
     background: &TaskTracker,
+    stop: &CancellationToken,
 ) -> Result<Arc<dyn DedupStore>, StartError> {
     match &config.dedup {
-        Store::Redis(_) => dedup_store(config, background),
+        Store::Redis(_) => dedup_store(config, background, stop),
         Store::Memory | Store::Embedded => Ok(Arc::clone(shared)),
     }
 }

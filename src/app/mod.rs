@@ -102,7 +102,7 @@ impl App {
         let shared = Shared {
             metrics: metrics.clone(),
             log: audit::open(&config.audit, metrics.audit()).map_err(StartError::of)?,
-            store: build::dedup_store(&config, &background)?,
+            store: build::dedup_store(&config, &background, &stop)?,
             joins: Joins::default(),
             tracker: TaskTracker::new(),
             room: Budget::new("requests_in_flight", config.limits.requests_in_flight as u64),

@@ -25,7 +25,7 @@ impl admin::Gateway for App {
                 Some(trouble) => Err(trouble.to_string()),
             };
             let store = self.shared.store.health().await;
-            let store = store.map(|health| health.summary).map_err(|e| e.to_string());
+            let store = store.map_err(|e| e.to_string());
             vec![
                 condition("Accepting", accepting, "Running", "Draining"),
                 condition("RecordWritable", record, "Writable", "NotWritable"),

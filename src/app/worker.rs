@@ -47,7 +47,7 @@ impl Worker {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(StartError::of)?;
         let entered = runtime.enter(); // what is spawned from here on runs there
         let (background, stop) = (common.background, common.stop);
-        let store = build::worker_store(common.config, &common.shared.store, background)?;
+        let store = build::worker_store(common.config, &common.shared.store, background, stop)?;
         let shared = Shared { store, tracker: TaskTracker::new(), ..common.shared.clone() };
         let front = Front::new(common.config, upstreams, &shared);
         let worker = Self { front: Arc::new(ArcSwap::from_pointee(front)), shared };

@@ -1,8 +1,15 @@
 //! Signed statements "the log has N records and the last one has this hash", as text that other tools know: C2SP signed
 //! notes (<https://c2sp.org/signed-note>) that hold a checkpoint: origin, size, base64 of the head's hash, and a line with
 //! the time. The hash is the SHA-256 of record N's line; through the chain it stands for every record before it.
+//!
+//! A note is kept, copied and read as a line of JSON, `{"v":1,"checkpoint":"<the note>"}`, so that an ordinary log file that
+//! took it from standard output can be compared against as it is.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs,
+    io::{self, BufRead as _, Read as _, Write as _},
+    path::Path,
+};
 
 use aws_lc_rs::{
     rand::SystemRandom,
@@ -15,39 +22,49 @@ use zeroize::Zeroizing;
 
 use super::record::Hash;
 
-/// The checkpoints of a log, one note after the other with an empty line between.
-pub const CHECKPOINTS: &str = "checkpoints";
+/// The checkpoints of a log, a line each.
+pub(super) const CHECKPOINTS: &str = "checkpoints";
 /// The public keys that signed them, a line each: `name+hash+key`.
-pub const PUBLIC_KEY: &str = "audit-signing.pub";
+pub(super) const PUBLIC_KEY: &str = "audit-signing.pub";
 /// Ed25519 in signed notes.
 const ALGORITHM: u8 = 1;
 /// What begins a signature line: an em dash and a space.
 const DASH: &str = "\u{2014} ";
-/// Longest line of a note.
-const LINE_BYTES_MAX: usize = 1024;
+/// What begins the JSON of a line that holds a note.
+const MARK: &str = "{\"v\":1,\"checkpoint\":";
+/// Longest line that is looked at, in bytes.
+const LINE_BYTES_MAX: u64 = 1 << 20;
 
 /// What a checkpoint says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Checkpoint {
+pub(super) struct Checkpoint {
     /// Number of the last record it covers, which is how many there were since the log began.
-    pub size: u64,
+    pub(super) size: u64,
     /// Hash of that record's line.
-    pub hash: Hash,
+    pub(super) hash: Hash,
     /// When it was signed, as the signer's clock had it.
-    pub time: String,
+    pub(super) time: String,
+}
+
+impl Checkpoint {
+    /// What is signed.
+    fn text(&self, origin: &str) -> String {
+        let Self { size, hash, time } = self;
+        format!("{origin}\n{size}\n{}\ntime {time}\n", BASE64.encode(hash))
+    }
 }
 
 /// A checkpoint with who says so, not yet believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
+pub(super) struct Note {
     /// What is said.
-    pub checkpoint: Checkpoint,
-    text: String,
-    signatures: Vec<(String, Vec<u8>)>,
+    pub(super) checkpoint: Checkpoint,
+    origin: String,
+    signature: Vec<u8>,
 }
 
 /// The key that signs checkpoints.
-pub struct Signer {
+pub(super) struct Signer {
     pair: Ed25519KeyPair,
     public: PublicKey,
 }
@@ -60,15 +77,15 @@ impl std::fmt::Debug for Signer {
 
 /// A key that signed checkpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PublicKey {
+pub(super) struct PublicKey {
     /// Its name, which is the log's origin too.
-    pub name: String,
+    name: String,
     bytes: [u8; 32],
 }
 
 impl Signer {
     /// Reads the key at `path`; makes one, readable by its owner only, where nothing is there.
-    pub fn load_or_make(path: &Path) -> Result<Self, String> {
+    pub(super) fn load_or_make(path: &Path) -> Result<Self, String> {
         let failed = |error: io::Error| format!("{}: {error}", path.display());
         match fs::read(path).map(Zeroizing::new) {
             Ok(pem) => Self::from_pem(&pem)
@@ -90,17 +107,17 @@ impl Signer {
     }
 
     /// The key that checks what this one signs.
-    pub fn public(&self) -> &PublicKey {
+    pub(super) fn public(&self) -> &PublicKey {
         &self.public
     }
 
-    /// A signed note.
-    pub fn sign(&self, checkpoint: &Checkpoint) -> String {
-        let Checkpoint { size, hash, time } = checkpoint;
-        let text = format!("{}\n{size}\n{}\ntime {time}\n", self.public.name, BASE64.encode(hash));
+    /// The line of a signed note, with its newline.
+    pub(super) fn sign(&self, checkpoint: &Checkpoint) -> String {
+        let text = checkpoint.text(&self.public.name);
         let mut signature = self.public.hash().to_vec();
         signature.extend_from_slice(self.pair.sign(text.as_bytes()).as_ref());
-        format!("{text}\n{DASH}{} {}\n", self.public.name, BASE64.encode(signature))
+        let note = format!("{text}\n{DASH}{} {}\n", self.public.name, BASE64.encode(signature));
+        format!("{MARK}{}}}\n", serde_json::Value::from(note))
     }
 }
 
@@ -115,7 +132,7 @@ fn make_pem() -> Option<Zeroizing<String>> {
 }
 
 fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
+    use std::os::unix::fs::OpenOptionsExt as _;
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
     }
@@ -131,24 +148,23 @@ impl PublicKey {
         Self { name, bytes }
     }
 
-    /// Reads one line of a public key file.
-    pub fn parse(line: &str) -> Option<Self> {
-        let mut parts = line.trim_end().splitn(3, '+');
-        let (name, hash, key) = (parts.next()?, parts.next()?, parts.next()?);
-        let (algorithm, key) =
-            BASE64.decode(key).ok()?.split_first().map(|(a, k)| (*a, k.to_vec()))?;
-        let key = Self { name: name.to_owned(), bytes: key.try_into().ok()? };
-        (algorithm == ALGORITHM && hash == hex::encode(key.hash())).then_some(key)
+    fn parse(line: &str) -> Option<Self> {
+        let key = BASE64.decode(line.splitn(3, '+').nth(2)?).ok()?;
+        let key = Self::new(key.get(1..)?.try_into().ok()?);
+        (key.line() == line).then_some(key)
     }
 
     /// The keys of a file: a line each, empty lines and lines that begin with `#` left out.
-    pub fn parse_all(text: &str) -> Option<Vec<Self>> {
+    pub(super) fn parse_all(text: &str) -> Option<Vec<Self>> {
         let lines = text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
-        lines.map(Self::parse).collect::<Option<Vec<_>>>().filter(|keys| !keys.is_empty())
+        lines
+            .map(|line| Self::parse(line.trim_end()))
+            .collect::<Option<Vec<_>>>()
+            .filter(|keys| !keys.is_empty())
     }
 
-    /// The line that [`Self::parse`] reads.
-    pub fn line(&self) -> String {
+    /// A line of the file of public keys, as signed notes have it.
+    pub(super) fn line(&self) -> String {
         let mut key = vec![ALGORITHM];
         key.extend_from_slice(&self.bytes);
         format!("{}+{}+{}", self.name, hex::encode(self.hash()), BASE64.encode(key))
@@ -165,148 +181,53 @@ impl PublicKey {
     }
 
     /// What people compare: `ed25519 SHA256:…`, as ssh-keygen writes it.
-    pub fn fingerprint(&self) -> String {
+    pub(super) fn fingerprint(&self) -> String {
         let digest = BASE64.encode(Sha256::digest(self.bytes));
         format!("ed25519 SHA256:{}", digest.trim_end_matches('='))
     }
 }
 
 impl Note {
-    /// Whether one of `keys` signed this very text under the origin that it names.
-    pub fn is_signed_by(&self, keys: &[PublicKey]) -> bool {
-        let origin = self.text.lines().next().unwrap_or_default();
-        keys.iter().filter(|key| key.name == origin).any(|key| {
-            let ours = self.signatures.iter().filter(|(name, _)| *name == key.name);
-            ours.filter_map(|(_, bytes)| bytes.split_first_chunk()).any(|(hash, signature)| {
-                let public = UnparsedPublicKey::new(&ED25519, &key.bytes);
-                *hash == key.hash() && public.verify(self.text.as_bytes(), signature).is_ok()
-            })
+    /// Reads the note in a line, whatever a log collector put around it: origin, size, hash, time, an empty line, one
+    /// signature; nothing else, and every number canonical.
+    pub(super) fn parse(line: &str) -> Option<Self> {
+        let json = line.get(line.find(MARK)? + MARK.len()..)?;
+        let mut values = serde_json::Deserializer::from_str(json).into_iter::<String>();
+        let note = values.next()?.ok()?;
+        let (text, signature) = note.split_once("\n\n")?;
+        let [origin, size, hash, time] = text.split('\n').collect::<Vec<_>>().try_into().ok()?;
+        let checkpoint = Checkpoint {
+            size: size.parse().ok()?,
+            hash: BASE64.decode(hash).ok()?.try_into().ok()?,
+            time: time.strip_prefix("time ")?.to_owned(),
+        };
+        let signature = signature.strip_prefix(DASH)?.strip_prefix(origin)?.strip_prefix(' ')?;
+        let signature = BASE64.decode(signature.strip_suffix('\n')?).ok()?;
+        let canonical = checkpoint.text(origin).strip_suffix('\n') == Some(text);
+        canonical.then(|| Self { checkpoint, origin: origin.to_owned(), signature })
+    }
+
+    /// Whether one of `keys` signed it under the origin that it names.
+    pub(super) fn is_signed_by(&self, keys: &[PublicKey]) -> bool {
+        let Some((hash, signature)) = self.signature.split_first_chunk() else { return false };
+        let text = self.checkpoint.text(&self.origin);
+        keys.iter().filter(|key| key.name == self.origin && key.hash() == *hash).any(|key| {
+            UnparsedPublicKey::new(&ED25519, &key.bytes).verify(text.as_bytes(), signature).is_ok()
         })
     }
+}
 
-    /// The whole note, as it is stored.
-    pub fn render(&self) -> String {
-        let mut note = format!("{}\n", self.text);
-        for (name, bytes) in &self.signatures {
-            note.extend([DASH, name, " ", &BASE64.encode(bytes), "\n"]);
-        }
-        note
+/// Calls `look` with every line of a file of checkpoints, newline included, and with the note that it holds.
+pub(super) fn each_note(
+    mut reader: impl io::BufRead,
+    mut look: impl FnMut(&[u8], Option<Note>) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut line = Vec::new();
+    while (&mut reader).take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? > 0 {
+        let whole = line.ends_with(b"\n");
+        let note = whole.then(|| Note::parse(&String::from_utf8_lossy(&line))).flatten();
+        look(&line, note)?;
+        line.clear();
     }
-}
-
-/// What stands in a file of checkpoints.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Entry {
-    /// A note in good form.
-    Note(Note),
-    /// Lines that are no note; the number of the first one.
-    Rubbish(usize),
-    /// A note that the file ends in the middle of, and the offset at which it begins.
-    Unfinished(u64),
-}
-
-/// Reads notes one after the other. Lines of JSON that hold a note in `checkpoint` (what goes to standard output) are taken
-/// too, so that an ordinary log file can be compared against.
-#[derive(Debug)]
-pub struct Notes<R> {
-    reader: R,
-    line: Vec<u8>,
-    number: usize,
-    offset: u64,
-}
-
-impl<R: io::BufRead> Notes<R> {
-    /// Reads from the beginning of a file.
-    pub fn new(reader: R) -> Self {
-        Self { reader, line: Vec::new(), number: 0, offset: 0 }
-    }
-
-    /// The next entry.
-    pub fn advance(&mut self) -> io::Result<Option<Entry>> {
-        let mut pending = Pending { first: 0, offset: 0, text: String::new() };
-        let mut blank = false;
-        loop {
-            let before = self.offset;
-            let Some(line) = self.line()? else {
-                return Ok((!pending.text.is_empty()).then_some(Entry::Unfinished(pending.offset)));
-            };
-            if pending.text.is_empty() {
-                if line == "\n" {
-                    continue;
-                }
-                if let Some(note) = embedded(&line) {
-                    return Ok(Some(parse(&note).map_or(Entry::Rubbish(self.number), Entry::Note)));
-                }
-                (pending.first, pending.offset) = (self.number, before);
-            }
-            if !line.ends_with('\n') {
-                return Ok(Some(Entry::Unfinished(pending.offset)));
-            }
-            pending.text.push_str(&line);
-            let ends = blank && line.starts_with(DASH);
-            if ends || pending.text.len() > 8 * LINE_BYTES_MAX || (blank && line == "\n") {
-                let first = pending.first;
-                return Ok(Some(parse(&pending.text).map_or(Entry::Rubbish(first), Entry::Note)));
-            }
-            blank = blank || line == "\n";
-        }
-    }
-
-    fn line(&mut self) -> io::Result<Option<String>> {
-        self.line.clear();
-        let limited = &mut io::Read::take(&mut self.reader, 1 << 20);
-        let read = io::BufRead::read_until(limited, b'\n', &mut self.line)?;
-        self.offset += read as u64;
-        self.number += 1;
-        Ok((read > 0).then(|| String::from_utf8_lossy(&self.line).into_owned()))
-    }
-}
-
-/// The note that is being read.
-struct Pending {
-    first: usize,
-    offset: u64,
-    text: String,
-}
-
-/// The note in a line of JSON such as `{"v":1,"checkpoint":"…"}`, whatever a log collector put in front of it.
-fn embedded(line: &str) -> Option<String> {
-    #[derive(serde::Deserialize)]
-    struct Copy {
-        checkpoint: String,
-    }
-    let from = line.find("{\"v\":1,\"checkpoint\":")?;
-    let mut values = serde_json::Deserializer::from_str(line.get(from..)?).into_iter::<Copy>();
-    values.next()?.ok().map(|copy| copy.checkpoint)
-}
-
-/// The line that [`embedded`] reads.
-pub fn as_line(note: &str) -> String {
-    format!("{{\"v\":1,\"checkpoint\":{}}}\n", serde_json::Value::from(note))
-}
-
-/// Reads one note: origin, size, hash, time, an empty line, one signature; nothing else, and every number canonical.
-pub fn parse(note: &str) -> Option<Note> {
-    let (text, signatures) = note.split_once("\n\n")?;
-    let mut lines = text.split('\n');
-    let (_origin, size, hash, time) = (lines.next()?, lines.next()?, lines.next()?, lines.next()?);
-    let canonical = size == "0" || !size.starts_with('0');
-    let digits = !size.is_empty() && size.bytes().all(|b| b.is_ascii_digit());
-    if lines.next().is_some() || !canonical || !digits {
-        return None;
-    }
-    let checkpoint = Checkpoint {
-        size: size.parse().ok()?,
-        hash: BASE64.decode(hash).ok()?.try_into().ok()?,
-        time: time.strip_prefix("time ")?.to_owned(),
-    };
-    let signatures = signatures.strip_suffix('\n')?.split('\n').map(|line| {
-        let (name, bytes) = line.strip_prefix(DASH)?.split_once(' ')?;
-        Some((name.to_owned(), BASE64.decode(bytes).ok()?))
-    });
-    Some(Note {
-        checkpoint,
-        text: format!("{text}\n"),
-        signatures: signatures.collect::<Option<_>>()?,
-    })
+    Ok(())
 }

@@ -8,10 +8,8 @@ use std::{
 };
 
 use super::{
-    checkpoint::{CHECKPOINTS, Entry, Note, Notes, PUBLIC_KEY},
-    journal::parse_time,
-    lines::{Frame, segment_name},
-    read::Segments,
+    checkpoint::{CHECKPOINTS, PUBLIC_KEY, each_note},
+    segments::{Segments, segment_name},
     verify::{EXPORT, SCRIPT},
 };
 use crate::event::Timestamp;
@@ -27,8 +25,6 @@ pub struct Request {
     pub since: Option<Timestamp>,
     /// Records written before then.
     pub until: Option<Timestamp>,
-    /// A source whose records are copied once more, by themselves.
-    pub source: Option<String>,
     /// A directory that is empty or not there yet.
     pub out: PathBuf,
 }
@@ -43,8 +39,6 @@ pub struct Summary {
     pub last: u64,
     /// Checkpoints copied.
     pub checkpoints: usize,
-    /// Records of the source that was asked for.
-    pub of_source: Option<u64>,
 }
 
 /// Exports.
@@ -52,59 +46,43 @@ pub struct Summary {
 /// # Errors
 /// A sentence that says what cannot be read or written.
 pub fn export(request: &Request) -> Result<Summary, String> {
-    let failed = |error: io::Error| format!("{}: {error}", request.dir.display());
-    prepare(&request.out)?;
-    let notes = notes(&request.dir.join(CHECKPOINTS)).map_err(failed)?;
-    let segments = Segments::of(&request.dir).map_err(failed)?;
-    let (first, last) =
-        find(&segments, request).map_err(failed)?.ok_or("there are no records in that range")?;
-    let begins = segments.firsts().first().copied().unwrap_or(1);
-    let sizes = || notes.iter().map(|note| note.checkpoint.size);
-    let after = sizes().filter(|size| *size < first && *size + 1 >= begins).max();
-    let after = after.unwrap_or(begins - 1);
-    let last = sizes().filter(|size| *size >= last).min().unwrap_or(last);
-    let failed = |error: io::Error| format!("{}: {error}", request.out.display());
-    let range = Range { after, last };
-    let of_source = copy(&segments, range, request).map_err(failed)?;
-    let checkpoints = surround(&notes, range, request).map_err(failed)?;
-    Ok(Summary { first: after + 1, last, checkpoints, of_source })
-}
-
-/// Records behind `after`, up to `last`.
-#[derive(Clone, Copy)]
-struct Range {
-    after: u64,
-    last: u64,
-}
-
-fn prepare(out: &Path) -> Result<(), String> {
-    let failed = |error| format!("{}: {error}", out.display());
-    fs::create_dir_all(out).map_err(failed)?;
-    match fs::read_dir(out).map_err(failed)?.next() {
-        None => Ok(()),
-        Some(_) => {
-            Err(format!("{}: not empty; an export needs a directory of its own", out.display()))
-        }
+    let failed = |path: &Path, error: io::Error| format!("{}: {error}", path.display());
+    let (from, out) = (&request.dir, &request.out);
+    let mut there = fs::create_dir_all(out).and_then(|()| fs::read_dir(out));
+    if there.as_mut().map_err(|error| format!("{}: {error}", out.display()))?.next().is_some() {
+        return Err(format!(
+            "{}: not empty; an export needs a directory of its own",
+            out.display()
+        ));
     }
+    let sizes = sizes(from).map_err(|error| failed(from, error))?;
+    let segments = Segments::of(from).map_err(|error| failed(from, error))?;
+    let range = find(&segments, request).map_err(|error| failed(from, error))?;
+    let (first, last) = range.ok_or("there are no records in that range")?;
+    let begins = segments.firsts().next().unwrap_or(1);
+    let after = sizes.iter().filter(|size| **size < first && **size + 1 >= begins).max();
+    let after = after.copied().unwrap_or(begins.saturating_sub(1));
+    let last = sizes.iter().filter(|size| **size >= last).min().copied().unwrap_or(last);
+    copy(&segments, after, last, out).map_err(|error| failed(out, error))?;
+    let checkpoints = surround(from, after, last, out).map_err(|error| failed(out, error))?;
+    Ok(Summary { first: after + 1, last, checkpoints })
 }
 
-fn notes(path: &Path) -> io::Result<Vec<Note>> {
-    let mut reader = Notes::new(BufReader::new(File::open(path)?));
-    let mut found = Vec::new();
-    while let Some(entry) = reader.advance()? {
-        if let Entry::Note(note) = entry {
-            found.push(note);
-        }
-    }
-    Ok(found)
+/// What the checkpoints cover.
+fn sizes(dir: &Path) -> io::Result<Vec<u64>> {
+    let mut sizes = Vec::new();
+    each_note(BufReader::new(File::open(dir.join(CHECKPOINTS))?), |_, note| {
+        sizes.extend(note.map(|note| note.checkpoint.size));
+        Ok(())
+    })?;
+    Ok(sizes)
 }
 
 /// The first and the last record of the time that is asked for.
 fn find(segments: &Segments, request: &Request) -> io::Result<Option<(u64, u64)>> {
     let mut found: Option<(u64, u64)> = None;
-    segments.each(request.since, |line| {
-        if let Some(frame) = Frame::parse(line)
-            && let Some(time) = parse_time(frame.ts)
+    segments.each(segments.at(request.since)?, |frame, _| {
+        if let Some(time) = frame.time()
             && request.until.is_none_or(|until| time < until)
             && (found.is_some() || request.since.is_none_or(|since| time >= since))
         {
@@ -115,73 +93,34 @@ fn find(segments: &Segments, request: &Request) -> io::Result<Option<(u64, u64)>
     Ok(found)
 }
 
-/// Copies the lines as they are; returns how many are of the source that was asked for.
-fn copy(segments: &Segments, range: Range, request: &Request) -> io::Result<Option<u64>> {
-    let name = segment_name(range.after + 1);
-    let mut records = BufWriter::new(File::create_new(request.out.join(name))?);
-    let mut chosen =
-        request.source.as_ref().map(|source| Chosen::new(&request.out, source)).transpose()?;
-    let skip =
-        segments.firsts().partition_point(|first| *first <= range.after + 1).saturating_sub(1);
-    segments.clone().skip(skip).each(None, |line| {
-        let Some(frame) = Frame::parse(line) else { return Ok(true) };
-        if frame.seq > range.after && frame.seq <= range.last {
+/// Copies the lines as they are.
+fn copy(segments: &Segments, after: u64, last: u64, out: &Path) -> io::Result<()> {
+    let mut records = BufWriter::new(File::create_new(out.join(segment_name(after + 1)))?);
+    segments.each(after + 1, |frame, line| {
+        if frame.seq > after && frame.seq <= last {
             records.write_all(line)?;
             records.write_all(b"\n")?;
-            if let Some(chosen) = &mut chosen {
-                chosen.offer(line)?;
-            }
         }
-        Ok(frame.seq < range.last)
+        Ok(frame.seq < last)
     })?;
-    records.flush()?;
-    chosen.map(Chosen::finish).transpose()
-}
-
-/// The file of one source's records.
-struct Chosen {
-    mark: String,
-    file: BufWriter<File>,
-    count: u64,
-}
-
-impl Chosen {
-    fn new(out: &Path, source: &str) -> io::Result<Self> {
-        let plain = source.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
-        if !plain || source.starts_with('.') {
-            return Err(io::Error::other(format!("`{source}` is not the name of a source")));
-        }
-        let file = File::create_new(out.join(format!("source-{source}.ndjson")))?;
-        let mark = format!(",\"source\":\"{source}\"");
-        Ok(Self { mark, file: BufWriter::new(file), count: 0 })
-    }
-
-    /// Quotes inside values are escaped, so this text can only be the member itself.
-    fn offer(&mut self, line: &[u8]) -> io::Result<()> {
-        if String::from_utf8_lossy(line).contains(&self.mark) {
-            self.file.write_all(line)?;
-            self.file.write_all(b"\n")?;
-            self.count += 1;
-        }
-        Ok(())
-    }
-
-    fn finish(mut self) -> io::Result<u64> {
-        self.file.flush().map(|()| self.count)
-    }
+    records.flush()
 }
 
 /// What goes beside the records; returns how many checkpoints.
-fn surround(notes: &[Note], range: Range, request: &Request) -> io::Result<usize> {
-    let out = |name: &str| request.out.join(name);
-    let wanted = |size: u64| size >= range.after && size <= range.last && size > 0;
-    let copied = notes.iter().filter(|note| wanted(note.checkpoint.size));
-    let copied: Vec<_> = copied.map(|note| note.render() + "\n").collect();
-    fs::write(out(CHECKPOINTS), copied.concat())?;
-    fs::copy(request.dir.join(PUBLIC_KEY), out(PUBLIC_KEY))?;
-    fs::write(out("README.txt"), README)?;
-    fs::write(out("verify.py"), SCRIPT)?;
-    let Range { after, last } = range;
-    fs::write(out(EXPORT), format!("{{\"v\":1,\"after\":{after},\"last\":{last}}}\n"))?;
-    Ok(copied.len())
+fn surround(from: &Path, after: u64, last: u64, out: &Path) -> io::Result<usize> {
+    let mut copied = BufWriter::new(File::create_new(out.join(CHECKPOINTS))?);
+    let mut count = 0;
+    each_note(BufReader::new(File::open(from.join(CHECKPOINTS))?), |line, note| match note {
+        Some(note) if (after.max(1)..=last).contains(&note.checkpoint.size) => {
+            count += 1;
+            copied.write_all(line)
+        }
+        _ => Ok(()),
+    })?;
+    copied.flush()?;
+    fs::copy(from.join(PUBLIC_KEY), out.join(PUBLIC_KEY))?;
+    fs::write(out.join("README.txt"), README)?;
+    fs::write(out.join("verify.py"), SCRIPT)?;
+    fs::write(out.join(EXPORT), format!("{{\"v\":1,\"after\":{after},\"last\":{last}}}\n"))?;
+    Ok(count)
 }

@@ -4,15 +4,12 @@
 //! is durable, name included, before the first record goes into it. After a failed write or sync nobody knows what the disk
 //! holds, and a later success proves nothing: the journal is fenced and stays so until it is opened again.
 
-use std::{
-    io::{self, BufReader},
-    sync::Arc,
-};
+use std::{io, sync::Arc};
 
 use super::{
-    lines::{Frame, Lines, Piece, segment_name},
-    record::{Draft, GENESIS, Hash, hash_of},
-    segments::Closed,
+    Params,
+    record::{Draft, hash_of},
+    segments::{Frame, Head, Piece, Segments, segment_name, tidy_up},
     storage::{Storage, StorageFile},
 };
 use crate::event::Timestamp;
@@ -23,18 +20,6 @@ const STEP_BYTES: u64 = 4 * 1024 * 1024;
 const AHEAD_BYTES: u64 = 1024 * 1024;
 /// Most bytes in one batch, and so the most that a crash can tear.
 pub(super) const BATCH_BYTES_MAX: usize = 1024 * 1024;
-
-/// Where a chain stands: its last record's number and hash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Head {
-    /// Number of the last record; 0 before the first.
-    pub(super) seq: u64,
-    /// Its line's hash.
-    pub(super) hash: Hash,
-}
-
-/// What a chain begins from.
-pub(super) const ORIGIN: Head = Head { seq: 0, hash: GENESIS };
 
 /// Why records did not become durable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -64,22 +49,13 @@ pub(super) struct Recovery {
     pub(super) time: Option<Timestamp>,
 }
 
-/// How segments are kept.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Rules {
-    pub(super) fsync: bool,
-    pub(super) rotate_bytes: u64,
-    pub(super) rotate_millis: i64,
-}
-
 /// The log's files while they are written. Knows nothing of threads, queues and keys.
 #[derive(Debug)]
 pub(super) struct Journal {
     storage: Arc<dyn Storage>,
-    rules: Rules,
+    params: Params,
     live: Live,
-    /// Closed segments, oldest first.
-    pub(super) closed: Vec<Closed>,
+    closed: Segments,
     head: Head,
     /// Where the chain stood before the batch that is being put together.
     durable: Head,
@@ -104,29 +80,28 @@ impl Journal {
     /// Takes up the log where it ended. `sealed` is how many records the last checkpoint covers: those are never cut.
     pub(super) fn open(
         storage: Arc<dyn Storage>,
-        rules: Rules,
+        params: Params,
         sealed: u64,
-        now: Timestamp,
     ) -> io::Result<(Self, Recovery)> {
-        let (mut closed, last) = super::segments::survey(&*storage)?;
-        let from = last.as_ref().map_or_else(|| end_of(closed.last()), |last| last.before);
-        let fresh = last.is_none();
-        let (file, first) = match last {
-            Some(last) => (storage.open(&segment_name(last.first))?, last.first),
-            None => (storage.create(&segment_name(from.seq + 1))?, from.seq + 1),
+        let mut closed = tidy_up(&*storage)?;
+        let (from, first, file) = match closed.found.last_key_value() {
+            Some((&first, false)) => {
+                (before(&closed, first)?, first, storage.open(&segment_name(first))?)
+            }
+            last => {
+                let from = last.map_or(Ok(Head::ORIGIN), |(first, _)| end_of(&closed, *first))?;
+                let file = storage.create(&segment_name(from.seq + 1))?;
+                storage.sync_dir()?;
+                (from, from.seq + 1, file)
+            }
         };
-        let scan = scan(&*file, from, first)?;
+        closed.found.remove(&first);
+        let scan = scan(&closed, from, first)?;
         let (head, len, recovery) = scan.judge(sealed);
         file.truncate(len)?;
-        if fresh {
-            storage.sync_dir()?;
-        }
-        if let Some(closed) = closed.last_mut().filter(|closed| closed.until.is_none()) {
-            closed.until = scan.since.or(Some(now));
-        }
         let live = Live { file, first, since: scan.since, len, laid: len };
         let (batch, fence) = (Vec::new(), None);
-        let mut journal = Self { storage, rules, live, closed, head, durable: head, batch, fence };
+        let mut journal = Self { storage, params, live, closed, head, durable: head, batch, fence };
         journal.lay_out(STEP_BYTES)?;
         Ok((journal, recovery))
     }
@@ -136,24 +111,14 @@ impl Journal {
         self.durable
     }
 
-    /// Number of the record that is put into the batch next.
-    pub(super) fn next(&self) -> u64 {
-        self.head.seq + 1
-    }
-
     /// Bytes in the batch.
     pub(super) fn pending(&self) -> usize {
         self.batch.len()
     }
 
-    /// Why nothing is written any more.
-    pub(super) fn fence(&self) -> Option<&Arc<str>> {
-        self.fence.as_ref()
-    }
-
     /// Puts a record into the batch; returns its number, which is nobody's until [`Self::commit`] has succeeded.
     pub(super) fn push(&mut self, draft: &Draft, at: Timestamp, ts: &str) -> u64 {
-        let seq = self.next();
+        let seq = self.head.seq + 1;
         self.head = Head { seq, hash: draft.write(seq, ts, &self.head.hash, &mut self.batch) };
         self.live.since.get_or_insert(at);
         seq
@@ -171,9 +136,7 @@ impl Journal {
     }
 
     fn write(&mut self) -> Result<(), AuditError> {
-        if let Some(why) = &self.fence {
-            return Err(AuditError::Fenced(why.clone()));
-        }
+        self.unfenced()?;
         let need = self.batch.len() as u64;
         if self.live.laid < self.live.len + need {
             self.lay_out(need + STEP_BYTES).map_err(|error| self.refuse(&error))?;
@@ -182,6 +145,11 @@ impl Journal {
         written.and_then(|()| self.sync()).map_err(|error| self.fence_off(&error))?;
         self.live.len += need;
         Ok(())
+    }
+
+    /// Whether anything may be written.
+    pub(super) fn unfenced(&self) -> Result<(), AuditError> {
+        self.fence.clone().map_or(Ok(()), |why| Err(AuditError::Fenced(why)))
     }
 
     /// A full disk is found out while zeros are laid out, before any record is touched: that passes. Everything else stays.
@@ -200,7 +168,7 @@ impl Journal {
     }
 
     fn sync(&self) -> io::Result<()> {
-        if self.rules.fsync { self.live.file.sync() } else { Ok(()) }
+        if self.params.fsync { self.live.file.sync() } else { Ok(()) }
     }
 
     /// Writes zeros ahead and makes them durable, so that the file's size and blocks stand before records need them.
@@ -208,10 +176,8 @@ impl Journal {
         const ZEROS: &[u8] = &[0; 256 * 1024];
         let upto = self.live.len.saturating_add(bytes);
         while self.live.laid < upto {
-            let count = (upto - self.live.laid).min(ZEROS.len() as u64);
-            let zeros = ZEROS.get(..usize::try_from(count).unwrap_or(0)).unwrap_or_default();
-            self.live.file.write_at(self.live.laid, zeros)?;
-            self.live.laid += count;
+            self.live.file.write_at(self.live.laid, ZEROS)?;
+            self.live.laid += ZEROS.len() as u64;
         }
         // A sync that fails, for whatever reason, must never pass for a disk that is merely full.
         self.sync().map_err(io::Error::other)
@@ -227,20 +193,17 @@ impl Journal {
 
     /// Whether the live segment has become large or old enough to be closed.
     pub(super) fn is_due(&self, now: Timestamp) -> bool {
-        let old =
-            |since: Timestamp| now.as_millis() - since.as_millis() >= self.rules.rotate_millis;
-        let large = self.live.len >= self.rules.rotate_bytes;
+        let old = |since: Timestamp| now >= since.plus(self.params.rotate_every);
+        let large = self.live.len >= self.params.rotate_bytes;
         self.live.len > 0 && (large || self.live.since.is_some_and(old))
     }
 
     /// Begins a new segment and closes the live one. Between batches only.
-    pub(super) fn rotate(&mut self, now: Timestamp) -> Result<(), AuditError> {
-        if let Some(why) = &self.fence {
-            return Err(AuditError::Fenced(why.clone()));
-        }
+    pub(super) fn rotate(&mut self) -> Result<(), AuditError> {
+        self.unfenced()?;
         let first = self.durable.seq + 1;
-        let created = self.storage.create(&segment_name(first)).map_err(|e| self.refuse(&e))?;
-        let fresh = Live { file: created, first, since: None, len: 0, laid: 0 };
+        let file = self.storage.create(&segment_name(first)).map_err(|e| self.refuse(&e))?;
+        let fresh = Live { file, first, since: None, len: 0, laid: 0 };
         let old = std::mem::replace(&mut self.live, fresh);
         let made = self.lay_out(STEP_BYTES).and_then(|()| self.storage.sync_dir());
         if let Err(error) = made {
@@ -249,34 +212,63 @@ impl Journal {
             undone.map_err(|error| self.fence_off(&error))?;
             return Err(self.refuse(&error));
         }
-        self.closed.push(Closed {
-            first: old.first,
-            last: self.durable,
-            until: Some(now),
-            packed: false,
-        });
+        self.closed.found.insert(old.first, false);
         old.file.truncate(old.len).map_err(|error| self.fence_off(&error))
+    }
+
+    /// The oldest closed segment that is not compressed.
+    pub(super) fn unpacked(&self) -> Option<u64> {
+        self.closed.found.iter().find(|(_, packed)| !**packed).map(|(first, _)| *first)
+    }
+
+    /// A closed segment is compressed now.
+    pub(super) fn packed(&mut self, first: u64) {
+        self.closed.found.entry(first).and_modify(|packed| *packed = true);
+    }
+
+    /// The oldest closed segment, where its chain ended, and when the next one began.
+    pub(super) fn oldest(&self) -> io::Result<Option<(u64, Head, Timestamp)>> {
+        let mut firsts = self.closed.firsts();
+        let Some(oldest) = firsts.next() else { return Ok(None) };
+        let next = self.closed.beginning(firsts.next().unwrap_or(self.live.first))?;
+        Ok(next.map(|(last, until)| (oldest, last, until)))
+    }
+
+    /// Removes a closed segment.
+    pub(super) fn remove(&mut self, first: u64) -> io::Result<()> {
+        let packed = self.closed.found.remove(&first).unwrap_or(false);
+        super::segments::remove(&*self.storage, first, packed)
     }
 
     /// Cuts the live segment to size: the end of a clean run.
     pub(super) fn cut(&mut self) -> Result<(), AuditError> {
-        if let Some(why) = &self.fence {
-            return Err(AuditError::Fenced(why.clone()));
-        }
+        self.unfenced()?;
         self.live.laid = self.live.len;
         self.live.file.truncate(self.live.len).map_err(|error| self.fence_off(&error))
     }
 }
 
-fn end_of(closed: Option<&Closed>) -> Head {
-    closed.map_or(ORIGIN, |closed| closed.last)
+/// Where the chain stood before a segment: as its first record says, or where that cannot be read, as the one before ends.
+fn before(segments: &Segments, first: u64) -> io::Result<Head> {
+    if let Some((head, _)) = segments.beginning(first)? {
+        return Ok(head);
+    }
+    match segments.firsts().rfind(|earlier| *earlier < first) {
+        Some(earlier) => end_of(segments, earlier),
+        None => Ok(Head { seq: first.saturating_sub(1), ..Head::ORIGIN }),
+    }
+}
+
+fn end_of(segments: &Segments, first: u64) -> io::Result<Head> {
+    let nothing = || io::Error::other(format!("segment {first} holds no record"));
+    segments.end_of(first)?.ok_or_else(nothing)
 }
 
 /// What a segment holds.
 #[derive(Debug)]
-pub(super) struct Scan {
+struct Scan {
     /// When its first record was written.
-    pub(super) since: Option<Timestamp>,
+    since: Option<Timestamp>,
     /// The last record up to which every link holds, and where it ends.
     whole: (Head, u64),
     /// The last record that can be read at all, and where it ends.
@@ -287,44 +279,31 @@ pub(super) struct Scan {
     time: Option<Timestamp>,
 }
 
-/// Reads a segment that continues `from`.
-pub(super) fn scan(file: &dyn StorageFile, from: Head, first: u64) -> io::Result<Scan> {
-    let mut lines =
-        Lines::new(BufReader::with_capacity(64 * 1024, super::storage::Cursor(file, 0)));
-    scan_lines(&mut lines, Head { seq: first - 1, ..from })
-}
-
-/// The same of any reader.
-pub(super) fn scan_lines(lines: &mut Lines<impl io::BufRead>, from: Head) -> io::Result<Scan> {
-    let end = (from, 0);
+/// Reads the live segment, which continues `from`.
+fn scan(segments: &Segments, from: Head, first: u64) -> io::Result<Scan> {
+    let mut lines = segments.open(first, 0)?;
+    let end = (Head { seq: first.saturating_sub(1), ..from }, 0);
     let mut scan = Scan { since: None, whole: end, readable: end, used: 0, time: None };
     let mut broken = false;
     loop {
         let piece = lines.advance()?;
-        let end = lines.range().end;
-        match piece {
-            Piece::End => return Ok(scan),
-            Piece::Zeros => {
-                broken = true; // whatever follows zeros was not written by a batch that was synced
-                continue;
-            }
-            Piece::Torn => broken = true,
-            Piece::Line => match Frame::parse(lines.bytes()) {
-                None => broken = true,
-                Some(frame) => {
-                    scan.time = parse_time(frame.ts).or(scan.time);
-                    scan.since = scan.since.or(scan.time);
-                    let head = Head { seq: frame.seq, hash: hash_of(lines.bytes()) };
-                    let (last, _) = scan.whole;
-                    broken |= frame.seq != last.seq + 1 || frame.prev != last.hash;
-                    scan.readable = (head, end);
-                    if !broken {
-                        scan.whole = (head, end);
-                    }
+        let frame = Frame::parse(lines.bytes()).filter(|_| piece == Piece::Line);
+        match (piece, frame) {
+            (Piece::End, _) => return Ok(scan),
+            (_, None) => broken = true,
+            (_, Some(frame)) => {
+                scan.time = frame.time().or(scan.time);
+                scan.since = scan.since.or(scan.time);
+                let (last, _) = scan.whole;
+                broken |= frame.seq != last.seq + 1 || frame.prev != last.hash;
+                scan.readable =
+                    (Head { seq: frame.seq, hash: hash_of(lines.bytes()) }, lines.end());
+                if !broken {
+                    scan.whole = scan.readable;
                 }
-            },
+            }
         }
-        scan.used = end;
+        scan.used = lines.end();
     }
 }
 
@@ -341,15 +320,4 @@ impl Scan {
         let torn = self.used.saturating_sub(end);
         (head, end, Recovery { torn, damaged: Some(whole.seq + 1), time: self.time })
     }
-
-    /// The last record.
-    pub(super) fn last(&self) -> Head {
-        self.readable.0
-    }
-}
-
-/// A record's time; `None` where it is none.
-pub(super) fn parse_time(text: &str) -> Option<Timestamp> {
-    let time: jiff::Timestamp = text.parse().ok()?;
-    Some(Timestamp::from_millis(time.as_millisecond()))
 }

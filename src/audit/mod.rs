@@ -2,15 +2,13 @@
 //!
 //! The one maker of [`Recorded`], and of [`Flagged`] for sources in shadow mode.
 
-pub mod checkpoint;
+mod checkpoint;
 pub mod export;
 mod journal;
-pub mod lines;
 mod log;
-pub mod read;
 mod record;
 mod seal;
-mod segments;
+pub mod segments;
 mod stages;
 pub mod storage;
 pub mod verify;
@@ -24,12 +22,12 @@ use std::{
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-pub use checkpoint::{CHECKPOINTS, PUBLIC_KEY};
 pub use journal::AuditError;
 pub use log::{
-    AuditLog, Health, QUEUE_RECORDS_MAX, REJECTED_BYTES_PER_SECOND, REJECTED_PER_SECOND,
+    AuditLog, COMMIT_SIBLINGS, Health, QUEUE_RECORDS_MAX, REJECTED_BYTES_PER_SECOND,
+    REJECTED_PER_SECOND, UnderWay,
 };
-pub use record::{Draft, Fact, Hash, Kind, RECORD_BYTES_MAX, hash_of, is_hidden};
+pub use record::{Draft, Hash, Kind};
 pub use stages::{Audit, Note, ShadowAudit};
 pub use writer::{Clock, OpenError, open, open_on};
 
@@ -51,10 +49,7 @@ use crate::{
 ///
 /// ```
 /// fn look(recorded: gatepost::audit::Recorded) -> u64 {
-///     let seq = recorded.seq();
-///     let (_routed, _lease, same) = recorded.into_parts();
-///     assert_eq!(seq, same);
-///     seq
+///     recorded.seq()
 /// }
 /// ```
 #[derive(Debug)]
@@ -79,46 +74,18 @@ impl Recorded {
     pub fn seq(&self) -> u64 {
         self.seq
     }
-
-    /// Takes it apart.
-    pub fn into_parts(self) -> (Routed, Lease, u64) {
-        (self.routed, self.lease, self.seq)
-    }
-
-    /// One that is on no disk, for tests of what comes after.
-    #[cfg(test)]
-    pub(crate) fn for_test(routed: Routed, lease: Lease, seq: u64) -> Self {
-        Self { routed, lease, seq }
-    }
 }
 
-/// A request of a source in shadow mode that would have been refused, recorded as such.
+/// A request of a source in shadow mode that would have been refused, and is recorded as such unless the rate cap left it out.
 #[derive(Debug)]
 pub struct Flagged {
     shadow: Shadow,
-    seq: Option<u64>,
 }
 
 impl Flagged {
     /// The request, why it would have been refused, and where it goes.
     pub fn shadow(&self) -> &Shadow {
         &self.shadow
-    }
-
-    /// Its record, unless the rate cap left it out.
-    pub fn seq(&self) -> Option<u64> {
-        self.seq
-    }
-
-    /// Takes it apart.
-    pub fn into_parts(self) -> (Shadow, Option<u64>) {
-        (self.shadow, self.seq)
-    }
-
-    /// One that is on no disk, for tests of what comes after.
-    #[cfg(test)]
-    pub(crate) fn for_test(shadow: Shadow, seq: Option<u64>) -> Self {
-        Self { shadow, seq }
     }
 }
 
@@ -168,7 +135,10 @@ pub struct Detail {
 }
 
 /// What is kept of the sender's address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum ClientIp {
     /// All of it.
     Keep,
@@ -179,7 +149,10 @@ pub enum ClientIp {
 }
 
 /// What is kept of rejected requests. Whatever this says, all are counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum Rejected {
     /// At most five per second and source.
     Sampled,

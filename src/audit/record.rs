@@ -4,15 +4,15 @@
 //! last one always stand where they stand, so that a verifier can check the chain without reading the rest. No record holds
 //! a body or a secret; every value is bounded and free of control characters.
 
-use std::{borrow::Cow, io::Write as _, net::IpAddr, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt::Display, io::Write as _, net::IpAddr, sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue};
 use sha2::{Digest as _, Sha256};
 
-use crate::event::{About, Digest, EventType, Name, Receipt, TEXT_BYTES_MAX};
+use crate::event::{About, Digest, EventId, EventType, Name, Receipt, TEXT_BYTES_MAX};
 
 /// Longest line that is written or read, in bytes.
-pub const RECORD_BYTES_MAX: usize = 256 * 1024;
+pub(super) const RECORD_BYTES_MAX: usize = 256 * 1024;
 /// Headers in one record.
 const HEADERS_MAX: usize = 16;
 /// Items of a batch in one record.
@@ -20,9 +20,6 @@ const ITEMS_MAX: usize = 100;
 
 /// SHA-256 of a line, without its newline.
 pub type Hash = [u8; 32];
-
-/// What the first record's `prev` says.
-pub(super) const GENESIS: Hash = [0; 32];
 
 /// What a record is about. The names are those of [`crate::telemetry::RECORD_KINDS`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,15 +62,6 @@ impl Kind {
     }
 }
 
-/// A fact of a control record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fact {
-    /// Text.
-    Text(String),
-    /// A number.
-    Number(u64),
-}
-
 /// What shall go on record. The writer adds number, time and chain.
 #[derive(Clone, Debug, Default)]
 pub struct Draft {
@@ -114,44 +102,39 @@ pub struct Draft {
     /// What went wrong, for the operator.
     pub error: Option<Cow<'static, str>>,
     /// What a control record says.
-    pub facts: Vec<(&'static str, Fact)>,
+    pub facts: Vec<(&'static str, serde_json::Value)>,
 }
 
 impl Draft {
-    /// A record about the process: `what` happened, such as `reloaded`.
-    pub fn control(what: &'static str) -> Self {
-        Self { facts: vec![("what", Fact::Text(what.to_owned()))], ..Self::default() }
+    /// A record about the process: `what` happened, such as `started`.
+    pub(super) fn control(what: &'static str) -> Self {
+        Self::default().with("what", what)
     }
 
     /// Adds a fact to a control record.
-    #[must_use]
-    pub fn text(mut self, key: &'static str, value: impl Into<String>) -> Self {
-        self.facts.push((key, Fact::Text(value.into())));
-        self
-    }
-
-    /// Adds a fact to a control record.
-    #[must_use]
-    pub fn number(mut self, key: &'static str, value: u64) -> Self {
-        self.facts.push((key, Fact::Number(value)));
+    pub(super) fn with(mut self, key: &'static str, value: impl Into<serde_json::Value>) -> Self {
+        self.facts.push((key, value.into()));
         self
     }
 
     /// Appends the record's line with its newline to `out`; returns the line's hash.
-    pub fn write(&self, seq: u64, ts: &str, prev: &Hash, out: &mut Vec<u8>) -> Hash {
+    pub(super) fn write(&self, seq: u64, ts: &str, prev: &Hash, out: &mut Vec<u8>) -> Hash {
         let start = out.len();
         out.extend_from_slice(b"{\"v\":1");
         let mut line = Line(out);
-        line.number("seq", seq);
-        line.raw("ts", ts.as_bytes());
-        line.raw("kind", self.kind.as_str().as_bytes());
-        self.write_request(&mut line);
+        line.number("seq", Some(seq));
+        line.raw("ts", Some(ts));
+        line.raw("kind", Some(self.kind.as_str()));
+        line.shown("receipt", self.receipt.as_ref());
+        line.raw("source", self.source.as_ref().map(Name::as_str));
+        line.shown("client_ip", self.client_ip.as_ref());
+        line.headers(&self.headers);
         self.write_event(&mut line);
         self.write_ending(&mut line);
         for (key, fact) in &self.facts {
-            match fact {
-                Fact::Text(text) => line.text(key, text),
-                Fact::Number(number) => line.number(key, *number),
+            match fact.as_str() {
+                Some(text) => line.text(key, Some(text)),
+                None => line.print(key, format_args!("{fact}")),
             }
         }
         line.hex("prev", "", prev);
@@ -161,74 +144,54 @@ impl Draft {
         hash
     }
 
-    fn write_request(&self, line: &mut Line<'_>) {
-        if let Some(receipt) = &self.receipt {
-            line.shown("receipt", receipt);
-        }
-        line.name("source", self.source.as_ref());
-        if let Some(ip) = &self.client_ip {
-            line.shown("client_ip", ip);
-        }
-        if !self.headers.is_empty() {
-            line.headers(&self.headers);
-        }
-    }
-
     fn write_event(&self, line: &mut Line<'_>) {
         if let Some(about) = &self.about {
-            line.raw("event_id", about.key.event_id().as_bytes());
-            line.text("provider_id", about.id.as_str());
-            line.text("event_type", about.kind.as_str());
-            if let Some(account) = &about.account {
-                line.text("account", account.as_str());
-            }
+            line.raw("event_id", Some(&about.key.event_id()));
+            line.text("provider_id", Some(about.id.as_str()));
+            line.text("event_type", Some(about.kind.as_str()));
+            line.text("account", about.account.as_ref().map(EventId::as_str));
             line.hex("digest", "sha256:", &about.digest.0);
-            line.number("bytes", about.body_bytes);
-            line.text("scheme", &about.scheme);
+            line.number("bytes", Some(about.body_bytes));
+            line.text("scheme", Some(about.scheme));
             if about.secret_slot > 0 {
-                line.text("secret", &about.secret_label);
-                line.number("secret_slot", about.secret_slot as u64);
+                line.text("secret", Some(&about.secret_label));
+                line.number("secret_slot", Some(about.secret_slot as u64));
             }
             line.items(about);
         }
-        if let Some(kind) = &self.unverified_type {
-            line.text("unverified_type", kind.as_str());
-        }
+        line.text("unverified_type", self.unverified_type.as_ref().map(EventType::as_str));
         if let Some((digest, bytes)) = &self.body {
             line.hex("digest", "sha256:", &digest.0);
-            line.number("bytes", *bytes);
+            line.number("bytes", Some(*bytes));
         }
     }
 
     fn write_ending(&self, line: &mut Line<'_>) {
-        line.word("outcome", self.outcome);
-        line.word("reason", self.reason);
-        line.name("route", self.route.as_ref());
-        line.name("upstream", self.upstream.as_ref());
-        line.maybe("attempt", self.attempt.map(u64::from));
-        line.maybe("attempt_seq", self.attempt_seq);
-        line.maybe("status", self.status.map(u64::from));
-        line.maybe("upstream_status", self.upstream_status.map(u64::from));
+        line.text("outcome", self.outcome);
+        line.text("reason", self.reason);
+        line.raw("route", self.route.as_ref().map(Name::as_str));
+        line.raw("upstream", self.upstream.as_ref().map(Name::as_str));
+        line.number("attempt", self.attempt.map(u64::from));
+        line.number("attempt_seq", self.attempt_seq);
+        line.number("status", self.status.map(u64::from));
+        line.number("upstream_status", self.upstream_status.map(u64::from));
         if let Some(time) = self.upstream_time {
-            line.key("upstream_seconds");
-            line.print(format_args!("{:.6}", time.as_secs_f64()));
+            line.print("upstream_seconds", format_args!("{:.6}", time.as_secs_f64()));
         }
-        if let Some(error) = &self.error {
-            line.text("error", error);
-        }
+        line.text("error", self.error.as_deref());
     }
 }
 
 /// The hash of a line, given without its newline.
-pub fn hash_of(line: &[u8]) -> Hash {
+pub(super) fn hash_of(line: &[u8]) -> Hash {
     Sha256::digest(line).into()
 }
 
-/// Writes members of one object.
+/// Writes members of one object; what is not there leaves no trace. Keys are ours and need no escaping.
 struct Line<'a>(&'a mut Vec<u8>);
 
 impl Line<'_> {
-    /// `,"key":`. Keys are ours and need no escaping.
+    /// `,"key":`
     fn key(&mut self, key: &str) {
         self.0.extend_from_slice(b",\"");
         self.0.extend_from_slice(key.as_bytes());
@@ -236,61 +199,51 @@ impl Line<'_> {
     }
 
     /// A value that is known to need no escaping.
-    fn raw(&mut self, key: &str, value: &[u8]) {
+    fn raw(&mut self, key: &str, value: Option<&str>) {
+        let Some(value) = value else { return };
         self.key(key);
         self.0.push(b'"');
-        self.0.extend_from_slice(value);
+        self.0.extend_from_slice(value.as_bytes());
         self.0.push(b'"');
     }
 
-    fn text(&mut self, key: &str, value: &str) {
+    fn text(&mut self, key: &str, value: Option<&str>) {
+        let Some(value) = value else { return };
         self.key(key);
         quote(value, self.0);
     }
 
-    fn word(&mut self, key: &str, value: Option<&str>) {
-        if let Some(value) = value {
-            self.text(key, value);
-        }
+    fn number(&mut self, key: &str, value: Option<u64>) {
+        let Some(value) = value else { return };
+        self.print(key, format_args!("{value}"));
     }
 
-    fn name(&mut self, key: &str, name: Option<&Name>) {
-        if let Some(name) = name {
-            self.raw(key, name.as_str().as_bytes());
-        }
-    }
-
-    fn number(&mut self, key: &str, value: u64) {
-        self.key(key);
-        self.print(format_args!("{value}"));
-    }
-
-    fn maybe(&mut self, key: &str, value: Option<u64>) {
-        if let Some(value) = value {
-            self.number(key, value);
-        }
-    }
-
-    fn shown(&mut self, key: &str, value: impl std::fmt::Display) {
-        self.key(key);
-        self.print(format_args!("\"{value}\""));
+    fn shown(&mut self, key: &str, value: Option<&impl Display>) {
+        let Some(value) = value else { return };
+        self.print(key, format_args!("\"{value}\""));
     }
 
     /// A vector takes everything, so there is no error to look at.
-    fn print(&mut self, what: std::fmt::Arguments<'_>) {
-        drop(self.0.write_fmt(what));
+    fn print(&mut self, key: &str, value: std::fmt::Arguments<'_>) {
+        self.key(key);
+        drop(self.0.write_fmt(value));
     }
 
     fn hex(&mut self, key: &str, prefix: &str, hash: &Hash) {
+        let mut digits = [0; 64];
         self.key(key);
         self.0.push(b'"');
         self.0.extend_from_slice(prefix.as_bytes());
-        let digit = |half: u8| if half < 10 { b'0' + half } else { b'a' + half - 10 };
-        self.0.extend(hash.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
+        let fits = hex::encode_to_slice(hash, &mut digits);
+        debug_assert!(fits.is_ok(), "two digits a byte");
+        self.0.extend_from_slice(&digits);
         self.0.push(b'"');
     }
 
     fn headers(&mut self, headers: &[(HeaderName, HeaderValue)]) {
+        if headers.is_empty() {
+            return;
+        }
         self.key("headers");
         for (index, (name, value)) in headers.iter().take(HEADERS_MAX).enumerate() {
             self.0.push(if index == 0 { b'{' } else { b',' });
@@ -308,7 +261,7 @@ impl Line<'_> {
         self.key("items");
         for (index, (id, kind)) in about.items.iter().take(ITEMS_MAX).enumerate() {
             self.0.extend_from_slice(if index == 0 { b"[[" } else { b",[" });
-            quote_or_null(id.as_ref().map(crate::event::EventId::as_str), self.0);
+            quote_or_null(id.as_ref().map(EventId::as_str), self.0);
             self.0.push(b',');
             quote_or_null(kind.as_ref().map(EventType::as_str), self.0);
             self.0.push(b']');
@@ -345,7 +298,7 @@ fn escape(c: char, out: &mut Vec<u8>) {
 }
 
 /// Control characters, and those that turn or hide text; all of them are in the basic plane.
-pub fn is_hidden(c: char) -> bool {
+pub(super) fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }

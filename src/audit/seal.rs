@@ -1,8 +1,8 @@
 //! Writes checkpoints beside the segments, and carries copies of them off this log.
 
 use std::{
-    fs::OpenOptions,
-    io::{self, BufReader, Write as _},
+    fs::{self, File, OpenOptions},
+    io::{self, BufReader, BufWriter, Seek as _, SeekFrom, Write as _},
     sync::{Arc, mpsc},
     thread,
     time::{Duration, Instant},
@@ -10,11 +10,9 @@ use std::{
 
 use super::{
     CopyTo,
-    checkpoint::{
-        self, CHECKPOINTS, Checkpoint, Entry, Note, Notes, PUBLIC_KEY, PublicKey, Signer,
-    },
-    journal::Head,
-    storage::{Cursor, Storage, StorageFile},
+    checkpoint::{CHECKPOINTS, Checkpoint, PUBLIC_KEY, PublicKey, Signer, each_note},
+    segments::{Head, UNFINISHED},
+    storage::{Sink, Storage, StorageFile},
 };
 
 /// How much of the end of the file is read to find the last checkpoint.
@@ -48,10 +46,8 @@ impl Sealer {
     ) -> io::Result<Self> {
         publish(&*storage, signer.public())?;
         let file = open_or_create(&*storage, CHECKPOINTS)?;
-        let (last, len) = last_of(&*file, signer.public())?;
-        if len < file.size()? {
-            file.truncate(len)?;
-        }
+        let (last, len) = last_of(&*storage, signer.public())?;
+        file.truncate(len)?;
         storage.sync_dir()?;
         let copies = (!copy_to.is_empty()).then(|| Copies::start(copy_to.to_vec())).transpose()?;
         Ok(Self { storage, file, len, fsync, signer, last, since: Instant::now(), copies })
@@ -62,7 +58,7 @@ impl Sealer {
         self.last.as_ref()
     }
 
-    /// The key that signs.
+    /// The key that checks what is signed here.
     pub(super) fn key(&self) -> &PublicKey {
         self.signer.public()
     }
@@ -80,49 +76,34 @@ impl Sealer {
     /// Signs where the chain stands. The records are durable already.
     pub(super) fn seal(&mut self, head: Head, time: &str) -> io::Result<()> {
         let checkpoint = Checkpoint { size: head.seq, hash: head.hash, time: time.to_owned() };
-        let note = self.signer.sign(&checkpoint);
+        let line = self.signer.sign(&checkpoint);
         self.since = Instant::now();
-        self.append(format!("{note}\n").as_bytes())?;
-        self.last = Some(checkpoint);
-        if let Some(copies) = &self.copies {
-            copies.carry(note);
-        }
-        Ok(())
-    }
-
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_at(self.len, bytes)?;
+        self.file.write_at(self.len, line.as_bytes())?;
         if self.fsync {
             self.file.sync().map_err(io::Error::other)?; // never mistaken for a full disk
         }
-        self.len += bytes.len() as u64;
+        self.len += line.len() as u64;
+        self.last = Some(checkpoint);
+        if let Some(copies) = &self.copies {
+            copies.carry(line);
+        }
         Ok(())
     }
 
     /// Leaves out the checkpoints that cover only records before `seq`: those were removed with their segments.
     pub(super) fn forget_before(&mut self, seq: u64) -> io::Result<()> {
-        let unfinished = format!("{CHECKPOINTS}.tmp");
-        let fresh = self.storage.create(&unfinished)?;
-        let (mut len, mut kept) = (0, String::new());
-        let mut notes = Notes::new(BufReader::new(Cursor(&*self.file, 0)));
-        while let Some(entry) = notes.advance()? {
-            let Entry::Note(note) = entry else { continue };
-            if note.checkpoint.size >= seq {
-                kept.push_str(&note.render());
-                kept.push('\n');
-            }
-            if kept.len() > 1 << 20 {
-                fresh.write_at(len, kept.as_bytes())?;
-                len += kept.len() as u64;
-                kept.clear();
-            }
-        }
-        fresh.write_at(len, kept.as_bytes())?;
-        fresh.sync()?;
+        let unfinished = format!("{CHECKPOINTS}{UNFINISHED}");
+        let old = File::open(self.storage.path().join(CHECKPOINTS))?;
+        let mut fresh = BufWriter::new(Sink { file: self.storage.create(&unfinished)?, len: 0 });
+        each_note(BufReader::new(old), |line, note| match note {
+            Some(note) if note.checkpoint.size >= seq => fresh.write_all(line),
+            _ => Ok(()),
+        })?;
+        let Sink { file, len } = fresh.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.sync()?;
         self.storage.rename(&unfinished, CHECKPOINTS)?;
-        self.storage.sync_dir()?;
-        (self.file, self.len) = (fresh, len + kept.len() as u64);
-        Ok(())
+        (self.file, self.len) = (file, len);
+        self.storage.sync_dir()
     }
 
     /// Waits, for a bounded time, until the last copies are where they belong.
@@ -143,31 +124,29 @@ fn open_or_create(storage: &dyn Storage, name: &str) -> io::Result<Box<dyn Stora
 /// Puts the public key beside the log; keys that signed before stay there.
 fn publish(storage: &dyn Storage, key: &PublicKey) -> io::Result<()> {
     let file = open_or_create(storage, PUBLIC_KEY)?;
-    let mut known = String::new();
-    io::Read::read_to_string(&mut Cursor(&*file, 0), &mut known)?;
-    if !known.lines().any(|line| line == key.line()) {
-        let begin = if known.is_empty() || known.ends_with('\n') { "" } else { "\n" };
-        file.write_at(known.len() as u64, format!("{begin}{}\n", key.line()).as_bytes())?;
-        file.sync()?;
+    let known = fs::read_to_string(storage.path().join(PUBLIC_KEY))?;
+    if known.lines().any(|line| line == key.line()) {
+        return Ok(());
     }
-    Ok(())
+    let begin = if known.is_empty() || known.ends_with('\n') { "" } else { "\n" };
+    file.write_at(known.len() as u64, format!("{begin}{}\n", key.line()).as_bytes())?;
+    file.sync()
 }
 
-/// The last checkpoint in a file that `key` signed, and the length of the file without an unfinished one.
-fn last_of(file: &dyn StorageFile, key: &PublicKey) -> io::Result<(Option<Checkpoint>, u64)> {
-    let size = file.size()?;
-    let from = size.saturating_sub(TAIL_BYTES);
-    let mut notes = Notes::new(BufReader::new(Cursor(file, from)));
-    let (mut last, mut len) = (None, size);
-    while let Some(entry) = notes.advance()? {
-        match entry {
-            Entry::Note(note) if note.is_signed_by(std::slice::from_ref(key)) => {
-                last = Some(note.checkpoint);
-            }
-            Entry::Note(Note { .. }) | Entry::Rubbish(_) => {}
-            Entry::Unfinished(at) => len = from + at,
+/// The last checkpoint that `key` signed, and the length of the file without an unfinished one.
+fn last_of(storage: &dyn Storage, key: &PublicKey) -> io::Result<(Option<Checkpoint>, u64)> {
+    let mut file = File::open(storage.path().join(CHECKPOINTS))?;
+    let mut len = file.metadata()?.len().saturating_sub(TAIL_BYTES);
+    file.seek(SeekFrom::Start(len))?;
+    let mut last = None;
+    each_note(BufReader::new(file), |line, note| {
+        if line.ends_with(b"\n") {
+            len += line.len() as u64;
         }
-    }
+        let ours = note.filter(|note| note.is_signed_by(std::slice::from_ref(key)));
+        last = ours.map(|note| note.checkpoint).or(last.take());
+        Ok(())
+    })?;
     Ok((last, len))
 }
 
@@ -180,12 +159,14 @@ struct Copies {
 
 impl Copies {
     fn start(places: Vec<CopyTo>) -> io::Result<Self> {
-        let (queue, notes) = mpsc::sync_channel::<String>(COPIES_MAX);
+        let (queue, lines) = mpsc::sync_channel::<String>(COPIES_MAX);
         let (finished, done) = mpsc::channel();
         thread::Builder::new().name("audit-copies".into()).spawn(move || {
-            for note in notes {
+            for line in lines {
                 for place in &places {
-                    copy(place, &note);
+                    if let Err(error) = copy(place, line.as_bytes()) {
+                        tracing::error!(?place, %error, "a checkpoint was not copied");
+                    }
                 }
             }
             drop(finished);
@@ -193,8 +174,8 @@ impl Copies {
         Ok(Self { queue, done })
     }
 
-    fn carry(&self, note: String) {
-        if self.queue.try_send(note).is_err() {
+    fn carry(&self, line: String) {
+        if self.queue.try_send(line).is_err() {
             tracing::warn!("a checkpoint was not copied: the place it goes to is too slow");
         }
     }
@@ -207,19 +188,15 @@ impl Copies {
     }
 }
 
-fn copy(place: &CopyTo, note: &str) {
-    let result = match place {
+fn copy(place: &CopyTo, line: &[u8]) -> io::Result<()> {
+    match place {
         CopyTo::Stdout => {
             let mut out = io::stdout().lock();
-            out.write_all(checkpoint::as_line(note).as_bytes()).and_then(|()| out.flush())
+            out.write_all(line).and_then(|()| out.flush())
         }
         CopyTo::File(path) => {
-            OpenOptions::new().create(true).append(true).open(path).and_then(|mut file| {
-                file.write_all(format!("{note}\n").as_bytes()).and(file.sync_data())
-            })
+            let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+            file.write_all(line).and_then(|()| file.sync_data())
         }
-    };
-    if let Err(error) = result {
-        tracing::error!(?place, %error, "a checkpoint was not copied");
     }
 }

@@ -1,138 +1,173 @@
-//! Closed segments: finding them, compressing them, removing the oldest.
+//! Segments: what they are called, and how they are read, compressed or not, closed or still written, one line in memory at
+//! a time. Reading believes nothing and needs no lock, so it works beside a running gateway.
 
 use std::{
-    io::{self, BufRead, BufReader, Read, Write},
-    sync::Arc,
+    collections::BTreeMap,
+    fs::File,
+    io::{self, BufRead, BufReader, Read as _, Seek as _, SeekFrom},
+    path::{Path, PathBuf},
 };
 
 use super::{
-    journal::{Head, ORIGIN, parse_time, scan_lines},
-    lines::{Frame, Lines, Piece, packed_name, parse_name, segment_name},
-    storage::{Cursor, Storage, StorageFile},
+    record::{Hash, RECORD_BYTES_MAX, hash_of},
+    storage::{Sink, Storage},
 };
 use crate::event::Timestamp;
 
+const SEGMENT: &str = "segment-";
+const PLAIN: &str = ".ndjson";
+const PACKED: &str = ".ndjson.zst";
+/// A file that is not finished yet; what an interrupted run left of it is thrown away.
+pub(super) const UNFINISHED: &str = ".tmp";
 /// Compression of closed segments: zstd's own default, about a fifth of the size.
 const LEVEL: i32 = 3;
-/// A compressed segment before it has its name.
-const UNFINISHED: &str = ".tmp";
 
-/// A segment that is written no more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Closed {
-    /// Its first record.
-    pub(super) first: u64,
-    /// Its last record.
-    pub(super) last: Head,
-    /// When the next segment began.
-    pub(super) until: Option<Timestamp>,
-    /// Whether it is compressed.
-    pub(super) packed: bool,
+/// The file name of the segment that begins with record `first`.
+pub fn segment_name(first: u64) -> String {
+    format!("{SEGMENT}{first:020}{PLAIN}")
 }
 
-/// The segment that was being written.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Last {
-    /// The record it begins with.
-    pub(super) first: u64,
-    /// The record before that.
-    pub(super) before: Head,
+fn packed_name(first: u64) -> String {
+    format!("{SEGMENT}{first:020}{PACKED}")
 }
 
-/// The names of segments among `names`, as (first record, compressed), in order. Where both forms of one are there, its
-/// compression was interrupted and the plain one counts.
-pub(super) fn segments_of<'a>(names: impl Iterator<Item = &'a str>) -> Vec<(u64, bool)> {
-    let mut found: Vec<_> = names.filter_map(parse_name).collect();
-    found.sort_unstable();
-    found.dedup_by_key(|(first, _)| *first);
-    found
+/// Which record a segment begins with, and whether it is compressed; `None` for the name of something else.
+fn parse_name(name: &str) -> Option<(u64, bool)> {
+    let rest = name.strip_prefix(SEGMENT)?;
+    let (digits, packed) = match rest.strip_suffix(PACKED) {
+        Some(digits) => (digits, true),
+        None => (rest.strip_suffix(PLAIN)?, false),
+    };
+    let fits = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
+    digits.parse().ok().filter(|_| fits).map(|first| (first, packed))
 }
 
-/// Finds what is there, and takes away what an interrupted compression left.
-pub(super) fn survey(storage: &dyn Storage) -> io::Result<(Vec<Closed>, Option<Last>)> {
-    let names = storage.list()?;
-    for name in names.iter().filter(|name| name.ends_with(UNFINISHED)) {
-        storage.remove(name)?;
+/// The segments of a directory, in order: the record that each begins with, and whether it is compressed. Where both forms
+/// of one are there, its compression was interrupted and the plain one counts.
+#[derive(Clone, Debug)]
+pub struct Segments {
+    dir: PathBuf,
+    pub(super) found: BTreeMap<u64, bool>,
+}
+
+/// A segment that is being read.
+pub type Reader = Lines<BufReader<Box<dyn io::Read>>>;
+
+impl Segments {
+    /// Finds them.
+    pub fn of(dir: &Path) -> io::Result<Self> {
+        let mut found = BTreeMap::new();
+        for entry in std::fs::read_dir(dir)? {
+            let name = entry?.file_name();
+            if let Some((first, packed)) = name.to_str().and_then(parse_name) {
+                found.entry(first).and_modify(|both| *both &= packed).or_insert(packed);
+            }
+        }
+        Ok(Self { dir: dir.to_owned(), found })
     }
-    let found = segments_of(names.iter().map(String::as_str));
-    for (first, _) in found.iter().filter(|(_, packed)| !packed) {
-        if names.contains(&packed_name(*first)) {
+
+    /// The numbers of the records that segments begin with.
+    pub fn firsts(&self) -> impl DoubleEndedIterator<Item = u64> {
+        self.found.keys().copied()
+    }
+
+    /// Opens the segment that begins with record `first`, whichever form it has by now, `at` bytes behind its beginning.
+    pub fn open(&self, first: u64, at: u64) -> io::Result<Reader> {
+        let reader: Box<dyn io::Read> = match File::open(self.dir.join(segment_name(first))) {
+            Ok(mut file) => {
+                file.seek(SeekFrom::Start(at))?;
+                Box::new(file)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let packed = File::open(self.dir.join(packed_name(first)))?;
+                let mut unpacked = zstd::stream::read::Decoder::new(packed)?;
+                io::copy(&mut (&mut unpacked).take(at), &mut io::sink())?;
+                Box::new(unpacked)
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Lines::new(BufReader::with_capacity(256 * 1024, reader)))
+    }
+
+    /// Calls `look` with every record, in order, from the segment on that holds record `from`, until it says that this is
+    /// enough. What is no record is passed over.
+    pub fn each(
+        &self,
+        from: u64,
+        mut look: impl FnMut(&Frame<'_>, &[u8]) -> io::Result<bool>,
+    ) -> io::Result<()> {
+        let begin = self.firsts().rfind(|first| *first <= from).unwrap_or(0);
+        for first in self.firsts().filter(|first| *first >= begin) {
+            let mut lines = self.open(first, 0)?;
+            loop {
+                match lines.advance()? {
+                    Piece::End => break,
+                    Piece::Torn => {}
+                    Piece::Line => match Frame::parse(lines.bytes()) {
+                        Some(frame) if !look(&frame, lines.bytes())? => return Ok(()),
+                        _ => {}
+                    },
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The first record of the segment in which `since` falls: the last one that begins before it.
+    pub fn at(&self, since: Option<Timestamp>) -> io::Result<u64> {
+        let Some(since) = since else { return Ok(0) };
+        for first in self.firsts().rev() {
+            if self.beginning(first)?.is_some_and(|(_, time)| time < since) {
+                return Ok(first);
+            }
+        }
+        Ok(0)
+    }
+
+    /// What the first record of a segment says: where the chain stood before it, and when it was written.
+    pub(super) fn beginning(&self, first: u64) -> io::Result<Option<(Head, Timestamp)>> {
+        let mut lines = self.open(first, 0)?;
+        let whole = lines.advance()? == Piece::Line;
+        let frame = Frame::parse(lines.bytes()).filter(|frame| whole && frame.seq == first);
+        Ok(frame.and_then(|f| Some((Head { seq: first - 1, hash: f.prev }, f.time()?))))
+    }
+
+    /// Where the chain stands at the end of a segment, as far as it can be read.
+    pub(super) fn end_of(&self, first: u64) -> io::Result<Option<Head>> {
+        let (mut lines, mut last) = (self.open(first, 0)?, None);
+        loop {
+            match lines.advance()? {
+                Piece::End => return Ok(last),
+                Piece::Torn => {}
+                Piece::Line => last = Head::of(lines.bytes()).or(last),
+            }
+        }
+    }
+}
+
+/// Throws away what an interrupted run left half done, and finds the rest.
+pub(super) fn tidy_up(storage: &dyn Storage) -> io::Result<Segments> {
+    for entry in std::fs::read_dir(storage.path())? {
+        let name = entry?.file_name();
+        if let Some(name) = name.to_str().filter(|name| name.ends_with(UNFINISHED)) {
+            storage.remove(name)?;
+        }
+    }
+    let segments = Segments::of(storage.path())?;
+    for (first, _) in segments.found.iter().filter(|(_, packed)| !**packed) {
+        if storage.path().join(packed_name(*first)).exists() {
             storage.remove(&packed_name(*first))?;
         }
     }
-    let mut closed: Vec<Closed> = Vec::with_capacity(found.len());
-    let mut last = None;
-    for (index, &(first, packed)) in found.iter().enumerate() {
-        let (prev, since) = first_line(storage, first, packed)?;
-        let before = match (prev, closed.last()) {
-            (Some(before), _) => before,
-            (None, Some(before)) => end_of(storage, before)?,
-            (None, None) => Head { seq: first - 1, ..ORIGIN },
-        };
-        if let Some(previous) = closed.last_mut() {
-            (previous.last, previous.until) = (before, since);
-        }
-        if packed || index + 1 < found.len() {
-            closed.push(Closed { first, last: before, until: None, packed });
-        } else {
-            last = Some(Last { first, before });
-        }
-    }
-    if let (None, Some(end)) = (last, closed.last().copied()) {
-        let end = end_of(storage, &end)?;
-        closed.iter_mut().rev().take(1).for_each(|closed| closed.last = end);
-    }
-    Ok((closed, last))
-}
-
-/// What the first line of a segment says: the record before it, and the time.
-fn first_line(
-    storage: &dyn Storage,
-    first: u64,
-    packed: bool,
-) -> io::Result<(Option<Head>, Option<Timestamp>)> {
-    read(storage, first, packed, |reader| {
-        let mut lines = Lines::new(reader);
-        let whole = lines.advance()? == Piece::Line;
-        let frame = Frame::parse(lines.bytes()).filter(|frame| whole && frame.seq == first);
-        let before = frame.map(|frame| Head { seq: first - 1, hash: frame.prev });
-        Ok((before, frame.and_then(|frame| parse_time(frame.ts))))
-    })
-}
-
-/// The last record of a closed segment, by reading all of it.
-fn end_of(storage: &dyn Storage, closed: &Closed) -> io::Result<Head> {
-    let before = Head { seq: closed.first - 1, ..closed.last };
-    read(storage, closed.first, closed.packed, |reader| {
-        Ok(scan_lines(&mut Lines::new(reader), before)?.last())
-    })
-}
-
-/// Opens a segment, compressed or not.
-fn read<T>(
-    storage: &dyn Storage,
-    first: u64,
-    packed: bool,
-    look: impl FnOnce(&mut dyn BufRead) -> io::Result<T>,
-) -> io::Result<T> {
-    let name = if packed { packed_name(first) } else { segment_name(first) };
-    let file = storage.open(&name)?;
-    let mut reader = BufReader::new(Cursor(&*file, 0));
-    if packed { look(&mut BufReader::new(unpacked(reader)?)) } else { look(&mut reader) }
-}
-
-/// Reads a compressed segment.
-pub(super) fn unpacked(packed: impl BufRead) -> io::Result<impl Read> {
-    zstd::stream::read::Decoder::with_buffer(packed)
+    Ok(segments)
 }
 
 /// Compresses a closed segment. The plain one goes only when the compressed one is durable under its name.
-pub(super) fn pack(storage: &Arc<dyn Storage>, first: u64) -> io::Result<()> {
+pub(super) fn pack(storage: &dyn Storage, first: u64) -> io::Result<()> {
     let (plain, packed) = (segment_name(first), packed_name(first));
     let unfinished = format!("{packed}{UNFINISHED}");
-    let source = storage.open(&plain)?;
-    let mut sink = Sink { file: storage.create(&unfinished)?, at: 0 };
-    zstd::stream::copy_encode(Cursor(&*source, 0), &mut sink, LEVEL)?;
+    let mut sink = Sink { file: storage.create(&unfinished)?, len: 0 };
+    zstd::stream::copy_encode(File::open(storage.path().join(&plain))?, &mut sink, LEVEL)?;
     sink.file.sync()?;
     storage.rename(&unfinished, &packed)?;
     storage.sync_dir()?;
@@ -140,27 +175,127 @@ pub(super) fn pack(storage: &Arc<dyn Storage>, first: u64) -> io::Result<()> {
     storage.sync_dir()
 }
 
-/// Removes a closed segment in whichever form it is there.
-pub(super) fn remove(storage: &dyn Storage, closed: &Closed) -> io::Result<()> {
-    let name = if closed.packed { packed_name(closed.first) } else { segment_name(closed.first) };
-    storage.remove(&name)?;
+/// Removes a closed segment.
+pub(super) fn remove(storage: &dyn Storage, first: u64, packed: bool) -> io::Result<()> {
+    storage.remove(&if packed { packed_name(first) } else { segment_name(first) })?;
     storage.sync_dir()
 }
 
-/// Writes a stored file from its beginning.
-struct Sink {
-    file: Box<dyn StorageFile>,
-    at: u64,
+/// What comes next in a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// A line that ended with its newline; without it in [`Lines::bytes`].
+    Line,
+    /// Bytes that are no whole line, or that stand behind the zeros at the end.
+    Torn,
+    /// Nothing but the zeros that are laid out ahead.
+    End,
 }
 
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write_at(self.at, bytes)?;
-        self.at += bytes.len() as u64;
-        Ok(bytes.len())
+/// Takes a segment apart.
+#[derive(Debug)]
+pub struct Lines<R> {
+    reader: R,
+    line: Vec<u8>,
+    /// Bytes taken from the reader.
+    taken: u64,
+    /// Where the last piece ended.
+    end: u64,
+    zeros: bool,
+}
+
+impl<R: BufRead> Lines<R> {
+    /// Reads from where `reader` stands.
+    pub fn new(reader: R) -> Self {
+        Self { reader, line: Vec::new(), taken: 0, end: 0, zeros: false }
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+    /// The bytes of the piece that was read last, without a newline and the zeros behind it.
+    pub fn bytes(&self) -> &[u8] {
+        &self.line
     }
+
+    /// Where that piece ends in the segment; a line's newline belongs to it.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Reads the next piece.
+    pub fn advance(&mut self) -> io::Result<Piece> {
+        loop {
+            self.line.clear();
+            let start = self.taken;
+            let limited = &mut (&mut self.reader).take(RECORD_BYTES_MAX as u64 + 1);
+            let read = limited.read_until(b'\n', &mut self.line)?;
+            self.taken += read as u64;
+            if read == 0 {
+                return Ok(Piece::End);
+            }
+            let whole = self.line.pop_if(|last| *last == b'\n').is_some();
+            while self.line.pop_if(|last| *last == 0 && !whole).is_some() {}
+            if whole || !self.line.is_empty() {
+                self.end = start + self.line.len() as u64 + u64::from(whole);
+                return Ok(if whole && !self.zeros { Piece::Line } else { Piece::Torn });
+            }
+            self.zeros = true;
+        }
+    }
+}
+
+/// Where a chain stands: its last record's number and hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Number of the last record; 0 before the first.
+    pub seq: u64,
+    /// Its line's hash.
+    pub hash: Hash,
+}
+
+impl Head {
+    /// Where a chain begins.
+    pub const ORIGIN: Self = Self { seq: 0, hash: [0; 32] };
+
+    fn of(line: &[u8]) -> Option<Self> {
+        Frame::parse(line).map(|frame| Self { seq: frame.seq, hash: hash_of(line) })
+    }
+}
+
+/// What a verifier needs of a line: the members that stand at fixed places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// The record's number.
+    pub seq: u64,
+    /// When it was written.
+    pub ts: &'a str,
+    /// What it is about.
+    pub kind: &'a str,
+    /// What it says of the line before.
+    pub prev: Hash,
+}
+
+impl<'a> Frame<'a> {
+    /// Reads the fixed members; `None` where they are not as this program writes them.
+    pub fn parse(line: &'a [u8]) -> Option<Self> {
+        let text = std::str::from_utf8(line).ok()?;
+        let (seq, rest) = text.strip_prefix("{\"v\":1,\"seq\":")?.split_once(",\"ts\":\"")?;
+        let (ts, rest) = rest.split_once("\",\"kind\":\"")?;
+        let (kind, rest) = rest.split_once('"')?;
+        let (_, prev) = rest.strip_suffix("\"}")?.rsplit_once(",\"prev\":\"")?;
+        let canonical = !seq.starts_with('0') && seq.bytes().all(|b| b.is_ascii_digit());
+        let seq = seq.parse().ok().filter(|_| canonical)?;
+        Some(Self { seq, ts, kind, prev: parse_hash(prev)? })
+    }
+
+    /// When it was written; `None` where that is no time.
+    pub fn time(&self) -> Option<Timestamp> {
+        let time: jiff::Timestamp = self.ts.parse().ok()?;
+        Some(Timestamp::from_millis(time.as_millisecond()))
+    }
+}
+
+/// 64 lower-case hexadecimal digits.
+pub(super) fn parse_hash(text: &str) -> Option<Hash> {
+    let mut hash = [0; 32];
+    let lower = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    (lower && hex::decode_to_slice(text, &mut hash).is_ok()).then_some(hash)
 }

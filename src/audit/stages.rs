@@ -1,15 +1,14 @@
 //! The stages: record before the effect, note what became of it, and look at every answer on its way back.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue};
 use tower::ServiceExt as _;
 
 use super::{AuditError, AuditLog, Detail, Draft, Flagged, Kind, Recorded, Rejected};
 use crate::{
     answer::{Answer, Answered, Notes, Outcome, Recording, Refusal, Verdict, annotate},
     dedup::{Fresh, Lease},
-    event::{Digest, Name, Receipt},
+    event::{Digest, Name},
     receive::{Envelope, Inbound},
     route::{Routed, Shadow},
     stage::{Next, Stage},
@@ -40,23 +39,33 @@ async fn record_first<T, N: Next<T>>(
     recorded: impl FnOnce(u64) -> T,
 ) -> Answer {
     next.ready().await?;
-    let ending =
-        Draft { kind: Kind::Outcome, headers: Vec::new(), client_ip: None, ..draft.clone() };
+    let ending = ending_of(&draft);
     let seq = log.append(draft).await.map_err(|error| unavailable(&error))?;
     let answer = next.call(recorded(seq)).await;
-    note_ending(log, ending, seq, &answer);
+    log.note(ended(Draft { attempt_seq: Some(seq), ..ending }, &answer));
     annotate(answer, |notes| notes.audit_seq = Some(seq))
+}
+
+/// What the record of how it ended repeats of the attempt's: not where the request came from.
+fn ending_of(attempt: &Draft) -> Draft {
+    Draft {
+        kind: Kind::Outcome,
+        receipt: attempt.receipt,
+        source: attempt.source.clone(),
+        about: attempt.about.clone(),
+        unverified_type: attempt.unverified_type.clone(),
+        body: attempt.body,
+        route: attempt.route.clone(),
+        upstream: attempt.upstream.clone(),
+        attempt: attempt.attempt,
+        ..Draft::default()
+    }
 }
 
 fn unavailable(error: &AuditError) -> Answered<Refusal> {
     let mut answered = Answered::from(Refusal::AuditUnavailable);
     answered.notes.error = Some(error.to_string().into());
     answered
-}
-
-fn note_ending(log: &AuditLog, ending: Draft, seq: u64, answer: &Answer) {
-    let (verdict, reason, notes) = read(answer);
-    log.note(Draft { attempt_seq: Some(seq), ..ended(ending, &verdict, reason, notes) });
 }
 
 fn attempt(routed: &Routed, lease: &Lease, detail: &Detail) -> Draft {
@@ -96,14 +105,13 @@ impl<N: Next<Flagged>> Stage<Shadow, N> for ShadowAudit {
     async fn pass(self, shadow: Shadow, next: N) -> Answer {
         if self.log.admits_shadow(shadow.unverified().envelope().source()) {
             let draft = would_refuse(&shadow, &self.detail);
-            let flagged = |seq| Flagged { shadow, seq: Some(seq) };
-            return record_first(&self.log, draft, next, flagged).await;
+            return record_first(&self.log, draft, next, |_| Flagged { shadow }).await;
         }
         // Without a working log nothing is forwarded, recorded or not.
         if let Some(trouble) = self.log.health().trouble {
             return Err(unavailable(&trouble));
         }
-        next.oneshot(Flagged { shadow, seq: None }).await
+        next.oneshot(Flagged { shadow }).await
     }
 }
 
@@ -135,69 +143,48 @@ pub struct Note {
 
 impl<B: Send + 'static, N: Next<Inbound<B>>> Stage<Inbound<B>, N> for Note {
     async fn pass(self, inbound: Inbound<B>, next: N) -> Answer {
-        let seen = Seen {
-            receipt: inbound.receipt,
+        let _under_way = self.log.under_way();
+        let seen = Draft {
+            receipt: Some(inbound.receipt),
             client_ip: self.detail.keep_ip(inbound.peer.ip),
             headers: self.detail.keep_headers(inbound.request.headers()),
+            ..Draft::default()
         };
         let answer = next.oneshot(inbound).await;
         self.record(seen, answer).await
     }
 }
 
-/// What is kept of a request until it is answered.
-struct Seen {
-    receipt: Receipt,
-    client_ip: Option<IpAddr>,
-    headers: Vec<(HeaderName, HeaderValue)>,
-}
-
 impl Note {
-    async fn record(&self, seen: Seen, answer: Answer) -> Answer {
-        let (verdict, reason, notes) = read(&answer);
-        let sampled = self.detail.rejected == Rejected::Sampled;
+    async fn record(&self, seen: Draft, answer: Answer) -> Answer {
+        let (verdict, ..) = read(&answer);
         match verdict.recording {
-            Recording::ByDelivery | Recording::Counted => answer,
-            Recording::Sampled if !sampled => answer,
-            Recording::Sampled => {
-                self.log.rejected(&self.source, self.draft(seen, &answer, &verdict, reason, notes));
-                answer
-            }
-            Recording::Noted => {
-                self.log.note(self.draft(seen, &answer, &verdict, reason, notes));
-                answer
-            }
+            Recording::ByDelivery | Recording::Counted => {}
+            Recording::Sampled if self.detail.rejected == Rejected::None => {}
+            Recording::Sampled => self.log.rejected(&self.source, self.draft(seen, &answer)),
+            Recording::Noted => self.log.note(self.draft(seen, &answer)),
             Recording::Durable => {
-                let draft = self.draft(seen, &answer, &verdict, reason, notes);
-                match self.log.append(draft).await {
+                return match self.log.append(self.draft(seen, &answer)).await {
                     Ok(seq) => annotate(answer, |notes| notes.audit_seq = Some(seq)),
                     Err(error) => Err(keep_notes(unavailable(&error), answer)),
-                }
+                };
             }
         }
+        answer
     }
 
-    fn draft(
-        &self,
-        seen: Seen,
-        answer: &Answer,
-        verdict: &Verdict,
-        reason: Option<&'static str>,
-        notes: &Notes,
-    ) -> Draft {
+    fn draft(&self, seen: Draft, answer: &Answer) -> Draft {
+        let (.., notes) = read(answer);
         let draft = Draft {
             kind: kind(answer),
-            receipt: Some(seen.receipt),
             source: Some(self.source.clone()),
-            client_ip: seen.client_ip,
-            headers: seen.headers,
             about: notes.about.clone(),
             attempt: notes.attempt,
             route: notes.route.clone(),
             upstream: notes.upstream.clone(),
-            ..Draft::default()
+            ..seen
         };
-        ended(draft, verdict, reason, notes)
+        ended(draft, answer)
     }
 }
 
@@ -215,7 +202,8 @@ fn read(answer: &Answer) -> (Verdict, Option<&'static str>, &Notes) {
     }
 }
 
-fn ended(draft: Draft, verdict: &Verdict, reason: Option<&'static str>, notes: &Notes) -> Draft {
+fn ended(draft: Draft, answer: &Answer) -> Draft {
+    let (verdict, reason, notes) = read(answer);
     Draft {
         outcome: Some(verdict.name),
         reason,
@@ -227,37 +215,16 @@ fn ended(draft: Draft, verdict: &Verdict, reason: Option<&'static str>, notes: &
     }
 }
 
-/// Under which kind an answer goes on record.
+/// Under which kind an answer goes on record that is not recorded by its delivery.
 fn kind(answer: &Answer) -> Kind {
     match answer.as_ref().map(|a| &a.what).map_err(|r| &r.what) {
-        Ok(Outcome::Accepted(_) | Outcome::Shadowed(_))
-        | Err(
-            Refusal::UpstreamBusy { .. }
-            | Refusal::UpstreamRejected(_)
-            | Refusal::UpstreamFailed
-            | Refusal::UpstreamBroke
-            | Refusal::UpstreamTimeout,
-        ) => Kind::Outcome,
         Ok(Outcome::Duplicate(_) | Outcome::SameIdOtherBody | Outcome::SuspectedReplay)
         | Err(Refusal::InFlight { .. }) => Kind::Duplicate,
         Ok(Outcome::Ignored(_)) | Err(Refusal::Unrouted) => Kind::Ignored,
         Ok(Outcome::Handshake(_)) => Kind::Handshake,
+        Ok(Outcome::Accepted(_) | Outcome::Shadowed(_)) => Kind::Outcome,
         Err(Refusal::Malformed(_)) => Kind::Malformed,
-        Err(
-            Refusal::UnknownSource
-            | Refusal::MethodNotAllowed
-            | Refusal::TooLarge { .. }
-            | Refusal::TooSlow
-            | Refusal::Unreadable(_)
-            | Refusal::Unsupported(_)
-            | Refusal::AddressNotAllowed
-            | Refusal::NotVerified(_)
-            | Refusal::Overloaded(_)
-            | Refusal::Draining
-            | Refusal::StoreUnavailable
-            | Refusal::AuditUnavailable
-            | Refusal::Bug,
-        ) => Kind::Rejected,
+        Err(_) => Kind::Rejected,
     }
 }
 

@@ -1,1 +1,196 @@
-//! The stages alone, over a log in a temporary directory.
+//! The stages over a real log in a temporary directory, with work below them that does as it is told.
+
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use http::{HeaderMap, HeaderName, StatusCode};
+use serde_json::Value;
+use tower::service_fn;
+
+use super::*;
+use crate::{
+    answer::{Ignored, Reason, Relayed},
+    audit::{ClientIp, Params, open, segments::Segments},
+    event::{Peer, Timestamp},
+    identify::Event,
+    telemetry::Metrics,
+};
+
+struct World {
+    dir: tempfile::TempDir,
+    log: AuditLog,
+    detail: Arc<Detail>,
+    forwarded: AtomicU32,
+}
+
+impl World {
+    fn new(rejected: Rejected) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let params = Params {
+            dir: dir.path().join("audit"),
+            retention: Duration::from_hours(1),
+            rotate_bytes: 1 << 28,
+            rotate_every: Duration::from_hours(1),
+            compress: false,
+            checkpoint_every: Duration::from_hours(1),
+            checkpoint_key: dir.path().join("key"),
+            copy_to: Vec::new(),
+            free_bytes_min: 0,
+            fsync: true,
+        };
+        let log = open(&params, Metrics::new().audit()).unwrap();
+        let headers =
+            vec![http::header::USER_AGENT, http::header::AUTHORIZATION, http::header::COOKIE];
+        let detail = Arc::new(Detail { headers, client_ip: ClientIp::Truncate, rejected });
+        Self { dir, log, detail, forwarded: AtomicU32::new(0) }
+    }
+
+    /// What is on disk now, but for the log's own records.
+    fn records(&self) -> Vec<Value> {
+        let (mut records, dir) = (Vec::new(), self.dir.path().join("audit"));
+        let read = Segments::of(&dir).unwrap().each(0, |_, line| {
+            records.push(serde_json::from_slice::<Value>(line).unwrap());
+            Ok(true)
+        });
+        read.unwrap();
+        records.into_iter().filter(|record| record["kind"] != "control").collect()
+    }
+
+    fn audit(&self) -> Audit {
+        Audit { log: self.log.clone(), detail: self.detail.clone() }
+    }
+
+    /// Notes `answer` as that of one request.
+    async fn note(&self, answer: Answer) -> Answer {
+        let source = Name::parse("shop").unwrap();
+        let note = Note { log: self.log.clone(), source, detail: self.detail.clone() };
+        let mut request = http::Request::new(());
+        *request.headers_mut() = headers();
+        let inbound = Inbound {
+            request,
+            peer: Peer { ip: [203, 0, 113, 77].into(), https: true },
+            receipt: crate::event::Receipt::random(),
+            received_at: Timestamp::from_millis(0),
+        };
+        let below = service_fn(move |_: Inbound<()>| std::future::ready(answer.clone()));
+        note.pass(inbound, below).await
+    }
+}
+
+fn headers() -> HeaderMap {
+    let pairs = [("user-agent", "Shop/1"), ("authorization", "Basic x"), ("cookie", "a=b")];
+    let header =
+        |(name, value)| (HeaderName::from_static(name), http::HeaderValue::from_static(value));
+    pairs.map(header).into_iter().collect()
+}
+
+fn fresh() -> Fresh {
+    let envelope = Envelope::for_test("shop", headers(), "{}", Timestamp::from_millis(0));
+    Fresh::for_test(Routed::for_test(Event::for_test(envelope, "id-1", "order.paid")))
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "what a service answers")]
+fn accepted() -> Answer {
+    let body = bytes::Bytes::new();
+    Ok(Outcome::Accepted(Relayed { status: StatusCode::OK, content_type: None, body }).into())
+}
+
+#[tokio::test]
+async fn the_attempt_is_on_disk_before_it_happens_and_its_ending_after() {
+    let world = Arc::new(World::new(Rejected::Sampled));
+    let seen = world.clone();
+    let below = service_fn(move |recorded: Recorded| {
+        let records = seen.records();
+        assert_eq!(records.len(), 1);
+        assert_eq!(
+            (&records[0]["kind"], &records[0]["seq"]),
+            (&"attempt".into(), &recorded.seq().into())
+        );
+        std::future::ready(accepted())
+    });
+    let answer = world.audit().pass(fresh(), below).await.unwrap();
+    assert_eq!(answer.notes.audit_seq, Some(2));
+    world.log.close().await.unwrap();
+    let [attempt, outcome] = world.records().try_into().unwrap();
+    assert_eq!(
+        (&outcome["outcome"], &outcome["attempt_seq"]),
+        (&"accepted".into(), &attempt["seq"])
+    );
+    assert_eq!(outcome["provider_id"], "id-1");
+    assert_eq!(attempt["headers"], serde_json::json!({ "user-agent": "Shop/1" }), "no credentials");
+    assert!(outcome["headers"].is_null(), "once is enough");
+}
+
+#[tokio::test]
+async fn without_a_log_nothing_is_forwarded() {
+    let world = Arc::new(World::new(Rejected::Sampled));
+    world.log.close().await.unwrap();
+    let counted = world.clone();
+    let below = service_fn(move |_: Recorded| {
+        counted.forwarded.fetch_add(1, Ordering::SeqCst);
+        std::future::ready(accepted())
+    });
+    let refused = world.audit().pass(fresh(), below).await.unwrap_err();
+    assert_eq!(refused.what, Refusal::AuditUnavailable);
+    assert_eq!(refused.notes.error.as_deref(), Some("the audit log is closed"));
+    assert_eq!(world.forwarded.load(Ordering::SeqCst), 0);
+}
+
+/// Takes nothing on.
+#[derive(Clone)]
+struct Busy;
+
+impl tower::Service<Recorded> for Busy {
+    type Response = Answered<Outcome>;
+    type Error = Answered<Refusal>;
+    type Future = std::future::Ready<Answer>;
+
+    fn poll_ready(
+        &mut self,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), Self::Error>> {
+        std::task::Poll::Ready(Err(Refusal::Overloaded("upstream_concurrency").into()))
+    }
+
+    fn call(&mut self, _: Recorded) -> Self::Future {
+        std::future::ready(accepted())
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_taken_on_leaves_no_record() {
+    let world = World::new(Rejected::Sampled);
+    let refused = world.audit().pass(fresh(), Busy).await.unwrap_err();
+    assert_eq!(refused.what, Refusal::Overloaded("upstream_concurrency"));
+    world.log.close().await.unwrap();
+    assert_eq!(world.records(), Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn strangers_are_sampled_or_not_recorded_at_all() {
+    for (rejected, most) in [(Rejected::Sampled, 5), (Rejected::None, 0)] {
+        let world = World::new(rejected);
+        for _ in 0..50 {
+            world.note(Err(Refusal::NotVerified(Reason::SignatureWrong).into())).await.unwrap_err();
+        }
+        world.log.close().await.unwrap();
+        let records = world.records();
+        assert_eq!(records.len(), most);
+        let good = |r: &Value| r["reason"] == "signature_wrong" && r["client_ip"] == "203.0.113.0";
+        assert!(records.iter().all(good), "{records:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_a_promise_rests_on_a_record() {
+    let world = World::new(Rejected::Sampled);
+    let promise = || Ok(Outcome::Ignored(Ignored::Unrouted).into());
+    let answer = world.note(promise()).await.unwrap();
+    assert_eq!(answer.notes.audit_seq, Some(2));
+    assert_eq!(world.records()[0]["kind"], "ignored");
+    world.log.close().await.unwrap();
+    let refused = world.note(promise()).await.unwrap_err();
+    assert_eq!(refused.what, Refusal::AuditUnavailable, "no record, no 2xx");
+}

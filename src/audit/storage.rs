@@ -1,5 +1,5 @@
-//! The disk as the log sees it: a directory of flat files. Everything above goes through these two traits, so that tests
-//! can put a disk below it that fills up, fails and loses what was not synced.
+//! The disk as the log writes it: a directory of flat files. Every effect goes through these two traits, so that tests can
+//! put a disk below the log that fills up, fails and loses what was not synced. Reading has no effect and uses plain files.
 
 use std::{
     fmt,
@@ -11,11 +11,13 @@ use std::{
 
 use rustix::fs::OFlags;
 
+use super::OpenError;
+
 /// A directory of files. Names are plain: no separators.
 pub trait Storage: Send + Sync + fmt::Debug {
-    /// The names that are there, in any order.
-    fn list(&self) -> io::Result<Vec<String>>;
-    /// Opens an existing file for reading and writing.
+    /// Where it is, for reading.
+    fn path(&self) -> &Path;
+    /// Opens an existing file for writing.
     fn open(&self, name: &str) -> io::Result<Box<dyn StorageFile>>;
     /// Makes a file; an error where the name is taken.
     fn create(&self, name: &str) -> io::Result<Box<dyn StorageFile>>;
@@ -29,51 +31,34 @@ pub trait Storage: Send + Sync + fmt::Debug {
     fn free_bytes(&self) -> io::Result<u64>;
 }
 
-/// An open file. Positions are always given; there is no cursor.
+/// A file that is written. Positions are always given; there is no cursor.
 pub trait StorageFile: Send + Sync + fmt::Debug {
     /// Writes all of `bytes` at `offset`.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
-    /// Reads some bytes at `offset`; 0 at the end.
-    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize>;
     /// Makes what was written durable, and the size where it grew.
     fn sync(&self) -> io::Result<()>;
     /// Cuts (or extends with zeros) to `len` bytes, durably.
     fn truncate(&self, len: u64) -> io::Result<()>;
-    /// Length in bytes.
-    fn size(&self) -> io::Result<u64>;
 }
 
-/// Reads a stored file from its beginning.
+/// Writes a stored file from its beginning to its end.
 #[derive(Debug)]
-pub(super) struct Cursor<'a>(pub(super) &'a dyn StorageFile, pub(super) u64);
-
-impl io::Read for Cursor<'_> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let read = self.0.read_at(self.1, into)?;
-        self.1 += read as u64;
-        Ok(read)
-    }
+pub(super) struct Sink {
+    pub(super) file: Box<dyn StorageFile>,
+    /// Bytes written.
+    pub(super) len: u64,
 }
 
-/// Why a directory cannot be had.
-#[derive(Debug, thiserror::Error)]
-pub enum LockError {
-    /// Somebody else writes there.
-    #[error("another gatepost holds the log in {} (pid {pid})", dir.display())]
-    Held {
-        /// Which directory.
-        dir: PathBuf,
-        /// What the holder wrote into the lock file.
-        pid: String,
-    },
-    /// The directory cannot be made, opened or locked.
-    #[error("{}: {error}", dir.display())]
-    Io {
-        /// Which directory.
-        dir: PathBuf,
-        /// What the system says.
-        error: io::Error,
-    },
+impl io::Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write_at(self.len, bytes)?;
+        self.len += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A real directory, locked for as long as this lives.
@@ -84,36 +69,37 @@ pub struct Directory {
     _lock: File,
 }
 
-/// The file whose lock says who writes.
-pub const LOCK: &str = "lock";
-
 impl Directory {
     /// Makes the directory where it is missing, and locks it.
-    pub fn open(path: &Path) -> Result<Self, LockError> {
-        let failed = |error| LockError::Io { dir: path.to_owned(), error };
-        fs::create_dir_all(path).map_err(failed)?;
-        let lock = Self::lock(path)?;
-        let handle = File::open(path).map_err(failed)?;
-        Ok(Self { path: path.to_owned(), handle, _lock: lock })
-    }
-
-    fn lock(path: &Path) -> Result<File, LockError> {
-        let failed = |error| LockError::Io { dir: path.to_owned(), error };
-        let mut options = private();
-        let lock = options.create(true).open(path.join(LOCK)).map_err(failed)?;
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let open = || {
+            fs::create_dir_all(path)?;
+            let lock = private().create(true).open(path.join("lock"))?;
+            Ok((lock, File::open(path)?))
+        };
+        let (lock, handle) = open().map_err(|error: io::Error| OpenError::failed(path, &error))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let mut pid = String::new();
-                let known = (&lock).take(20).read_to_string(&mut pid).is_ok();
-                let pid = if known { pid.trim().to_owned() } else { "unknown".to_owned() };
-                return Err(LockError::Held { dir: path.to_owned(), pid });
+                return Err(OpenError::Held { dir: path.to_owned(), pid: holder(&lock) });
             }
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
+            Err(TryLockError::Error(error)) => return Err(OpenError::failed(path, &error)),
         }
-        lock.set_len(0).and_then(|()| (&lock).rewind()).map_err(failed)?;
-        writeln!(&lock, "{}", std::process::id()).map_err(failed)?;
-        Ok(lock)
+        let sign = || {
+            lock.set_len(0).and_then(|()| (&lock).rewind())?;
+            writeln!(&lock, "{}", std::process::id())
+        };
+        sign().map_err(|error| OpenError::failed(path, &error))?;
+        Ok(Self { path: path.to_owned(), handle, _lock: lock })
+    }
+}
+
+/// Which process says that it holds a lock.
+fn holder(lock: &File) -> String {
+    let mut pid = String::new();
+    match lock.take(20).read_to_string(&mut pid) {
+        Ok(_) => pid.trim().to_owned(),
+        Err(_) => "unknown".to_owned(),
     }
 }
 
@@ -126,9 +112,8 @@ fn private() -> OpenOptions {
 }
 
 impl Storage for Directory {
-    fn list(&self) -> io::Result<Vec<String>> {
-        let names = fs::read_dir(&self.path)?.map(|entry| Ok(entry?.file_name().into_string()));
-        names.filter_map(|name: io::Result<_>| name.map(Result::ok).transpose()).collect()
+    fn path(&self) -> &Path {
+        &self.path
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
@@ -162,19 +147,11 @@ impl StorageFile for File {
         self.write_all_at(bytes, offset)
     }
 
-    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
-        std::os::unix::fs::FileExt::read_at(self, into, offset)
-    }
-
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {
         self.set_len(len).and_then(|()| self.sync_all())
-    }
-
-    fn size(&self) -> io::Result<u64> {
-        Ok(self.metadata()?.len())
     }
 }

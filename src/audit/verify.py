@@ -99,30 +99,19 @@ def read_note(note, keys):
     return int(size), digest.hex(), bool(good)
 
 
-def read_notes(path):
-    """The notes in a file, or in the lines of a log that holds copies of them."""
-    note = ""
-    for line in open(path, encoding="utf-8", errors="replace", newline="\n"):
-        at = line.find('{"v":1,"checkpoint":')
-        if not note and at >= 0:
-            yield json.JSONDecoder().raw_decode(line[at:])[0]["checkpoint"]
-        elif not line.endswith("\n"):
-            return  # it was being written
-        elif note or line != "\n":
-            note += line
-            if "\n\n" in note and (line.startswith("\u2014 ") or note.endswith("\n\n\n")):
-                yield note
-                note = ""
-
-
 def read_checkpoints(path, keys, findings, copied):
     """{size: {hash, ...}} of the checkpoints that one of the keys signed."""
     found = {}
-    for note in read_notes(path):
+    for line in open(path, encoding="utf-8", errors="replace", newline="\n"):
+        if not line.endswith("\n"):
+            continue  # it was being written
         try:
-            size, digest, good = read_note(note, keys)
+            at = line.index('{"v":1,"checkpoint":')
+            size, digest, good = read_note(json.JSONDecoder().raw_decode(line[at:])[0]["checkpoint"], keys)
         except (ValueError, AttributeError):
-            size, digest, good = 0, None, copied  # a log that holds copies may hold anything
+            if not copied:  # a log that holds copies may hold anything
+                findings.append((0, "%s holds a line that is not a checkpoint" % path))
+            continue
         if good:
             found.setdefault(size, set()).add(digest)
         else:
@@ -140,6 +129,7 @@ def walk(directory, own, copied, export, findings):
         sys.exit("there are no plain segments here: use gatepost audit export")
     last, head, begins, removed, agreed = None, None, None, [], 0
     for name in names:
+        begin = int(name[8:28])
         for line in open(os.path.join(directory, name), "rb"):
             if line.rstrip(b"\0") == b"":
                 continue
@@ -153,10 +143,15 @@ def walk(directory, own, copied, export, findings):
                 findings.append((seq, "this is not a record"))
             elif last is None:
                 begins = (seq - 1, match.group(3).decode())
-            elif seq != last + 1:
-                findings.append((seq, "it stands behind record %d" % last))
+            elif seq > last + 1:
+                findings.append((last + 1, "records up to %d are missing" % (seq - 1)))
+            elif seq <= last:
+                findings.append((seq, "it stands behind record %d, where it does not belong" % last))
             elif match.group(3).decode() != head:
-                findings.append((last, "it does not have the hash that record %d holds" % seq))
+                findings.append((last, "its content does not match the hash in record %d" % seq))
+            if match and begin not in (None, seq):
+                findings.append((seq, "its segment's name says another number"))
+            begin = None
             if match and match.group(2) == b"control":
                 said = json.loads(line)
                 removed.append((said.get("removed_seq"), said.get("removed_hash")))

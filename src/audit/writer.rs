@@ -1,34 +1,30 @@
-//! The one thread that writes. It takes whatever is waiting, writes it at once, syncs once and answers everybody: while it
-//! syncs, the next batch gathers by itself, so there is no timer to tune.
+//! The one thread that writes. It takes whatever is waiting, writes it at once, syncs once and answers everybody; while it
+//! syncs, the next batch gathers.
 
 use std::{
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use tokio::sync::oneshot;
-
 use super::{
     Params,
     checkpoint::Signer,
-    journal::{AuditError, BATCH_BYTES_MAX, Journal, Recovery, Rules},
-    log::{AuditLog, Health, Job, Shared, Sleep},
+    journal::{AuditError, BATCH_BYTES_MAX, Journal, Recovery},
+    log::{AuditLog, Job, Reply, Shared},
     record::{Draft, Kind, RECORD_BYTES_MAX},
     seal::Sealer,
     segments,
-    storage::{Directory, LockError, Storage},
+    storage::{Directory, Storage},
 };
 use crate::{event::Timestamp, telemetry::AuditMetrics};
 
-/// How soon the writer looks for records that nobody waits for.
-const NOTES_WAIT: Duration = Duration::from_millis(100);
 /// How often it looks after the disk when nothing happens.
 const IDLE_WAIT: Duration = Duration::from_secs(5);
-/// How often free space is looked at.
-const FREE_EVERY: Duration = Duration::from_secs(1);
+/// How often the disk, and old segments, are looked after.
+const HOUSE_EVERY: Duration = Duration::from_secs(1);
 /// A clock that goes back by more than this is put on record.
 const CLOCK_BACK_MILLIS: i64 = 1000;
 
@@ -38,28 +34,31 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 /// Why the log cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The directory cannot be had.
-    #[error("audit log: {0}")]
-    Directory(#[from] LockError),
+    /// Somebody else writes there.
+    #[error("audit log: another gatepost holds the log in {} (pid {pid})", dir.display())]
+    Held {
+        /// Which directory.
+        dir: PathBuf,
+        /// What the holder wrote into the lock file.
+        pid: String,
+    },
     /// The checkpoint key cannot be had.
     #[error("audit checkpoint key: {0}")]
     Key(String),
-    /// The files cannot be read or written.
-    #[error("audit log in {}: {error}", dir.display())]
-    Io {
+    /// Files cannot be read or written, or the first record could not be made durable.
+    #[error("audit log in {}: {why}", dir.display())]
+    Failed {
         /// Which directory.
         dir: PathBuf,
         /// What the system says.
-        error: io::Error,
+        why: String,
     },
-    /// The first record could not be made durable.
-    #[error("audit log in {}: {error}", dir.display())]
-    Start {
-        /// Which directory.
-        dir: PathBuf,
-        /// Why.
-        error: AuditError,
-    },
+}
+
+impl OpenError {
+    pub(super) fn failed(dir: &Path, why: &dyn ToString) -> Self {
+        Self::Failed { dir: dir.to_owned(), why: why.to_string() }
+    }
 }
 
 /// Locks the directory, takes up the chain where it ended, and starts the writer.
@@ -75,54 +74,19 @@ pub fn open_on(
     metrics: AuditMetrics,
     clock: Clock,
 ) -> Result<AuditLog, OpenError> {
-    let failed = |error| OpenError::Io { dir: params.dir.clone(), error };
     let signer = Signer::load_or_make(&params.checkpoint_key).map_err(OpenError::Key)?;
-    let (journal, recovery, sealer) = take_up(&storage, params, signer, &clock).map_err(failed)?;
-    let free_bytes = storage.free_bytes().map_err(failed)?;
-    let covered = sealer.last().map_or(0, |last| last.size);
-    let health = Health { trouble: None, seq: 0, sealed: covered, free_bytes };
-    let shared = Shared::new(metrics, health);
-    let mut writer = Writer {
-        shared: shared.clone(),
-        storage,
-        journal,
-        sealer,
-        clock,
-        params: params.clone(),
-        last: recovery.time.unwrap_or(Timestamp::from_millis(i64::MIN)),
-        replies: Vec::new(),
-        packing: None,
-        looked: None,
-    };
-    writer.begin(recovery).map_err(|error| OpenError::Start { dir: params.dir.clone(), error })?;
+    let failed = |why: &dyn ToString| OpenError::failed(&params.dir, why);
+    let shared = Shared::new(metrics);
+    let (mut writer, recovery) = Writer::take_up(shared.clone(), storage, params, signer, clock)
+        .map_err(|error| failed(&error))?;
+    writer.begin(recovery).map_err(|error| failed(&error))?;
     let farewell = Farewell(shared.clone());
     let run = move || {
         let _farewell = farewell; // dropped last, after the lock was given up, and in a panic too
         writer.run();
     };
-    let thread = thread::Builder::new().name("audit-writer".into()).spawn(run).map_err(failed)?;
-    Ok(AuditLog::new(shared, thread))
-}
-
-fn take_up(
-    storage: &Arc<dyn Storage>,
-    params: &Params,
-    signer: Signer,
-    clock: &Clock,
-) -> io::Result<(Journal, Recovery, Sealer)> {
-    let sealer = Sealer::open(storage.clone(), signer, params.fsync, &params.copy_to)?;
-    let rules = Rules {
-        fsync: params.fsync,
-        rotate_bytes: params.rotate_bytes,
-        rotate_millis: millis(params.rotate_every),
-    };
-    let covered = sealer.last().map_or(0, |last| last.size);
-    let (journal, recovery) = Journal::open(storage.clone(), rules, covered, clock())?;
-    Ok((journal, recovery, sealer))
-}
-
-fn millis(span: Duration) -> i64 {
-    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
+    let thread = thread::Builder::new().name("audit-writer".into()).spawn(run);
+    Ok(AuditLog::new(shared, thread.map_err(|error| failed(&error))?))
 }
 
 struct Writer {
@@ -134,40 +98,60 @@ struct Writer {
     params: Params,
     /// The time of the last record; record times do not go back by themselves.
     last: Timestamp,
-    replies: Vec<Reply>,
+    /// Who waits for a record of the batch.
+    replies: Vec<(Reply, Instant, u64)>,
+    /// What the batch holds.
+    kinds: Vec<(Kind, bool)>,
     packing: Option<(u64, JoinHandle<io::Result<()>>)>,
-    looked: Option<Instant>,
-}
-
-/// Who waits for a record of the batch.
-struct Reply {
-    to: Option<oneshot::Sender<Result<u64, AuditError>>>,
-    seq: u64,
-    kind: Kind,
-    since: Instant,
+    /// When the disk is looked after next.
+    house: Instant,
 }
 
 impl Writer {
+    fn take_up(
+        shared: Arc<Shared>,
+        storage: Arc<dyn Storage>,
+        params: &Params,
+        signer: Signer,
+        clock: Clock,
+    ) -> io::Result<(Self, Recovery)> {
+        let sealer = Sealer::open(storage.clone(), signer, params.fsync, &params.copy_to)?;
+        let covered = sealer.last().map_or(0, |last| last.size);
+        let (journal, recovery) = Journal::open(storage.clone(), params.clone(), covered)?;
+        let writer = Self {
+            shared,
+            storage,
+            journal,
+            sealer,
+            clock,
+            params: params.clone(),
+            last: recovery.time.unwrap_or(Timestamp::from_millis(i64::MIN)),
+            replies: Vec::new(),
+            kinds: Vec::new(),
+            packing: None,
+            house: Instant::now(),
+        };
+        Ok((writer, recovery))
+    }
+
     /// The first record of a run: what was found, and the checkpoint that was seen last.
     fn begin(&mut self, found: Recovery) -> Result<(), AuditError> {
         let mut start = Draft::control("started")
-            .text("version", env!("CARGO_PKG_VERSION"))
-            .text("key", self.sealer.key().fingerprint());
+            .with("version", env!("CARGO_PKG_VERSION"))
+            .with("key", self.sealer.key().fingerprint());
         if let Some(last) = self.sealer.last() {
-            start = start.number("checkpoint_size", last.size);
-            start = start.text("checkpoint_hash", hex::encode(last.hash));
+            start = start.with("checkpoint_size", last.size);
+            start = start.with("checkpoint_hash", hex::encode(last.hash));
         }
         let mut records = vec![start];
         if found.torn > 0 {
-            tracing::warn!(
-                bytes = found.torn,
-                "the audit log ended in an unfinished record, which was cut off"
-            );
-            records.push(Draft::control("torn_tail_cut").number("bytes", found.torn));
+            let bytes = found.torn;
+            tracing::warn!(bytes, "the audit log ended in an unfinished record, which was cut off");
+            records.push(Draft::control("torn_tail_cut").with("bytes", bytes));
         }
         if let Some(record) = found.damaged {
             tracing::error!(record, "the audit log is damaged: run `gatepost audit verify`");
-            records.push(Draft::control("damage_found").number("record", record));
+            records.push(Draft::control("damage_found").with("record", record));
         }
         let result = self.write(records);
         self.look_after_disk();
@@ -175,22 +159,18 @@ impl Writer {
     }
 
     fn run(mut self) {
-        let mut jobs = Vec::with_capacity(256);
-        let mut busy = false;
+        let (mut jobs, mut busy) = (Vec::with_capacity(256), false);
         loop {
-            let (sleep, limit) =
-                if busy { (Sleep::Short, NOTES_WAIT) } else { (Sleep::Long, self.idle()) };
-            let taken = self.shared.take(&mut jobs, sleep, limit);
+            let closed = self.shared.take(&mut jobs, busy, self.idle());
             busy = !jobs.is_empty();
             if busy {
                 drop(self.batch(&mut jobs)); // whoever waits was told
             }
             self.keep_house();
-            if taken.closed && !busy {
-                break;
+            if closed && !busy {
+                return self.end();
             }
         }
-        self.end();
     }
 
     /// How long it may sleep: not past the next checkpoint.
@@ -199,7 +179,7 @@ impl Writer {
             return IDLE_WAIT;
         }
         let due = self.params.checkpoint_every.saturating_sub(self.sealer.age());
-        due.clamp(NOTES_WAIT, IDLE_WAIT)
+        due.clamp(Duration::from_millis(100), IDLE_WAIT)
     }
 
     /// Writes everything that is waiting, in as few batches as their size allows.
@@ -207,12 +187,15 @@ impl Writer {
         let at = self.now();
         let ts = at.to_string();
         if self.journal.is_due(at) {
-            self.rotate(at);
+            self.seal();
+            let rotated = self.journal.rotate();
+            self.settle(rotated);
         }
         let mut result = Ok(());
-        for Job { draft, reply, since } in jobs.drain(..) {
+        for Job { draft, reply } in jobs.drain(..) {
             let seq = self.journal.push(&draft, at, &ts);
-            self.replies.push(Reply { to: reply, seq, kind: draft.kind, since });
+            self.kinds.push((draft.kind, reply.is_some()));
+            self.replies.extend(reply.map(|(reply, since)| (reply, since, seq)));
             if self.journal.pending() >= BATCH_BYTES_MAX - RECORD_BYTES_MAX {
                 result = result.and(self.flush());
             }
@@ -222,8 +205,7 @@ impl Writer {
 
     /// Our own records, as a batch of their own.
     fn write(&mut self, drafts: Vec<Draft>) -> Result<(), AuditError> {
-        let since = Instant::now();
-        let job = |draft| Job { draft, reply: None, since };
+        let job = |draft| Job { draft, reply: None };
         self.batch(&mut drafts.into_iter().map(job).collect())
     }
 
@@ -234,15 +216,16 @@ impl Writer {
         }
         let result = self.journal.commit();
         let metrics = &self.shared.metrics;
-        for Reply { to, seq, kind, since } in self.replies.drain(..) {
-            if result.is_ok() {
-                metrics.recorded(kind.as_str());
-            } else if to.is_none() {
-                metrics.dropped.inc();
-            }
-            if let Some(to) = to {
-                metrics.append.observe(since.elapsed().as_secs_f64());
-                drop(to.send(result.clone().map(|()| seq))); // who went away does not want to know
+        // First those who wait: everything else has time.
+        for (reply, since, seq) in self.replies.drain(..) {
+            metrics.append.observe(since.elapsed().as_secs_f64());
+            drop(reply.send(result.clone().map(|()| seq))); // who went away does not want to know
+        }
+        for (kind, awaited) in self.kinds.drain(..) {
+            match (&result, awaited) {
+                (Ok(()), _) => metrics.recorded(kind.as_str()),
+                (Err(_), false) => drop(metrics.dropped.inc()),
+                (Err(_), true) => {}
             }
         }
         let seq = self.journal.durable().seq;
@@ -267,8 +250,9 @@ impl Writer {
         let now = (self.clock)();
         if now.as_millis() < self.last.as_millis().saturating_sub(CLOCK_BACK_MILLIS) {
             tracing::warn!(from = %self.last, to = %now, "the clock went back");
-            let record = Draft::control("clock_went_back").text("from", self.last.to_string());
+            let record = Draft::control("clock_went_back").with("from", self.last.to_string());
             self.journal.push(&record, now, &now.to_string());
+            self.kinds.push((record.kind, false));
             self.last = now;
         }
         self.last = self.last.max(now);
@@ -276,13 +260,12 @@ impl Writer {
     }
 
     fn keep_house(&mut self) {
-        if let Err(error) = self.journal.prepare() {
-            self.settle(Err(error));
-        }
+        let prepared = self.journal.prepare();
+        self.settle(prepared);
         if self.sealer.age() >= self.params.checkpoint_every {
             self.seal();
         }
-        if self.looked.is_none_or(|looked| looked.elapsed() >= FREE_EVERY) {
+        if Instant::now() >= self.house {
             self.look_after_disk();
             self.pack();
             self.retire();
@@ -291,45 +274,28 @@ impl Writer {
 
     fn seal(&mut self) {
         let head = self.journal.durable();
-        if self.journal.fence().is_some() || !self.sealer.is_behind(head) {
+        if self.journal.unfenced().is_err() || !self.sealer.is_behind(head) {
             return;
         }
         let now = (self.clock)();
-        match self.sealer.seal(head, &now.to_string()) {
-            Ok(()) => {
-                self.shared.report(|health| health.sealed = head.seq);
-                #[expect(
-                    clippy::cast_precision_loss,
-                    reason = "whole seconds fit a double for ages"
-                )]
-                self.shared.metrics.checkpoint.set(now.as_secs() as f64);
-            }
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-                self.settle(Err(AuditError::Full));
-            }
-            Err(error) => {
-                let fenced = self.journal.fence_off(&error);
-                self.settle(Err(fenced));
-            }
+        let sealed = match self.sealer.seal(head, &now.to_string()) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => Err(AuditError::Full),
+            result => result.map_err(|error| self.journal.fence_off(&error)),
+        };
+        #[expect(clippy::cast_precision_loss, reason = "whole seconds fit a double for ages")]
+        if sealed.is_ok() {
+            self.shared.metrics.checkpoint.set(now.as_secs() as f64);
         }
-    }
-
-    fn rotate(&mut self, now: Timestamp) {
-        self.seal();
-        let result = self.journal.rotate(now);
-        self.settle(result);
+        self.settle(sealed);
     }
 
     /// Free space, and whether a full disk has room again.
     fn look_after_disk(&mut self) {
-        self.looked = Some(Instant::now());
+        self.house = Instant::now() + HOUSE_EVERY;
         let Ok(free) = self.storage.free_bytes() else { return };
         #[expect(clippy::cast_precision_loss, reason = "a gauge; nobody needs the last bytes")]
         self.shared.metrics.free.set(free as f64);
-        let low = free < self.params.free_bytes_min;
-        let trouble = self.shared.trouble();
-        self.shared.report(|health| health.free_bytes = free);
-        match (low, trouble) {
+        match (free < self.params.free_bytes_min, self.shared.trouble()) {
             (true, None) => self.settle(Err(AuditError::Full)),
             (false, Some(AuditError::Full)) if self.journal.prepare().is_ok() => {
                 tracing::info!(free, "the audit log has room again");
@@ -344,14 +310,10 @@ impl Writer {
         if let Some((first, done)) = self.packing.take_if(|(_, thread)| thread.is_finished()) {
             self.packed(first, done);
         }
-        if self.packing.is_some() || !self.params.compress {
-            return;
-        }
-        let Some(first) = self.journal.closed.iter().find(|c| !c.packed).map(|c| c.first) else {
-            return;
-        };
+        let next = self.journal.unpacked().filter(|_| self.params.compress);
+        let (None, Some(first)) = (&self.packing, next) else { return };
         let storage = self.storage.clone();
-        let work = move || segments::pack(&storage, first);
+        let work = move || segments::pack(&*storage, first);
         match thread::Builder::new().name("audit-pack".into()).spawn(work) {
             Ok(thread) => self.packing = Some((first, thread)),
             Err(error) => tracing::warn!(%error, "a closed segment was not compressed"),
@@ -360,37 +322,33 @@ impl Writer {
 
     fn packed(&mut self, first: u64, thread: JoinHandle<io::Result<()>>) {
         let result = thread.join().unwrap_or_else(|_panic| Err(io::Error::other("panicked")));
-        if let Err(error) = result {
-            tracing::warn!(segment = first, %error, "a closed segment was not compressed");
-            self.params.compress = false; // until the next start; it is only about space
-            return;
-        }
-        let closed = self.journal.closed.iter_mut().find(|closed| closed.first == first);
-        if let Some(closed) = closed {
-            closed.packed = true;
+        match result {
+            Ok(()) => self.journal.packed(first),
+            Err(error) => {
+                tracing::warn!(segment = first, %error, "a closed segment was not compressed");
+                self.params.compress = false; // until the next start; it is only about space
+            }
         }
     }
 
     /// Removes segments that are older than the retention, oldest first. What is removed is put on record before.
     fn retire(&mut self) {
-        let limit = (self.clock)().as_millis().saturating_sub(millis(self.params.retention));
-        while let Some(oldest) = self.journal.closed.first().copied() {
-            let old = oldest.until.is_some_and(|until| until.as_millis() < limit);
-            let held = self.packing.as_ref().is_some_and(|(first, _)| *first == oldest.first);
-            if !old || held || self.journal.fence().is_some() {
+        let now = (self.clock)();
+        while let Ok(Some((first, last, until))) = self.journal.oldest() {
+            let held = self.packing.as_ref().is_some_and(|(packing, _)| *packing == first);
+            let old = until.plus(self.params.retention) < now;
+            if !old || held || self.journal.unfenced().is_err() {
                 return;
             }
             let record = Draft::control("segment_removed")
-                .number("removed_seq", oldest.last.seq)
-                .text("removed_hash", hex::encode(oldest.last.hash));
+                .with("removed_seq", last.seq)
+                .with("removed_hash", hex::encode(last.hash));
             if self.write(vec![record]).is_err() {
                 return;
             }
-            self.journal.closed.remove(0);
-            let removed = segments::remove(&*self.storage, &oldest)
-                .and_then(|()| self.sealer.forget_before(oldest.last.seq));
-            if let Err(error) = removed {
-                tracing::error!(segment = oldest.first, %error, "an old segment was not removed");
+            let removed = self.journal.remove(first);
+            if let Err(error) = removed.and_then(|()| self.sealer.forget_before(last.seq)) {
+                tracing::error!(segment = first, %error, "an old segment was not removed");
             }
         }
     }

@@ -1,11 +1,397 @@
-//! Placeholder.
+//! `gatepost audit`: verify the record, search it, follow it, and take a part of it to somebody else.
+
+use std::{
+    io::{self, IsTerminal as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use clap::Subcommand;
+use serde_json::Value;
+
+use super::{CONFIG, NO, NOT_FOUND, TAMPERED, out};
+use crate::{
+    audit::{
+        export,
+        segments::{Frame, Piece, Segments},
+        verify,
+    },
+    event::Timestamp,
+    route::Patterns,
+    units::Span,
+};
+
+/// How often `tail` looks for more.
+const TAIL_EVERY: Duration = Duration::from_millis(200);
+/// How many records `tail` shows of what was there before.
+const TAIL_RECORDS: usize = 10;
+
+/// Works on the files alone, beside a running gateway or without one.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+pub(super) struct Args {
+    /// The record's directory. Default: the one of the configuration
+    #[arg(long, global = true, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Prove that nothing was changed, removed or cut off; exit code 6 and the position where it was
+    Verify {
+        /// The record, or an export of it
+        #[arg(value_name = "DIR")]
+        place: Option<PathBuf>,
+        /// Checkpoints that left the machine: copies, or a log file that has them
+        #[arg(long, value_name = "FILE")]
+        against: Option<PathBuf>,
+        /// The public key to believe, in place of the one beside the record
+        #[arg(long, value_name = "FILE")]
+        public_key: Option<PathBuf>,
+    },
+    /// Print records, oldest first
+    List(Filter),
+    /// Print the last records, and each new one
+    Tail(Filter),
+    /// Everything about one event or request, by receipt, our id or the provider's
+    Show {
+        /// Such as req_…, evt_…
+        id: String,
+        /// The records as they are
+        #[arg(long)]
+        json: bool,
+    },
+    /// Copy records, checkpoints, public key and a verifier for somebody who need not trust us
+    Export {
+        /// A directory of its own
+        #[arg(short, long, value_name = "DIR")]
+        out: PathBuf,
+        /// From then on: 2h, 7d, 2026-11-01 or 2026-11-01T12:00:00Z
+        #[arg(long, value_name = "TIME", value_parser = moment)]
+        since: Option<Timestamp>,
+        /// Before then
+        #[arg(long, value_name = "TIME", value_parser = moment)]
+        until: Option<Timestamp>,
+    },
+}
+
+/// Which records.
+#[derive(Debug, clap::Args)]
+struct Filter {
+    /// Of this source
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
+    /// Of these types, such as 'invoice.*' or '!ping'
+    #[arg(long = "type", value_name = "PATTERN")]
+    types: Vec<String>,
+    /// That ended so, by the outcome's name, such as `accepted`, `duplicate`, `upstream_failed`
+    #[arg(long, value_name = "NAME")]
+    outcome: Option<String>,
+    /// From then on: 2h, 7d, 2026-11-01 or 2026-11-01T12:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    since: Option<Timestamp>,
+    /// Before then
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    until: Option<Timestamp>,
+    /// The records as they are, one line of JSON each
+    #[arg(long)]
+    json: bool,
+}
+
 impl Args {
-    pub(super) fn run(
-        &self,
-        _dir: impl FnOnce() -> Result<std::path::PathBuf, String>,
-    ) -> std::process::ExitCode {
-        std::process::ExitCode::SUCCESS
+    /// Runs on `--dir`, or on the directory that `configured` finds.
+    pub(super) fn run(self, configured: impl FnOnce() -> Result<PathBuf, String>) -> ExitCode {
+        let (place, command) = match self.command {
+            Command::Verify { place: Some(place), against, public_key } => {
+                (Some(place), Command::Verify { place: None, against, public_key })
+            }
+            command => (self.dir, command),
+        };
+        let dir = match place.map_or_else(configured, Ok) {
+            Ok(dir) => dir,
+            Err(why) => {
+                out::say(&why);
+                return ExitCode::from(CONFIG);
+            }
+        };
+        let done = match command {
+            Command::Verify { against, public_key, .. } => {
+                verify(&verify::Request { dir, public_key, against })
+            }
+            Command::List(filter) => list(&dir, &filter).map_err(|error| in_dir(&dir, &error)),
+            Command::Tail(filter) => tail(&dir, &filter).map_err(|error| in_dir(&dir, &error)),
+            Command::Show { id, json } => {
+                show(&dir, &id, json).map_err(|error| in_dir(&dir, &error))
+            }
+            Command::Export { out, since, until } => {
+                export(&export::Request { dir, since, until, out })
+            }
+        };
+        done.unwrap_or_else(|why| out::fail(NO, &why))
+    }
+}
+
+fn in_dir(dir: &Path, error: &io::Error) -> String {
+    format!("{}: {error}", dir.display())
+}
+
+/// A time: a date, a date with a time, or how long ago.
+fn moment(text: &str) -> Result<Timestamp, String> {
+    if let Ok(Span(span)) = Span::parse(text) {
+        let ago = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+        return Ok(Timestamp::from_millis(Timestamp::now().as_millis().saturating_sub(ago)));
+    }
+    let time = text.parse().or_else(|_| format!("{text}T00:00:00Z").parse::<jiff::Timestamp>());
+    time.map(|time| Timestamp::from_millis(time.as_millisecond()))
+        .map_err(|_| "write 2h, 7d, 2026-11-01 or 2026-11-01T12:00:00Z".to_owned())
+}
+
+fn verify(request: &verify::Request) -> Result<ExitCode, String> {
+    let since = Instant::now();
+    let report = verify::verify(request)?;
+    let (from, to) = (day(&report.times.0), day(&report.times.1));
+    let line = |what: &str, text: String| out::line(&format!("{what:<12} {text}"));
+    line("segments", format!("{} ({from} … {to})", grouped(report.segments as u64)));
+    let (first, last) = (grouped(report.first), grouped(report.last));
+    line("records", format!("{} (number {first} to {last})", grouped(report.records)));
+    let count = grouped(report.checkpoints as u64);
+    line("checkpoints", format!("{count} signed, key {}", report.keys.join(", ")));
+    line("tail", tail_of(&report));
+    if request.against.is_some() {
+        line("copies", format!("{} agree", grouped(report.copies)));
+    }
+    if report.is_good() {
+        out::line(&format!("VERIFIED     ({:.1} s)", since.elapsed().as_secs_f64()));
+        return Ok(ExitCode::SUCCESS);
+    }
+    out::line("TAMPERED");
+    for finding in &report.findings {
+        let about = match finding.about.as_str() {
+            "" => String::new(),
+            about => format!(" ({about})"),
+        };
+        out::line(&format!("  record {}{about}: {}", grouped(finding.record), finding.problem));
+    }
+    Ok(ExitCode::from(TAMPERED))
+}
+
+/// How far the log is sealed.
+fn tail_of(report: &verify::Report) -> String {
+    let sealed = match &report.sealed {
+        Some((size, time)) => {
+            format!("the last checkpoint, of {time}, covers record {}", grouped(*size))
+        }
+        None => "no checkpoint covers it".to_owned(),
+    };
+    let newer = match report.unanchored() {
+        0 => String::new(),
+        count => format!("; {} newer", grouped(count)),
+    };
+    let torn = match report.torn_bytes {
+        0 => String::new(),
+        bytes => format!("; {bytes} bytes of an unfinished record behind it"),
+    };
+    format!("{sealed}{newer}{torn}")
+}
+
+/// Digits in groups of three.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push('\u{202f}'); // a narrow space that does not break
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn day(time: &str) -> &str {
+    time.split('T').next().unwrap_or_default()
+}
+
+fn export(request: &export::Request) -> Result<ExitCode, String> {
+    let export::Summary { first, last, checkpoints } = export::export(request)?;
+    let (first, last, place) = (grouped(first), grouped(last), request.out.display());
+    out::line(&format!("records {first} to {last} and {checkpoints} checkpoints are in {place}"));
+    out::say(&format!("to verify them with nothing but Python: python3 {place}/verify.py"));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(dir: &Path, filter: &Filter) -> io::Result<ExitCode> {
+    let segments = Segments::of(dir)?;
+    let printer = Printer::new(filter);
+    segments.each(segments.at(filter.since)?, |frame, line| {
+        if let Some(record) = printer.wants(frame, line) {
+            printer.print(line, &record);
+        }
+        Ok(true)
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Follows the live segment, and the next one when that is closed. Ends when it is interrupted, or nobody reads along.
+fn tail(dir: &Path, filter: &Filter) -> io::Result<ExitCode> {
+    let printer = Printer::new(filter);
+    let (mut before, mut follow) = (Vec::new(), true);
+    let mut place = (Segments::of(dir)?.firsts().next_back().unwrap_or(1), 0);
+    loop {
+        let segments = Segments::of(dir)?;
+        let mut lines = segments.open(place.0, place.1)?;
+        let from = place.1;
+        while lines.advance()? == Piece::Line {
+            place.1 = from + lines.end();
+            let frame = Frame::parse(lines.bytes());
+            if let Some(record) = frame.and_then(|frame| printer.wants(&frame, lines.bytes())) {
+                before.push((lines.bytes().to_vec(), record));
+            }
+        }
+        let skip = if follow { before.len().saturating_sub(TAIL_RECORDS) } else { 0 };
+        before.drain(skip..).for_each(|(line, record)| printer.print(&line, &record));
+        before.clear();
+        follow = false;
+        match segments.firsts().find(|first| *first > place.0) {
+            Some(next) => place = (next, 0),
+            None => std::thread::sleep(TAIL_EVERY),
+        }
+    }
+}
+
+fn show(dir: &Path, id: &str, json: bool) -> io::Result<ExitCode> {
+    let quoted = Value::from(id).to_string();
+    let mut found = Vec::new();
+    Segments::of(dir)?.each(0, |_, line| {
+        let said = std::str::from_utf8(line).unwrap_or_default();
+        if said.contains(&quoted)
+            && let Ok(record) = serde_json::from_str::<Value>(said)
+            && ["receipt", "event_id", "provider_id"].iter().any(|key| text(&record, key) == id)
+        {
+            if json {
+                out::line(said);
+            }
+            found.push(record);
+        }
+        Ok(true)
+    })?;
+    let Some(first) = found.first() else {
+        return Ok(out::fail(NOT_FOUND, &format!("nothing on record about `{id}`")));
+    };
+    if !json {
+        story(found.iter().find(|record| record.get("event_id").is_some()).unwrap_or(first));
+        for record in &found {
+            out::line(&format!("  {}", step(record)));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What all records of an event have in common.
+fn story(record: &Value) {
+    let line = |what: &str, parts: &[String]| {
+        let parts: Vec<_> = parts.iter().filter(|part| !part.is_empty()).cloned().collect();
+        if !parts.is_empty() {
+            out::line(&format!("{what:<9} {}", parts.join("  ")));
+        }
+    };
+    let get = |key| text(record, key);
+    line("Event", &[get("event_id"), get("source"), get("event_type")]);
+    line("Provider", &[get("provider_id"), get("account")]);
+    line("Signed", &[get("scheme"), get("secret")]);
+    line("Body", &[get("bytes") + " bytes", get("digest")]);
+}
+
+/// One record of an event: when, what, how it ended, and under which number it is on record.
+fn step(record: &Value) -> String {
+    let (time, kind, receipt) = (text(record, "ts"), text(record, "kind"), text(record, "receipt"));
+    let seq = text(record, "seq");
+    format!("{time}  {kind:<9}  {receipt}  {:<40}  #{seq}", result(record))
+}
+
+/// A member as text; empty where it is not there.
+fn text(record: &Value, key: &str) -> String {
+    match record.get(key) {
+        None => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}
+
+/// The event's type, vouched for or not.
+fn kind(record: &Value) -> String {
+    text(record, "event_type") + &text(record, "unverified_type")
+}
+
+/// What a record says beyond who and what: where to, how it ended, why.
+fn result(record: &Value) -> String {
+    let get = |key| text(record, key);
+    let mut parts = match get("kind").as_str() {
+        "control" => control(record),
+        "attempt" => vec![format!("→ {}", get("upstream")), format!("attempt {}", get("attempt"))],
+        _ => vec![get("outcome"), get("status")],
+    };
+    if let Some(seconds) = record.get("upstream_seconds").and_then(Value::as_f64) {
+        let status = get("upstream_status");
+        parts.push(format!("({} {status} in {:.0} ms)", get("upstream"), seconds * 1000.0));
+    }
+    parts.extend([get("reason"), get("error")]);
+    parts.retain(|part| !part.is_empty());
+    parts.join(" ")
+}
+
+/// All that a record about the process itself says.
+fn control(record: &Value) -> Vec<String> {
+    let frame = ["v", "seq", "ts", "kind", "what", "prev"];
+    let members = record.as_object().into_iter().flatten();
+    let facts = members.filter(|(key, _)| !frame.contains(&key.as_str()));
+    let facts = facts.map(|(key, _)| format!("{key}={}", text(record, key)));
+    std::iter::once(text(record, "what")).chain(facts).collect()
+}
+
+/// Chooses records and prints them: aligned for people, in full and with tabs between for other programs.
+struct Printer<'a> {
+    filter: &'a Filter,
+    types: Option<Patterns>,
+    aligned: bool,
+}
+
+impl<'a> Printer<'a> {
+    fn new(filter: &'a Filter) -> Self {
+        let types = (!filter.types.is_empty()).then(|| Patterns::parse(&filter.types));
+        Self { filter, types, aligned: io::stdout().is_terminal() }
+    }
+
+    fn wants(&self, frame: &Frame<'_>, line: &[u8]) -> Option<Value> {
+        let Filter { source, outcome, since, until, .. } = self.filter;
+        let time = frame.time()?;
+        if since.is_some_and(|since| time < since) || until.is_some_and(|until| time >= until) {
+            return None;
+        }
+        let record: Value = serde_json::from_slice(line).ok()?;
+        let fits = source.as_ref().is_none_or(|source| text(&record, "source") == *source)
+            && outcome.as_ref().is_none_or(|outcome| text(&record, "outcome") == *outcome)
+            && self.types.as_ref().is_none_or(|types| {
+                let kind = kind(&record);
+                !kind.is_empty() && types.take(&kind)
+            });
+        fits.then_some(record)
+    }
+
+    fn print(&self, line: &[u8], record: &Value) {
+        if self.filter.json {
+            return out::line(&String::from_utf8_lossy(line));
+        }
+        let get = |key| text(record, key);
+        let (kind, id) = (kind(record), get("provider_id"));
+        let row = [get("ts"), get("kind"), get("source"), kind, id, result(record)];
+        let [time, what, source, kind, id, result] = &row;
+        if self.aligned {
+            let who = format!("{time}  {what:<9}  {source:<10}  {kind:<26}  {id:<30}");
+            out::line(&format!("{who}  {result}"));
+        } else {
+            out::line(&row.join("\t"));
+        }
     }
 }

@@ -10,12 +10,15 @@ use std::{
 };
 
 use serde_json::json;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{CONFIG, NO, out};
 use crate::{
     config::{self, Config, Loaded, Options, Report, SecretOrigin, Store, counted},
+    dedup::{DedupStore as _, Redis, RedisSettings},
     deliver::UpstreamParams,
     event::Timestamp,
+    secret::Secret,
 };
 
 /// Validates configuration, secrets, ports, stores and upstreams.
@@ -46,19 +49,8 @@ enum Format {
     Json,
 }
 
-/// One line of the result.
-struct Section {
-    name: String,
-    status: Status,
-    detail: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Status {
-    Ok,
-    Warn,
-    Fail,
-}
+/// One line of the result: what was looked at, `ok`, `warn` or `fail`, and what was found.
+struct Section(String, &'static str, String);
 
 /// How long an upstream may take to accept a connection.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -87,39 +79,30 @@ impl Args {
     }
 
     fn valid(&self, loaded: &Loaded) -> ExitCode {
-        let sections = self.sections(loaded);
-        let count = |status| sections.iter().filter(|section| section.status == status).count();
-        let (failed, warnings) =
-            (count(Status::Fail), count(Status::Warn) + loaded.warnings.warnings());
-        let denied = self.deny_warnings && warnings > 0;
-        if !self.quiet || failed > 0 || warnings > 0 {
+        let config = &loaded.config;
+        let mut sections = vec![contents(loaded)];
+        if !self.offline {
+            sections.extend([secrets(&loaded.secrets), ports(config)]);
+            sections.extend(store(config));
+            sections.extend(upstreams(&config.upstreams));
+        }
+        let count = |word| sections.iter().filter(|section| section.1 == word).count();
+        let (failed, warnings) = (count("fail"), count("warn") + loaded.warnings.warnings());
+        if !self.quiet || failed + warnings > 0 {
             match self.format {
                 Format::Human => human(loaded, &sections, failed, warnings),
                 Format::Json => out::line(&format!("{:#}", json_of(loaded, &sections))),
             }
         }
+        let denied = self.deny_warnings && warnings > 0;
         if failed > 0 || denied { ExitCode::from(NO) } else { ExitCode::SUCCESS }
-    }
-
-    fn sections(&self, loaded: &Loaded) -> Vec<Section> {
-        let config = &loaded.config;
-        let mut sections = vec![contents(loaded)];
-        if self.offline {
-            return sections;
-        }
-        sections.push(secrets(&loaded.secrets));
-        sections.push(ports(config));
-        sections.extend(store(config));
-        sections.extend(upstreams(&config.upstreams));
-        sections
     }
 }
 
 fn human(loaded: &Loaded, sections: &[Section], failed: usize, warnings: usize) {
-    let width =
-        sections.iter().map(|section| section.name.chars().count()).max().unwrap_or(0).max(16);
-    for Section { name, status, detail } in sections {
-        out::line(&format!("{name:width$}  {:4} {detail}", status.word()));
+    let width = sections.iter().map(|section| section.0.chars().count()).max().unwrap_or(0).max(16);
+    for Section(name, word, detail) in sections {
+        out::line(&format!("{name:width$}  {word:4} {detail}"));
     }
     if !loaded.warnings.problems.is_empty() {
         out::line(&format!("\n{}", loaded.warnings.blocks(colour()).trim_end()));
@@ -132,31 +115,27 @@ fn human(loaded: &Loaded, sections: &[Section], failed: usize, warnings: usize) 
 }
 
 fn json_of(loaded: &Loaded, sections: &[Section]) -> serde_json::Value {
+    let section = |Section(name, status, detail): &Section| json!({ "name": name, "status": status, "detail": detail });
     let mut object = loaded.warnings.json();
-    let sections: Vec<_> = sections
-        .iter()
-        .map(|s| json!({ "name": s.name, "status": s.status.word(), "detail": s.detail }))
-        .collect();
     if let Some(map) = object.as_object_mut() {
-        map.insert("sections".into(), sections.into());
+        map.insert("sections".into(), sections.iter().map(section).collect());
     }
     object
 }
 
 fn contents(loaded: &Loaded) -> Section {
+    let many = |count, word| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
     let (sources, upstreams) = (loaded.config.sources.len(), loaded.config.upstreams.len());
-    let many =
-        |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
-    let detail =
+    let all =
         [many(sources, "source"), many(loaded.routes.len(), "route"), many(upstreams, "upstream")];
-    Section::new(&loaded.warnings.file, Status::Ok, detail.join(", "))
+    Section(loaded.warnings.file.clone(), "ok", all.join(", "))
 }
 
 fn secrets(secrets: &[SecretOrigin]) -> Section {
-    let now = Timestamp::now();
+    let now = Timestamp::now().as_secs();
     let one = |secret: &SecretOrigin| {
-        let print = secret.secret.as_ref().map_or("(not read)".into(), |s| s.fingerprint());
-        let days = secret.expires.map(|at| (at.as_secs() - now.as_secs()).div_euclid(86_400));
+        let print = secret.secret.as_ref().map_or("(not read)".into(), Secret::fingerprint);
+        let days = secret.expires.map(|at| (at.as_secs() - now).div_euclid(86_400));
         let expires = match days {
             Some(days) if days < 0 => " (expired)".to_owned(),
             Some(days) => format!(" (expires in {days} days)"),
@@ -165,11 +144,8 @@ fn secrets(secrets: &[SecretOrigin]) -> Section {
         format!("{} {print}{expires}", secret.name)
     };
     let listed: Vec<_> = secrets.iter().map(one).collect();
-    Section::new(
-        "secrets",
-        Status::Ok,
-        format!("{} readable   {}", secrets.len(), listed.join(" · ")),
-    )
+    let detail = format!("{} readable   {}", secrets.len(), listed.join(" · "));
+    Section("secrets".into(), "ok", detail)
 }
 
 /// Whether we could listen. A port that is taken may be our own gateway's, so that is a warning.
@@ -178,8 +154,7 @@ fn ports(config: &Config) -> Section {
     let all: Vec<SocketAddr> =
         config.server.listen.iter().copied().chain(admin.into_iter().flatten()).collect();
     let refused = |address: &SocketAddr| {
-        let error = TcpListener::bind(address).err()?;
-        Some(match error.kind() {
+        Some(match TcpListener::bind(address).err()?.kind() {
             ErrorKind::AddrInUse => format!("{address} is in use (by a running gateway?)"),
             ErrorKind::PermissionDenied => format!(
                 "{address} needs CAP_NET_BIND_SERVICE, socket activation, or a port above 1023"
@@ -187,12 +162,12 @@ fn ports(config: &Config) -> Section {
             kind => format!("{address}: {kind}"),
         })
     };
-    match all.iter().filter_map(refused).collect::<Vec<_>>() {
-        none if none.is_empty() => {
-            let ports: Vec<_> = all.iter().map(|address| format!(":{}", address.port())).collect();
-            Section::new("ports", Status::Ok, ports.join(" "))
-        }
-        refused => Section::new("ports", Status::Warn, refused.join("; ")),
+    let refused: Vec<_> = all.iter().filter_map(refused).collect();
+    let ports: Vec<_> = all.iter().map(|address| format!(":{}", address.port())).collect();
+    if refused.is_empty() {
+        Section("ports".into(), "ok", ports.join(" "))
+    } else {
+        Section("ports".into(), "warn", refused.join("; "))
     }
 }
 
@@ -200,86 +175,57 @@ fn ports(config: &Config) -> Section {
 fn store(config: &Config) -> Option<Section> {
     let Store::Redis(settings) = &config.dedup else { return None };
     Some(match probe_redis(settings) {
-        Ok(summary) => Section::new("redis", Status::Ok, summary),
-        Err(why) => Section::new("redis", Status::Fail, format!("{}: {why}", settings.url)),
+        Ok(summary) => Section("redis".into(), "ok", summary),
+        Err(why) => Section("redis".into(), "fail", format!("{}: {why}", settings.url)),
+    })
+}
+
+/// A Redis that answers, and how.
+fn probe_redis(settings: &RedisSettings) -> Result<String, String> {
+    let runtime = tokio::runtime::Runtime::new().map_err(|e| e.to_string())?;
+    runtime.block_on(async {
+        let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+        let redis = Redis::connect(settings, &tracker, &stop).map_err(|e| e.to_string())?;
+        redis.health().await.map_err(|e| e.to_string())
     })
 }
 
 /// An upstream that is away is a warning: it may be started later.
 fn upstreams(upstreams: &[UpstreamParams]) -> Vec<Section> {
     let probe = |upstream: &UpstreamParams| {
-        let away: Vec<_> =
-            upstream.urls.iter().filter_map(|url| Some((url, unreachable(url)?))).collect();
-        (
-            upstream.name.clone(),
-            away.iter().map(|(url, why)| format!("{why} ({url})")).collect::<Vec<_>>(),
-        )
+        let away =
+            upstream.urls.iter().filter_map(|url| Some(format!("{} ({url})", unreachable(url)?)));
+        let away: Vec<_> = away.collect();
+        let detail =
+            format!("{}: {}: not fatal, its events would get 502", upstream.name, away.join(", "));
+        (!away.is_empty()).then(|| Section("upstreams".into(), "warn", detail))
     };
-    let results: Vec<_> = thread::scope(|scope| {
-        let started: Vec<_> = upstreams.iter().map(|u| scope.spawn(|| probe(u))).collect();
-        started.into_iter().filter_map(|thread| thread.join().ok()).collect()
+    let away: Vec<_> = thread::scope(|scope| {
+        let started: Vec<_> = upstreams.iter().map(|u| scope.spawn(move || probe(u))).collect();
+        started.into_iter().filter_map(|thread| thread.join().ok().flatten()).collect()
     });
-    let away: Vec<_> = results.iter().filter(|(_, away)| !away.is_empty()).collect();
-    let warn = |(name, away): &&(crate::event::Name, Vec<String>)| {
-        let detail = format!("{name}: {}: not fatal, its events would get 502", away.join(", "));
-        Section::new("upstreams", Status::Warn, detail)
-    };
     if away.is_empty() && !upstreams.is_empty() {
-        return vec![Section::new(
-            "upstreams",
-            Status::Ok,
-            format!("{} reachable", upstreams.len()),
-        )];
+        return vec![Section("upstreams".into(), "ok", format!("{} reachable", upstreams.len()))];
     }
-    away.iter().map(warn).collect()
+    away
 }
 
 fn unreachable(url: &http::Uri) -> Option<String> {
     let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
     let port = url.port_u16().unwrap_or(if url.scheme_str() == Some("https") { 443 } else { 80 });
-    let mut addresses = match (host, port).to_socket_addrs() {
-        Ok(addresses) => addresses,
-        Err(_) => return Some("the name cannot be resolved".into()),
+    let Ok(mut addresses) = (host, port).to_socket_addrs() else {
+        return Some("the name cannot be resolved".into());
     };
     let mut last = "the name has no address".to_owned();
-    let found = addresses.any(|address| match TcpStream::connect_timeout(&address, PATIENCE) {
-        Ok(_) => true,
-        Err(error) => {
-            last = error.kind().to_string();
-            false
-        }
+    let found = addresses.any(|address| {
+        TcpStream::connect_timeout(&address, PATIENCE)
+            .map_err(|error| last = error.kind().to_string())
+            .is_ok()
     });
     (!found).then_some(last)
-}
-
-impl Section {
-    fn new(name: &str, status: Status, detail: impl Into<String>) -> Self {
-        Self { name: name.to_owned(), status, detail: detail.into() }
-    }
-}
-
-impl Status {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Warn => "warn",
-            Self::Fail => "fail",
-        }
-    }
 }
 
 /// What is printed here is data, so colour depends on standard output.
 fn colour() -> bool {
     stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-}
-
-/// A Redis that answers, and how.
-fn probe_redis(settings: &crate::dedup::RedisSettings) -> Result<String, String> {
-    use crate::dedup::{DedupStore as _, Redis};
-    let runtime = tokio::runtime::Runtime::new().map_err(|e| e.to_string())?;
-    runtime.block_on(async {
-        let tracker = tokio_util::task::TaskTracker::new();
-        let redis = Redis::connect(settings, tracker).map_err(|e| e.to_string())?;
-        redis.health().await.map(|health| health.summary).map_err(|e| e.to_string())
-    })
 }

@@ -63,9 +63,10 @@ fn show(values: &[Effective], origin: bool) {
     let gap = if aligned { "  " } else { "\t" };
     for row in values {
         let head = format!("{:path$}{gap}", row.path);
-        match origin {
-            true => out::line(&format!("{head}{:value$}{gap}{}", row.value, row.origin)),
-            false => out::line(&format!("{head}{}", row.value)),
-        }
+        out::line(&if origin {
+            format!("{head}{:value$}{gap}{}", row.value, row.origin)
+        } else {
+            format!("{head}{}", row.value)
+        });
     }
 }

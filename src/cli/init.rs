@@ -1,7 +1,6 @@
 //! `gatepost init`: a first configuration, commented, that passes `gatepost check` as it stands.
 
 use std::{
-    fmt::Write as _,
     fs,
     io::{ErrorKind, Write as _},
     path::Path,
@@ -10,8 +9,8 @@ use std::{
 
 use super::{NO, NOT_FOUND, out};
 use crate::{
-    config::units::Span,
     providers::{self, Preset},
+    units::Span,
 };
 
 /// Writes a configuration for some providers and one app.
@@ -32,14 +31,15 @@ impl Args {
     /// Writes the file, unless there is one.
     pub(super) fn run(&self, file: Option<&Path>) -> ExitCode {
         let path = file.unwrap_or(Path::new("gatepost.yaml"));
-        let mut presets = Vec::new();
+        let mut presets: Vec<&Preset> = Vec::new();
         for name in &self.providers {
-            match providers::preset(name) {
-                Some(preset) => presets.push(preset),
-                None => return out::fail(NOT_FOUND, &unknown(name)),
+            let Some(preset) = providers::preset(name) else {
+                return out::fail(NOT_FOUND, &unknown(name));
+            };
+            if presets.iter().all(|known| known.name != preset.name) {
+                presets.push(preset);
             }
         }
-        presets.dedup_by(|a, b| a.name == b.name);
         let text = text(&presets, &self.to, &self.host);
         let written =
             fs::File::create_new(path).and_then(|mut file| file.write_all(text.as_bytes()));
@@ -62,13 +62,12 @@ fn unknown(name: &str) -> String {
 }
 
 fn next_steps(path: &Path, presets: &[&Preset]) -> String {
-    let mut steps = format!("wrote {}. Next:\n", path.display());
-    for preset in presets {
+    let export = |preset: &&Preset| {
         let found = preset.secret.found_at.as_deref().unwrap_or("the settings of the webhook");
-        // Writing to a String does not fail.
-        let _ = writeln!(steps, "  export {}=…    # from {found}", variable(preset));
-    }
-    steps + "  gatepost check\n  gatepost run"
+        format!("  export {}=…    # from {found}\n", variable(preset))
+    };
+    let exports: String = presets.iter().map(export).collect();
+    format!("wrote {}. Next:\n{exports}  gatepost check\n  gatepost run", path.display())
 }
 
 fn variable(preset: &Preset) -> String {
@@ -77,20 +76,21 @@ fn variable(preset: &Preset) -> String {
 
 /// The file.
 fn text(presets: &[&Preset], to: &str, host: &str) -> String {
-    let (mut sources, mut routes) = (String::new(), String::new());
-    for preset in presets {
+    let source = |preset: &&Preset| {
         let (name, variable) = (&preset.name, variable(preset));
-        let found =
-            preset.secret.found_at.as_ref().map_or(String::new(), |at| format!("   # {at}"));
-        // Writing to a String does not fail.
-        let _ = write!(
-            sources,
+        let found = preset.secret.found_at.iter().map(|at| format!("   # {at}"));
+        format!(
             "  {name}:                  # answers at https://{host}/{name}\n    provider: {name}\n    \
-             secret: ${{{variable}}}{found}\n"
-        );
+             secret: ${{{variable}}}{}\n",
+            found.collect::<String>()
+        )
+    };
+    let route = |preset: &&Preset| {
         let timeout = timeout(preset).map_or(String::new(), |t| format!(", timeout: {t}"));
-        let _ = writeln!(routes, "  - {{ source: {name}, to: app{timeout} }}");
-    }
+        format!("  - {{ source: {}, to: app{timeout} }}\n", preset.name)
+    };
+    let sources: String = presets.iter().map(source).collect();
+    let routes: String = presets.iter().map(route).collect();
     format!(
         "{HEAD}server:\n  host: {host}\n{TLS}\nsources:\n{sources}\nroutes:\n{routes}{UPSTREAMS}  app: {to}\n{TAIL}"
     )
@@ -98,10 +98,9 @@ fn text(presets: &[&Preset], to: &str, host: &str) -> String {
 
 /// A timeout below the provider's deadline, where the default is not.
 fn timeout(preset: &Preset) -> Option<Span> {
-    let deadline = Span::parse(preset.delivery.deadline.as_deref()?).ok()?;
-    let fits = |span: &Span| *span < deadline;
-    let choices = [Span::secs(10), Span::secs(8), Span::secs(4), Span::secs(2), Span::secs(1)];
-    choices.into_iter().find(fits).filter(|span| *span < Span::secs(10))
+    let deadline = preset.delivery.deadline?;
+    let choices = [10, 8, 4, 2, 1].map(Span::secs);
+    choices.into_iter().find(|span| *span < deadline).filter(|span| *span < Span::secs(10))
 }
 
 const HEAD: &str = "\

@@ -1,15 +1,14 @@
 //! The command line: one file per command. Standard output is data, standard error is talk.
 
+mod admin;
 mod audit;
 mod check;
 mod config;
 mod dev;
-mod healthcheck;
 mod init;
 mod out;
 mod payload;
 mod providers;
-mod reload;
 mod routes;
 mod run;
 mod schema;
@@ -28,6 +27,8 @@ pub(crate) const NO: u8 = 1;
 pub(crate) const NOT_FOUND: u8 = 3;
 /// No running gateway was reached.
 pub(crate) const NO_GATEWAY: u8 = 4;
+/// The record is not what was written.
+pub(crate) const TAMPERED: u8 = 6;
 /// Needs an answer and there is nobody to ask.
 pub(crate) const NEEDS_ANSWER: u8 = 7;
 /// The configuration is invalid (sysexits `EX_CONFIG`).
@@ -49,9 +50,10 @@ const EXITS: &str = "Exit codes: 0 done · 1 the answer is no · 2 usage · 3 no
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Throw-away gateway for your machine: nothing to configure    (gatepost dev --to localhost:3000)
     Dev(dev::Args),
-    /// Write a commented gatepost.yaml    (gatepost init stripe --to http://app:3000)
+    #[command(
+        about = "Write a commented gatepost.yaml    (gatepost init stripe --to http://app:3000)"
+    )]
     Init(init::Args),
     /// Run the gateway in the foreground
     Run(run::Args),
@@ -66,15 +68,14 @@ enum Command {
     Providers(providers::Args),
     /// Print the JSON Schema of the configuration
     Schema(schema::Args),
-    /// Send a correctly signed test event
     #[command(visible_alias = "trigger")]
     Send(send::Args),
     /// Verify, search and export the record
     Audit(audit::Args),
     /// Load the configuration again: all of it or nothing
-    Reload(reload::Args),
+    Reload(admin::Args),
     /// Ask a running gateway whether it is ready; for containers
-    Healthcheck(healthcheck::Args),
+    Healthcheck(admin::Args),
     /// Print shell completions
     Completions {
         /// The shell
@@ -99,8 +100,8 @@ pub fn run() -> ExitCode {
         Command::Schema(args) => args.run(file),
         Command::Send(args) => args.run(file),
         Command::Audit(args) => args.run(|| run::audit_dir(file)),
-        Command::Reload(args) => args.run(file),
-        Command::Healthcheck(args) => args.run(file),
+        Command::Reload(args) => args.reload(file),
+        Command::Healthcheck(args) => args.healthcheck(file),
         Command::Completions { shell } => completions(shell),
         Command::Version => version(),
     }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::{NOT_FOUND, out};
-use crate::providers::{self, Preset, shape::Mac};
+use crate::providers::{self, Preset};
 
 /// Lists presets, or prints one.
 #[derive(Debug, clap::Args)]
@@ -42,8 +42,8 @@ fn list() -> ExitCode {
             (true, None) => "yes".to_owned(),
         };
         let challenge = if preset.handshake.is_empty() { "-" } else { "answered" };
-        let waits = preset.delivery.deadline.as_deref().unwrap_or("not said");
-        out::line(&row(&preset.name, &schemes(preset), challenge, waits, &retries));
+        let waits = preset.delivery.deadline.map_or("not said".into(), |wait| wait.to_string());
+        out::line(&row(&preset.name, &schemes(preset), challenge, &waits, &retries));
     }
     ExitCode::SUCCESS
 }
@@ -54,23 +54,13 @@ fn row(name: &str, scheme: &str, challenge: &str, waits: &str, retries: &str) ->
 
 /// The algorithms of a preset, each once.
 fn schemes(preset: &Preset) -> String {
-    let mut macs = vec![];
     let verify = &preset.verify;
-    let alternatives = verify.schemes.iter().map(|scheme| scheme.mac.or(verify.mac));
-    let single = verify.schemes.is_empty().then_some(verify.mac);
-    for mac in alternatives.chain(single) {
-        let name = match mac.unwrap_or_default() {
-            Mac::HmacSha1 => "hmac-sha1",
-            Mac::HmacSha256 => "hmac-sha256",
-            Mac::HmacSha512 => "hmac-sha512",
-            Mac::Token => "token",
-            Mac::Basic => "basic",
-        };
-        if !macs.contains(&name) {
-            macs.push(name);
-        }
-    }
-    macs.join(", ")
+    let alternatives = verify.schemes.iter().map(|own| own.scheme.mac.or(verify.scheme.mac));
+    let single = verify.schemes.is_empty().then_some(verify.scheme.mac);
+    let all = alternatives.chain(single).map(|mac| mac.unwrap_or_default().as_str());
+    let mut names: Vec<_> = all.collect();
+    names.dedup();
+    names.join(", ")
 }
 
 fn show(name: &str) -> ExitCode {

@@ -3,7 +3,10 @@
 use std::{path::Path, process::ExitCode};
 
 use super::{NO, NOT_FOUND, config::load, out};
-use crate::config::{self, Loaded, RouteOutline};
+use crate::{
+    config::{Loaded, RouteOutline},
+    route::Patterns,
+};
 
 /// Lists routes, or follows an event through them.
 #[derive(Debug, clap::Args)]
@@ -44,70 +47,65 @@ impl Args {
 }
 
 fn listed(route: &RouteOutline, loaded: &Loaded) -> String {
-    let (name, source, events) = (&route.name, &route.source, quoted(&route.events));
-    format!(
-        "{source}  {events}{}  → {}  {name} ({})",
-        condition(route),
-        target(route),
-        place(route, loaded)
-    )
+    let RouteOutline { name, source, events, to, .. } = route;
+    let (events, condition) = (quoted(events), condition(route));
+    let to = to.as_deref().unwrap_or("(dropped)");
+    format!("{source}  {events}{condition}  → {to}  {name} ({})", place(route, loaded))
 }
 
-fn test(loaded: &Loaded, source: &str, kind: &str) -> ExitCode {
-    let sources: Vec<_> = loaded.config.sources.iter().map(|source| source.name.as_str()).collect();
-    if !sources.contains(&source) {
+fn test(loaded: &Loaded, name: &str, kind: &str) -> ExitCode {
+    let sources = &loaded.config.sources;
+    let Some(source) = sources.iter().find(|source| source.name.as_str() == name) else {
+        let names: Vec<_> = sources.iter().map(|source| source.name.as_str()).collect();
         return out::fail(
             NOT_FOUND,
-            &format!("no source `{source}`; there are {}", sources.join(", ")),
+            &format!("no source `{name}`; there are {}", names.join(", ")),
         );
-    }
-    let mut routes = loaded.routes.iter().filter(|route| route.source == source);
-    let (mut taken, mut lines) = (false, Vec::new());
+    };
+    let mut routes = loaded.routes.iter().filter(|route| route.source == name);
+    let (mut answers, mut refusals) = (Vec::new(), Vec::new());
     for route in routes.by_ref() {
-        let at = place(route, loaded);
-        let Some(pattern) = matching(route, kind) else {
-            lines.push(format!("not taken: {} ({at})  {}", route.name, why_not(route, kind)));
-            continue;
+        let by = format!("{} ({})", route.name, place(route, loaded));
+        let pattern = match judge(route, kind) {
+            Ok(pattern) => pattern,
+            Err(why) => {
+                refusals.push(format!("not taken: {by}  {why}"));
+                continue;
+            }
         };
-        taken = true;
-        let condition = condition(route);
-        lines.push(format!("→ {}{condition}  by {} ({at})  {pattern}", target(route), route.name));
-        if condition.is_empty() {
+        let to = route.to.as_deref().unwrap_or("(dropped)");
+        if route.when.is_none() {
+            answers.push(format!("→ {to}  by {by}  pattern \"{pattern}\""));
             break;
         }
+        // A value of the body decides, so a later route may answer as well.
+        answers.push(format!("→ {to}{}  by {by}", condition(route)));
+    }
+    let taken = !answers.is_empty();
+    if !taken {
+        let accepted = "answered 200 and recorded as ignored";
+        let answer = if source.routes.reject_unrouted() { "answered 404" } else { accepted };
+        out::line(&format!("no route takes `{kind}` of {name}: {answer}"));
     }
     // The answer first, then why not the others.
-    lines.sort_by_key(|line| !line.starts_with('→'));
-    lines.extend(
-        routes.map(|route| format!("unreached: {} ({})", route.name, place(route, loaded))),
-    );
-    if !taken {
-        lines.insert(
-            0,
-            format!("no route takes `{kind}` of {source}: {}", unrouted(loaded, source)),
-        );
+    answers.iter().chain(&refusals).for_each(|line| out::line(line));
+    for route in routes {
+        out::line(&format!("unreached: {} ({})", route.name, place(route, loaded)));
     }
-    lines.iter().for_each(|line| out::line(line));
     if taken { ExitCode::SUCCESS } else { ExitCode::from(NO) }
 }
-
-/// The pattern by which a route takes a type.
-fn matching(route: &RouteOutline, kind: &str) -> Option<String> {
-    let by = |pattern: &&String| config::takes(std::slice::from_ref(*pattern), kind);
-    let included = || route.events.iter().filter(|pattern| !pattern.starts_with('!'));
-    let pattern =
-        || included().find(by).map_or("all but exclusions".into(), |p| format!("pattern \"{p}\""));
-    config::takes(&route.events, kind).then(pattern)
-}
-
-fn why_not(route: &RouteOutline, kind: &str) -> String {
-    let excludes = |pattern: &&String| {
-        pattern.strip_prefix('!').is_some_and(|bare| config::takes(&[bare.to_owned()], kind))
-    };
-    match route.events.iter().find(excludes) {
-        Some(pattern) => format!("\"{pattern}\" excludes it"),
-        None if route.events.len() == 1 => format!("{} does not match", quoted(&route.events)),
-        None => format!("{} do not match", quoted(&route.events)),
+/// The pattern by which a route takes a type, or why it does not.
+fn judge(route: &RouteOutline, kind: &str) -> Result<String, String> {
+    let patterns = Patterns::parse(&route.events);
+    match (patterns.included_by(kind), patterns.excluded_by(kind)) {
+        (Some(_), Some(excluding)) => Err(format!("\"!{excluding}\" excludes it")),
+        (Some(pattern), None) => Ok(pattern.to_owned()),
+        (None, _) => {
+            let including: Vec<_> =
+                route.events.iter().filter(|event| !event.starts_with('!')).cloned().collect();
+            let verb = if including.len() == 1 { "does" } else { "do" };
+            Err(format!("{} {verb} not match", quoted(&including)))
+        }
     }
 }
 
@@ -115,20 +113,8 @@ fn condition(route: &RouteOutline) -> String {
     route.when.as_ref().map_or(String::new(), |(path, value)| format!("  if {path} is \"{value}\""))
 }
 
-fn target(route: &RouteOutline) -> &str {
-    route.to.as_deref().unwrap_or("(dropped)")
-}
-
 fn place(route: &RouteOutline, loaded: &Loaded) -> String {
     format!("{}:{}:{}", loaded.warnings.file, route.line, route.column)
-}
-
-fn unrouted(loaded: &Loaded, source: &str) -> &'static str {
-    let path = format!("sources.{source}.unrouted");
-    match loaded.values.iter().any(|row| row.path == path && row.value == "reject") {
-        true => "answered 404",
-        false => "answered 200 and recorded as ignored",
-    }
 }
 
 fn quoted(patterns: &[String]) -> String {

@@ -1,30 +1,30 @@
 //! `gatepost send`: signs a test event with the source's own scheme and secret, and says how it ended.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    io::Read as _,
+    net::IpAddr,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Uri};
-use tokio::task::JoinSet;
+use http::Uri;
 
 use super::{
     NEEDS_ANSWER, NO, NO_GATEWAY, NOT_FOUND, OK, out,
-    payload::Payload,
+    payload::{self, Payload},
     run,
-    sender::{Ended, Sender, tally},
+    sender::{Ended, Prepared, Sender, Signature, own, tally},
 };
 use crate::{
-    config::{Config, Source, TlsMode},
-    event::{Receipt, Timestamp},
+    config::{Config, Source},
+    event::Timestamp,
     json,
-    server::internal_ca,
-    verify::Presented,
 };
 
+/// Send a correctly signed test event
+///
 /// Examples:
 ///   gatepost send stripe invoice.paid --times 50 --parallel 10
 ///   gatepost send payments refund.initiated --set data.amount=4200
@@ -34,7 +34,7 @@ use crate::{
 pub(super) struct Args {
     /// The source, as the configuration names it
     source: String,
-    /// The event's type
+    /// The event's type; default: one that the provider is known for
     #[arg(value_name = "TYPE")]
     kind: Option<String>,
     /// Send this file (`-`: standard input) instead of an example
@@ -64,7 +64,7 @@ pub(super) struct Args {
     /// Print the request instead of sending it
     #[arg(long)]
     show_request: bool,
-    /// PEM of a CA to trust besides the system's
+    /// PEM of the CA to trust instead of the system's
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
     /// Send to another machine without asking
@@ -72,21 +72,7 @@ pub(super) struct Args {
     yes: bool,
 }
 
-/// What kind of signature is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Signature {
-    /// The real one.
-    Valid,
-    /// Made with another secret.
-    Forged,
-    /// None at all.
-    Missing,
-    /// Made an hour ago.
-    Stale,
-}
-
 impl Args {
-    /// Sends and reports.
     pub(super) fn run(&self, file: Option<&Path>) -> ExitCode {
         let config = match run::load(file) {
             Ok(loaded) => loaded,
@@ -94,38 +80,44 @@ impl Args {
         };
         let Some(source) = config.sources.iter().find(|s| s.name.as_str() == self.source) else {
             let known: Vec<_> = config.sources.iter().map(|s| s.name.as_str()).collect();
-            return out::fail(
-                NOT_FOUND,
-                &format!("no source {:?}; there are {}", self.source, known.join(", ")),
-            );
+            let why = format!("no source {:?}; there are {}", self.source, known.join(", "));
+            return out::fail(NOT_FOUND, &why);
         };
-        let request = match self.prepare(source) {
-            Ok(request) => request,
-            Err(why) => return out::fail(NO, &why),
-        };
-        let to = match self.to.clone().map_or_else(|| own_url(&config, source), Ok) {
-            Ok(to) => to,
-            Err(why) => return out::fail(NO, &why),
-        };
+        self.dispatch(&config, source).unwrap_or_else(|why| out::fail(NO, &why))
+    }
+
+    fn dispatch(&self, config: &Config, source: &Source) -> Result<ExitCode, String> {
+        let request = self.prepare(source)?;
+        let listen = config.server.listen.first().ok_or("the configuration listens nowhere")?;
+        let (own_url, mut tls) = own(config, *listen, source)?;
+        if self.to.is_some() {
+            tls.server_name = None;
+        }
+        if self.ca.is_some() {
+            tls.ca.clone_from(&self.ca);
+        }
+        let to = self.to.clone().unwrap_or(own_url);
         if self.show_request {
             request.print(&to);
-            return ExitCode::SUCCESS;
+            return Ok(ExitCode::SUCCESS);
         }
         if !self.yes && !is_loopback(&to) {
-            return out::fail(
-                NEEDS_ANSWER,
-                &format!("{to} is another machine; add --yes to send there"),
-            );
+            let why = format!("{to} is another machine; add --yes to send there");
+            return Ok(out::fail(NEEDS_ANSWER, &why));
         }
-        self.send(&config, &to, &request)
+        let sender = Sender::new(&to, tls)?;
+        let runtime = tokio::runtime::Runtime::new().map_err(|e| e.to_string())?;
+        let ended = runtime.block_on(sender.send(&request, self.times, self.parallel));
+        report(&ended);
+        Ok(ExitCode::from(verdict(&ended)))
     }
 
     /// The request to send, signed as asked.
     fn prepare(&self, source: &Source) -> Result<Prepared, String> {
-        let id = self.id.clone().unwrap_or_else(|| new_id(source));
-        let kind = self.kind.as_deref().unwrap_or_else(|| default_kind(&source.provider));
-        let mut payload =
-            Payload::new(&source.provider, source.language.identify.parts(), &id, kind)?;
+        let plan = source.language.identify.parts();
+        let id = self.id.clone().unwrap_or_else(|| payload::new_id(plan));
+        let kind = self.kind.as_deref();
+        let mut payload = Payload::new(&source.provider, plan, &id, kind)?;
         for assignment in &self.set {
             let (path, value) = assignment.split_once('=').ok_or("--set takes PATH=VALUE")?;
             payload.set(&json::Path::parse(path)?, value);
@@ -134,198 +126,46 @@ impl Args {
             payload.set(path, &Timestamp::now().as_millis().to_string());
         }
         let body = match &self.body {
-            Some(path) => read(path)?,
+            Some(path) => read(path).map_err(|e| format!("{}: {e}", path.display()))?,
             None => payload.body(),
         };
-        Prepared::new(source, payload.headers, body, self.signature, self.tamper)
-    }
-
-    fn send(&self, config: &Config, to: &Uri, request: &Prepared) -> ExitCode {
-        let ca = self.ca.clone().or_else(|| own_ca(config));
-        let sender = match Sender::new(ca.as_deref()) {
-            Ok(sender) => sender,
-            Err(why) => return out::fail(NO, &why),
-        };
-        let Ok(runtime) = tokio::runtime::Runtime::new() else {
-            return out::fail(NO, "the runtime did not start");
-        };
-        let ended = runtime.block_on(many(&sender, to, request, self.times, self.parallel));
-        report(&ended);
-        match ended.iter().all(|(end, _)| end.status == 0) {
-            true => ExitCode::from(NO_GATEWAY),
-            false => {
-                ExitCode::from(if ended.iter().all(|(end, _)| end.status < 300) { OK } else { NO })
-            }
-        }
+        let request = Prepared::new(source, payload.headers, body, self.signature)?;
+        Ok(if self.tamper { request.tampered() } else { request })
     }
 }
 
-/// A request, ready to be sent any number of times.
-#[derive(Clone, Debug)]
-pub(crate) struct Prepared {
-    headers: HeaderMap,
-    body: Bytes,
-}
-
-impl Prepared {
-    /// Signs `body` for `source`.
-    ///
-    /// # Errors
-    /// A sentence where the source's scheme cannot be signed.
-    pub(crate) fn new(
-        source: &Source,
-        mut headers: HeaderMap,
-        body: Bytes,
-        signature: Signature,
-        tamper: bool,
-    ) -> Result<Self, String> {
-        let now = Timestamp::now();
-        let received_at = match signature {
-            Signature::Stale => Timestamp::from_millis(now.as_millis() - 3_600_000),
-            Signature::Valid | Signature::Forged | Signature::Missing => now,
-        };
-        // A forged signature is a real one of another body: well formed, and wrong.
-        let signed = if signature == Signature::Forged {
-            Bytes::from_static(b"forged")
-        } else {
-            body.clone()
-        };
-        if signature != Signature::Missing {
-            let presented = Presented {
-                method: "POST",
-                url: &source.public_url,
-                target: &source.path,
-                headers: &headers,
-                body: &signed,
-                received_at,
-            };
-            let signatures = source.verifier.sign(&presented)?;
-            headers.extend(signatures);
-        }
-        let body = if tamper { [&body[..], b" "].concat().into() } else { body };
-        Ok(Self { headers, body })
+/// 0 where every copy was taken, 4 where none was answered.
+fn verdict(ended: &[(Ended, Duration)]) -> u8 {
+    let all = |holds: fn(u16) -> bool| ended.iter().all(|((status, _), _)| holds(*status));
+    match (all(|status| status == 0), all(|status| (200..300).contains(&status))) {
+        (_, true) => OK,
+        (true, _) => NO_GATEWAY,
+        _ => NO,
     }
-
-    fn print(&self, to: &Uri) {
-        out::line(&format!("POST {to}"));
-        for (name, value) in &self.headers {
-            out::line(&format!("{name}: {}", value.to_str().unwrap_or("…")));
-        }
-        out::line(&format!("\n{}", String::from_utf8_lossy(&self.body)));
-    }
-}
-
-/// Sends `times` copies, at most `parallel` at once.
-pub(crate) async fn many(
-    sender: &Sender,
-    to: &Uri,
-    request: &Prepared,
-    times: u32,
-    parallel: u32,
-) -> Vec<(Ended, Duration)> {
-    let mut running = JoinSet::new();
-    let mut ended = Vec::new();
-    for _ in 0..times {
-        if running.len() >= parallel.max(1) as usize {
-            ended.extend(running.join_next().await.and_then(Result::ok));
-        }
-        let (sender, to, request) = (sender.clone(), to.clone(), request.clone());
-        running.spawn(async move { sender.post(&to, request.headers, request.body).await });
-    }
-    while let Some(end) = running.join_next().await {
-        ended.extend(end.ok());
-    }
-    ended
 }
 
 /// Prints what became of the copies, and how long they took.
 fn report(ended: &[(Ended, Duration)]) {
     out::line(&format!("sent {}", ended.len()));
-    for (end, count) in tally(ended) {
-        let status = if end.status == 0 { "---".to_owned() } else { end.status.to_string() };
-        out::line(&format!("  {status} {:<22} {count:>5}", end.outcome));
+    for ((status, outcome), count) in tally(ended) {
+        let status = if *status == 0 { "---".to_owned() } else { status.to_string() };
+        out::line(&format!("  {status} {outcome:<22} {count:>5}"));
     }
-    let mut times: Vec<_> = ended.iter().map(|(_, took)| *took).collect();
-    times.sort_unstable();
-    let at =
-        |share: usize| times.get((times.len() * share / 100).min(times.len().saturating_sub(1)));
+    let mut times: Vec<_> = ended.iter().map(|(_, took)| took.as_secs_f64() * 1e3).collect();
+    times.sort_unstable_by(f64::total_cmp);
+    let at = |share: usize| times.get((times.len() * share / 100).min(times.len() - 1));
     if let (Some(p50), Some(p99)) = (at(50), at(99)) {
-        out::line(&format!(
-            "p50 {:.1} ms   p99 {:.1} ms",
-            p50.as_secs_f64() * 1e3,
-            p99.as_secs_f64() * 1e3
-        ));
+        out::line(&format!("p50 {p50:.1} ms   p99 {p99:.1} ms"));
     }
 }
 
-fn read(path: &Path) -> Result<Bytes, String> {
-    let bytes = if path == Path::new("-") {
-        let mut bytes = Vec::new();
-        std::io::Read::read_to_end(&mut std::io::stdin().lock(), &mut bytes).map(|_| bytes)
-    } else {
-        std::fs::read(path)
-    };
-    bytes.map(Bytes::from).map_err(|e| format!("{}: {e}", path.display()))
-}
-
-/// A new id in a form that every provider's would have.
-pub(crate) fn new_id(source: &Source) -> String {
-    let random = Receipt::random().to_string();
-    let tail = random.trim_start_matches("req_");
-    if source.language.identify.parts().id_is_integer {
-        return Timestamp::now().as_millis().to_string();
+fn read(path: &Path) -> std::io::Result<Bytes> {
+    if path != Path::new("-") {
+        return std::fs::read(path).map(Bytes::from);
     }
-    format!("evt_test_{tail}")
-}
-
-/// A type that the provider is known for.
-fn default_kind(provider: &str) -> &'static str {
-    match provider {
-        "stripe" => "invoice.paid",
-        "github" => "pull_request.opened",
-        "gitlab" => "Push Hook",
-        "shopify" => "orders/create",
-        "slack" => "app_mention",
-        "paddle" => "transaction.completed",
-        "square" => "payment.created",
-        "linear" => "Issue.create",
-        _ => "payment.succeeded",
-    }
-}
-
-/// Where this configuration's own gateway answers for `source`.
-pub(crate) fn own_url(config: &Config, source: &Source) -> Result<Uri, String> {
-    let listen = config.server.listen.first().ok_or("the configuration listens nowhere")?;
-    url(config, *listen, source)
-}
-
-/// The same, at an address that is known to be right.
-pub(crate) fn url(config: &Config, listen: SocketAddr, source: &Source) -> Result<Uri, String> {
-    let port = listen.port();
-    let text = match config.tls.mode {
-        TlsMode::None => {
-            format!("http://{}{}", SocketAddr::new(reachable(listen.ip()), port), source.path)
-        }
-        TlsMode::Internal => format!("https://localhost:{port}{}", source.path),
-        TlsMode::Files(_) => {
-            let host = config.server.hosts.first().map_or("localhost", String::as_str);
-            format!("https://{host}:{port}{}", source.path)
-        }
-    };
-    text.parse().map_err(|e| format!("{text}: {e}"))
-}
-
-/// An address to connect to for one that is listened on.
-pub(super) fn reachable(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(v4) if v4.is_unspecified() => std::net::Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(v6) if v6.is_unspecified() => std::net::Ipv4Addr::LOCALHOST.into(),
-        other => other,
-    }
-}
-
-fn own_ca(config: &Config) -> Option<PathBuf> {
-    (config.tls.mode == TlsMode::Internal).then(|| internal_ca(&config.storage.dir))
+    let mut bytes = Vec::new();
+    std::io::stdin().lock().read_to_end(&mut bytes)?;
+    Ok(bytes.into())
 }
 
 fn is_loopback(to: &Uri) -> bool {

@@ -1,103 +1,151 @@
-//! Sends requests to a gateway and counts how they ended: the client behind `send` and `dev --demo`.
+//! Sends signed requests to a gateway and counts how they ended: the client behind `send` and `dev --demo`.
 
 use std::{
     collections::BTreeMap,
-    path::Path,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use tokio::task::JoinSet;
+
+use super::out;
+use crate::{
+    config::{Config, Source, TlsMode},
+    deliver::{Balance, HttpVersion, Upstream, UpstreamParams, UpstreamTls},
+    event::{Name, Timestamp},
+    respond::OUTCOME_HEADER,
+    server::internal_ca,
+    telemetry::Metrics,
+    verify::Presented,
 };
-use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
-use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 
-use crate::respond::OUTCOME_HEADER;
+/// How long one answer may take.
+const PATIENCE: Duration = Duration::from_mins(1);
 
-/// How one request ended.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Ended {
-    /// The status; 0 where there was no answer.
-    pub(crate) status: u16,
-    /// The gateway's word for it, or what went wrong.
-    pub(crate) outcome: String,
+/// What kind of signature is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Signature {
+    /// The real one
+    Valid,
+    /// Made over another body: well formed, and wrong
+    Forged,
+    /// None at all
+    Missing,
+    /// Made an hour ago
+    Stale,
 }
 
-/// A client for one gateway.
+/// A signed request, ready to be sent any number of times.
 #[derive(Clone, Debug)]
-pub(crate) struct Sender {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+pub(super) struct Prepared {
+    headers: HeaderMap,
+    body: Bytes,
 }
 
-impl Sender {
-    /// A client that trusts `ca` besides the system's roots.
+impl Prepared {
+    /// Signs `body` for `source`.
     ///
     /// # Errors
-    /// A sentence where `ca` cannot be read.
-    pub(crate) fn new(ca: Option<&Path>) -> Result<Self, String> {
-        let mut roots = RootCertStore::empty();
-        let (_added, _ignored) =
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if let Some(path) = ca {
-            let unreadable = |e| format!("{}: {e}", path.display());
-            for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
-                let certificate = certificate.map_err(unreadable)?;
-                roots.add(certificate).map_err(|e| format!("{}: {e}", path.display()))?;
-            }
+    /// A sentence where the source's scheme cannot be signed.
+    pub(super) fn new(
+        source: &Source,
+        mut headers: HeaderMap,
+        body: Bytes,
+        signature: Signature,
+    ) -> Result<Self, String> {
+        let age = if signature == Signature::Stale { 3_600_000 } else { 0 };
+        if signature != Signature::Missing {
+            let signatures = source.verifier.sign(&Presented {
+                method: "POST",
+                url: &source.public_url,
+                target: &source.path,
+                headers: &headers,
+                body: if signature == Signature::Forged { b"forged" } else { &body },
+                received_at: Timestamp::from_millis(Timestamp::now().as_millis() - age),
+            })?;
+            headers.extend(signatures);
         }
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|e| e.to_string())?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_http1()
-            .build();
-        Ok(Self { client: Client::builder(TokioExecutor::new()).build(connector) })
+        let json = HeaderValue::from_static("application/json");
+        headers.entry(header::CONTENT_TYPE).or_insert(json);
+        Ok(Self { headers, body })
     }
 
-    /// Posts `body` and says how it ended and how long it took.
-    pub(crate) async fn post(
-        &self,
-        to: &Uri,
-        headers: HeaderMap,
-        body: Bytes,
-    ) -> (Ended, Duration) {
-        let mut request = Request::post(to.clone());
-        if let Some(all) = request.headers_mut() {
-            *all = headers;
-            all.entry(header::CONTENT_TYPE)
-                .or_insert(header::HeaderValue::from_static("application/json"));
+    /// The same with a byte more, which nobody signed.
+    pub(super) fn tampered(self) -> Self {
+        Self { body: [&self.body[..], b" "].concat().into(), ..self }
+    }
+
+    pub(super) fn print(&self, to: &Uri) {
+        out::line(&format!("POST {to}"));
+        for (name, value) in &self.headers {
+            out::line(&format!("{name}: {}", value.to_str().unwrap_or("…")));
         }
+        out::line(&format!("\n{}", String::from_utf8_lossy(&self.body)));
+    }
+}
+
+/// How one request ended: the status, 0 where there was no answer, and the gateway's word for it or what went wrong.
+pub(super) type Ended = (u16, String);
+
+/// A client for one source of one gateway.
+#[derive(Clone, Debug)]
+pub(super) struct Sender(Arc<Upstream>);
+
+impl Sender {
+    /// A client that believes what `tls` says.
+    ///
+    /// # Errors
+    /// A sentence where a certificate cannot be read.
+    pub(super) fn new(to: &Uri, tls: UpstreamTls) -> Result<Self, String> {
+        let name = Name::parse("gateway").ok_or("a name")?;
+        let metrics = Metrics::new().upstream(&name);
+        let params = UpstreamParams {
+            name,
+            urls: vec![to.clone()],
+            balance: Balance::RoundRobin,
+            connect_timeout: PATIENCE,
+            concurrency: tokio::sync::Semaphore::MAX_PERMITS,
+            idle_timeout: PATIENCE,
+            http: HttpVersion::Http1,
+            remove_headers: Vec::new(),
+            set_headers: Vec::new(),
+            tls,
+        };
+        Upstream::new(params, metrics).map(|upstream| Self(Arc::new(upstream)))
+    }
+
+    /// Sends `times` copies, at most `parallel` at once; says how each ended and how long it took.
+    pub(super) async fn send(
+        &self,
+        request: &Prepared,
+        times: u32,
+        parallel: u32,
+    ) -> Vec<(Ended, Duration)> {
+        let mut running = JoinSet::new();
+        let mut ended = Vec::new();
+        for _ in 0..times {
+            if running.len() >= parallel.max(1) as usize {
+                ended.extend(running.join_next().await.and_then(Result::ok));
+            }
+            running.spawn(self.clone().one(request.clone()));
+        }
+        ended.extend(running.join_all().await);
+        ended
+    }
+
+    async fn one(self, request: Prepared) -> (Ended, Duration) {
         let since = Instant::now();
-        let ended = match request.body(Full::new(body)) {
-            Ok(request) => self.ask(request).await,
-            Err(error) => Ended { status: 0, outcome: error.to_string() },
+        let ended = match self.0.post(request.headers, request.body, PATIENCE).await {
+            Ok((status, headers)) => {
+                let said = headers.get(OUTCOME_HEADER).and_then(|value| value.to_str().ok());
+                (status.as_u16(), said.unwrap_or_else(|| unnamed(status)).to_owned())
+            }
+            Err(why) => (0, why),
         };
         (ended, since.elapsed())
-    }
-
-    async fn ask(&self, request: Request<Full<Bytes>>) -> Ended {
-        match self.client.request(request).await {
-            Ok(response) => {
-                let status = response.status();
-                let outcome = response.headers().get(OUTCOME_HEADER).and_then(|v| v.to_str().ok());
-                let outcome = outcome.map_or_else(|| unnamed(status).to_owned(), str::to_owned);
-                // Read to its end, so that the connection can be used again; the body itself tells nothing more.
-                drop(Limited::new(response.into_body(), 64 * 1024).collect().await);
-                Ended { status: status.as_u16(), outcome }
-            }
-            Err(error) => Ended { status: 0, outcome: reason(&error) },
-        }
     }
 }
 
@@ -109,20 +157,40 @@ fn unnamed(status: StatusCode) -> &'static str {
     }
 }
 
-/// The innermost cause: `connection refused` says more than `client error`.
-fn reason(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
-}
-
 /// Counts of equal endings, in order of status.
-pub(crate) fn tally(ended: &[(Ended, Duration)]) -> BTreeMap<Ended, usize> {
+pub(super) fn tally(ended: &[(Ended, Duration)]) -> BTreeMap<&Ended, usize> {
     let mut counts = BTreeMap::new();
     for (end, _) in ended {
-        *counts.entry(end.clone()).or_insert(0) += 1;
+        *counts.entry(end).or_insert(0) += 1;
     }
     counts
+}
+
+/// Where a gateway of this configuration answers for `source` when it listens on `listen`, and how to believe it. This machine,
+/// whatever its public name resolves to: before a move that name still leads elsewhere.
+pub(super) fn own(
+    config: &Config,
+    listen: SocketAddr,
+    source: &Source,
+) -> Result<(Uri, UpstreamTls), String> {
+    let address = SocketAddr::new(reachable(listen.ip()), listen.port());
+    let mut tls = UpstreamTls::default();
+    let origin = match config.tls.mode {
+        TlsMode::None => format!("http://{address}"),
+        TlsMode::Internal => {
+            tls.ca = Some(internal_ca(&config.storage.dir));
+            format!("https://localhost:{}", listen.port())
+        }
+        TlsMode::Files(_) => {
+            tls.server_name = config.server.hosts.first().cloned();
+            format!("https://{address}")
+        }
+    };
+    let url = format!("{origin}{}", source.path);
+    Ok((url.parse().map_err(|e| format!("{url}: {e}"))?, tls))
+}
+
+/// An address to connect to for one that is listened on.
+pub(super) fn reachable(ip: IpAddr) -> IpAddr {
+    if ip.is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { ip }
 }

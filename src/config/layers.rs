@@ -1,29 +1,13 @@
 //! Puts the layers of a configuration on top of each other: built in < preset < `defaults` < the item itself, and above all the
-//! few environment variables that platforms set. What won is remembered.
+//! few environment variables that platforms set. Each entry remembers where it came from.
 
-use std::{collections::HashMap, fmt};
-
-use serde_yaml::{Mapping, Value};
+use serde_yaml::Value;
 
 use super::{
-    spans::{Node, Path},
     subst::Env,
+    tree::{Entry, Kind, Mark, Node, Origin, Path},
 };
 use crate::providers;
-
-/// Where a value came from that is not at its own place in the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
-    /// From another place of the file.
-    Default(Path),
-    /// From an environment variable.
-    Env(&'static str),
-    /// From a preset.
-    Preset(String),
-}
-
-/// Origins by path.
-pub(crate) type Origins = HashMap<Path, Origin>;
 
 const OVERRIDES: [(&str, &str); 4] = [
     ("GATEPOST_LISTEN", "server.listen"),
@@ -31,119 +15,96 @@ const OVERRIDES: [(&str, &str); 4] = [
     ("GATEPOST_DATA_DIR", "storage.dir"),
     ("GATEPOST_LOG", "telemetry.log.level"),
 ];
-const SOURCE_KEYS: [&str; 4] = ["enforce", "unrouted", "max_body", "handshake"];
-const ROUTE_KEYS: [&str; 3] = ["mode", "timeout", "reply"];
-const DEDUP_KEYS: [&str; 7] = [
-    "window",
-    "claim",
-    "join_timeout",
-    "on_store_error",
-    "on_unknown",
-    "same_id_other_body",
-    "replay_guard",
-];
+/// Keys of `dedup` that are about the store and not about a source.
+const STORE_KEYS: [&str; 2] = ["store", "redis"];
 
-/// Fills `value` (the clean value of `tree`) from the outer layers. A key that the file has stays alone even where its value
-/// was left out as wrong.
-pub(crate) fn apply(value: &mut Value, tree: &Node, env: &Env) -> Origins {
-    let mut layers = Layers { tree, origins: Origins::new() };
-    let root = mapping(value);
-    layers.overrides(root, env);
-    let source_defaults = below(root, &["defaults", "source"]);
-    let route_defaults = below(root, &["defaults", "route"]);
-    let dedup = below(root, &["dedup"]);
-    if let Some(Value::Mapping(sources)) = root.get_mut("sources") {
-        for (name, source) in sources {
-            let at = Path::of("sources").key(name.as_str().unwrap_or_default());
-            let source = mapping(source);
-            layers.fill(source, &at, &SOURCE_KEYS, &source_defaults, &Path::of("defaults.source"));
-            layers.preset(source, &at);
-            let own = source.entry("dedup".into()).or_insert_with(|| Mapping::new().into());
-            layers.fill(mapping(own), &at.key("dedup"), &DEDUP_KEYS, &dedup, &Path::of("dedup"));
+/// Fills `tree`, after it was held against the schema, from the outer layers. A key that the file has stays alone even
+/// where its value does not fit.
+pub(crate) fn apply(tree: &mut Node, env: &Env) {
+    for (variable, path) in OVERRIDES {
+        if let Some(text) = env.value(variable).filter(|text| !text.is_empty()) {
+            let kind = match variable {
+                "GATEPOST_LISTEN" => Kind::List(text.split(',').map(scalar).collect()),
+                _ => scalar(text).kind,
+            };
+            let value = Node { mark: Mark::START, kind };
+            set(tree, path, value, Origin::Env(variable));
         }
     }
-    if let Some(Value::Sequence(routes)) = root.get_mut("routes") {
-        for (index, route) in routes.iter_mut().enumerate() {
-            let at = Path::of("routes").item(index);
-            let from = Path::of("defaults.route");
-            layers.fill(mapping(route), &at, &ROUTE_KEYS, &route_defaults, &from);
-        }
+    let (source_defaults, route_defaults) =
+        (defaults(tree, "defaults.source"), defaults(tree, "defaults.route"));
+    let mut dedup = defaults(tree, "dedup");
+    dedup.retain(|entry| !STORE_KEYS.contains(&entry.key.as_str()));
+    let mut sections = tree.entries_mut().iter_mut();
+    let sources = sections.find(|section| section.key == "sources");
+    for source in sources.into_iter().flat_map(|sources| sources.value.entries_mut()) {
+        fill(&mut source.value, &source_defaults);
+        preset(source);
+        let mut own = take(&mut source.value, "dedup", source.mark);
+        fill(&mut own.value, &dedup);
+        source.value.entries_mut().push(own);
     }
-    layers.origins
-}
-
-struct Layers<'a> {
-    tree: &'a Node,
-    origins: Origins,
-}
-
-impl Layers<'_> {
-    fn overrides(&mut self, root: &mut Mapping, env: &Env) {
-        for (variable, path) in OVERRIDES {
-            let Some(text) = env.value(variable).filter(|text| !text.is_empty()) else { continue };
-            let (sections, key) = path.rsplit_once('.').unwrap_or(("", path));
-            let section = sections.split('.').fold(&mut *root, |map, section| {
-                mapping(map.entry(section.into()).or_insert(Value::Null))
-            });
-            let list = text.split(',').map(|part| part.trim().into()).collect::<Vec<Value>>();
-            let value = if variable == "GATEPOST_LISTEN" { list.into() } else { text.into() };
-            section.insert(key.into(), value);
-            self.origins.insert(Path::of(path), Origin::Env(variable));
-        }
-    }
-
-    fn fill(
-        &mut self,
-        item: &mut Mapping,
-        at: &Path,
-        keys: &[&str],
-        from: &Mapping,
-        origin: &Path,
-    ) {
-        for key in keys {
-            let Some(value) = from.get(*key) else { continue };
-            if !item.contains_key(*key) && !self.tree.has(&at.key(key)) {
-                item.insert((*key).into(), value.clone());
-                self.origins.insert(at.key(key), Origin::Default(origin.key(key)));
-            }
-        }
-    }
-
-    fn preset(&mut self, source: &mut Mapping, at: &Path) {
-        let name = source.get("provider").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let Some(preset) = providers::preset(&name) else { return };
-        if let Some(size) = &preset.max_body
-            && !source.contains_key("max_body")
-            && !self.tree.has(&at.key("max_body"))
-        {
-            source.insert("max_body".into(), size.as_str().into());
-            self.origins.insert(at.key("max_body"), Origin::Preset(name));
+    let routes = tree.entries_mut().iter_mut().find(|section| section.key == "routes");
+    if let Some(Entry { value: Node { kind: Kind::List(routes), .. }, .. }) = routes {
+        for route in routes {
+            fill(route, &route_defaults);
         }
     }
 }
 
-/// The mapping that `value` is; what is not one becomes an empty one.
-fn mapping(value: &mut Value) -> &mut Mapping {
-    if !value.is_mapping() {
-        *value = Mapping::new().into();
-    }
-    match value {
-        Value::Mapping(map) => map,
-        _ => unreachable!("it was made one in the line above"),
-    }
+/// What a section sets for others.
+fn defaults(tree: &Node, section: &str) -> Vec<Entry> {
+    let Some(Node { kind: Kind::Map(entries), .. }) = tree.at(&Path::of(section)) else {
+        return Vec::new();
+    };
+    let origin = |key| Origin::Default(format!("{section}.{key}"));
+    entries.iter().map(|entry| Entry { origin: origin(&entry.key), ..entry.clone() }).collect()
 }
 
-fn below(root: &Mapping, keys: &[&str]) -> Mapping {
-    let found = keys.iter().try_fold(root, |map, key| map.get(*key)?.as_mapping());
-    found.cloned().unwrap_or_default()
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default(path) => write!(f, "{path}"),
-            Self::Env(name) => write!(f, "environment {name}"),
-            Self::Preset(name) => write!(f, "preset {name}"),
+fn fill(item: &mut Node, from: &[Entry]) {
+    let entries = item.entries_mut();
+    for entry in from {
+        if entries.iter().all(|own| own.key != entry.key) {
+            entries.push(entry.clone());
         }
     }
+}
+
+fn preset(source: &mut Entry) {
+    let name = source.value.text(&Path::of("provider")).unwrap_or_default().to_owned();
+    let size = providers::preset(&name).and_then(|preset| preset.max_body);
+    let size = size.map(|size| Entry {
+        key: "max_body".into(),
+        mark: source.mark,
+        value: Node { mark: source.mark, ..scalar(&size.to_string()) },
+        origin: Origin::Preset(name),
+    });
+    fill(&mut source.value, size.as_slice());
+}
+
+/// Puts `value` at `path`, whatever stood there.
+fn set(node: &mut Node, path: &str, value: Node, origin: Origin) {
+    let (key, rest) = path.split_once('.').unwrap_or((path, ""));
+    let mut entry = take(node, key, Mark::START);
+    if rest.is_empty() {
+        entry = Entry { value, origin, ..entry };
+    } else {
+        set(&mut entry.value, rest, value, origin);
+    }
+    node.entries_mut().push(entry);
+}
+
+/// Takes the entry of `key` out, or makes one, to be put back.
+fn take(node: &mut Node, key: &str, mark: Mark) -> Entry {
+    let entries = node.entries_mut();
+    let at = entries.iter().position(|entry| entry.key == key);
+    let value = Node { mark, kind: Kind::Map(Vec::new()) };
+    let made = || Entry { key: key.to_owned(), mark, value, origin: Origin::Here };
+    at.map_or_else(made, |at| entries.swap_remove(at))
+}
+
+fn scalar(text: &str) -> Node {
+    let text = text.trim();
+    let value = Some(Value::from(text));
+    Node { mark: Mark::START, kind: Kind::Scalar { text: text.to_owned(), plain: false, value } }
 }

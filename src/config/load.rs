@@ -7,19 +7,18 @@ use std::{
     path::{Path as FilePath, PathBuf},
 };
 
-use crate::event::{Digest, Timestamp};
-
 use super::{
     Loaded, Options,
     compile::{self, Ground},
     file::{self, File},
-    layers,
-    report::{At, Problem, Report, Severity},
+    layers, read,
+    report::{At, Explain as _, Problem, Report},
     secrets::Reading,
-    shape, show, spans,
+    shape, show,
     subst::Env,
     syntax,
 };
+use crate::event::{Digest, Timestamp};
 
 /// Larger than any configuration that a person keeps.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -35,14 +34,10 @@ pub fn find(named: Option<&FilePath>, env: &Env) -> Result<PathBuf, Box<Report>>
     }
     let found = PLACES.iter().map(PathBuf::from).find(|path| path.exists());
     found.ok_or_else(|| {
-        let problem = Problem::error(
-            "no-file",
-            At::Nowhere,
-            format!("there is no {}", PLACES.join(" and no ")),
-        );
-        let problem =
-            problem.help("name one with `--config FILE`, or write one with `gatepost init`");
-        Box::new(Report::unreadable(PLACES[0], problem))
+        let message = format!("there is no {}", PLACES.join(" and no "));
+        let problem = Problem::error("no-file", At::Nowhere, message)
+            .help("name one with `--config FILE`, or write one with `gatepost init`");
+        Report::unreadable(PLACES[0], problem).into()
     })
 }
 
@@ -50,18 +45,17 @@ pub fn find(named: Option<&FilePath>, env: &Env) -> Result<PathBuf, Box<Report>>
 pub fn load(path: &FilePath, options: &Options) -> Result<Loaded, Box<Report>> {
     let name = path.display().to_string();
     let (text, exposed) = text_of(path).map_err(|why| {
-        let problem =
-            Problem::error("no-file", At::Nowhere, format!("`{name}` cannot be read: {why}"));
-        Box::new(Report::unreadable(&name, problem))
+        let message = format!("`{name}` cannot be read: {why}");
+        Report::unreadable(&name, Problem::error("no-file", At::Nowhere, message))
     })?;
-    let mut loaded = read(&name, &text, options, exposed)?;
+    let mut loaded = checked(&name, &text, options, exposed)?;
     loaded.config.files = vec![path.to_owned()];
     Ok(loaded)
 }
 
 /// Checks and compiles a text, as if it stood in a file called `name` that only we can read.
 pub fn parse_str(name: &str, text: &str, options: &Options) -> Result<Loaded, Box<Report>> {
-    read(name, text, options, false)
+    checked(name, text, options, false)
 }
 
 fn text_of(path: &FilePath) -> Result<(String, bool), String> {
@@ -82,60 +76,48 @@ fn text_of(path: &FilePath) -> Result<(String, bool), String> {
     String::from_utf8(bytes).map(|text| (text, exposed)).map_err(|_| "it is not UTF-8".into())
 }
 
-fn read(name: &str, text: &str, options: &Options, exposed: bool) -> Result<Loaded, Box<Report>> {
+fn checked(
+    name: &str,
+    text: &str,
+    options: &Options,
+    exposed: bool,
+) -> Result<Loaded, Box<Report>> {
     let mut problems = Vec::new();
-    let likely = || syntax::likely_secrets(text).into_iter().map(|mark| (mark, "…".into()));
-    let Some(mut tree) = spans::read(text, &mut problems) else {
-        return Err(Box::new(Report::new(name, text, problems, likely().collect())));
+    let mut masks = syntax::likely_secrets(text);
+    let Some(mut tree) = read::tree(text, &mut problems) else {
+        return Err(Report::new(name, text, problems, masks).into());
     };
-    let (mut value, walk) = shape::walk(&mut tree, &file::schema(), &options.env);
+    let walk = shape::walk(&mut tree, &file::schema(), &options.env);
     problems.extend(walk.problems);
-    let origins = layers::apply(&mut value, &tree, &options.env);
+    masks.extend(walk.masks);
+    layers::apply(&mut tree, &options.env);
+    let value = tree.to_value().unwrap_or_default();
     let file: File = serde_yaml::from_value(value).unwrap_or_else(|error| {
         // The walk leaves nothing that the structs refuse; if it ever does, the file is still refused.
         problems.push(Problem::error("shape", At::Nowhere, error.to_string()));
         File::default()
     });
-    let reading = Reading {
-        env: &options.env,
-        offline: options.offline,
-        now: options.now,
-        exposed: exposed && !options.offline,
-    };
-    let mut ground = Ground {
-        tree: &tree,
-        origins: &origins,
-        left_out: &walk.left_out,
-        reading: &reading,
-        problems,
-    };
+    let Options { env, offline, now } = options;
+    let exposed = exposed && !offline;
+    let reading = Reading { env, offline: *offline, now: *now, exposed };
+    let mut ground = Ground { tree: &tree, reading: &reading, problems: Vec::new() };
     let compiled = compile::compile(&file, &mut ground);
-    let masks = walk.masks.into_iter().chain(likely()).collect();
-    let report = Report::new(name, text, ground.problems, masks);
-    if report.problems.iter().any(|problem| problem.severity == Severity::Error) {
-        return Err(Box::new(report));
+    // Of what was found wrong before nothing more is said.
+    let news = |p: &Problem| !matches!(p.at, At::File(mark) if walk.left_out.contains(&mark));
+    problems.extend(ground.problems.into_iter().filter(news));
+    let warnings = Report::new(name, text, problems, masks);
+    if warnings.errors() > 0 {
+        return Err(warnings.into());
     }
-    let values = show::effective(&file, name, &tree, &origins, &compiled.secrets);
+    let values = show::effective(&file, name, &tree, &compiled.secrets);
     let mut config = compiled.config;
     config.fingerprint = Digest::of(text.as_bytes()).to_string();
-    Ok(Loaded {
-        config,
-        warnings: report,
-        secrets: compiled.secrets,
-        routes: compiled.routes,
-        values,
-    })
+    Ok(Loaded { config, warnings, secrets: compiled.secrets, routes: compiled.routes, values })
 }
 
 impl Options {
     /// With the environment of this process, now.
     pub fn from_env() -> Self {
         Self { env: Env::of_process(), offline: false, now: Timestamp::now() }
-    }
-
-    /// The same without reading secrets or other files.
-    #[must_use]
-    pub fn offline(self) -> Self {
-        Self { offline: true, ..self }
     }
 }

@@ -7,16 +7,16 @@ mod compile;
 mod file;
 mod layers;
 mod load;
+mod read;
 mod report;
 mod scalar;
 mod secrets;
 mod shape;
 mod show;
-mod spans;
 mod subst;
 mod suggest;
 mod syntax;
-pub mod units;
+mod tree;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -25,15 +25,15 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use compile::takes;
 pub use file::public_schema as schema;
 pub use load::{find, load, parse_str};
-pub use report::{At, Problem, Report, Severity, counted};
+pub use report::{Problem, Report, Severity, counted};
 pub use show::Effective;
-pub use spans::Mark;
 pub use subst::Env;
 
 pub use crate::telemetry::LogFormat;
+
+use tree::Mark;
 
 use crate::{
     audit, dedup, deliver,
@@ -73,25 +73,31 @@ pub struct Loaded {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteOutline {
     /// Its number in the file, from 0.
-    pub index: usize,
-    /// Its name.
-    pub name: String,
-    /// Whose events.
-    pub source: String,
-    /// Which types.
-    pub events: Vec<String>,
+    pub(crate) index: usize,
+    pub(crate) name: String,
+    pub(crate) source: String,
+    pub(crate) events: Vec<String>,
     /// JSON path and value that must be equal.
-    pub when: Option<(String, String)>,
+    pub(crate) when: Option<(String, String)>,
     /// The upstream; `None` drops.
-    pub to: Option<String>,
-    /// How long the upstream may take.
-    pub timeout: Duration,
-    /// Whether the upstream's body goes back.
-    pub reply_full: bool,
-    /// Line in the file.
-    pub line: usize,
-    /// Column in the file.
-    pub column: usize,
+    pub(crate) to: Option<String>,
+    pub(crate) timeout: Duration,
+    pub(crate) reply_full: bool,
+    pub(crate) line: usize,
+    pub(crate) column: usize,
+}
+
+/// A secret together with where it was configured, for `check` and `config show`.
+#[derive(Clone, Debug)]
+pub struct SecretOrigin {
+    /// `stripe`, or `stripe #2` where there are several.
+    pub(crate) name: String,
+    /// `None` where it was not read.
+    pub(crate) secret: Option<Secret>,
+    /// `env STRIPE_WEBHOOK_SECRET`, `file /run/secrets/stripe`.
+    pub(crate) origin: String,
+    pub(crate) expires: Option<Timestamp>,
+    pub(crate) mark: Mark,
 }
 
 /// A whole configuration, checked. Never edited, only replaced.
@@ -128,29 +134,24 @@ pub struct Config {
 /// Where and how we listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
-    /// Addresses; `[::]` takes IPv4 as well.
-    pub listen: Vec<SocketAddr>,
+    /// `[::]` takes IPv4 as well.
+    pub(crate) listen: Vec<SocketAddr>,
     /// Threads that serve events.
-    pub workers: usize,
+    pub(crate) workers: usize,
     /// Our public names.
-    pub hosts: Vec<String>,
+    pub(crate) hosts: Vec<String>,
     /// What URL-signing providers sign, without the path: `https://hooks.example.com`.
-    pub public_url: Option<String>,
-    /// Only these may set `Forwarded` and `X-Forwarded-*`, and speak the PROXY protocol.
-    pub trusted_proxies: Vec<IpNet>,
-    /// Whether connections begin with a PROXY protocol header.
-    pub proxy_protocol: ProxyProtocol,
-    /// How long running requests get after SIGTERM.
-    pub drain_timeout: Duration,
-    /// The header that every response carries.
-    pub receipt_header: HeaderName,
-    /// Prefix of the headers that upstreams see, such as `gatepost-`.
-    pub header_prefix: String,
-    /// Wrong methods on known paths look like unknown paths.
-    pub hide_paths: bool,
+    pub(crate) public_url: Option<String>,
+    pub(crate) trusted_proxies: Vec<IpNet>,
+    pub(crate) proxy_protocol: ProxyProtocol,
+    pub(crate) drain_timeout: Duration,
+    pub(crate) receipt_header: HeaderName,
+    /// In lower case: `gatepost-`.
+    pub(crate) header_prefix: String,
+    pub(crate) hide_paths: bool,
 }
 
-/// Whether connections begin with a PROXY protocol header (HAProxy's proxy-protocol.txt).
+/// Whether connections begin with a PROXY protocol header (`proxy-protocol.txt` of `HAProxy`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ProxyProtocol {
@@ -208,29 +209,24 @@ pub struct Source {
     /// Its name.
     pub name: Name,
     /// Its preset, or `custom`.
-    pub provider: String,
-    /// The path it answers at.
-    pub path: String,
-    /// Its schemes with its secrets.
-    pub verifier: Arc<verify::Verifier>,
-    /// Its secrets, for `check` and for signing test events.
-    pub secrets: Vec<verify::LiveSecret>,
-    /// Where id and type are, its challenges, what is covered.
-    pub language: providers::Compiled,
+    pub(crate) provider: String,
+    pub(crate) path: String,
+    pub(crate) verifier: Arc<verify::Verifier>,
+    /// For `check` and for signing test events.
+    pub(crate) secrets: Vec<verify::LiveSecret>,
+    pub(crate) language: providers::Compiled,
     /// Whether its challenges are answered.
-    pub handshake: bool,
+    pub(crate) handshake: bool,
     /// False: shadow mode.
-    pub enforce: bool,
-    /// How long a body may be, in bytes.
-    pub body_bytes_max: u64,
+    pub(crate) enforce: bool,
+    pub(crate) body_bytes_max: u64,
     /// Whether compressed bodies are passed on (as they are; never inflated).
-    pub allow_encoded: bool,
-    /// Who may send; anybody, where empty.
-    pub allow_ips: Vec<IpNet>,
-    /// The public URL that its provider signs, path included.
-    pub public_url: String,
-    /// What it says about duplicates.
-    pub dedup: dedup::Policy,
+    pub(crate) allow_encoded: bool,
+    /// Anybody, where empty.
+    pub(crate) allow_ips: Vec<IpNet>,
+    /// What its provider signs, path included.
+    pub(crate) public_url: String,
+    pub(crate) dedup: dedup::Policy,
     /// Which events go where.
     pub routes: route::Routes,
 }
@@ -240,7 +236,7 @@ pub struct Source {
 pub enum Store {
     /// In memory: forgotten at exit.
     Memory,
-    /// In SQLite, in the storage directory.
+    /// In an embedded database, in the storage directory.
     Embedded,
     /// In Redis, shared between gateways.
     Redis(dedup::RedisSettings),
@@ -249,44 +245,31 @@ pub enum Store {
 /// Health and metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
-    /// Loopback by default.
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     /// Metrics and health for others, without anything else.
-    pub metrics_listen: Option<SocketAddr>,
+    pub(crate) metrics_listen: Option<SocketAddr>,
 }
 
-/// Limits with names. Each is a key under `limits:` of the same name.
+/// Limits with names: the keys under `limits:`.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is said at its key, where people read it")]
 pub struct Limits {
-    /// Open connections.
     pub connections: usize,
-    /// Requests between admission and answer.
     pub requests_in_flight: usize,
-    /// Time from accept to the first byte.
     pub first_byte_timeout: Duration,
-    /// Time for the TLS handshake.
     pub handshake_timeout: Duration,
-    /// Time for the head of a request.
     pub header_timeout: Duration,
-    /// Time for the body of a request.
     pub body_timeout: Duration,
-    /// Bytes per second that a body must keep up after its first two seconds.
+    /// Bytes per second.
     pub body_rate_min: u64,
-    /// Size of a request's head, in bytes.
     pub header_bytes_max: usize,
-    /// Number of header lines.
     pub headers_max: usize,
-    /// Length of path and query, in bytes.
     pub path_bytes_max: usize,
-    /// Memory for bodies in flight, in bytes.
+    /// In bytes.
     pub body_memory: u64,
-    /// Streams per HTTP/2 connection.
     pub h2_streams: u32,
-    /// How long a connection may be idle.
     pub idle_timeout: Duration,
-    /// Age at which a connection is asked to close.
     pub connection_age_max: Duration,
-    /// Time to write an answer out.
     pub write_timeout: Duration,
 }
 
@@ -294,22 +277,6 @@ pub struct Limits {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Telemetry {
     /// A filter in `tracing`'s syntax: `info`, `gatepost=debug`.
-    pub log_level: String,
-    /// How lines look.
-    pub log_format: LogFormat,
-}
-
-/// A secret together with where it was configured, for `check` and `config show`.
-#[derive(Clone, Debug)]
-pub struct SecretOrigin {
-    /// `stripe`, or `stripe #2` where there are several.
-    pub name: String,
-    /// The secret; `None` where it was not read.
-    pub secret: Option<Secret>,
-    /// `env STRIPE_WEBHOOK_SECRET`, `file /run/secrets/stripe`.
-    pub origin: String,
-    /// From when on it is not accepted.
-    pub expires: Option<Timestamp>,
-    /// Where the configuration names it.
-    pub mark: Mark,
+    pub(crate) log_level: String,
+    pub(crate) log_format: LogFormat,
 }

@@ -3,11 +3,9 @@
 //! One block per problem with the line of the file under it, as compilers do. Secrets that stand in the file are masked in
 //! every line that is shown.
 
-use std::fmt::Write as _;
+use serde_json::{Value as Json, json};
 
-use serde_json::json;
-
-use super::spans::Mark;
+use super::{syntax::SECRET_PREFIXES, tree::Mark};
 
 /// Whether a problem keeps the gateway from starting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,8 +18,7 @@ pub enum Severity {
 
 /// Where a problem is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum At {
-    /// In the file.
+pub(crate) enum At {
     File(Mark),
     /// In an environment variable.
     Env(String),
@@ -36,18 +33,16 @@ pub struct Problem {
     pub severity: Severity,
     /// A short, stable name: `unknown-key`.
     pub code: &'static str,
-    /// What is wrong.
-    pub message: String,
-    /// Where.
-    pub at: At,
+    pub(crate) message: String,
+    pub(crate) at: At,
     /// Said beside the underline.
-    pub label: String,
+    pub(crate) label: String,
     /// Another place that matters, shown as a line of its own.
-    pub beside: Option<(Mark, String)>,
+    pub(crate) beside: Option<(Mark, String)>,
     /// Another place that matters, named in the label; the text follows it.
-    pub first: Option<(Mark, String)>,
+    pub(crate) first: Option<(Mark, String)>,
     /// `help`, `note` or `warning`, and a sentence.
-    pub notes: Vec<(&'static str, String)>,
+    pub(crate) notes: Vec<(&'static str, String)>,
 }
 
 /// All problems of a file, in its order.
@@ -58,7 +53,6 @@ pub struct Report {
     /// The problems.
     pub problems: Vec<Problem>,
     lines: Vec<String>,
-    masks: Vec<(Mark, String)>,
 }
 
 impl From<Mark> for At {
@@ -69,7 +63,7 @@ impl From<Mark> for At {
 
 impl Problem {
     /// An error.
-    pub fn error(code: &'static str, at: impl Into<At>, message: impl Into<String>) -> Self {
+    pub(crate) fn error(code: &'static str, at: impl Into<At>, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Error,
             code,
@@ -83,40 +77,12 @@ impl Problem {
     }
 
     /// A warning.
-    pub fn warning(code: &'static str, at: impl Into<At>, message: impl Into<String>) -> Self {
+    pub(crate) fn warning(
+        code: &'static str,
+        at: impl Into<At>,
+        message: impl Into<String>,
+    ) -> Self {
         Self { severity: Severity::Warning, ..Self::error(code, at, message) }
-    }
-
-    /// Says `label` beside the underline.
-    #[must_use]
-    pub fn label(self, label: impl Into<String>) -> Self {
-        Self { label: label.into(), ..self }
-    }
-
-    /// Names where the same thing was first defined.
-    #[must_use]
-    pub fn first(self, mark: Mark, then: impl Into<String>) -> Self {
-        let label = if self.label.is_empty() { "first defined at ".into() } else { self.label };
-        Self { first: Some((mark, then.into())), label, ..self }
-    }
-
-    /// Adds a sentence on what to do.
-    #[must_use]
-    pub fn help(self, help: impl Into<String>) -> Self {
-        self.noted("help", help)
-    }
-
-    /// Adds a sentence on why.
-    #[must_use]
-    pub fn note(self, note: impl Into<String>) -> Self {
-        self.noted("note", note)
-    }
-
-    /// Adds a sentence under a word of its own.
-    #[must_use]
-    pub fn noted(mut self, word: &'static str, text: impl Into<String>) -> Self {
-        self.notes.push((word, text.into()));
-        self
     }
 
     fn order(&self) -> (usize, usize, Severity) {
@@ -128,26 +94,71 @@ impl Problem {
     }
 }
 
+/// Says more about a problem, whether it is still held or was handed in already.
+pub(crate) trait Explain: Sized {
+    fn problem(&mut self) -> &mut Problem;
+
+    /// Beside the underline.
+    fn label(mut self, label: impl Into<String>) -> Self {
+        self.problem().label = label.into();
+        self
+    }
+
+    /// Where the same thing was first defined; `then` follows the place.
+    fn first(mut self, mark: Mark, then: impl Into<String>) -> Self {
+        self.problem().first = Some((mark, then.into()));
+        self
+    }
+
+    /// What to do.
+    fn help(self, help: impl Into<String>) -> Self {
+        self.noted("help", help)
+    }
+
+    /// Why.
+    fn note(self, note: impl Into<String>) -> Self {
+        self.noted("note", note)
+    }
+
+    fn noted(mut self, word: &'static str, text: impl Into<String>) -> Self {
+        self.problem().notes.push((word, text.into()));
+        self
+    }
+}
+
+impl Explain for Problem {
+    fn problem(&mut self) -> &mut Problem {
+        self
+    }
+}
+
+impl Explain for &mut Problem {
+    fn problem(&mut self) -> &mut Problem {
+        self
+    }
+}
+
 impl Report {
-    /// Puts problems in order. `masks` are the places of secrets and what is shown instead.
-    pub fn new(
+    /// Puts problems in order. `masks` are the places of secrets.
+    pub(crate) fn new(
         file: &str,
         text: &str,
         mut problems: Vec<Problem>,
-        masks: Vec<(Mark, String)>,
+        masks: impl IntoIterator<Item = Mark>,
     ) -> Self {
         problems.sort_by_key(Problem::order);
         for problem in &mut problems {
             problem.message = plain(&problem.message);
             problem.label = plain(&problem.label);
         }
-        let lines = text.lines().map(plain).collect();
-        Self { file: file.to_owned(), problems, lines, masks }
+        let mut lines: Vec<_> = text.lines().map(plain).collect();
+        masks.into_iter().for_each(|mark| mask(&mut lines, mark));
+        Self { file: file.to_owned(), problems, lines }
     }
 
     /// A report on a file that cannot be read at all.
-    pub fn unreadable(file: &str, problem: Problem) -> Self {
-        Self::new(file, "", vec![problem], Vec::new())
+    pub(crate) fn unreadable(file: &str, problem: Problem) -> Self {
+        Self::new(file, "", vec![problem], [])
     }
 
     /// How many errors.
@@ -162,11 +173,9 @@ impl Report {
 
     /// For people: every block, and the count at the end.
     pub fn human(&self, colour: bool) -> String {
-        let mut text = self.blocks(colour);
         let (errors, warnings) = (self.errors(), self.warnings());
         let end = if errors > 0 { " Nothing was started." } else { "" };
-        text.push_str(&format!("{}: {}.{end}\n", self.file, counted(errors, warnings)));
-        text
+        format!("{}{}: {}.{end}\n", self.blocks(colour), self.file, counted(errors, warnings))
     }
 
     /// For people: every block.
@@ -176,7 +185,7 @@ impl Report {
     }
 
     /// For programs.
-    pub fn json(&self) -> serde_json::Value {
+    pub fn json(&self) -> Json {
         let problems: Vec<_> = self.problems.iter().map(|problem| self.object(problem)).collect();
         json!({
             "v": 1,
@@ -187,156 +196,111 @@ impl Report {
         })
     }
 
-    fn object(&self, problem: &Problem) -> serde_json::Value {
-        let mut object = json!({
-            "severity": problem.severity.word(),
-            "code": problem.code,
-            "message": problem.message,
-        });
-        let mut put = |key: &str, value: serde_json::Value| {
-            if let Some(map) = object.as_object_mut() {
-                map.insert(key.to_owned(), value);
-            }
+    fn object(&self, problem: &Problem) -> Json {
+        let said = [
+            ("severity", problem.severity.word()),
+            ("code", problem.code),
+            ("message", &problem.message),
+        ];
+        let place = match &problem.at {
+            At::File(mark) => vec![
+                ("line", mark.line.into()),
+                ("column", mark.column.into()),
+                ("end_line", mark.end_line.into()),
+                ("end_column", mark.end_column.into()),
+            ],
+            At::Env(name) => vec![("variable", name.as_str().into())],
+            At::Nowhere => Vec::new(),
         };
-        match &problem.at {
-            At::File(mark) => {
-                put("line", json!(mark.line));
-                put("column", json!(mark.column));
-                put("end_line", json!(mark.end_line));
-                put("end_column", json!(mark.end_column));
-            }
-            At::Env(name) => put("variable", json!(name)),
-            At::Nowhere => {}
-        }
-        if !problem.label.is_empty() {
-            put("label", json!(self.full_label(problem)));
-        }
-        if !problem.notes.is_empty() {
-            let notes =
-                problem.notes.iter().map(|(word, text)| json!({ "kind": word, "text": text }));
-            put("notes", notes.collect());
-        }
-        object
+        let label = Some(self.label(problem)).filter(|label| !label.is_empty());
+        let notes = problem.notes.iter().map(|(kind, text)| json!({ "kind": kind, "text": text }));
+        let notes = Some(notes.collect::<Json>()).filter(|_| !problem.notes.is_empty());
+        let said = said.into_iter().map(|(key, text)| (key, text.into())).chain(place);
+        let more = label.map(|label| ("label", label.into())).into_iter();
+        let more = more.chain(notes.map(|notes| ("notes", notes)));
+        said.chain(more).map(|(key, value): (&str, Json)| (key.to_owned(), value)).collect()
     }
 
     fn block(&self, problem: &Problem, pen: Pen) -> String {
         let head = format!("{}[{}]", problem.severity.word(), problem.code);
         let head = pen.severity(problem.severity, &head);
-        let mut out = format!("{head}{}\n", pen.bold(&format!(": {}", problem.message)));
+        let mut lines = vec![format!("{head}{}", pen.bold(&format!(": {}", problem.message)))];
         let mut gutter = 1;
-        match &problem.at {
+        let outside = match &problem.at {
             At::File(mark) => {
-                gutter = self.excerpt(&mut out, problem, *mark, pen);
+                gutter = self.excerpt(&mut lines, problem, *mark, pen);
+                None
             }
-            At::Env(name) => {
-                let _ = writeln!(out, " {} environment variable {name}", pen.blue("-->"));
-            }
-            At::Nowhere => {
-                let _ = writeln!(out, " {} {}", pen.blue("-->"), self.file);
-            }
+            At::Env(name) => Some(format!("environment variable {name}")),
+            At::Nowhere => Some(self.file.clone()),
+        };
+        let (arrow, dash) = (pen.blue("-->"), pen.blue("="));
+        if let Some(place) = outside {
+            let label = Some(self.label(problem)).filter(|label| !label.is_empty());
+            lines.push(format!(" {arrow} {place}"));
+            lines.extend(label.map(|label| format!("  {dash} {label}")));
         }
-        if !matches!(problem.at, At::File(_)) && !problem.label.is_empty() {
-            let _ = writeln!(out, "  {} {}", pen.blue("="), self.full_label(problem));
-        }
-        for (word, text) in &problem.notes {
-            let _ = writeln!(out, "{:gutter$} {} {}: {text}", "", pen.blue("="), pen.bold(word));
-        }
-        out
+        let note = |(word, text): &(&str, String)| {
+            format!("{:gutter$} {dash} {}: {text}", "", pen.bold(word))
+        };
+        lines.extend(problem.notes.iter().map(note));
+        lines.join("\n") + "\n"
     }
 
-    /// Writes place, lines and underlines; returns the width of the gutter.
-    fn excerpt(&self, out: &mut String, problem: &Problem, mark: Mark, pen: Pen) -> usize {
-        let last =
-            problem.beside.as_ref().map_or(mark.line, |(beside, _)| beside.line.max(mark.line));
-        let gutter = last.to_string().len();
-        let arrow = pen.blue("-->");
-        let _ = writeln!(out, "{:gutter$}{arrow} {}:{}:{}", "", self.file, mark.line, mark.column);
-        let bar = pen.blue("|");
-        let _ = writeln!(out, "{:gutter$} {bar}", "");
-        let label = self.full_label(problem);
+    /// Adds place, lines and underlines; returns the width of the gutter.
+    fn excerpt(&self, out: &mut Vec<String>, problem: &Problem, mark: Mark, pen: Pen) -> usize {
+        let label = self.label(problem);
         let tint = |text: &str| pen.severity(problem.severity, text);
-        let main = (mark.line, self.underlined(mark, '^', &label, &tint));
-        let beside = problem.beside.as_ref().map(|(mark, label)| {
-            (mark.line, self.underlined(*mark, '-', label, &|text: &str| pen.blue(text)))
-        });
-        let mut rows: Vec<_> = std::iter::once(main).chain(beside).collect();
+        let mut rows = vec![(mark.line, self.underlined(mark, '^', &label, &tint))];
+        if let Some((mark, label)) = &problem.beside {
+            rows.push((mark.line, self.underlined(*mark, '-', label, &|text| pen.blue(text))));
+        }
         rows.sort_by_key(|(line, _)| *line);
-        for (line, (source, under)) in rows {
-            let _ = writeln!(out, "{} {bar} {source}", pen.blue(&format!("{line:>gutter$}")));
-            let _ = writeln!(out, "{:gutter$} {bar} {under}", "");
+        let gutter = rows.last().map_or(1, |(line, _)| line.to_string().len());
+        let (arrow, bar) = (pen.blue("-->"), pen.blue("|"));
+        out.push(format!("{:gutter$}{arrow} {}", "", self.place(mark)));
+        out.push(format!("{:gutter$} {bar}", ""));
+        for (line, under) in rows {
+            let number = pen.blue(&format!("{line:>gutter$}"));
+            out.push(format!("{number} {bar} {}", self.line(line)));
+            out.push(format!("{:gutter$} {bar} {under}", ""));
         }
         gutter
     }
 
-    fn full_label(&self, problem: &Problem) -> String {
-        match &problem.first {
-            Some((at, then)) => {
-                format!("{}{}:{}:{}{then}", problem.label, self.file, at.line, at.column)
-            }
-            None => problem.label.clone(),
-        }
-    }
-
-    /// The line of `mark` as it may be shown, and what stands under it.
+    /// What stands under a line.
     fn underlined(
         &self,
         mark: Mark,
         with: char,
         label: &str,
         tint: &dyn Fn(&str) -> String,
-    ) -> (String, String) {
-        let (line, column) = self.shown(mark.line);
-        let length = line.chars().count();
-        let end = if mark.end_line == mark.line { mark.end_column } else { usize::MAX };
-        let from = column(mark.column).min(length + 1);
-        let to = if end == usize::MAX { length + 1 } else { column(end).min(length + 1) };
-        let width = to.saturating_sub(from).max(1);
-        let rule: String = std::iter::repeat_n(with, width).collect();
+    ) -> String {
+        let (from, to) = mark.columns_in(mark.line, self.line(mark.line));
+        let rule: String = std::iter::repeat_n(with, (to - from).max(1)).collect();
         let space = if label.is_empty() { "" } else { " " };
-        let under =
-            format!("{:pad$}{}", "", tint(&format!("{rule}{space}{label}")), pad = from - 1);
-        (line, under)
+        format!("{:from$}{}", "", tint(&format!("{rule}{space}{label}")))
     }
 
-    /// A line with its secrets masked, and how columns of the file move by that.
-    fn shown(&self, number: usize) -> (String, impl Fn(usize) -> usize) {
-        let line = self.lines.get(number - 1).map_or("", String::as_str);
-        let length = line.chars().count();
-        let mut cuts: Vec<(usize, usize, &str)> = self
-            .masks
-            .iter()
-            .filter(|(mark, _)| (mark.line..=mark.end_line).contains(&number))
-            .map(|(mark, text)| {
-                let from = if mark.line == number { mark.column - 1 } else { 0 };
-                let to = if mark.end_line == number { mark.end_column - 1 } else { length };
-                (from.min(length), to.min(length), text.as_str())
-            })
-            .filter(|(from, to, _)| from < to)
-            .collect();
-        cuts.sort_unstable();
-        let mut end = 0;
-        cuts.retain(|(from, to, _)| *from >= end && std::mem::replace(&mut end, *to) <= *from);
-        let (mut shown, mut at) = (String::new(), 0);
-        for (from, to, text) in &cuts {
-            shown.extend(line.chars().skip(at).take(from.saturating_sub(at)));
-            shown.push_str(text);
-            at = *to;
-        }
-        shown.extend(line.chars().skip(at));
-        let moves: Vec<_> =
-            cuts.iter().map(|(f, t, text)| (*f, *t, text.chars().count())).collect();
-        let column = move |column: usize| {
-            let moved = moves.iter().filter(|(_, to, _)| *to < column);
-            moved.fold(column, |now, (from, to, width)| now + width - (to - from))
-        };
-        (shown, column)
+    fn line(&self, number: usize) -> &str {
+        self.lines.get(number - 1).map_or("", String::as_str)
+    }
+
+    fn label(&self, problem: &Problem) -> String {
+        let place = problem.first.as_ref().map(|(at, then)| self.place(*at) + then);
+        let empty = problem.label.is_empty() && place.is_some();
+        let label = if empty { "first defined at " } else { &problem.label };
+        format!("{label}{}", place.unwrap_or_default())
+    }
+
+    fn place(&self, mark: Mark) -> String {
+        format!("{}:{}:{}", self.file, mark.line, mark.column)
     }
 }
 
 /// `2 errors, 1 warning`.
 pub fn counted(errors: usize, warnings: usize) -> String {
-    let one =
-        |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
+    let one = |count, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
     match (errors, warnings) {
         (0, _) => one(warnings, "warning"),
         (_, 0) => one(errors, "error"),
@@ -363,6 +327,23 @@ fn plain(line: &str) -> String {
     line.chars().take(400).map(visible).collect()
 }
 
+/// Covers a secret character by character, so that columns hold; quotes and a prefix that says its kind stay.
+fn mask(lines: &mut [String], mark: Mark) {
+    for number in mark.line..=mark.end_line {
+        let Some(line) = lines.get_mut(number - 1) else { return };
+        let (from, to) = mark.columns_in(number, line);
+        let word: String = line.chars().skip(from).take(to - from).collect();
+        let bare = word.trim_start_matches(['"', '\'']);
+        let prefix = SECRET_PREFIXES.iter().find(|prefix| bare.starts_with(**prefix));
+        let shown = word.chars().count() - bare.chars().count() + prefix.map_or(0, |p| p.len());
+        let cover = |(at, c): (usize, char)| {
+            let covered = (from + shown..to).contains(&at) && !matches!(c, '"' | '\'');
+            if covered { '•' } else { c }
+        };
+        *line = line.chars().enumerate().map(cover).collect();
+    }
+}
+
 /// Colours, or none.
 #[derive(Clone, Copy)]
 struct Pen(bool);
@@ -381,9 +362,6 @@ impl Pen {
     }
 
     fn severity(self, severity: Severity, text: &str) -> String {
-        match severity {
-            Severity::Error => self.paint("1;31", text),
-            Severity::Warning => self.paint("1;33", text),
-        }
+        self.paint(if severity == Severity::Error { "1;31" } else { "1;33" }, text)
     }
 }

@@ -4,13 +4,13 @@ use serde_json::Value as Json;
 use serde_yaml::Value;
 
 use super::{
-    report::Problem,
+    report::{Explain as _, Problem},
     shape::accepts,
-    spans::{Mark, Path},
     subst::{Env, SubstError},
     suggest,
-    units::{Size, Span, UnitError},
+    tree::Mark,
 };
+use crate::units::{Size, Span, UnitError};
 
 /// What an unquoted text is to YAML 1.2's core schema.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -27,20 +27,8 @@ pub(crate) enum Plain {
     Text,
 }
 
-/// Why a text does not fit.
-#[derive(Debug)]
-pub(crate) enum Wrong {
-    /// It is something else: wanted, and what to write.
-    Type(String),
-    /// It is not one of the words.
-    Word,
-    /// A duration or size: what is wrong with it.
-    Quantity(UnitError),
-    /// Beyond the bounds.
-    Range,
-    /// No value where one is needed.
-    Nothing,
-}
+/// Why a text does not fit: the code, the message and the label of the problem.
+pub(crate) type Misfit = (&'static str, String, String);
 
 impl Plain {
     /// Reads an unquoted text.
@@ -69,58 +57,71 @@ impl Plain {
     }
 }
 
-/// Whether a scalar can be meant by a schema, among several.
-pub(crate) fn fits(text: &str, plain: bool, schema: &Json) -> bool {
-    typed(text, plain, schema).is_ok()
-}
-
-/// The value of a scalar under a schema.
-pub(crate) fn typed(text: &str, plain: bool, schema: &Json) -> Result<Value, Wrong> {
+/// The value of a scalar under a schema, or why it has none. `name` is what the scalar is called.
+pub(crate) fn typed(text: &str, plain: bool, schema: &Json, name: &str) -> Result<Value, Misfit> {
     let read = if plain { Plain::of(text) } else { Plain::Text };
     let words = words(schema);
-    if !words.is_empty() {
-        let quote = || Wrong::Type(format!("quote it: `\"{text}\"`"));
-        let known = words.contains(&text);
-        return match read {
-            Plain::Text if known => Ok(text.into()),
-            Plain::Number | Plain::Integer(_) | Plain::Bool(_) if known => Err(quote()),
-            Plain::Null if !accepts(schema, "null") => Err(Wrong::Nothing),
-            Plain::Null => Ok(Value::Null),
-            _ => Err(Wrong::Word),
-        };
-    }
+    let wrong =
+        |instead| Err(("wrong-type", format!("`{name}` must be {}", wanted(schema)), instead));
     match read {
         Plain::Null if accepts(schema, "null") => Ok(Value::Null),
-        Plain::Null => Err(Wrong::Nothing),
-        Plain::Bool(value) if accepts(schema, "boolean") => Ok(value.into()),
-        Plain::Integer(value) if accepts(schema, "integer") => {
-            if in_range(value, schema) {
-                Ok(value.into())
-            } else {
-                Err(Wrong::Range)
-            }
+        Plain::Null => {
+            let label = format!("write {}, or remove the key", wanted(schema));
+            Err(("wrong-type", format!("`{name}` has no value"), label))
         }
-        Plain::Text if accepts(schema, "string") => quantity(text, schema).map(|()| text.into()),
-        Plain::Integer(_) if is_quantity(schema) => Err(Wrong::Quantity(UnitError::NoUnit)),
-        other => Err(Wrong::Type(instead(text, other, schema))),
+        Plain::Text if words.contains(&text) => Ok(text.into()),
+        _ if words.contains(&text) => wrong(format!("quote it: `\"{text}\"`")),
+        _ if !words.is_empty() => {
+            let label = match suggest::nearest(text, words.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("it is {}", quoted(&words)),
+            };
+            Err(("bad-value", format!("`{name}` cannot be `{}`", clip(text)), label))
+        }
+        Plain::Bool(value) if accepts(schema, "boolean") => Ok(value.into()),
+        Plain::Integer(value) if accepts(schema, "integer") => match bounds(value, schema) {
+            None => Ok(value.into()),
+            Some(label) => Err(("bad-value", format!("`{name}` is out of range"), label)),
+        },
+        Plain::Text if accepts(schema, "string") => {
+            quantity(text, schema, name).map(|()| text.into())
+        }
+        Plain::Integer(_) if quantity(text, schema, name).is_err() => {
+            quantity(text, schema, name).map(|()| Value::Null)
+        }
+        other => wrong(instead(text, other, schema)),
     }
 }
 
-fn in_range(value: i64, schema: &Json) -> bool {
+/// What an integer must be, where it is not.
+fn bounds(value: i64, schema: &Json) -> Option<String> {
     let bound = |key| schema.get(key).and_then(Json::as_i64);
-    bound("minimum").is_none_or(|min| value >= min)
-        && bound("maximum").is_none_or(|max| value <= max)
+    let (min, max) = (bound("minimum"), bound("maximum"));
+    if min.is_none_or(|min| value >= min) && max.is_none_or(|max| value <= max) {
+        return None;
+    }
+    Some(match (min, max) {
+        (Some(min), Some(max)) if min == max => format!("it must be {min}"),
+        (Some(min), Some(max)) => format!("from {min} to {max}"),
+        (Some(min), None) => format!("at least {min}"),
+        (None, max) => format!("at most {}", max.unwrap_or(i64::MAX)),
+    })
 }
 
-fn is_quantity(schema: &Json) -> bool {
-    matches!(schema.get("format").and_then(Json::as_str), Some("duration" | "size"))
-}
-
-fn quantity(text: &str, schema: &Json) -> Result<(), Wrong> {
-    match schema.get("format").and_then(Json::as_str) {
-        Some("duration") => Span::parse(text).map(|_| ()).map_err(Wrong::Quantity),
-        Some("size") => Size::parse(text).map(|_| ()).map_err(Wrong::Quantity),
-        _ => Ok(()),
+/// Whether a text is the duration or size that a schema wants.
+fn quantity(text: &str, schema: &Json, name: &str) -> Result<(), Misfit> {
+    let (error, misfit): (_, fn(&str, UnitError) -> Misfit) =
+        match schema.get("format").and_then(Json::as_str) {
+            Some("duration") => (Span::parse(text).err(), duration_misfit),
+            Some("size") => (Size::parse(text).err(), size_misfit),
+            _ => return Ok(()),
+        };
+    match error {
+        None => Ok(()),
+        Some(UnitError::TooLarge) => {
+            Err(("bad-value", format!("`{name}` is too large"), String::new()))
+        }
+        Some(error) => Err(misfit(&clip(text), error)),
     }
 }
 
@@ -186,80 +187,40 @@ pub(crate) fn wanted(schema: &Json) -> String {
     }
 }
 
-impl Wrong {
-    /// What is said about it.
-    pub(crate) fn problem(&self, shown: &str, path: &Path, mark: Mark, schema: &Json) -> Problem {
-        let wanted = wanted(schema);
-        let is_size = schema.get("format").is_some_and(|format| format == "size");
-        match self {
-            Self::Type(instead) => {
-                let message = format!("`{path}` must be {wanted}");
-                Problem::error("wrong-type", mark, message).label(instead)
-            }
-            Self::Nothing => {
-                let message = format!("`{path}` has no value");
-                Problem::error("wrong-type", mark, message)
-                    .label(format!("write {wanted}, or remove the key"))
-            }
-            Self::Range => {
-                let bound = |key| schema.get(key).and_then(Json::as_i64);
-                let label = match (bound("minimum"), bound("maximum")) {
-                    (Some(min), Some(max)) if min == max => format!("it must be {min}"),
-                    (Some(min), Some(max)) => format!("from {min} to {max}"),
-                    (Some(min), None) => format!("at least {min}"),
-                    (None, Some(max)) => format!("at most {max}"),
-                    (None, None) => String::new(),
-                };
-                Problem::error("bad-value", mark, format!("`{path}` is out of range")).label(label)
-            }
-            Self::Word => {
-                let words = words(schema);
-                let message = format!("`{path}` cannot be `{shown}`");
-                let label = match suggest::nearest(shown, words.iter().copied()) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("it is {}", quoted(&words)),
-                };
-                Problem::error("bad-value", mark, message).label(label)
-            }
-            Self::Quantity(UnitError::TooLarge) => {
-                Problem::error("bad-value", mark, format!("`{path}` is too large"))
-            }
-            Self::Quantity(error) if is_size => size_problem(shown, mark, *error),
-            Self::Quantity(error) => duration_problem(shown, mark, *error),
-        }
-    }
-}
-
-fn duration_problem(shown: &str, mark: Mark, error: UnitError) -> Problem {
-    if error == UnitError::NoUnit {
-        let label = format!("write `{shown}s` (seconds) or `{shown}ms`");
-        return Problem::error("duration-unit", mark, "a duration needs a unit").label(label);
-    }
-    Problem::error("duration-unit", mark, format!("`{shown}` is not a duration"))
-        .label("write `500ms`, `10s`, `5m`, `2h` or `14d`")
-}
-
-fn size_problem(shown: &str, mark: Mark, error: UnitError) -> Problem {
-    let message = match error {
-        UnitError::NoUnit => "a size needs a unit".to_owned(),
-        UnitError::Unknown | UnitError::TooLarge => format!("`{shown}` is not a size"),
+fn duration_misfit(shown: &str, error: UnitError) -> Misfit {
+    let (message, label) = match error {
+        UnitError::NoUnit => (
+            "a duration needs a unit".to_owned(),
+            format!("write `{shown}s` (seconds) or `{shown}ms`"),
+        ),
+        UnitError::Unknown | UnitError::TooLarge => (
+            format!("`{shown}` is not a duration"),
+            "write `500ms`, `10s`, `5m`, `2h` or `14d`".to_owned(),
+        ),
     };
-    let digits: String = shown.chars().take_while(char::is_ascii_digit).collect();
-    let unit = shown.trim_start_matches(|c: char| c.is_ascii_digit()).chars().next().unwrap_or('m');
-    let letter = match unit.to_ascii_lowercase() {
-        'k' => ("KiB", "kB"),
-        'g' => ("GiB", "GB"),
+    ("duration-unit", message, label)
+}
+
+fn size_misfit(shown: &str, error: UnitError) -> Misfit {
+    if error == UnitError::NoUnit {
+        let label = format!("write `{shown}B` (bytes), `{shown}KiB` or `{shown}MiB`");
+        return ("size-unit", "a size needs a unit".to_owned(), label);
+    }
+    let digits = shown.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let (binary, decimal) = match shown.trim_start_matches(digits).to_ascii_lowercase() {
+        unit if unit.starts_with('k') => ("KiB", "kB"),
+        unit if unit.starts_with('g') => ("GiB", "GB"),
         _ => ("MiB", "MB"),
     };
-    let bytes = |unit: &str| Size::parse(&format!("{digits}{unit}")).map(|size| grouped(size.0));
-    let label = match (bytes(letter.0), bytes(letter.1)) {
-        (Ok(binary), Ok(decimal)) => format!(
-            "write `{digits}{}` ({binary} bytes) or `{digits}{}` ({decimal} bytes)",
-            letter.0, letter.1
-        ),
-        _ => "write `512KiB`, `1MiB` or `5GiB`, or `kB`, `MB`, `GB`".into(),
+    let meant = |unit| {
+        let size = Size::parse(&format!("{digits}{unit}")).ok()?;
+        Some(format!("`{digits}{unit}` ({} bytes)", grouped(size.0)))
     };
-    Problem::error("size-unit", mark, message).label(label)
+    let label = match meant(binary).zip(meant(decimal)) {
+        Some((binary, decimal)) => format!("write {binary} or {decimal}"),
+        None => "write `512KiB`, `1MiB` or `5GiB`, or `kB`, `MB`, `GB`".into(),
+    };
+    ("size-unit", format!("`{shown}` is not a size"), label)
 }
 
 /// `10 485 760`.

@@ -10,10 +10,10 @@ use std::{
 use super::{
     SecretOrigin,
     file::{SecretForm, SecretPlace},
-    report::Problem,
+    report::{Explain as _, Problem},
     scalar,
-    spans::Mark,
     subst::{self, Env, SubstError},
+    tree::Mark,
 };
 use crate::{event::Timestamp, secret::Secret};
 
@@ -47,23 +47,16 @@ impl Reading<'_> {
     ) -> Option<SecretOrigin> {
         let result = self.find(form, mark, problems).and_then(|(bytes, origin)| {
             let expires = expiry(form, mark)?;
-            Ok((bytes.map(|bytes| checked(bytes, mark, problems)).transpose()?, origin, expires))
+            let bytes = bytes.map(|bytes| checked(bytes, mark, problems)).transpose()?;
+            let (name, secret) = (name.to_owned(), bytes.map(Secret::new));
+            Ok(SecretOrigin { name, secret, origin, expires, mark })
         });
-        match result {
-            Ok((secret, origin, expires)) => {
-                if expires.is_some_and(|expires| expires <= self.now) {
-                    let expired = format!("secret {name} has expired and is not accepted any more");
-                    problems
-                        .push(Problem::warning("secret-expired", mark, expired).help("remove it"));
-                }
-                let secret = secret.map(Secret::new);
-                Some(SecretOrigin { name: name.to_owned(), secret, origin, expires, mark })
-            }
-            Err(problem) => {
-                problems.push(*problem);
-                None
-            }
+        let found = result.map_err(|problem| problems.push(*problem)).ok()?;
+        if found.expires.is_some_and(|expires| expires <= self.now) {
+            let expired = format!("secret {name} has expired and is not accepted any more");
+            problems.push(Problem::warning("secret-expired", mark, expired).help("remove it"));
         }
+        Some(found)
     }
 
     /// The bytes (none when offline) and where they are from, in words.
@@ -73,28 +66,27 @@ impl Reading<'_> {
         mark: Mark,
         problems: &mut Vec<Problem>,
     ) -> Read<(Option<Vec<u8>>, String)> {
-        let place = match form {
-            SecretForm::Text(text) => return self.text(&text.0, mark, problems),
+        let SecretPlace { env, file, credential, .. } = match form {
+            SecretForm::Text(text) => return self.text(&text.0.0, mark, problems),
             SecretForm::Place(place) => place,
         };
-        match place {
-            SecretPlace { env: Some(name), file: None, credential: None, .. } => {
+        match (env, file, credential) {
+            (Some(name), None, None) => {
                 Ok((self.unless_offline(|| self.variable(name, mark))?, format!("env {name}")))
             }
-            SecretPlace { env: None, file: Some(file), credential: None, .. } => {
-                let path = subst::expand(file, self.env);
-                let path = path.map_err(|error| scalar::not_expanded(&error, mark, self.env))?;
+            (None, Some(file), None) => {
+                let path = subst::expand(file, self.env)
+                    .map_err(|error| scalar::not_expanded(&error, mark, self.env))?;
                 let bytes = self.unless_offline(|| file_bytes(FilePath::new(&path), mark))?;
                 Ok((bytes, format!("file {path}")))
             }
-            SecretPlace { env: None, file: None, credential: Some(name), .. } => {
-                let bytes =
-                    self.unless_offline(|| file_bytes(&self.credential(name, mark)?, mark))?;
-                Ok((bytes, format!("credential {name}")))
+            (None, None, Some(name)) => {
+                let read = || file_bytes(&self.credential(name, mark)?, mark);
+                Ok((self.unless_offline(read)?, format!("credential {name}")))
             }
-            SecretPlace { .. } => {
-                let problem =
-                    Problem::error("secret-place", mark, "a secret is in exactly one place");
+            _ => {
+                let message = "a secret is in exactly one place";
+                let problem = Problem::error("secret-place", mark, message);
                 Err(problem.label("say one of `env`, `file`, `credential`").into())
             }
         }
@@ -117,21 +109,16 @@ impl Reading<'_> {
         }
         let literal = "this secret is written in the configuration";
         let help = "use `${NAME}`, `{ env: NAME }`, `{ file: PATH }` or `{ credential: NAME }`";
-        if self.exposed {
-            let problem = Problem::error(
-                "secret-exposed",
-                mark,
-                format!("{literal}, which every user may read"),
-            );
-            problems.push(problem.help(help).help("or take the file from others: `chmod o-r`"));
+        problems.push(if self.exposed {
+            let message = format!("{literal}, which every user may read");
+            Problem::error("secret-exposed", mark, message)
+                .help(help)
+                .help("or take the file from others: `chmod o-r`")
         } else {
-            problems.push(Problem::warning("secret-literal", mark, literal).help(help));
-        }
-        let bytes = if text.contains("${") && self.offline {
-            None
-        } else {
-            Some(self.completed(text, mark)?)
-        };
+            Problem::warning("secret-literal", mark, literal).help(help)
+        });
+        let unknown = text.contains("${") && self.offline;
+        let bytes = if unknown { None } else { Some(self.completed(text, mark)?) };
         Ok((bytes, "literal".into()))
     }
 
@@ -160,19 +147,14 @@ impl Reading<'_> {
 
     fn credential(&self, name: &str, mark: Mark) -> Read<PathBuf> {
         if name.is_empty() || name.contains('/') || name.starts_with('.') {
-            return Err(
-                Problem::error("secret-place", mark, "a credential has a plain name").into()
-            );
+            let message = "a credential has a plain name";
+            return Err(Problem::error("secret-place", mark, message).into());
         }
         let dir = self.env.value("CREDENTIALS_DIRECTORY").ok_or_else(|| {
-            Problem::error(
-                "credential",
-                mark,
-                "there are no systemd credentials: CREDENTIALS_DIRECTORY is not set",
-            )
-            .help(format!(
-                "add `LoadCredential={name}:PATH` to the unit, or use `{{ file: PATH }}`"
-            ))
+            let message = "there are no systemd credentials: CREDENTIALS_DIRECTORY is not set";
+            let help =
+                format!("add `LoadCredential={name}:PATH` to the unit, or use `{{ file: PATH }}`");
+            Problem::error("credential", mark, message).help(help)
         })?;
         Ok(FilePath::new(dir).join(name))
     }
@@ -187,17 +169,13 @@ fn file_bytes(path: &FilePath, mark: Mark) -> Read<Vec<u8>> {
     let read =
         fs::File::open(path).and_then(|f| f.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
     if let Err(error) = read {
-        let problem = refused(format!("cannot be read: {}", plain_error(&error)));
+        let problem = *refused(format!("cannot be read: {}", plain_error(&error)));
         let meta = fs::metadata(path).ok().zip(fs::metadata("/proc/self").ok());
-        return Err(match meta {
-            Some((file, us)) => Box::new(problem.note(format!(
-                "it belongs to uid {}, mode {:04o}; we are uid {}",
-                file.uid(),
-                file.mode() & 0o7777,
-                us.uid()
-            ))),
-            None => problem,
+        let owner = meta.map(|(file, us)| {
+            let (uid, mode) = (file.uid(), file.mode() & 0o7777);
+            format!("it belongs to uid {uid}, mode {mode:04o}; we are uid {}", us.uid())
         });
+        return Err(owner.into_iter().fold(problem, Problem::note).into());
     }
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(refused("is too large for a secret".into()));
@@ -240,12 +218,9 @@ fn expiry(form: &SecretForm, mark: Mark) -> Read<Option<Timestamp>> {
     let time = text.parse::<jiff::Timestamp>().ok();
     let time = time.or_else(|| format!("{text}T00:00:00Z").parse().ok());
     let time = time.ok_or_else(|| {
-        Problem::error(
-            "bad-value",
-            mark,
-            format!("`{}` is not a date or a time", scalar::clip(text)),
-        )
-        .label("`expires` is RFC 3339: `2026-12-15` or `2026-12-15T12:00:00Z`")
+        let message = format!("`{}` is not a date or a time", scalar::clip(text));
+        Problem::error("bad-value", mark, message)
+            .label("`expires` is RFC 3339: `2026-12-15` or `2026-12-15T12:00:00Z`")
     })?;
     Ok(Some(Timestamp::from_millis(time.as_millisecond())))
 }

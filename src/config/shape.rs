@@ -7,11 +7,11 @@ use serde_json::Value as Json;
 use serde_yaml::Value;
 
 use super::{
-    report::{At, Problem},
+    report::{At, Explain as _, Problem},
     scalar::{self, Plain},
-    spans::{Entry, Kind, Mark, Node, Path},
-    subst::Env,
+    subst::{self, Env},
     suggest,
+    tree::{Entry, Kind, Mark, Node, Path},
 };
 
 /// What the walk found.
@@ -21,15 +21,15 @@ pub(crate) struct Walk {
     pub(crate) problems: Vec<Problem>,
     /// Where values were left out because of that: whatever else is said about these places would only confuse.
     pub(crate) left_out: HashSet<Mark>,
-    /// Where secrets stand in the file, and what is shown instead.
-    pub(crate) masks: Vec<(Mark, String)>,
+    /// Where secrets stand in the file.
+    pub(crate) masks: Vec<Mark>,
 }
 
-/// Walks `tree` along `schema`; what is returned has the schema's shape, as far as it goes.
-pub(crate) fn walk(tree: &mut Node, schema: &Json, env: &Env) -> (Value, Walk) {
+/// Walks `tree` along `schema` and leaves in it what has the schema's shape, completed and typed.
+pub(crate) fn walk(tree: &mut Node, schema: &Json, env: &Env) -> Walk {
     let mut walker = Walker { root: schema, env, found: Walk::default() };
-    let value = walker.value(tree, Mark::START, schema, &Path::default());
-    (value.unwrap_or_default(), walker.found)
+    walker.node(tree, Mark::START, schema, &Path::default());
+    walker.found
 }
 
 struct Walker<'a> {
@@ -39,39 +39,36 @@ struct Walker<'a> {
 }
 
 impl<'a> Walker<'a> {
-    /// The clean value of `node`, whose key stands at `key`.
-    fn value(
-        &mut self,
-        node: &mut Node,
-        key: Mark,
-        schema: &'a Json,
-        path: &Path,
-    ) -> Option<Value> {
+    /// Holds `node`, whose key stands at `key`, against its schema.
+    fn node(&mut self, node: &mut Node, key: Mark, schema: &'a Json, path: &Path) {
         let schema = self.form(schema, node);
-        let value = match &mut node.kind {
+        let is = match &mut node.kind {
             Kind::Map(entries) if accepts(schema, "object") => {
-                return Some(self.map(entries, key, schema, path));
+                return self.map(entries, key, schema, path);
             }
-            Kind::List(items) if accepts(schema, "array") => {
-                return Some(self.list(items, schema, path));
+            Kind::List(items) if accepts(schema, "array") => return self.list(items, schema, path),
+            Kind::Scalar { text, plain, value } if is_scalar(schema) => {
+                match self.scalar(node.mark, text, *plain, schema, path) {
+                    Ok(clean) => *value = Some(clean),
+                    Err(problem) => self.leave_out(node, *problem),
+                }
+                return;
             }
-            Kind::Scalar { text, plain } if is_scalar(schema) => {
-                self.scalar(node.mark, text, *plain, schema, path)
-            }
-            Kind::Map(_) => Err(self.wrong_kind("a mapping", node, schema, path)),
-            Kind::List(_) => Err(self.wrong_kind("a list", node, schema, path)),
-            Kind::Scalar { text, .. } => {
-                let is = format!("`{}`", scalar::clip(text));
-                Err(self.wrong_kind(&is, node, schema, path))
-            }
+            Kind::Map(_) => "a mapping".to_owned(),
+            Kind::List(_) => "a list".to_owned(),
+            Kind::Scalar { text, .. } => format!("`{}`", scalar::clip(text)),
         };
-        value
-            .map_err(|problem| {
-                self.found.problems.push(*problem);
-                self.found.left_out.insert(node.mark);
-                self.hide(node);
-            })
-            .ok()
+        let problem = self.wrong_kind(&is, node.mark, schema, path);
+        self.leave_out(node, problem);
+        // A section stays as an empty one, so that the numbers of a list's other items still hold.
+        let empty = Kind::Scalar { text: String::new(), plain: true, value: None };
+        node.kind = if accepts(schema, "object") { Kind::Map(Vec::new()) } else { empty };
+    }
+
+    fn leave_out(&mut self, node: &Node, problem: Problem) {
+        self.found.problems.push(problem);
+        self.found.left_out.insert(node.mark);
+        self.hide(node);
     }
 
     /// Follows references, and picks the form of a choice that `node` has.
@@ -82,7 +79,7 @@ impl<'a> Walker<'a> {
         let nested =
             |form: &'a Json| if form.get("anyOf").is_some() { self.form(form, node) } else { form };
         let chosen = forms().find(|form| self.fits(form, node));
-        let scalar = || forms().filter(|form| is_scalar(form) && !accepts(form, "null")).last();
+        let scalar = || forms().rfind(|form| is_scalar(form) && !accepts(form, "null"));
         chosen.or_else(scalar).or_else(|| forms().next()).map_or(schema, nested)
     }
 
@@ -94,7 +91,7 @@ impl<'a> Walker<'a> {
         match &node.kind {
             Kind::Map(_) => accepts(form, "object"),
             Kind::List(_) => accepts(form, "array"),
-            Kind::Scalar { text, plain } => scalar::fits(text, *plain, form),
+            Kind::Scalar { text, plain, .. } => scalar::typed(text, *plain, form, "").is_ok(),
         }
     }
 
@@ -104,26 +101,22 @@ impl<'a> Walker<'a> {
         target.unwrap_or(schema)
     }
 
-    fn map(&mut self, entries: &mut [Entry], key: Mark, schema: &'a Json, path: &Path) -> Value {
-        let mut map = serde_yaml::Mapping::new();
-        for index in 0..entries.len() {
-            let taken = |key: &str| entries.iter().any(|entry| entry.key == key);
-            let free: Vec<_> = self.keys(schema).into_iter().filter(|key| !taken(key)).collect();
-            let Some(entry) = entries.get_mut(index) else { break };
-            let Some(known) = self.known(entry, &free, schema, path) else { continue };
-            let below = path.key(&entry.key);
-            if !self.is_empty_section(&entry.value, known)
-                && let Some(value) = self.value(&mut entry.value, entry.mark, known, &below)
-            {
-                map.insert(entry.key.as_str().into(), value);
+    fn map(&mut self, entries: &mut Vec<Entry>, key: Mark, schema: &'a Json, path: &Path) {
+        let taken: Vec<_> = entries.iter().map(|entry| entry.key.clone()).collect();
+        let mut free = self.keys(schema);
+        free.retain(|key| !taken.iter().any(|taken| taken == key));
+        entries.retain_mut(|entry| {
+            let Some(known) = self.known(entry, &free, schema, path) else { return false };
+            if !self.is_empty_section(&entry.value, known) {
+                self.node(&mut entry.value, entry.mark, known, &path.key(&entry.key));
             }
-        }
+            true
+        });
         for required in strings(schema.get("required")) {
             if !entries.iter().any(|entry| entry.key == required) {
                 self.missing_key(required, key, schema, path);
             }
         }
-        map.into()
     }
 
     /// The schema of a key. A misspelt one is reported and then read as what was meant, so that what stands under it is looked
@@ -143,82 +136,70 @@ impl<'a> Walker<'a> {
             return known;
         }
         self.unknown_key(entry, schema, path);
-        match suggest::nearest(&entry.key, free.iter().copied()) {
-            Some(meant) => {
-                meant.clone_into(&mut entry.key);
-                property(meant)
-            }
-            None => {
-                self.hide(&entry.value);
-                None
-            }
-        }
+        let Some(meant) = suggest::nearest(&entry.key, free.iter().copied()) else {
+            self.hide(&entry.value);
+            return None;
+        };
+        meant.clone_into(&mut entry.key);
+        property(meant)
     }
 
     /// `dedup:` with nothing but comments under it.
     fn is_empty_section(&self, node: &Node, schema: &'a Json) -> bool {
-        let empty = matches!(&node.kind, Kind::Scalar { text, plain: true } if text.is_empty());
+        let empty = matches!(&node.kind, Kind::Scalar { text, plain: true, .. } if text.is_empty());
         empty && accepts(self.resolve(schema), "object")
     }
 
-    fn list(&mut self, items: &mut [Node], schema: &'a Json, path: &Path) -> Value {
+    fn list(&mut self, items: &mut [Node], schema: &'a Json, path: &Path) {
         let item = schema.get("items").unwrap_or(&ANYTHING);
-        let clean = items.iter_mut().enumerate();
-        let clean = clean.filter_map(|(at, node)| {
+        for (at, node) in items.iter_mut().enumerate() {
             let mark = Mark { end_line: node.mark.line, ..node.mark };
-            // A bad item stays in the list as a hole, so that the numbers of the others still hold.
-            let hole = accepts(self.form(item, node), "object");
-            let hole = hole.then(|| Value::Mapping(serde_yaml::Mapping::new()));
-            self.value(node, mark, item, &path.item(at)).or(hole)
-        });
-        Value::Sequence(clean.collect())
+            self.node(node, mark, item, &path.item(at));
+        }
     }
 
-    fn scalar(&mut self, mark: Mark, text: &str, plain: bool, schema: &Json, path: &Path) -> Found {
+    fn scalar(&mut self, mark: Mark, text: &str, plain: bool, schema: &Json, path: &Path) -> Typed {
         match schema.get("format").and_then(Json::as_str) {
             Some("secret") => return self.secret(mark, text, plain, path),
-            Some("hidden") => self.mask(mark, plain, "…"),
-            _ if text.contains("://") && text.contains('@') => {
-                let scheme = text.split("://").next().unwrap_or_default();
-                self.mask(mark, plain, &format!("{scheme}://…"));
-            }
-            _ => {}
+            Some("hidden") => self.found.masks.push(mark),
+            _ => self.found.masks.extend(password(mark, text, plain)),
         }
-        let full = super::subst::expand(text, self.env);
-        let full = full.map_err(|error| Box::new(scalar::not_expanded(&error, mark, self.env)))?;
-        scalar::typed(&full, plain, schema).map_err(|wrong| match full == text {
-            true => Box::new(wrong.problem(&scalar::clip(text), path, mark, schema)),
+        let full = subst::expand(text, self.env)
+            .map_err(|error| scalar::not_expanded(&error, mark, self.env))?;
+        scalar::typed(&full, plain, schema, &path.to_string()).map_err(|misfit| {
             // What a variable holds is not shown: it may be a secret in the wrong place.
-            false => {
+            let hidden = || {
                 let message = format!("`{path}` must be {}", scalar::wanted(schema));
-                Box::new(
-                    Problem::error("bad-value", mark, message).label("what it is set to is not"),
-                )
-            }
+                ("bad-value", message, "what it is set to is not".to_owned())
+            };
+            let (code, message, label) = if full == text { misfit } else { hidden() };
+            Problem::error(code, mark, message).label(label).into()
         })
     }
 
     /// A secret is neither completed nor typed here; it is only kept out of sight.
-    fn secret(&mut self, mark: Mark, text: &str, plain: bool, path: &Path) -> Found {
-        if super::subst::reference(text).is_none() {
-            let print = crate::secret::Secret::new(text).fingerprint();
-            self.mask(mark, plain, &print);
+    fn secret(&mut self, mark: Mark, text: &str, plain: bool, path: &Path) -> Typed {
+        if subst::reference(text).is_none() {
+            self.found.masks.push(mark);
         }
         if plain && !matches!(Plain::of(text), Plain::Text) {
-            let problem =
-                Problem::error("wrong-type", mark, format!("`{path}` is not text for YAML"));
-            return Err(problem.help("quote it: `\"…\"`").into());
+            let message = format!("`{path}` is not text for YAML");
+            return Err(Problem::error("wrong-type", mark, message)
+                .help("quote it: `\"…\"`")
+                .into());
         }
         Ok(Value::from(text))
     }
 
-    fn wrong_kind(&self, is: &str, node: &Node, schema: &'a Json, path: &Path) -> Box<Problem> {
+    fn wrong_kind(&self, is: &str, mark: Mark, schema: &'a Json, path: &Path) -> Problem {
         let wanted = scalar::wanted(schema);
         let name = if *path == Path::default() { "the file".into() } else { format!("`{path}`") };
         let problem =
-            Problem::error("wrong-type", node.mark, format!("{name} must be {wanted}, not {is}"));
-        let keys = self.keys(schema).join(", ");
-        Box::new(if keys.is_empty() { problem } else { problem.help(format!("keys here: {keys}")) })
+            Problem::error("wrong-type", mark, format!("{name} must be {wanted}, not {is}"));
+        match self.keys(schema).join(", ") {
+            none if none.is_empty() => problem,
+            keys => problem.help(format!("keys here: {keys}")),
+        }
     }
 
     fn unknown_key(&mut self, entry: &Entry, schema: &'a Json, path: &Path) {
@@ -229,10 +210,9 @@ impl<'a> Walker<'a> {
             section => format!("`{key}` is not a known key of `{section}`"),
         };
         let near = suggest::nearest(key, keys.iter().copied());
-        let label = match (near, self.home(key)) {
-            (Some(near), _) => format!("did you mean `{near}`?"),
-            (None, home) if !home.is_empty() => format!("it belongs under {home}"),
-            (None, _) => format!("known here: {}", keys.join(", ")),
+        let label = match near {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("known here: {}", keys.join(", ")),
         };
         let mut problem = Problem::error("unknown-key", entry.mark, message).label(label);
         if path.to_string().is_empty() && near.is_none() {
@@ -258,24 +238,6 @@ impl<'a> Walker<'a> {
         });
     }
 
-    /// The sections where a key of this name is known.
-    fn home(&self, key: &str) -> String {
-        let sections = self.root.get("properties").and_then(Json::as_object).into_iter().flatten();
-        let mut homes = Vec::new();
-        for (name, schema) in sections {
-            let section = self.resolve(schema);
-            let below = section.get("properties").and_then(Json::as_object).into_iter().flatten();
-            homes.extend(section.get("items").map(|s| (format!("`{name}[]`"), s)));
-            homes
-                .extend(section.get("additionalProperties").map(|s| (format!("`{name}.NAME`"), s)));
-            homes.push((format!("`{name}`"), section));
-            homes.extend(below.map(|(key, s)| (format!("`{name}.{key}`"), s)));
-        }
-        let has = |schema: &'a Json| self.keys(self.resolve(schema)).contains(&key);
-        let homes = homes.into_iter().filter(|(_, schema)| has(schema)).map(|(name, _)| name);
-        homes.collect::<Vec<_>>().join(" or ")
-    }
-
     /// The keys that a schema knows.
     fn keys(&self, schema: &'a Json) -> Vec<&'a str> {
         let own = schema.get("properties").and_then(Json::as_object);
@@ -284,19 +246,11 @@ impl<'a> Walker<'a> {
         own.into_iter().chain(forms).flat_map(|map| map.keys().map(String::as_str)).collect()
     }
 
-    /// Shows `instead` of a scalar, quotes aside, in every line that is printed.
-    fn mask(&mut self, mark: Mark, plain: bool, instead: &str) {
-        let quotes = usize::from(!plain && mark.line == mark.end_line);
-        let inner =
-            Mark { column: mark.column + quotes, end_column: mark.end_column - quotes, ..mark };
-        self.found.masks.push((inner, instead.to_owned()));
-    }
-
     /// Keeps what nobody understood out of sight where it may be a secret.
     fn hide(&mut self, node: &Node) {
         match &node.kind {
-            Kind::Scalar { text, plain } if text.len() >= 16 && !text.contains("${") => {
-                self.mask(node.mark, *plain, "…");
+            Kind::Scalar { text, .. } if text.len() >= 16 && !text.contains("${") => {
+                self.found.masks.push(node.mark);
             }
             Kind::Scalar { .. } => {}
             Kind::List(items) => items.iter().for_each(|item| self.hide(item)),
@@ -305,9 +259,19 @@ impl<'a> Walker<'a> {
     }
 }
 
+/// Where user and password of a URL stand.
+fn password(mark: Mark, text: &str, plain: bool) -> Option<Mark> {
+    let (scheme, rest) = text.split_once("://")?;
+    let (user, _) = rest.rsplit_once('@')?;
+    let column = mark.column + usize::from(!plain) + scheme.chars().count() + 3;
+    let is_one_line = mark.line == mark.end_line && !text.contains("${");
+    let end_column = column + user.chars().count();
+    Some(if is_one_line { Mark { column, end_column, ..mark } } else { mark })
+}
+
 static ANYTHING: Json = Json::Bool(true);
 
-type Found = Result<Value, Box<Problem>>;
+type Typed = Result<Value, Box<Problem>>;
 
 fn is_scalar(schema: &Json) -> bool {
     let scalars = ["string", "integer", "number", "boolean", "null"];

@@ -4,11 +4,10 @@ use serde_yaml::Value;
 
 use super::{
     SecretOrigin,
-    file::File,
-    layers::{Origin, Origins},
-    spans::{Node, Path},
+    file::{self, File},
+    tree::{Node, Origin, Path},
 };
-use crate::providers;
+use crate::{providers, secret::Secret};
 
 /// A value in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,10 +25,9 @@ pub(crate) fn effective(
     file: &File,
     name: &str,
     tree: &Node,
-    origins: &Origins,
     secrets: &[SecretOrigin],
 ) -> Vec<Effective> {
-    let mut show = Show { name, tree, origins, secrets, rows: Vec::new() };
+    let mut show = Show { name, tree, secrets, rows: Vec::new() };
     show.walk(&serde_yaml::to_value(file).unwrap_or_default(), &Path::default());
     for (source, shape) in file.sources.iter().flatten() {
         show.tolerance(source, shape);
@@ -40,7 +38,6 @@ pub(crate) fn effective(
 struct Show<'a> {
     name: &'a str,
     tree: &'a Node,
-    origins: &'a Origins,
     secrets: &'a [SecretOrigin],
     rows: Vec<Effective>,
 }
@@ -75,58 +72,43 @@ impl Show<'_> {
     }
 
     fn row(&mut self, path: &Path, value: String) {
-        let origin = match self.origin(path) {
-            Some(Origin::Default(other)) => format!("{other}   {}", self.place(other)),
-            Some(other) => other.to_string(),
-            None if self.tree.has(path) => self.place(path),
-            None => "built-in".into(),
+        let found = self.tree.locate(path);
+        let place = format!("{}:{}:{}", self.name, found.key.line, found.key.column);
+        let origin = match found.origin {
+            _ if !self.tree.has(path) => "built-in".into(),
+            Origin::Here => place,
+            Origin::Default(other) => format!("{other}   {place}"),
+            Origin::Env(name) => format!("environment {name}"),
+            Origin::Preset(name) => format!("preset {name}"),
         };
         self.rows.push(Effective { path: path.to_string(), value, origin });
-    }
-
-    /// The origin of a value, or of the list that it is in.
-    fn origin(&self, path: &Path) -> Option<&Origin> {
-        self.origins.get(path).or_else(|| self.origins.get(&path.parent()))
-    }
-
-    fn place(&self, path: &Path) -> String {
-        let (key, _) = self.tree.locate(path);
-        format!("{}:{}:{}", self.name, key.line, key.column)
     }
 
     /// A secret is shown by its fingerprint and where it is from.
     fn secret(&mut self, path: &Path) -> bool {
-        if !self.tree.has(path) {
-            return false;
-        }
-        let (_, mark) = self.tree.locate(path);
-        let Some(secret) = self.secrets.iter().find(|secret| secret.mark == mark) else {
-            return false;
-        };
-        let value =
-            secret.secret.as_ref().map_or("(not read)".into(), crate::secret::Secret::fingerprint);
+        let mark = self.tree.locate(path).value;
+        let secret = self.secrets.iter().find(|secret| secret.mark == mark);
+        let Some(secret) = secret.filter(|_| self.tree.has(path)) else { return false };
+        let value = secret.secret.as_ref().map_or("(not read)".into(), Secret::fingerprint);
         let expires = secret.expires.map(|at| format!("   until {at}")).unwrap_or_default();
-        let origin =
-            format!("{}{expires}   {}:{}:{}", secret.origin, self.name, mark.line, mark.column);
+        let place = format!("{}:{}:{}", self.name, mark.line, mark.column);
+        let origin = format!("{}{expires}   {place}", secret.origin);
         self.rows.push(Effective { path: path.to_string(), value, origin });
         true
     }
 
-    /// The tolerance that a preset brings.
-    fn tolerance(&mut self, name: &str, shape: &super::file::Source) {
+    /// The tolerance that a preset brings, in front of the source's other values.
+    fn tolerance(&mut self, name: &str, shape: &file::Source) {
         let provider = shape.provider.as_deref().unwrap_or_default();
         let preset = providers::preset(provider)
             .filter(|_| shape.tolerance.is_none() && shape.verify.is_none());
-        let past = preset.and_then(|preset| Some(preset.verify.timestamp.as_ref()?.past.clone()));
-        let Some(value) = past else { return };
-        let path = Path::of("sources").key(name).key("tolerance");
-        let before = format!("{}.", Path::of("sources").key(name));
-        let at = self
-            .rows
-            .iter()
-            .position(|row| row.path.starts_with(&before))
-            .unwrap_or(self.rows.len());
-        let origin = format!("preset {provider}");
-        self.rows.insert(at, Effective { path: path.to_string(), value, origin });
+        let time = preset.and_then(|preset| preset.verify.scheme.timestamp.as_ref());
+        let Some(past) = time.map(|time| time.past.to_string()) else { return };
+        let source = Path::of("sources").key(name);
+        let before = format!("{source}.");
+        let at = self.rows.iter().position(|row| row.path.starts_with(&before));
+        let path = source.key("tolerance").to_string();
+        let row = Effective { path, value: past, origin: format!("preset {provider}") };
+        self.rows.insert(at.unwrap_or(self.rows.len()), row);
     }
 }

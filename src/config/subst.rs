@@ -15,13 +15,6 @@ pub(crate) enum SubstError {
     Stray(String),
 }
 
-/// What a reference does where its variable is not set, or empty.
-enum Otherwise<'a> {
-    Fail,
-    Use(&'a str),
-    Say(&'a str),
-}
-
 impl Env {
     /// The environment of this process. A variable that is not UTF-8 counts as not set.
     pub fn of_process() -> Self {
@@ -79,66 +72,30 @@ pub(crate) fn expand(text: &str, env: &Env) -> Result<String, SubstError> {
 /// The name, where `text` is one reference and nothing else.
 pub(crate) fn reference(text: &str) -> Option<&str> {
     let inner = text.strip_prefix("${")?.strip_suffix('}')?;
-    let (name, _) = parts(inner);
+    let (name, ..) = parts(inner);
     is_name(name).then_some(name)
 }
 
 fn resolve(reference: &str, env: &Env) -> Result<String, SubstError> {
-    let (name, otherwise) = parts(reference);
+    let (name, default, message) = parts(reference);
     if !is_name(name) {
         return Err(SubstError::Stray(reference.to_owned()));
     }
-    let value = env.value(name);
-    match otherwise {
-        Otherwise::Fail => value.ok_or_else(|| SubstError::Unset(name.to_owned(), None)),
-        Otherwise::Use(default) => Ok(value.filter(|v| !v.is_empty()).unwrap_or(default)),
-        Otherwise::Say(message) => value
-            .filter(|v| !v.is_empty())
-            .ok_or_else(|| SubstError::Unset(name.to_owned(), Some(message.to_owned()))),
-    }
-    .map(str::to_owned)
+    let counts = |value: &&str| !value.is_empty() || (default.is_none() && message.is_none());
+    let value = env.value(name).filter(counts).or(default).map(str::to_owned);
+    value.ok_or_else(|| SubstError::Unset(name.to_owned(), message.map(str::to_owned)))
 }
 
-fn parts(reference: &str) -> (&str, Otherwise<'_>) {
-    if let Some((name, default)) = reference.split_once(":-") {
-        return (name, Otherwise::Use(default));
-    }
-    match reference.split_once(":?") {
-        Some((name, message)) => (name, Otherwise::Say(message)),
-        None => (reference, Otherwise::Fail),
+/// The name, and what stands behind `:-` or `:?`.
+fn parts(reference: &str) -> (&str, Option<&str>, Option<&str>) {
+    match (reference.split_once(":-"), reference.split_once(":?")) {
+        (Some((name, default)), _) => (name, Some(default), None),
+        (None, Some((name, message))) => (name, None, Some(message)),
+        (None, None) => (reference, None, None),
     }
 }
 
 fn is_name(name: &str) -> bool {
     let letter = |b: u8| b.is_ascii_alphabetic() || b == b'_';
     name.bytes().next().is_some_and(letter) && name.bytes().all(|b| letter(b) || b.is_ascii_digit())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn references_are_completed() {
-        let env = Env::from([("A", "one"), ("EMPTY", ""), ("ODD", "x: #y\n${A}")]);
-        let expand = |text| expand(text, &env);
-        assert_eq!(expand("no dollars"), Ok("no dollars".into()));
-        assert_eq!(expand("<${A}-${A}>"), Ok("<one-one>".into()));
-        assert_eq!(expand("${B:-two}${EMPTY:-three}"), Ok("twothree".into()));
-        assert_eq!(expand("$$A $${A}"), Ok("$A ${A}".into()));
-        assert_eq!(expand("${ODD}"), Ok("x: #y\n${A}".into()), "values are not expanded again");
-        assert_eq!(expand("${B}"), Err(SubstError::Unset("B".into(), None)));
-        assert_eq!(expand("${B:?say}"), Err(SubstError::Unset("B".into(), Some("say".into()))));
-        assert_eq!(expand("$A"), Err(SubstError::Stray("A".into())));
-        assert_eq!(expand("${A"), Err(SubstError::Stray(String::new())));
-        assert_eq!(expand("${A B}"), Err(SubstError::Stray("A B".into())));
-    }
-
-    #[test]
-    fn a_lone_reference_names_its_variable() {
-        assert_eq!(reference("${A}"), Some("A"));
-        assert_eq!(reference("${A:-x}"), Some("A"));
-        assert_eq!(reference("x${A}"), None);
-        assert_eq!(reference("${A}${B}"), None);
-    }
 }

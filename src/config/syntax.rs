@@ -1,8 +1,8 @@
 //! Sentences for files that are not YAML at all: what most likely happened, seen from the lines themselves.
 
 use super::{
-    report::{At, Problem},
-    spans::Mark,
+    report::{At, Explain as _, Problem},
+    tree::Mark,
 };
 
 /// Replaces the parser's words by a diagnosis, where there is one.
@@ -17,7 +17,7 @@ pub(crate) fn explain(text: &str, problem: Problem) -> Problem {
 /// A tab before the first word of a line.
 fn tab(text: &str) -> Option<Problem> {
     let indented =
-        |line: &str| line.find(|c: char| c != ' ').filter(|at| line[*at..].starts_with('\t'));
+        |line: &str| line.find(|c| c != ' ').filter(|at| line.as_bytes().get(*at) == Some(&b'\t'));
     let (number, column) = numbered(text).find_map(|(n, line)| Some((n, indented(line)? + 1)))?;
     let tab = Problem::error("yaml", one(number, column), "a tab cannot indent YAML");
     Some(tab.label("use spaces"))
@@ -32,7 +32,7 @@ fn indentation(text: &str, mark: Mark) -> Option<Problem> {
         let dropped = closed < open.len();
         let fits = open.iter().any(|(i, _)| *i == indent);
         if dropped && !fits && number + 1 >= mark.line {
-            return misfit(number, indent, &open);
+            return misfit(text, number, indent, &open);
         }
         open.truncate(closed);
         if !fits {
@@ -45,7 +45,7 @@ fn indentation(text: &str, mark: Mark) -> Option<Problem> {
     None
 }
 
-fn misfit(number: usize, indent: usize, open: &[(usize, usize)]) -> Option<Problem> {
+fn misfit(text: &str, number: usize, indent: usize, open: &[(usize, usize)]) -> Option<Problem> {
     let (near, first) = open.iter().min_by_key(|(i, _)| i.abs_diff(indent))?;
     let (expected, found) = (near + 1, indent + 1);
     let message = format!("expected a mapping key at column {expected}, found column {found}");
@@ -54,7 +54,9 @@ fn misfit(number: usize, indent: usize, open: &[(usize, usize)]) -> Option<Probl
     let spaces = if count == 1 { "one space".to_owned() } else { format!("{count} spaces") };
     let problem =
         Problem::error("yaml", one(number, found), message).label(format!("{spaces} {word}"));
-    let beside = Mark { line: *first, column: near + 1, end_line: *first, end_column: usize::MAX };
+    let key = text.lines().nth(first - 1).and_then(|line| line.split_once(':'));
+    let end_column = key.map_or(usize::MAX, |(key, _)| key.chars().count() + 1);
+    let beside = Mark { line: *first, column: near + 1, end_line: *first, end_column };
     Some(Problem { beside: Some((beside, format!("this block is indented by {near}"))), ..problem })
 }
 
@@ -85,7 +87,8 @@ pub(crate) fn likely_secrets(text: &str) -> Vec<Mark> {
 }
 
 const SECRET_KEYS: [&str; 4] = ["secret:", "secrets:", "password:", "token:"];
-const SECRET_PREFIXES: [&str; 8] =
+/// What well-known secrets begin with; it says their kind and nothing about their value.
+pub(crate) const SECRET_PREFIXES: [&str; 8] =
     ["whsec_", "sk_live_", "sk_test_", "rk_live_", "rk_test_", "pdl_ntfset_", "lin_wh_", "shpss_"];
 
 fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {

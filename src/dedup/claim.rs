@@ -16,7 +16,8 @@
 //! saying so repairs a key that a store lost. Everything else that an owner does is checked against its token.
 //!
 //! How often an event was claimed is remembered past the end of a claim, and so is that one of the attempts ended in the
-//! dark: it was put on hold, or its lease ran out unsettled. A new attempt is told.
+//! dark: it was put on hold, or its lease ran out unsettled. A new attempt is told. Whoever wants to know where an event
+//! stands claims it.
 //!
 //! The replay guard is a second key, a hash of the signed bytes. It is written when an event completes, so it suppresses
 //! only what was delivered, and never the event that wrote it: the same id is an ordinary duplicate.
@@ -34,41 +35,9 @@ const SPAN_MAX_MS: u64 = 10 * 366 * 24 * 3600 * 1000;
 /// Milliseconds on a store's clock.
 pub type Millis = u64;
 
-/// Who claims: random, fenced.
+/// Who claims: its own for each claim, so that a late word of an old owner does nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Token(pub u128);
-
-/// What is known about one event, for those who only look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum State {
-    /// Nobody has it: never claimed, released, or its lease or window is over.
-    Absent,
-    /// Claimed, for a time.
-    Leased {
-        /// By whom.
-        token: Token,
-        /// How often it was claimed, this time included.
-        attempt: u32,
-        /// For how much longer.
-        left: Duration,
-    },
-    /// The outcome is unknown; nobody may try again for a time.
-    Unknown {
-        /// Whose attempt it was.
-        token: Token,
-        /// How often it was claimed.
-        attempt: u32,
-        /// For how much longer.
-        left: Duration,
-    },
-    /// Delivered.
-    Done {
-        /// The body that was delivered.
-        digest: Digest,
-        /// For how much longer this is remembered.
-        left: Duration,
-    },
-}
 
 /// The answer to a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -80,9 +49,14 @@ pub enum Claimed {
         /// Whether an earlier attempt ended unknown.
         after_unknown: bool,
     },
-    /// Somebody else has it.
+    /// Somebody else works on it.
     InFlight {
-        /// For how much longer at most.
+        /// For how much longer at most, unless the lease is renewed.
+        left: Duration,
+    },
+    /// An attempt ended unknown; nobody may try again for a time.
+    Held {
+        /// For how much longer.
         left: Duration,
     },
     /// It was delivered.
@@ -102,7 +76,7 @@ pub enum Phase {
     /// Claimed.
     Leased(Token),
     /// On hold after an unknown outcome.
-    Held(Token),
+    Held,
     /// Delivered, with this body.
     Done(Digest),
 }
@@ -153,8 +127,6 @@ pub enum Input {
     Hold(Token, Duration),
     /// Extend a claim.
     Renew(Token, Duration),
-    /// Only look.
-    Look,
 }
 
 /// The answer to an [`Input`].
@@ -162,28 +134,29 @@ pub enum Input {
 pub enum Reply {
     /// To a claim.
     Claimed(Claimed),
-    /// To what only the owner may do: whether it was ours.
-    Ours(bool),
-    /// To completing.
-    Recorded,
-    /// To looking.
-    Seen(State),
+    /// To everything else: whether it was carried out. What only the owner may do is not, where the claim is not ours.
+    Applied(bool),
 }
 
 /// The whole protocol: what is kept after `input`, and the answer.
 #[must_use]
 pub fn step(kept: Kept, subject: &Subject, input: Input, now: Millis) -> (Kept, Reply) {
-    let owner = |(kept, ours)| (kept, Reply::Ours(ours));
     match input {
         Input::Claim(token, lease, window) => {
-            let (kept, claimed) = claim(kept, subject, token, lease, window, now);
+            let (kept, claimed) = claim(kept.remembered(now), subject, token, lease, window, now);
             (kept, Reply::Claimed(claimed))
         }
-        Input::Complete(window) => (complete(subject, window, now), Reply::Recorded),
-        Input::Release(token) => owner(release(kept, token, now)),
-        Input::Hold(token, span) => owner(hold(kept, token, span, now)),
-        Input::Renew(token, lease) => owner(renew(kept, token, lease, now)),
-        Input::Look => (kept, Reply::Seen(look(kept, now))),
+        Input::Complete(window) => (complete(subject, window, now), Reply::Applied(true)),
+        Input::Release(token) => {
+            kept.owned(token, now, |record| Record { phase: Phase::Free, until: now, ..record })
+        }
+        // With no time at all the event is free at once, and the next attempt is still told.
+        Input::Hold(token, time) => kept.owned(token, now, |record| {
+            Record { phase: Phase::Held, unknown: true, ..record }.lasting(now + millis(time))
+        }),
+        Input::Renew(token, lease) => {
+            kept.owned(token, now, |record| record.lasting(now + millis(lease)))
+        }
     }
 }
 
@@ -197,18 +170,16 @@ fn claim(
     window: Duration,
     now: Millis,
 ) -> (Kept, Claimed) {
-    let kept = kept.remembered(now);
     let past = kept.event.unwrap_or(Record::NONE);
-    let live = now < past.until;
+    let left = span(past.until.saturating_sub(now));
     let (attempt, unknown) = match past.phase {
         Phase::Done(digest) => {
             return (kept, Claimed::Done { same_body: digest == subject.digest });
         }
-        Phase::Leased(owner) if live && owner == token => (past.attempt, past.unknown),
-        Phase::Leased(_) | Phase::Held(_) if live => {
-            return (kept, Claimed::InFlight { left: span(past.until - now) });
-        }
-        Phase::Free | Phase::Leased(_) | Phase::Held(_) => {
+        Phase::Leased(owner) if !left.is_zero() && owner == token => (past.attempt, past.unknown),
+        Phase::Leased(_) if !left.is_zero() => return (kept, Claimed::InFlight { left }),
+        Phase::Held if !left.is_zero() => return (kept, Claimed::Held { left }),
+        Phase::Free | Phase::Leased(_) | Phase::Held => {
             if subject.suppress && kept.guard.is_some_and(|guard| guard.by != subject.key) {
                 return (kept, Claimed::Replayed);
             }
@@ -237,47 +208,13 @@ fn complete(subject: &Subject, window: Duration, now: Millis) -> Kept {
     .remembered(now)
 }
 
-/// Gives a claim back, if it is ours: the attempt failed for certain.
-fn release(kept: Kept, token: Token, now: Millis) -> (Kept, bool) {
-    kept.owned(token, now, |record| Record { phase: Phase::Free, until: now, ..record })
-}
-
-/// Keeps everyone away for `time`, if the claim is ours: nobody knows how the attempt ended. With no time at all the event
-/// is free at once, and the next attempt is still told.
-fn hold(kept: Kept, token: Token, time: Duration, now: Millis) -> (Kept, bool) {
-    let until = now + millis(time);
-    kept.owned(token, now, |record| Record {
-        phase: Phase::Held(token),
-        unknown: true,
-        until,
-        forget: record.forget.max(until),
-        ..record
-    })
-}
-
-/// Extends a claim to `lease` from now, if it is ours.
-fn renew(kept: Kept, token: Token, lease: Duration, now: Millis) -> (Kept, bool) {
-    let until = now + millis(lease);
-    kept.owned(token, now, |record| Record { until, forget: record.forget.max(until), ..record })
-}
-
-/// What there is to see.
-fn look(kept: Kept, now: Millis) -> State {
-    let Some(record) = kept.remembered(now).event.filter(|record| now < record.until) else {
-        return State::Absent;
-    };
-    let (attempt, left) = (record.attempt, span(record.until - now));
-    match record.phase {
-        Phase::Free => State::Absent,
-        Phase::Leased(token) => State::Leased { token, attempt, left },
-        Phase::Held(token) => State::Unknown { token, attempt, left },
-        Phase::Done(digest) => State::Done { digest, left },
-    }
-}
-
 impl Record {
     /// The record of an event that was never seen.
     const NONE: Self = Self { phase: Phase::Free, until: 0, attempt: 0, unknown: false, forget: 0 };
+
+    fn lasting(self, until: Millis) -> Self {
+        Self { until, forget: self.forget.max(until), ..self }
+    }
 }
 
 impl Kept {
@@ -295,12 +232,12 @@ impl Kept {
         token: Token,
         now: Millis,
         change: impl FnOnce(Record) -> Record,
-    ) -> (Self, bool) {
+    ) -> (Self, Reply) {
         match self.event {
             Some(record) if record.phase == Phase::Leased(token) && now < record.until => {
-                (Self { event: Some(change(record)), ..self }, true)
+                (Self { event: Some(change(record)), ..self }, Reply::Applied(true))
             }
-            Some(_) | None => (self, false),
+            Some(_) | None => (self, Reply::Applied(false)),
         }
     }
 }

@@ -9,10 +9,13 @@ use std::{
 };
 
 use super::{
-    DedupStore, StoreError, Subject,
-    claim::{self, Token},
+    Parts, StoreError, Subject,
+    claim::{self, Input, Token},
 };
 use crate::route::Routed;
+
+/// So that two renewals may fail before the lease is over.
+const RENEWALS_PER_TERM: u32 = 3;
 
 /// An event that we, and only we, may deliver.
 #[derive(Debug)]
@@ -42,9 +45,8 @@ impl Fresh {
         (self.routed, self.lease)
     }
 
-    /// A fresh event made by hand, for tests of the stages after this one.
+    /// One that no store knows of, for tests of the stages after this one.
     #[cfg(test)]
-    #[allow(dead_code, reason = "for the stages below")]
     pub(crate) fn for_test(routed: Routed) -> Self {
         Self { routed, lease: Lease::for_test() }
     }
@@ -59,12 +61,10 @@ pub struct Lease(Arc<Held>);
 
 #[derive(Debug)]
 struct Held {
-    store: Arc<dyn DedupStore>,
+    parts: Arc<Parts>,
     subject: Subject,
     token: Token,
-    won: Won,
-    term: Duration,
-    window: Duration,
+    won: Option<Won>,
     began: Instant,
     /// When it ends, in milliseconds since it began.
     ends: AtomicU64,
@@ -73,49 +73,67 @@ struct Held {
 
 /// What a claim won.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Won {
-    /// The event.
-    Claim {
-        /// How many times it was claimed, this time included.
-        attempt: u32,
-        /// Whether an earlier attempt ended unknown.
-        after_unknown: bool,
-    },
-    /// Nothing: the store does not answer, and the source prefers duplicates to refusals.
-    Nothing,
+pub(super) struct Won {
+    /// How many times the event was claimed, this time included.
+    pub(super) attempt: u32,
+    /// Whether an earlier attempt ended unknown.
+    pub(super) after_unknown: bool,
 }
 
 impl Lease {
-    /// A claim for `term` that was asked for at `began`.
+    /// A claim that was asked for at `began`. It won nothing where the store did not answer, and the source prefers
+    /// duplicates to refusals.
     pub(super) fn new(
-        store: Arc<dyn DedupStore>,
+        parts: Arc<Parts>,
         subject: Subject,
         token: Token,
-        won: Won,
-        (term, window): (Duration, Duration),
+        won: Option<Won>,
         began: Instant,
     ) -> Self {
-        let ends = AtomicU64::new(claim::millis(term));
-        let lost = AtomicBool::new(false);
-        Self(Arc::new(Held { store, subject, token, won, term, window, began, ends, lost }))
+        let (ends, lost) = (AtomicU64::new(claim::millis(parts.policy.lease)), false.into());
+        Self(Arc::new(Held { parts, subject, token, won, began, ends, lost }))
+    }
+
+    /// One without a claim behind it.
+    #[cfg(test)]
+    fn for_test() -> Self {
+        use super::{Joins, Memory, OnStoreError, Policy, SameIdOtherBody};
+        let (minute, metrics) = (Duration::from_mins(1), crate::telemetry::Metrics::new());
+        let policy = Policy {
+            window: minute,
+            lease: minute,
+            join_timeout: minute,
+            hold: minute,
+            same_id_other_body: SameIdOtherBody::Flag,
+            replay_guard: false,
+            on_store_error: OnStoreError::Forward,
+        };
+        let parts = Parts {
+            store: Arc::new(Memory::default()),
+            policy: Arc::new(policy),
+            joins: Joins::default(),
+            tracker: tokio_util::task::TaskTracker::new(),
+            metrics: metrics.dedup("memory"),
+            source: metrics.source("test", "proxy", 1),
+        };
+        let (key, digest) = (crate::event::EventKey::of(&[b"test"]), crate::event::Digest::of(b""));
+        let subject = Subject { key, guard: None, suppress: false, digest };
+        Self::new(Arc::new(parts), subject, Token(1), None, Instant::now())
     }
 
     /// How many times the event was claimed, this time included; 1 where nobody knows.
     pub fn attempt(&self) -> u32 {
-        match self.0.won {
-            Won::Claim { attempt, .. } => attempt,
-            Won::Nothing => 1,
-        }
+        self.0.won.map_or(1, |won| won.attempt)
     }
 
     /// Whether an earlier attempt ended in an unknown outcome (`Gatepost-Previous-Attempt: unknown`).
     pub fn after_unknown(&self) -> bool {
-        matches!(self.0.won, Won::Claim { after_unknown: true, .. })
+        self.0.won.is_some_and(|won| won.after_unknown)
     }
 
     /// Whether there is no claim behind it, because the store did not answer (`Gatepost-Dedup: unavailable`).
     pub fn unclaimed(&self) -> bool {
-        matches!(self.0.won, Won::Nothing)
+        self.0.won.is_none()
     }
 
     /// For how much longer it is surely ours; without end where there is no claim that could be lost.
@@ -132,46 +150,34 @@ impl Lease {
     /// Makes sure that at least `time` is left, renewing where it is not. False: somebody else may have the event by
     /// then, so it must not be forwarded.
     pub async fn ensure(&self, time: Duration) -> bool {
-        self.remaining() >= time || self.renew(self.0.term.max(time)).await.unwrap_or(false)
+        self.remaining() >= time
+            || self.renew(self.0.parts.policy.lease.max(time)).await.unwrap_or(false)
     }
 
     /// Records a success that came after the attempt had been given up.
     pub async fn settle_late(&self) -> Result<(), StoreError> {
-        self.complete().await
+        self.apply(Input::Complete(self.0.parts.policy.window)).await.map(drop)
     }
 
-    /// Records the event as done.
-    pub(super) async fn complete(&self) -> Result<(), StoreError> {
-        self.0.store.complete(&self.0.subject, self.0.window).await
-    }
-
-    /// Gives the claim back.
-    pub(super) async fn release(&self) -> Result<bool, StoreError> {
-        self.0.store.release(&self.0.subject, self.0.token).await
-    }
-
-    /// Keeps everyone away for `time`.
-    pub(super) async fn hold(&self, time: Duration) -> Result<bool, StoreError> {
-        self.0.store.hold(&self.0.subject, self.0.token, time).await
-    }
-
-    /// Extends the claim to `term` from now.
-    pub(super) async fn renew(&self, term: Duration) -> Result<bool, StoreError> {
-        let asked = self.0.began.elapsed();
-        let ours = self.0.store.renew(&self.0.subject, self.0.token, term).await?;
-        if ours {
-            self.0.ends.fetch_max(claim::millis(asked + term), Ordering::Relaxed);
-        } else {
-            self.0.lost.store(true, Ordering::Relaxed);
-        }
-        Ok(ours)
+    /// Carries out an operation on the event; says whether it was.
+    pub(super) async fn apply(&self, input: Input) -> Result<bool, StoreError> {
+        let operation = match input {
+            Input::Claim(..) => "claim",
+            Input::Complete(_) => "complete",
+            Input::Release(_) => "release",
+            Input::Hold(..) => "hold",
+            Input::Renew(..) => "renew",
+        };
+        let parts = &self.0.parts;
+        parts.timed(operation, parts.store.apply(&self.0.subject, input)).await
     }
 
     /// Renews the claim for as long as it is polled; gives up when it is lost, and never ends by itself.
     pub(super) async fn keep(&self) {
+        let term = self.0.parts.policy.lease;
         while !self.unclaimed() && !self.is_lost() {
-            tokio::time::sleep(self.0.term / RENEWALS_PER_TERM).await;
-            match self.renew(self.0.term).await {
+            tokio::time::sleep(term / RENEWALS_PER_TERM).await;
+            match self.renew(term).await {
                 Ok(true) => {}
                 Ok(false) => tracing::warn!("a claim ended before its work did"),
                 Err(error) => tracing::debug!(%error, "a claim could not be renewed"),
@@ -185,18 +191,15 @@ impl Lease {
         self.0.lost.load(Ordering::Relaxed)
     }
 
-    /// A first claim of some event in a memory store, for tests of the stages after this one.
-    #[cfg(test)]
-    pub(crate) fn for_test() -> Self {
-        let key = crate::event::EventKey::of(&[b"test"]);
-        let digest = crate::event::Digest::of(b"");
-        let subject = Subject { key, guard: None, suppress: false, digest };
-        let won = Won::Claim { attempt: 1, after_unknown: false };
-        let minute = Duration::from_mins(1);
-        let store = Arc::new(super::Memory::default());
-        Self::new(store, subject, Token(1), won, (minute, minute), Instant::now())
+    /// Extends the claim to `term` from now.
+    async fn renew(&self, term: Duration) -> Result<bool, StoreError> {
+        let asked = self.0.began.elapsed();
+        let ours = self.apply(Input::Renew(self.0.token, term)).await?;
+        if ours {
+            self.0.ends.fetch_max(claim::millis(asked + term), Ordering::Relaxed);
+        } else {
+            self.0.lost.store(true, Ordering::Relaxed);
+        }
+        Ok(ours)
     }
 }
-
-/// So that two renewals may fail before the lease is over.
-const RENEWALS_PER_TERM: u32 = 3;

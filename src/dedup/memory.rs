@@ -1,40 +1,36 @@
 //! The memory store: claims that die with the process, for trying things out and for tests.
 
 use std::{
-    array,
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
 use super::{
-    DedupStore, Health, StoreError, Subject,
+    DedupStore, StoreError, Subject,
     claim::{Guarded, Input, Kept, Millis, Record, Reply, millis, step},
 };
 use crate::{event::EventKey, stage::BoxFuture};
 
 /// How many events are remembered at most. New ones are refused beyond: nothing is forgotten before its time.
 const ENTRIES_MAX: usize = 1 << 20;
-
-/// Independent locks, so that threads seldom meet and looking for what is over is never long.
-const SHARDS: usize = 64;
-/// A shard looks for what is over whenever it has doubled, and from this size on.
-const SWEEP_MIN: usize = 256;
-/// A full shard looks at most this often.
+/// What is over is looked for whenever the store has doubled, and from this size on.
+const SWEEP_MIN: usize = 1 << 14;
+/// A full store looks at most this often.
 const SWEEP_PAUSE: Millis = 1000;
 
 /// Claims in memory.
 #[derive(Debug)]
 pub struct Memory {
-    events: [Mutex<Shard<Record>>; SHARDS],
-    guards: [Mutex<Shard<Guarded>>; SHARDS],
-    shard_max: usize,
+    tables: Mutex<Tables>,
+    entries_max: usize,
     started: Instant,
 }
 
-#[derive(Debug)]
-struct Shard<T> {
-    map: HashMap<EventKey, T>,
+#[derive(Debug, Default)]
+struct Tables {
+    events: HashMap<EventKey, Record>,
+    guards: HashMap<EventKey, Guarded>,
     sweep_len: usize,
     sweep_after: Millis,
 }
@@ -46,78 +42,53 @@ impl Default for Memory {
 }
 
 impl Memory {
-    /// An empty store that refuses new events when it holds about `entries_max`.
+    /// An empty store that refuses new events when it holds `entries_max`.
     pub fn with_capacity(entries_max: usize) -> Self {
-        Self {
-            events: array::from_fn(|_| Mutex::new(Shard::new())),
-            guards: array::from_fn(|_| Mutex::new(Shard::new())),
-            shard_max: entries_max.div_ceil(SHARDS),
-            started: Instant::now(),
-        }
+        Self { tables: Mutex::default(), entries_max, started: Instant::now() }
     }
 
-    /// Applies one step of the protocol. Locks are taken in one order: events before guards.
-    fn apply(&self, subject: &Subject, input: Input) -> Reply {
-        let now = self.now();
-        let mut events = shard(&self.events, subject.key);
-        let mut guards = subject.guard.map(|key| (key, shard(&self.guards, key)));
-        let kept = Kept {
-            event: events.map.get(&subject.key).copied(),
-            guard: guards.as_ref().and_then(|(key, guards)| guards.map.get(key).copied()),
-        };
-        let (after, reply) = step(kept, subject, input, now);
-        events.put(subject.key, after.event);
-        if let Some((key, guards)) = &mut guards {
-            guards.put(*key, after.guard);
-            guards.sweep(now, |guard| now < guard.until);
-        }
-        reply
-    }
-
-    /// Refuses a claim that would make the store grow beyond its limit.
-    fn room(&self, subject: &Subject) -> Result<(), StoreError> {
-        let now = self.now();
-        let mut events = shard(&self.events, subject.key);
-        events.sweep(now, |record| now < record.forget);
-        if events.map.len() >= self.shard_max && !events.map.contains_key(&subject.key) {
-            events.sweep_len = self.shard_max;
+    fn apply(&self, subject: &Subject, input: Input) -> Result<Reply, StoreError> {
+        let now = millis(self.started.elapsed()) + 1; // so that what ends at zero is over
+        let mut tables = self.tables();
+        tables.sweep(now, self.entries_max);
+        let event = tables.events.get(&subject.key).copied();
+        if event.is_none()
+            && matches!(input, Input::Claim(..))
+            && tables.events.len() >= self.entries_max
+        {
             return Err(StoreError("the memory store is full".into()));
         }
-        Ok(())
-    }
-
-    /// Starts at one, so that what ends at zero is over.
-    fn now(&self) -> Millis {
-        millis(self.started.elapsed()) + 1
-    }
-}
-
-fn shard<T>(shards: &[Mutex<Shard<T>>; SHARDS], key: EventKey) -> MutexGuard<'_, Shard<T>> {
-    let [first, ..] = key.0;
-    let [fallback, ..] = shards;
-    let shard = shards.get(usize::from(first) % SHARDS).unwrap_or(fallback);
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl<T> Shard<T> {
-    fn new() -> Self {
-        Self { map: HashMap::new(), sweep_len: SWEEP_MIN, sweep_after: 0 }
-    }
-
-    fn put(&mut self, key: EventKey, value: Option<T>) {
-        match value {
-            Some(value) => drop(self.map.insert(key, value)),
-            None => drop(self.map.remove(&key)),
+        let guard = subject.guard.and_then(|key| tables.guards.get(&key).copied());
+        let (after, reply) = step(Kept { event, guard }, subject, input, now);
+        put(&mut tables.events, subject.key, after.event);
+        if let Some(key) = subject.guard {
+            put(&mut tables.guards, key, after.guard);
         }
+        Ok(reply)
     }
 
-    /// Drops what is over, once the shard has doubled since the last time.
-    fn sweep(&mut self, now: Millis, keep: impl Fn(&T) -> bool) {
-        if self.map.len() >= self.sweep_len && now >= self.sweep_after {
-            self.map.retain(|_, value| keep(value));
-            self.sweep_len = SWEEP_MIN.max(self.map.len() * 2);
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tables {
+    /// Drops what is over, once there is twice as much as was left the last time, or no room.
+    fn sweep(&mut self, now: Millis, entries_max: usize) {
+        let len = self.events.len().max(self.guards.len());
+        if len >= self.sweep_len.max(SWEEP_MIN).min(entries_max) && now >= self.sweep_after {
+            self.events.retain(|_, record| now < record.forget);
+            self.guards.retain(|_, guard| now < guard.until);
+            self.sweep_len = self.events.len().max(self.guards.len()) * 2;
             self.sweep_after = now + SWEEP_PAUSE;
         }
+    }
+}
+
+fn put<T>(table: &mut HashMap<EventKey, T>, key: EventKey, value: Option<T>) {
+    match value {
+        Some(value) => drop(table.insert(key, value)),
+        None => drop(table.remove(&key)),
     }
 }
 
@@ -127,16 +98,11 @@ impl DedupStore for Memory {
         subject: &'a Subject,
         input: Input,
     ) -> BoxFuture<'a, Result<Reply, StoreError>> {
-        Box::pin(async move {
-            if matches!(input, Input::Claim(..)) {
-                self.room(subject)?;
-            }
-            Ok(self.apply(subject, input))
-        })
+        Box::pin(std::future::ready(self.apply(subject, input)))
     }
 
-    fn health(&self) -> BoxFuture<'_, Result<Health, StoreError>> {
-        Box::pin(async { Ok(Health { summary: "memory, forgotten at exit".into() }) })
+    fn health(&self) -> BoxFuture<'_, Result<String, StoreError>> {
+        Box::pin(std::future::ready(Ok("memory, forgotten at exit".into())))
     }
 
     fn kind(&self) -> &'static str {
@@ -144,10 +110,6 @@ impl DedupStore for Memory {
     }
 
     fn entries(&self) -> Option<u64> {
-        let lengths = self
-            .events
-            .iter()
-            .map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).map.len() as u64);
-        Some(lengths.sum())
+        Some(self.tables().events.len() as u64)
     }
 }

@@ -24,7 +24,7 @@ use crate::{
     event::{Digest, EventKey},
     stage::BoxFuture,
 };
-use claim::{Claimed, Input, Reply, State, Token};
+use claim::{Claimed, Input, Reply, Token};
 
 /// The store did not do as asked, or nobody knows whether it did.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -53,8 +53,8 @@ pub trait DedupStore: fmt::Debug + Send + Sync + 'static {
         input: Input,
     ) -> BoxFuture<'a, Result<Reply, StoreError>>;
 
-    /// Whether the store can be used now, and if not, why (readiness, `check`).
-    fn health(&self) -> BoxFuture<'_, Result<Health, StoreError>>;
+    /// For people, how the store is (version, latency, eviction policy), or why it cannot be used now (readiness, `check`).
+    fn health(&self) -> BoxFuture<'_, Result<String, StoreError>>;
 
     /// The backend's name as a metric label: `memory`, `embedded` or `redis`.
     fn kind(&self) -> &'static str;
@@ -63,7 +63,6 @@ pub trait DedupStore: fmt::Debug + Send + Sync + 'static {
     fn entries(&self) -> Option<u64>;
 }
 
-/// The operations by name.
 impl dyn DedupStore {
     /// Claims an event for `lease`, or says who has it; how often it was tried is remembered for `window`.
     pub async fn claim(
@@ -75,67 +74,14 @@ impl dyn DedupStore {
     ) -> Result<Claimed, StoreError> {
         match self.run(subject, Input::Claim(token, lease, window)).await? {
             Reply::Claimed(claimed) => Ok(claimed),
-            other => Err(StoreError::misplaced(other)),
+            Reply::Applied(_) => Err(StoreError("a claim has no answer".into())),
         }
     }
 
-    /// Records the event as done for `window`, whatever is there.
-    pub async fn complete(&self, subject: &Subject, window: Duration) -> Result<(), StoreError> {
-        self.run(subject, Input::Complete(window)).await.map(drop)
+    /// Carries out anything but a claim; says whether it was.
+    pub async fn apply(&self, subject: &Subject, input: Input) -> Result<bool, StoreError> {
+        Ok(self.run(subject, input).await? == Reply::Applied(true))
     }
-
-    /// Gives a claim back; false where it is no longer ours.
-    pub async fn release(&self, subject: &Subject, token: Token) -> Result<bool, StoreError> {
-        self.owner(subject, Input::Release(token)).await
-    }
-
-    /// Keeps everyone away for `time`, because the outcome is unknown; false where the claim is no longer ours.
-    pub async fn hold(
-        &self,
-        subject: &Subject,
-        token: Token,
-        time: Duration,
-    ) -> Result<bool, StoreError> {
-        self.owner(subject, Input::Hold(token, time)).await
-    }
-
-    /// Extends a claim; false where it is no longer ours.
-    pub async fn renew(
-        &self,
-        subject: &Subject,
-        token: Token,
-        lease: Duration,
-    ) -> Result<bool, StoreError> {
-        self.owner(subject, Input::Renew(token, lease)).await
-    }
-
-    /// What is known about the event, without changing it.
-    pub async fn look(&self, subject: &Subject) -> Result<State, StoreError> {
-        match self.run(subject, Input::Look).await? {
-            Reply::Seen(state) => Ok(state),
-            other => Err(StoreError::misplaced(other)),
-        }
-    }
-
-    async fn owner(&self, subject: &Subject, input: Input) -> Result<bool, StoreError> {
-        match self.run(subject, input).await? {
-            Reply::Ours(ours) => Ok(ours),
-            other => Err(StoreError::misplaced(other)),
-        }
-    }
-}
-
-impl StoreError {
-    fn misplaced(reply: Reply) -> Self {
-        Self(format!("{reply:?} answers another question"))
-    }
-}
-
-/// A store that can be used.
-#[derive(Clone, Debug)]
-pub struct Health {
-    /// For people: version, latency, eviction policy.
-    pub summary: String,
 }
 
 /// What a source says about duplicates.
@@ -158,7 +104,10 @@ pub struct Policy {
 }
 
 /// What happens to events while the store does not answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum OnStoreError {
     /// They are refused with 503; their senders try again.
     Reject,
@@ -167,7 +116,10 @@ pub enum OnStoreError {
 }
 
 /// What happens to an event whose id was done before with another body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum SameIdOtherBody {
     /// Treated as a duplicate, and said.
     Flag,

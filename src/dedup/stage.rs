@@ -4,7 +4,10 @@ use std::{
     borrow::Cow,
     future::Future,
     panic::AssertUnwindSafe,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -15,7 +18,7 @@ use tower::ServiceExt as _;
 
 use super::{
     DedupStore, Fresh, Joins, Lease, OnStoreError, Policy, SameIdOtherBody, StoreError, Subject,
-    claim::{Claimed, State, Token},
+    claim::{Claimed, Input, Token},
     join::{Place, Seat},
     lease::Won,
 };
@@ -28,11 +31,11 @@ use crate::{
     telemetry::{DedupMetrics, SourceMetrics},
 };
 
-/// How long *done* is tried to be written after an upstream accepted, if the store fails.
-const COMPLETE_RETRY_MAX: Duration = Duration::from_secs(30);
+/// How long at least it is tried to write how an attempt ended, if the store fails.
+const SETTLE_RETRY_MIN: Duration = Duration::from_secs(30);
 /// How often a claim of another process is looked at, at first and at most.
 const POLL: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(200));
-/// When a twin should come again whose leader failed or was about to finish.
+/// When what the store did not do is tried again, at most.
 const RETRY_SOON: Duration = Duration::from_secs(1);
 
 /// The stage.
@@ -48,7 +51,7 @@ pub struct Parts {
     pub policy: Arc<Policy>,
     /// The events under way in this process; one for all stacks.
     pub joins: Joins,
-    /// Knows the tasks that write *done* late.
+    /// Knows the tasks that settle late.
     pub tracker: TaskTracker,
     /// Metrics of the store.
     pub metrics: DedupMetrics,
@@ -71,17 +74,13 @@ impl<N: Next<Fresh>> Stage<Routed, N> for Dedup {
 
 impl Dedup {
     /// Does `work` unless a twin does or did.
-    async fn once<F>(&self, subject: Subject, work: impl FnOnce(Lease) -> F + Send) -> Answer
+    pub async fn once<F>(&self, subject: Subject, work: impl FnOnce(Lease) -> F + Send) -> Answer
     where
         F: Future<Output = Answer> + Send,
     {
-        let joined_until = Deadline::now() + self.0.policy.join_timeout;
-        match self.seat(&subject, joined_until).await {
-            Ok(seat) => {
-                let answer = self.lead(subject, joined_until, work).await;
-                seat.publish(&answer);
-                answer
-            }
+        let until = Deadline::now() + self.0.policy.join_timeout;
+        match self.seat(&subject, until).await {
+            Ok(seat) => self.lead(seat, subject, until, work).await,
             Err(answer) => *answer,
         }
     }
@@ -105,61 +104,84 @@ impl Dedup {
     /// Claims, and does what the claim's answer says.
     async fn lead<F>(
         &self,
+        seat: Seat,
         mut subject: Subject,
-        joined_until: Deadline,
+        until: Deadline,
         work: impl FnOnce(Lease) -> F + Send,
     ) -> Answer
     where
         F: Future<Output = Answer> + Send,
     {
-        let Some(token) = Token::random() else {
-            return failed(Refusal::StoreUnavailable, "the random source failed".into());
-        };
-        let began = Instant::now();
-        let claimed = self.claim(&mut subject, token).await;
+        let (event, token, mut began) = (subject, seat.token(), Instant::now());
+        let claimed = self.claim(&mut subject, token, until, &mut began).await;
         let took = began.elapsed();
-        let lease = |won| {
-            let Policy { lease, window, .. } = *self.0.policy;
-            Lease::new(self.0.store.clone(), subject, token, won, (lease, window), began)
-        };
-        let answer = match claimed {
-            Ok(Claimed::Won { attempt, after_unknown }) => {
-                self.carry(lease(Won::Claim { attempt, after_unknown }), work).await
-            }
-            Ok(Claimed::InFlight { left }) => self.watch(&subject, left, joined_until).await,
-            Ok(Claimed::Done { same_body: true }) => Ok(Outcome::Duplicate(None).into()),
-            Ok(Claimed::Done { same_body: false }) => Ok(Outcome::SameIdOtherBody.into()),
-            Ok(Claimed::Replayed) => Ok(Outcome::SuspectedReplay.into()),
+        let won = match claimed {
+            Ok(Claimed::Won { attempt, after_unknown }) => Ok(Some(Won { attempt, after_unknown })),
+            Ok(Claimed::InFlight { left } | Claimed::Held { left }) => Err(in_flight(left)),
+            Ok(Claimed::Done { same_body: true }) => Err(Ok(Outcome::Duplicate(None).into())),
+            Ok(Claimed::Done { same_body: false }) => Err(Ok(Outcome::SameIdOtherBody.into())),
+            Ok(Claimed::Replayed) => Err(Ok(Outcome::SuspectedReplay.into())),
             Err(error) => match self.0.policy.on_store_error {
+                OnStoreError::Forward => Ok(None),
                 OnStoreError::Reject => {
-                    self.let_go_later(lease(Won::Nothing));
-                    failed(Refusal::StoreUnavailable, error.to_string())
+                    seat.unanswered(self.0.policy.lease);
+                    self.let_go_later(event, subject);
+                    Err(failed(Refusal::StoreUnavailable, error.to_string()))
                 }
-                OnStoreError::Forward => self.carry(lease(Won::Nothing), work).await,
             },
         };
-        annotate(answer, |notes| notes.dedup = Some(took))
+        let timed = |answer| annotate(answer, |notes| notes.dedup = Some(took));
+        match won {
+            Ok(won) => {
+                let lease = Lease::new(self.0.clone(), subject, token, won, began);
+                timed(self.carry(seat, lease, work).await)
+            }
+            Err(answer) => {
+                seat.publish(&answer);
+                timed(answer)
+            }
+        }
     }
 
-    /// Claims. An id that was done with another body is counted, and claimed as an event of its own where the source wants
-    /// both delivered.
-    async fn claim(&self, subject: &mut Subject, token: Token) -> Result<Claimed, StoreError> {
-        let claimed = self.0.claim(subject, token).await?;
-        if claimed != (Claimed::Done { same_body: false }) {
-            return Ok(claimed);
-        }
-        self.0.source.body_mismatch.inc();
-        match self.0.policy.same_id_other_body {
-            SameIdOtherBody::Flag => Ok(claimed),
-            SameIdOtherBody::Deliver => {
-                subject.key = apart(subject.key, subject.digest);
-                self.0.claim(subject, token).await
+    /// Claims; while another process works on the event, again and again. An id that was done with another body is counted,
+    /// and claimed as an event of its own where the source wants both delivered.
+    async fn claim(
+        &self,
+        subject: &mut Subject,
+        token: Token,
+        until: Deadline,
+        began: &mut Instant,
+    ) -> Result<Claimed, StoreError> {
+        let (mut pause, mut seen) = (POLL.0, None);
+        loop {
+            *began = Instant::now();
+            let claimed = match (self.0.claim(subject, token).await, seen) {
+                (Ok(claimed), _) => claimed,
+                (Err(_), Some(in_flight)) => in_flight, // the deadline bounds this
+                (Err(error), None) => return Err(error),
+            };
+            match claimed {
+                Claimed::InFlight { .. } if Deadline::now() + pause <= until => {
+                    seen = Some(claimed);
+                    sleep(pause).await;
+                    pause = (pause * 3 / 2).min(POLL.1);
+                }
+                Claimed::Done { same_body: false } => {
+                    self.0.source.body_mismatch.inc();
+                    match self.0.policy.same_id_other_body {
+                        SameIdOtherBody::Flag => return Ok(claimed),
+                        SameIdOtherBody::Deliver => {
+                            subject.key = apart(subject.key, subject.digest);
+                        }
+                    }
+                }
+                _ => return Ok(claimed),
             }
         }
     }
 
     /// Does the work under the claim and settles it. A panic below is a bug whose effect nobody knows.
-    async fn carry<F>(&self, lease: Lease, work: impl FnOnce(Lease) -> F) -> Answer
+    async fn carry<F>(&self, seat: Seat, lease: Lease, work: impl FnOnce(Lease) -> F) -> Answer
     where
         F: Future<Output = Answer> + Send,
     {
@@ -169,87 +191,73 @@ impl Dedup {
             answer = work => answer.unwrap_or_else(|_panic| Err(Refusal::Bug.into())),
             () = lease.keep() => Err(Refusal::Bug.into()),
         };
-        let trouble = self.settle(&lease, &answer).await;
-        annotate(answer, |notes| {
+        let settlement = self.settlement(&answer, seat.token());
+        let unsettled = if lease.unclaimed() && answer.is_ok() {
+            Some("forwarded without a claim: the dedup store is unavailable".into())
+        } else {
+            let settled = lease.apply(settlement).await;
+            settled.err().map(|error| format!("not settled: {error}").into())
+        };
+        let settled = unsettled.is_none();
+        let answer = annotate(answer, |notes| {
             notes.attempt = Some(lease.attempt());
-            if let Some(trouble) = trouble {
-                add(notes, trouble);
+            if let Some(unsettled) = unsettled {
+                add(notes, unsettled);
             }
             if lease.is_lost() {
                 add(notes, "the claim ended before the work did".into());
             }
-        })
+        });
+        if settled || matches!(settlement, Input::Release(_)) {
+            seat.publish(&answer);
+        } else {
+            seat.keep(&answer);
+            self.settle_later(seat, lease, settlement);
+        }
+        answer
     }
 
-    /// Says in the store how it ended; returns what went wrong with that. Whatever does, the answer stands.
-    async fn settle(&self, lease: &Lease, answer: &Answer) -> Option<Cow<'static, str>> {
-        let settled = match answer.as_ref().map_err(|refused| refused.what.settlement()) {
-            Ok(_) if lease.unclaimed() => {
-                self.complete_later(lease.clone());
-                return Some("forwarded without a claim: the dedup store is unavailable".into());
-            }
-            Ok(_) => {
-                let done = self.0.timed("complete", lease.complete()).await;
-                if done.is_err() {
-                    self.complete_later(lease.clone());
-                }
-                done
-            }
-            Err(Settlement::Release) => self.0.timed("release", lease.release()).await.map(drop),
-            Err(Settlement::Hold) => {
-                self.0.timed("hold", lease.hold(self.0.policy.hold)).await.map(drop)
-            }
-        };
-        Some(format!("not settled: {}", settled.err()?).into())
+    /// What the store is to be told about an attempt that ended so.
+    fn settlement(&self, answer: &Answer, token: Token) -> Input {
+        match answer.as_ref().map_err(|refused| refused.what.settlement()) {
+            Ok(_) => Input::Complete(self.0.policy.window),
+            Err(Settlement::Release) => Input::Release(token),
+            Err(Settlement::Hold) => Input::Hold(token, self.0.policy.hold),
+        }
     }
 
-    /// Goes on trying to write *done*, for a time. What a crash or a longer outage leaves is a lease that ends by itself.
-    fn complete_later(&self, lease: Lease) {
-        let parts = self.0.clone();
+    /// Goes on trying to write how it ended, for a time; meanwhile twins that come here get the answer. What a crash or a
+    /// longer outage leaves is a lease that ends by itself.
+    fn settle_later(&self, seat: Seat, lease: Lease, settlement: Input) {
+        let deadline = Instant::now() + SETTLE_RETRY_MIN.max(self.0.policy.lease);
         self.0.tracker.spawn(async move {
-            let deadline = Instant::now() + COMPLETE_RETRY_MAX;
             let mut pause = POLL.0;
             while Instant::now() < deadline {
                 sleep(pause).await;
                 pause = (pause * 2).min(RETRY_SOON);
-                if parts.timed("complete", lease.complete()).await.is_ok() {
-                    return;
+                if lease.apply(settlement).await.is_ok() {
+                    return drop(seat);
                 }
             }
-            tracing::error!(
-                "an accepted event could not be recorded as done: a duplicate may follow"
-            );
+            tracing::error!("how an event ended could not be written: a duplicate may follow");
         });
     }
 
-    /// A claim without an answer may have been carried out after all: nobody shall wait for its lease to end.
-    fn let_go_later(&self, lease: Lease) {
+    /// A claim without an answer may have been carried out after all. The next try here takes it up; nobody elsewhere shall
+    /// wait for its lease to end. `subject` is what `event` was claimed as.
+    fn let_go_later(&self, event: Subject, subject: Subject) {
+        let parts = self.0.clone();
         self.0.tracker.spawn(async move {
             sleep(RETRY_SOON).await;
-            lease.release().await.ok() // if this fails as well, the lease does end
+            let Place::Leader(seat) = parts.joins.enter(&event) else { return };
+            let (store, token, lease) = (&parts.store, seat.token(), parts.policy.lease);
+            // First whether the store answers: a release that comes late must not meet a claim that was taken up again.
+            if matches!(store.apply(&subject, Input::Renew(token, lease)).await, Ok(true)) {
+                store.apply(&subject, Input::Release(token)).await.ok(); // if this fails, the lease does end
+            } else {
+                seat.unanswered(lease); // it may still be on its way
+            }
         });
-    }
-
-    /// Waits for a claim of another process, or of one that is gone, to become *done*.
-    async fn watch(&self, subject: &Subject, mut left: Duration, until: Deadline) -> Answer {
-        let mut pause = POLL.0;
-        loop {
-            match self.0.store.look(subject).await {
-                Ok(State::Done { digest, .. }) if digest == subject.digest => {
-                    return Ok(Outcome::Duplicate(None).into());
-                }
-                // Done with another body, or given up: the next try is judged afresh.
-                Ok(State::Done { .. } | State::Absent) => return in_flight(RETRY_SOON),
-                Ok(State::Unknown { left, .. }) => return in_flight(left),
-                Ok(State::Leased { left: now_left, .. }) => left = now_left,
-                Err(_) => {} // the deadline bounds this
-            }
-            if Deadline::now() + pause > until {
-                return in_flight(left);
-            }
-            sleep(pause).await;
-            pause = (pause * 3 / 2).min(POLL.1);
-        }
     }
 }
 
@@ -265,15 +273,11 @@ impl Parts {
 
     async fn claim(&self, subject: &Subject, token: Token) -> Result<Claimed, StoreError> {
         let Policy { lease, window, .. } = *self.policy;
-        let claimed = self.timed("claim", self.store.claim(subject, token, lease, window)).await;
-        if let Some(entries) = self.store.entries() {
-            self.metrics.entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
-        }
-        claimed
+        self.timed("claim", self.store.claim(subject, token, lease, window)).await
     }
 
     /// Times an operation and notes whether the store answers.
-    async fn timed<T>(
+    pub(super) async fn timed<T>(
         &self,
         operation: &'static str,
         work: impl Future<Output = Result<T, StoreError>>,
@@ -283,15 +287,6 @@ impl Parts {
         self.metrics.took(operation, began.elapsed().as_secs_f64());
         self.metrics.up.set(i64::from(done.is_ok()));
         done
-    }
-}
-
-impl Token {
-    /// A new token; none where the system's random source fails, because a token that is not random fences nothing.
-    fn random() -> Option<Self> {
-        let mut bytes = [0; 16];
-        aws_lc_rs::rand::fill(&mut bytes).ok()?;
-        Some(Self(u128::from_be_bytes(bytes)))
     }
 }
 
@@ -308,8 +303,8 @@ fn failed(refusal: Refusal, error: String) -> Answer {
 
 /// A twin is under way for at most `left`: come again then, but not all at once.
 fn in_flight(left: Duration) -> Answer {
-    let spread = Token::random().map_or(0, |token| token.0 % 1000);
-    let jitter = Duration::from_millis(u64::try_from(spread).unwrap_or_default());
+    static TURN: AtomicU64 = AtomicU64::new(0);
+    let jitter = Duration::from_millis(TURN.fetch_add(617, Ordering::Relaxed) % 1000);
     Err(Refusal::InFlight { retry_after: left + jitter }.into())
 }
 
@@ -320,6 +315,3 @@ fn add(notes: &mut Notes, error: Cow<'static, str>) {
         None => error,
     });
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,6 +1,6 @@
 //! Reaches an upstream's address: TCP, and TLS where its url says so.
 
-use std::{path::Path, sync::Arc};
+use std::{fmt::Display, path::Path, sync::Arc};
 
 use http::Uri;
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
@@ -9,30 +9,15 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_util::either::Either;
 
-use super::{HttpVersion, UpstreamTls, pool::Stream};
+use super::{HttpVersion, UpstreamTls, pool::Connection, upstream::NotSent};
 
 /// Where one url of an upstream leads.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Address {
     host: String,
     port: u16,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
     http: HttpVersion,
-}
-
-/// Why an address could not be reached. Nothing of the request was sent.
-#[derive(Debug)]
-pub(super) enum ConnectError {
-    /// Name, route, or port.
-    Tcp(std::io::Error),
-    /// The handshake, or the certificate.
-    Tls(std::io::Error),
-}
-
-impl std::fmt::Debug for Address {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Address").field("host", &self.host).field("port", &self.port).finish()
-    }
 }
 
 impl Address {
@@ -44,28 +29,29 @@ impl Address {
         let host = uri.host().ok_or_else(|| format!("{uri} has no host"))?;
         let host = host.trim_matches(['[', ']']).to_owned();
         let secure = uri.scheme_str() == Some("https");
+        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let name = tls.server_name.clone().unwrap_or_else(|| host.clone());
         let tls = if secure {
             let name = ServerName::try_from(name).map_err(|e| format!("{uri}: {e}"))?;
-            Some((TlsConnector::from(Arc::new(client_config(tls, http)?)), name))
+            Some((Arc::new(client_config(tls, http)?), name))
         } else {
             None
         };
-        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
         Ok(Self { host, port, tls, http })
     }
 
-    /// A new connection, and whether it speaks HTTP/2.
-    pub(super) async fn connect(&self) -> Result<(Stream, bool), ConnectError> {
-        let tcp =
-            TcpStream::connect((self.host.as_str(), self.port)).await.map_err(ConnectError::Tcp)?;
-        tcp.set_nodelay(true).map_err(ConnectError::Tcp)?;
-        let Some((connector, name)) = &self.tls else {
-            return Ok((Either::Left(tcp), self.http == HttpVersion::Http2));
+    /// A new connection.
+    pub(super) async fn connect(&self) -> Result<Connection, NotSent> {
+        let tcp = TcpStream::connect((self.host.as_str(), self.port)).await;
+        let tcp = tcp.map_err(|error| NotSent::new("connect", &error))?;
+        tcp.set_nodelay(true).map_err(|error| NotSent::new("connect", &error))?;
+        let Some((config, name)) = &self.tls else {
+            return Connection::open(Either::Left(tcp), self.http == HttpVersion::Http2).await;
         };
-        let tls = connector.connect(name.clone(), tcp).await.map_err(ConnectError::Tls)?;
+        let tls = TlsConnector::from(Arc::clone(config)).connect(name.clone(), tcp).await;
+        let tls = tls.map_err(|error| NotSent::new("tls", &error))?;
         let h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
-        Ok((Either::Right(tls), h2))
+        Connection::open(Either::Right(tls), h2).await
     }
 }
 
@@ -76,7 +62,7 @@ fn client_config(tls: &UpstreamTls, http: HttpVersion) -> Result<ClientConfig, S
         .with_root_certificates(roots(tls.ca.as_deref())?);
     let mut config = match (&tls.cert, &tls.key) {
         (Some(cert), Some(key)) => {
-            let key = PrivateKeyDer::from_pem_file(key).map_err(|e| unreadable(key, &e))?;
+            let key = PrivateKeyDer::from_pem_file(key).map_err(|e| unreadable(key, e))?;
             builder.with_client_auth_cert(certificates(cert)?, key).map_err(|e| e.to_string())?
         }
         (None, None) => builder.with_no_client_auth(),
@@ -93,16 +79,13 @@ fn client_config(tls: &UpstreamTls, http: HttpVersion) -> Result<ClientConfig, S
 /// The CA that was named, and nothing else; the system's where none was.
 fn roots(ca: Option<&Path>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
-    match ca {
-        Some(path) => {
-            for certificate in certificates(path)? {
-                roots.add(certificate).map_err(|e| unreadable(path, &e))?;
-            }
+    if let Some(path) = ca {
+        for certificate in certificates(path)? {
+            roots.add(certificate).map_err(|e| unreadable(path, e))?;
         }
-        None => {
-            let native = rustls_native_certs::load_native_certs();
-            let (_added, _ignored) = roots.add_parsable_certificates(native.certs);
-        }
+    } else {
+        let native = rustls_native_certs::load_native_certs();
+        let (_added, _ignored) = roots.add_parsable_certificates(native.certs);
     }
     if roots.is_empty() {
         return Err("no CA certificate is known; name one with tls.ca".to_owned());
@@ -111,10 +94,10 @@ fn roots(ca: Option<&Path>) -> Result<RootCertStore, String> {
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let all = CertificateDer::pem_file_iter(path).map_err(|e| unreadable(path, &e))?;
-    all.collect::<Result<Vec<_>, _>>().map_err(|e| unreadable(path, &e))
+    let all = CertificateDer::pem_file_iter(path).map_err(|e| unreadable(path, e))?;
+    all.collect::<Result<_, _>>().map_err(|e| unreadable(path, e))
 }
 
-fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> String {
+fn unreadable(path: &Path, error: impl Display) -> String {
     format!("{}: {error}", path.display())
 }

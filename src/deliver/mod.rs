@@ -5,29 +5,18 @@
 
 mod connect;
 mod headers;
-mod map;
 mod pool;
-#[cfg(test)]
-mod tests;
 mod upstream;
 
-use std::{
-    collections::HashMap,
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
+use http_body_util::Full;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    answer::{Answer, Answered, Outcome, Refusal, Relayed, annotate},
+    answer::{Answer, Answered, Outcome, RETRY_AFTER, Refusal, Relayed, annotate},
     audit::{Flagged, Recorded},
     dedup::Lease,
     event::Name,
@@ -36,8 +25,8 @@ use crate::{
     stage::Next,
 };
 use headers::{Names, Standing};
-use upstream::Exchanged;
 pub use upstream::Upstream;
+use upstream::{Exchanged, Late};
 
 /// An upstream as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +54,10 @@ pub struct UpstreamParams {
 }
 
 /// How one of several urls is chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
 pub enum Balance {
     /// In turn.
     RoundRobin,
@@ -74,18 +66,26 @@ pub enum Balance {
 }
 
 /// Which HTTP version is spoken to an upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 pub enum HttpVersion {
     /// By ALPN over TLS; HTTP/1.1 without.
+    #[serde(rename = "auto")]
     Auto,
     /// HTTP/1.1.
+    #[serde(rename = "1.1")]
     Http1,
     /// HTTP/2; without TLS by prior knowledge (RFC 9113 §3.3).
+    #[serde(rename = "2")]
     Http2,
 }
 
 /// TLS towards an upstream.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(default, deny_unknown_fields)]
 pub struct UpstreamTls {
     /// PEM of the CA to trust instead of the system's.
     pub ca: Option<PathBuf>,
@@ -161,7 +161,7 @@ impl Deliver {
 
     async fn forward_flagged(self, flagged: Flagged) -> Answer {
         let shadow = flagged.shadow();
-        let standing = Standing::Unverified { reason: shadow.unverified().reason() };
+        let standing = Standing::Unverified(shadow.unverified().reason());
         let answer =
             self.attempt(shadow.unverified().envelope(), standing, shadow.target(), None).await;
         answer.map(|answered| match answered.what {
@@ -181,46 +181,60 @@ impl Deliver {
         let Some(upstream) = self.0.upstreams.get(&target.upstream) else {
             return Err(Refusal::Bug.into()); // the configuration knows every upstream that a route names
         };
-        let headers = headers::build(envelope, standing, &self.0.names, upstream.params());
+        let mut request = Request::new(Full::new(envelope.body().clone()));
+        *request.method_mut() = Method::POST;
+        *request.headers_mut() =
+            headers::build(envelope, standing, &self.0.names, upstream.params());
         let since = Instant::now();
-        let deadline = since + target.timeout;
-        let sent = Arc::new(AtomicBool::new(false));
-        let mut exchange = Box::pin({
-            let (upstream, tracker, sent) =
-                (upstream.clone(), self.0.tracker.clone(), sent.clone());
-            let (body, full): (Bytes, _) = (envelope.body().clone(), target.reply_full);
-            async move { upstream.exchange(headers, body, full, (deadline, &sent), &tracker).await }
-        });
-        let answer = match timeout_at(deadline, &mut exchange).await {
-            Ok(exchanged) => conclude(exchanged, upstream),
-            Err(_elapsed) if !sent.load(Ordering::Acquire) => conclude(
-                Exchanged::NotSent { result: "timeout", error: "connecting took too long".into() },
-                upstream,
-            ),
-            Err(_elapsed) => {
-                upstream.metrics.attempted("timeout");
-                self.wait_for_late_answer(exchange, lease);
-                Err(Refusal::UpstreamTimeout.into())
-            }
-        };
+        let exchanged = upstream.exchange(request, target.reply_full, since + target.timeout).await;
         upstream.metrics.duration.observe(since.elapsed().as_secs_f64());
-        annotate(answer, |notes| {
+        annotate(self.conclude(exchanged, upstream, lease), |notes| {
             notes.upstream = Some(target.upstream.clone());
             notes.upstream_time = Some(since.elapsed());
         })
     }
 
+    /// Counts an exchange and says what it means.
+    fn conclude(&self, exchanged: Exchanged, upstream: &Upstream, lease: Option<&Lease>) -> Answer {
+        let failed = |refusal: Refusal, result, error: String| {
+            upstream.metrics.attempted(result);
+            annotate(Err(refusal.into()), |notes| notes.error = Some(error.into()))
+        };
+        match exchanged {
+            Exchanged::Answered { status, headers, body } => {
+                upstream.metrics.attempted(class(status));
+                let relayed = judge(status, &headers).map(|()| Relayed {
+                    status,
+                    content_type: body
+                        .is_some()
+                        .then(|| headers.get(header::CONTENT_TYPE))
+                        .flatten()
+                        .cloned(),
+                    body: body.unwrap_or_default(),
+                });
+                let answer = relayed.map(|relayed| Outcome::Accepted(relayed).into());
+                annotate(answer.map_err(Answered::from), |notes| {
+                    notes.upstream_status = Some(status);
+                })
+            }
+            Exchanged::NotSent(why) => failed(Refusal::UpstreamFailed, why.result, why.error),
+            Exchanged::NoRoom => Err(Refusal::Overloaded("upstream_concurrency").into()),
+            Exchanged::Broke(error) => failed(Refusal::UpstreamBroke, "reset", error),
+            Exchanged::Garbage(error) => failed(Refusal::UpstreamFailed, "garbage", error),
+            Exchanged::Late(late) => {
+                upstream.metrics.attempted("timeout");
+                self.wait_for(late, lease);
+                Err(Refusal::UpstreamTimeout.into())
+            }
+        }
+    }
+
     /// The app may still accept the event; then it is done, and its retry a duplicate.
-    fn wait_for_late_answer(
-        &self,
-        exchange: impl Future<Output = Exchanged> + Send + 'static,
-        lease: Option<&Lease>,
-    ) {
+    fn wait_for(&self, late: Late, lease: Option<&Lease>) {
         let Some(lease) = lease.cloned() else { return };
         let until = Instant::now() + self.0.late;
         drop(self.0.tracker.spawn(async move {
-            let late = timeout_at(until, exchange).await;
-            if let Ok(Exchanged::Answered { status, .. }) = late
+            if let Ok(Some(status)) = timeout_at(until, late).await
                 && status.is_success()
                 && let Err(error) = lease.settle_late().await
             {
@@ -230,36 +244,42 @@ impl Deliver {
     }
 }
 
-/// Counts an exchange and says what it means.
-fn conclude(exchanged: Exchanged, upstream: &Upstream) -> Answer {
-    let failed = |refusal: Refusal, result, error: String| {
-        upstream.metrics.attempted(result);
-        annotate(Err(refusal.into()), |notes| notes.error = Some(error.into()))
-    };
-    match exchanged {
-        Exchanged::Answered { status, headers, body } => {
-            upstream.metrics.attempted(map::class(status));
-            let answer = match map::map(status, &headers) {
-                Ok(()) => {
-                    let content_type =
-                        headers.get(header::CONTENT_TYPE).filter(|_| body.is_some()).cloned();
-                    Ok(Outcome::Accepted(Relayed {
-                        status,
-                        content_type,
-                        body: body.unwrap_or_default(),
-                    })
-                    .into())
-                }
-                Err(refusal) => Err(refusal.into()),
-            };
-            annotate(answer, |notes| notes.upstream_status = Some(status))
-        }
-        Exchanged::NotSent { result, error } => failed(Refusal::UpstreamFailed, result, error),
-        Exchanged::NoRoom => Err(Refusal::Overloaded("upstream_concurrency").into()),
-        Exchanged::Broke(error) => failed(Refusal::UpstreamBroke, "reset", error),
-        Exchanged::Garbage(error) => failed(Refusal::UpstreamFailed, "garbage", error),
+/// What an upstream's answer means for the provider; `Ok` where the event was accepted.
+///
+/// Nothing reaches a provider that could make it give up: no 3xx, 409, 410, 429, and nothing that is our own
+/// misconfiguration and not the event's fault.
+fn judge(status: StatusCode, headers: &HeaderMap) -> Result<(), Refusal> {
+    match status.as_u16() {
+        200..=299 => Ok(()),
+        408 | 425 | 429 | 503 => Err(Refusal::UpstreamBusy { retry_after: retry_after(headers) }),
+        401 | 403 | 404 | 405 | 407 | 410 => Err(Refusal::UpstreamFailed),
+        // "Conflict" makes some senders believe that the event is known; the app meant that it cannot take it.
+        409 => Err(Refusal::UpstreamRejected(StatusCode::UNPROCESSABLE_ENTITY)),
+        400..=499 => Err(Refusal::UpstreamRejected(status)),
+        _ => Err(Refusal::UpstreamFailed),
+    }
+}
+
+/// The upstream's `Retry-After` (RFC 9110 §10.2.3) in seconds, between one second and an hour.
+fn retry_after(headers: &HeaderMap) -> Duration {
+    let seconds =
+        headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    let wait = seconds.map_or(RETRY_AFTER, Duration::from_secs);
+    wait.clamp(Duration::from_secs(1), RETRY_AFTER_MAX)
+}
+
+/// The class under which an answer is counted.
+const fn class(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        200..=299 => "2xx",
+        300..=399 => "3xx",
+        400..=499 => "4xx",
+        500..=599 => "5xx",
+        _ => "garbage",
     }
 }
 
 /// How much lease is left at the least when a delivery ends at its timeout.
 const LEASE_MARGIN: Duration = Duration::from_millis(250);
+/// The longest `Retry-After` that is passed on.
+const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);

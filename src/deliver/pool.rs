@@ -7,92 +7,96 @@
 use std::{
     future::poll_fn,
     pin::{Pin, pin},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Poll,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use http::{Request, Response, header};
-use http_body_util::Full;
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
     body::Incoming,
     client::conn::{TrySendError, http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, task::JoinSet};
 use tokio_rustls::client::TlsStream;
-use tokio_util::{either::Either, task::TaskTracker};
+use tokio_util::either::Either;
 
-/// A stream to an upstream, encrypted or not.
+use super::upstream::NotSent;
+
+pub(super) type Outgoing = Request<Full<Bytes>>;
 pub(super) type Stream = Either<TcpStream, TlsStream<TcpStream>>;
 type Conn1 = http1::Connection<TokioIo<Stream>, Full<Bytes>>;
-type Failed = TrySendError<Request<Full<Bytes>>>;
-
-/// An HTTP/1.1 connection and the handle that sends on it.
-#[derive(Debug)]
-pub(super) struct Http1 {
-    sender: http1::SendRequest<Full<Bytes>>,
-    connection: Pin<Box<Conn1>>,
-    ended: bool,
-}
 
 /// A connection that can take a request.
 #[derive(Debug)]
 pub(super) enum Connection {
     /// One request at a time.
     Http1(Http1),
-    /// Shared.
-    Http2(http2::SendRequest<Full<Bytes>>),
+    /// Any number of requests.
+    Http2(Http2),
+}
+
+/// An HTTP/1.1 connection until it ends, and the handle that sends on it.
+#[derive(Debug)]
+pub(super) struct Http1 {
+    sender: http1::SendRequest<Full<Bytes>>,
+    connection: Option<Pin<Box<Conn1>>>,
+}
+
+/// A share of an HTTP/2 connection. The task that moves it ends with the last share.
+#[derive(Clone, Debug)]
+pub(super) struct Http2 {
+    sender: http2::SendRequest<Full<Bytes>>,
+    _task: Arc<JoinSet<()>>,
 }
 
 impl Connection {
     /// Speaks the first words of HTTP on `stream`.
-    pub(super) async fn open(
-        stream: Stream,
-        h2: bool,
-        tracker: &TaskTracker,
-    ) -> hyper::Result<Self> {
+    pub(super) async fn open(stream: Stream, h2: bool) -> Result<Self, NotSent> {
+        let failed = |error: hyper::Error| NotSent::new("connect", &cause(&error));
         let io = TokioIo::new(stream);
-        if h2 {
-            let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-                .timer(TokioTimer::new())
-                .max_header_list_size(HEAD_BYTES_MAX)
-                .keep_alive_interval(H2_PING)
-                .handshake(io)
-                .await?;
-            // How the connection ends is seen by the requests on it.
-            drop(tracker.spawn(async move { drop(connection.await) }));
-            return Ok(Self::Http2(sender));
+        if !h2 {
+            let mut builder = http1::Builder::new();
+            builder.max_buf_size(HEAD_BYTES_MAX as usize).max_headers(HEADERS_MAX);
+            let (sender, connection) = builder.handshake(io).await.map_err(failed)?;
+            return Ok(Self::Http1(Http1 { sender, connection: Some(Box::pin(connection)) }));
         }
-        let (sender, connection) = http1::Builder::new()
-            .max_buf_size(HEAD_BYTES_MAX as usize)
-            .max_headers(HEADERS_MAX)
-            .handshake(io)
-            .await?;
-        Ok(Self::Http1(Http1 { sender, connection: Box::pin(connection), ended: false }))
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder.timer(TokioTimer::new()).keep_alive_interval(H2_PING);
+        builder.max_header_list_size(HEAD_BYTES_MAX);
+        let (sender, connection) = builder.handshake(io).await.map_err(failed)?;
+        // How the connection ends is seen by the requests on it.
+        let mut task = JoinSet::new();
+        task.spawn(async move { drop(connection.await) });
+        Ok(Self::Http2(Http2 { sender, _task: Arc::new(task) }))
     }
 
-    /// Sends a request. What was certainly not written comes back with the error.
+    /// Sends a request and waits for the head of its answer. What was certainly not written comes back with the error.
     pub(super) async fn send(
-        &mut self,
-        request: Request<Full<Bytes>>,
-    ) -> Result<Response<Incoming>, Failed> {
-        match self {
+        mut self,
+        request: Outgoing,
+    ) -> (Self, Result<Response<Incoming>, TrySendError<Outgoing>>) {
+        let answer = match &mut self {
             Self::Http1(http1) => {
                 let sent = http1.sender.try_send_request(request);
                 http1.drive(sent).await
             }
-            Self::Http2(sender) => sender.try_send_request(request).await,
-        }
+            Self::Http2(http2) => http2.sender.try_send_request(request).await,
+        };
+        (self, answer)
     }
 
-    /// Does `work` that needs the connection to move.
-    pub(super) async fn drive<F: Future>(&mut self, work: F) -> F::Output {
-        match self {
-            Self::Http1(http1) => http1.drive(work).await,
-            Self::Http2(_) => work.await,
-        }
+    /// The body of an answer, whole; `None` where it is longer than `limit` bytes or breaks off.
+    pub(super) async fn read(&mut self, body: Incoming, limit: usize) -> Option<Bytes> {
+        let reading = Limited::new(body, limit).collect();
+        let whole = match self {
+            Self::Http1(http1) => http1.drive(reading).await,
+            Self::Http2(_) => reading.await,
+        };
+        whole.ok().map(http_body_util::Collected::to_bytes)
     }
 }
 
@@ -105,81 +109,66 @@ impl Http1 {
                 if let Poll::Ready(done) = work.as_mut().poll(cx) {
                     return Poll::Ready(done);
                 }
-                if self.ended || self.connection.as_mut().poll(cx).is_pending() {
+                let ended = |open: &mut Pin<Box<Conn1>>| open.as_mut().poll(cx).is_ready();
+                if !self.connection.as_mut().is_some_and(ended) {
                     return work.as_mut().poll(cx); // the connection may have brought what it waits for
                 }
-                self.ended = true; // the error reaches `work` as well
+                self.connection = None; // dropped, it gives back what it had not begun to send
             }
         })
         .await
     }
 
     fn is_open(&self) -> bool {
-        !self.ended && self.sender.is_ready()
+        self.connection.is_some() && self.sender.is_ready()
     }
 }
 
 /// The connections to one address.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Pool {
     idle: Mutex<Vec<(Http1, Instant)>>,
-    shared: Mutex<Option<http2::SendRequest<Full<Bytes>>>>,
-    idle_timeout: Duration,
+    shared: Mutex<Option<Http2>>,
 }
 
 impl Pool {
-    /// An empty pool; a connection that was idle for `idle_timeout` is not used again.
-    pub(super) fn new(idle_timeout: Duration) -> Self {
-        Self { idle: Mutex::default(), shared: Mutex::default(), idle_timeout }
-    }
-
-    /// A connection that was used before, the youngest first.
-    pub(super) fn take(&self) -> Option<Connection> {
-        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sender) = shared.as_ref().filter(|sender| !sender.is_closed()) {
-            return Some(Connection::Http2(sender.clone()));
-        }
-        drop(shared);
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+    /// A connection that was used before, the youngest first; none that was idle for `idle_timeout`.
+    pub(super) fn take(&self, idle_timeout: Duration) -> Option<Connection> {
+        let mut idle = lock(&self.idle);
         while let Some((http1, since)) = idle.pop() {
-            if since.elapsed() >= self.idle_timeout {
+            if since.elapsed() >= idle_timeout {
                 idle.clear(); // what is below is older
-                return None;
-            }
-            if http1.is_open() {
+            } else if http1.is_open() {
                 return Some(Connection::Http1(http1));
             }
         }
-        None
+        drop(idle);
+        let shared = lock(&self.shared);
+        shared.clone().filter(|http2| !http2.sender.is_closed()).map(Connection::Http2)
     }
 
     /// Keeps a connection for the next request.
     pub(super) fn put(&self, connection: Connection) {
         match connection {
-            Connection::Http1(http1) if http1.is_open() => {
-                let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-                if idle.len() < IDLE_MAX {
+            Connection::Http2(http2) if http2.sender.is_closed() => {}
+            Connection::Http2(http2) => *lock(&self.shared) = Some(http2),
+            Connection::Http1(http1) => {
+                let mut idle = lock(&self.idle);
+                if http1.is_open() && idle.len() < IDLE_MAX {
                     idle.push((http1, Instant::now()));
                 }
-            }
-            Connection::Http1(_) => {}
-            Connection::Http2(sender) => {
-                *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
             }
         }
     }
 
     /// Closes what has been idle for too long.
-    pub(super) fn sweep(&self) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(|(_, since)| since.elapsed() < self.idle_timeout);
+    pub(super) fn sweep(&self, idle_timeout: Duration) {
+        lock(&self.idle).retain(|(_, since)| since.elapsed() < idle_timeout);
     }
 }
 
-/// Whether the app said that it will close.
-pub(super) fn closes(response: &Response<Incoming>) -> bool {
-    let said = response.headers().get(header::CONNECTION).and_then(|value| value.to_str().ok());
-    said.is_some_and(|value| value.eq_ignore_ascii_case("close"))
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The innermost cause of an error: `connection refused` says more than `error trying to connect`.
@@ -189,11 +178,6 @@ pub(super) fn cause(error: &(dyn std::error::Error + 'static)) -> String {
         cause = deeper;
     }
     cause.to_string()
-}
-
-/// Whether a write could not reach the app because the connection was gone.
-pub(super) fn is_garbage(error: &hyper::Error) -> bool {
-    error.is_parse() || error.is_parse_status() || error.is_parse_too_large()
 }
 
 /// Idle connections per address.

@@ -1,63 +1,93 @@
 //! One upstream: its addresses, its connections, and one exchange with it.
 
 use std::{
+    fmt::Display,
+    pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, header};
-use http_body_util::{BodyExt as _, Full};
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
+    uri::PathAndQuery,
+};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::{
     sync::Semaphore,
     time::{Instant, timeout_at},
 };
-use tokio_util::task::TaskTracker;
 
 use super::{
     Balance, UpstreamParams,
-    connect::{Address, ConnectError},
-    pool::{Connection, Pool, cause, closes, is_garbage},
+    connect::Address,
+    pool::{Connection, Outgoing, Pool, cause},
 };
 use crate::telemetry::UpstreamMetrics;
 
 /// An upstream as configured, with its connections. A reload keeps it where nothing about it changed.
 #[derive(Debug)]
 pub struct Upstream {
-    params: UpstreamParams,
+    params: Arc<UpstreamParams>,
     doors: Vec<Door>,
     next: AtomicUsize,
     room: Arc<Semaphore>,
     pub(super) metrics: UpstreamMetrics,
 }
 
-/// One of its urls.
+/// One of its urls, and the connections to it.
 #[derive(Debug)]
 struct Door {
-    uri: Uri,
-    host: HeaderValue,
-    address: Address,
+    /// Held by each attempt in flight, so that its count says how busy it is.
+    place: Arc<Place>,
     pool: Pool,
-    busy: Arc<AtomicUsize>,
+}
+
+/// Where a url leads.
+#[derive(Debug)]
+struct Place {
+    address: Address,
+    url: Uri,
+    path: Uri,
+    host: HeaderValue,
 }
 
 /// What came of an exchange.
-#[derive(Debug)]
 pub(super) enum Exchanged {
     /// An answer; its body where it was wanted, whole, and in bounds.
     Answered { status: StatusCode, headers: HeaderMap, body: Option<Bytes> },
-    /// Nothing was sent: it was certainly not taken.
-    NotSent { result: &'static str, error: String },
+    /// It was certainly not taken.
+    NotSent(NotSent),
     /// No room within the time; nothing was sent.
     NoRoom,
     /// The connection broke after something was sent: it may have been taken.
     Broke(String),
     /// The answer was no HTTP.
     Garbage(String),
+    /// No answer within the time; one may still come.
+    Late(Late),
+}
+
+/// Waits for the status of an answer that is late.
+pub(super) type Late = Pin<Box<dyn Future<Output = Option<StatusCode>> + Send>>;
+
+/// Why nothing was sent.
+#[derive(Debug)]
+pub(super) struct NotSent {
+    /// What it counts as.
+    pub(super) result: &'static str,
+    /// A sentence for the operator.
+    pub(super) error: String,
+}
+
+impl NotSent {
+    pub(super) fn new(result: &'static str, error: &dyn Display) -> Self {
+        Self { result, error: error.to_string() }
+    }
 }
 
 impl Upstream {
@@ -66,18 +96,24 @@ impl Upstream {
     /// # Errors
     /// A sentence where its certificates cannot be read.
     pub fn new(params: UpstreamParams, metrics: UpstreamMetrics) -> Result<Self, String> {
-        let doors =
-            params.urls.iter().map(|uri| Door::new(uri, &params)).collect::<Result<_, _>>()?;
-        let room = Arc::new(Semaphore::new(params.concurrency));
-        Ok(Self { doors, next: AtomicUsize::new(0), room, metrics, params })
+        let door =
+            |url| Ok(Door { place: Arc::new(Place::new(url, &params)?), pool: Pool::default() });
+        Ok(Self {
+            doors: params.urls.iter().map(door).collect::<Result<_, String>>()?,
+            next: AtomicUsize::new(0),
+            room: Arc::new(Semaphore::new(params.concurrency)),
+            metrics,
+            params: Arc::new(params),
+        })
     }
 
-    /// The same upstream for another thread: with connections of its own, under the same limit.
+    /// The same upstream for another thread: limits are shared, connections are not.
     #[must_use]
     pub fn with_own_connections(&self) -> Self {
+        let door = |door: &Door| Door { place: Arc::clone(&door.place), pool: Pool::default() };
         Self {
-            params: self.params.clone(),
-            doors: self.doors.iter().map(|door| door.sibling(self.params.idle_timeout)).collect(),
+            params: Arc::clone(&self.params),
+            doors: self.doors.iter().map(door).collect(),
             next: AtomicUsize::new(0),
             room: Arc::clone(&self.room),
             metrics: self.metrics.clone(),
@@ -91,212 +127,175 @@ impl Upstream {
 
     /// Closes connections that have been idle for too long.
     pub fn sweep(&self) {
-        self.doors.iter().for_each(|door| door.pool.sweep());
+        self.doors.iter().for_each(|door| door.pool.sweep(self.params.idle_timeout));
     }
 
-    /// Sends `body` and reads the answer. `sent` turns true before the first byte could have left. A url that refuses the
-    /// connection passes its turn to the next.
-    pub(super) async fn exchange(
+    /// Posts `body` as it is: what a sender does. Returns the status and headers of the answer.
+    ///
+    /// # Errors
+    /// A sentence where there was no answer within `patience`.
+    pub async fn post(
         &self,
         headers: HeaderMap,
         body: Bytes,
+        patience: Duration,
+    ) -> Result<(StatusCode, HeaderMap), String> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.headers_mut() = headers;
+        match self.exchange(request, false, Instant::now() + patience).await {
+            Exchanged::Answered { status, headers, .. } => Ok((status, headers)),
+            Exchanged::NotSent(NotSent { error, .. })
+            | Exchanged::Broke(error)
+            | Exchanged::Garbage(error) => Err(error),
+            Exchanged::NoRoom | Exchanged::Late(_) => Err("no answer in time".to_owned()),
+        }
+    }
+
+    /// Sends a request and reads the answer. A url that cannot be reached passes its turn to the next.
+    pub(super) async fn exchange(
+        &self,
+        mut request: Outgoing,
         want_body: bool,
-        (deadline, sent): (Instant, &AtomicBool),
-        tracker: &TaskTracker,
+        deadline: Instant,
     ) -> Exchanged {
-        let Ok(Ok(_room)) = timeout_at(deadline, self.room.acquire()).await else {
-            return Exchanged::NoRoom;
-        };
-        let mut last = Exchanged::NotSent { result: "connect", error: "no url".to_owned() };
+        let room = timeout_at(deadline, Arc::clone(&self.room).acquire_owned()).await;
+        let Ok(Ok(room)) = room else { return Exchanged::NoRoom };
+        let mut why = NotSent::new("connect", &"no url");
         for door in self.turn() {
-            let busy = Busy::new(&door.busy);
-            let request = door.request(&headers, &body);
-            last = door.send(request, want_body, self.params.connect_timeout, sent, tracker).await;
-            drop(busy);
-            if !matches!(last, Exchanged::NotSent { .. }) {
-                return last;
+            let busy = Arc::clone(&door.place);
+            match self.attempt(door, request, want_body, deadline).await {
+                Ok(Exchanged::Late(late)) => {
+                    return Exchanged::Late(Box::pin(async move {
+                        let _held = (room, busy);
+                        late.await
+                    }));
+                }
+                Ok(exchanged) => return exchanged,
+                Err(unsent) => (request, why) = *unsent,
+            }
+            if Instant::now() >= deadline {
+                break;
             }
         }
-        last
+        Exchanged::NotSent(why)
+    }
+
+    /// One exchange with one url; the request comes back where nothing of it was written. A pooled connection that turns
+    /// out to be closed before a byte was written is replaced; nothing else is ever repeated.
+    async fn attempt(
+        &self,
+        door: &Door,
+        mut request: Outgoing,
+        want_body: bool,
+        deadline: Instant,
+    ) -> Result<Exchanged, Box<(Outgoing, NotSent)>> {
+        loop {
+            let pooled = door.pool.take(self.params.idle_timeout);
+            let is_new = pooled.is_none();
+            let connection = match pooled {
+                Some(connection) => connection,
+                None => match self.connect(door, deadline).await {
+                    Ok(connection) => connection,
+                    Err(why) => return Err(Box::new((request, why))),
+                },
+            };
+            door.place.address(&mut request, &connection);
+            let mut head = Box::pin(connection.send(request));
+            let Ok((connection, answer)) = timeout_at(deadline, &mut head).await else {
+                let late = async move { head.await.1.ok().map(|answer| answer.status()) };
+                return Ok(Exchanged::Late(Box::pin(late)));
+            };
+            let mut failed = match answer {
+                Ok(answer) => {
+                    return Ok(door.finish(connection, answer, want_body, deadline).await);
+                }
+                Err(failed) => failed,
+            };
+            match failed.take_message() {
+                None => return Ok(broke(&failed.into_error())),
+                Some(unsent) if is_new => {
+                    let why = NotSent::new("reset", &"closed before anything was sent");
+                    return Err(Box::new((unsent, why)));
+                }
+                Some(unsent) => request = unsent,
+            }
+        }
     }
 
     /// The urls in the order in which they are tried.
-    fn turn(&self) -> Vec<&Door> {
-        let mut doors: Vec<_> = self.doors.iter().collect();
-        if doors.len() > 1 {
-            let first = self.next.fetch_add(1, Ordering::Relaxed) % doors.len();
-            doors.rotate_left(first);
-            if self.params.balance == Balance::LeastBusy {
-                doors.sort_by_key(|door| door.busy.load(Ordering::Relaxed));
-            }
+    fn turn(&self) -> impl Iterator<Item = &Door> {
+        let count = self.doors.len();
+        let first = self.next.fetch_add(1, Ordering::Relaxed) % count.max(1);
+        let from = move |first| self.doors.iter().cycle().skip(first).take(count);
+        let busy = |at: &usize| from(first + at).next().map(|door| Arc::strong_count(&door.place));
+        match self.params.balance {
+            Balance::RoundRobin => from(first),
+            Balance::LeastBusy => from(first + (0..count).min_by_key(busy).unwrap_or(0)),
         }
-        doors
+    }
+
+    async fn connect(&self, door: &Door, deadline: Instant) -> Result<Connection, NotSent> {
+        let patience = Instant::now() + self.params.connect_timeout;
+        let connecting = timeout_at(deadline.min(patience), door.place.address.connect());
+        connecting.await.unwrap_or_else(|_elapsed| {
+            let result = if deadline < patience { "timeout" } else { "connect" };
+            Err(NotSent::new(result, &"connecting took too long"))
+        })
     }
 }
 
 impl Door {
-    fn new(uri: &Uri, params: &UpstreamParams) -> Result<Self, String> {
-        let authority = uri.authority().ok_or_else(|| format!("{uri} has no host"))?;
-        Ok(Self {
-            uri: uri.clone(),
-            host: HeaderValue::from_str(authority.as_str()).map_err(|e| e.to_string())?,
-            address: Address::new(uri, &params.tls, params.http)?,
-            pool: Pool::new(params.idle_timeout),
-            busy: Arc::default(),
-        })
-    }
-
-    fn sibling(&self, idle_timeout: Duration) -> Self {
-        Self {
-            uri: self.uri.clone(),
-            host: self.host.clone(),
-            address: self.address.clone(),
-            pool: Pool::new(idle_timeout),
-            busy: Arc::clone(&self.busy),
-        }
-    }
-
-    fn request(&self, headers: &HeaderMap, body: &Bytes) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(body.clone()));
-        *request.method_mut() = http::Method::POST;
-        *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() = headers.clone();
-        request
-    }
-
-    /// One exchange. A connection from the pool that turns out to be closed before a byte was written is replaced by a
-    /// new one; nothing else is ever repeated.
-    async fn send(
-        &self,
-        mut request: Request<Full<Bytes>>,
-        want_body: bool,
-        connect_timeout: Duration,
-        sent: &AtomicBool,
-        tracker: &TaskTracker,
-    ) -> Exchanged {
-        while let Some(connection) = self.pool.take() {
-            match self.once(connection, request, want_body, sent).await {
-                Ok(exchanged) => return exchanged,
-                Err(unsent) => request = *unsent,
-            }
-        }
-        let connecting = self.connect(tracker);
-        let connection = match tokio::time::timeout(connect_timeout, connecting).await {
-            Ok(Ok(connection)) => connection,
-            Ok(Err(not_sent)) => return not_sent,
-            Err(_elapsed) => return not_sent("connect", "connecting took too long".to_owned()),
-        };
-        match self.once(connection, request, want_body, sent).await {
-            Ok(exchanged) => exchanged,
-            Err(_unsent) => not_sent("reset", "closed before anything was sent".to_owned()),
-        }
-    }
-
-    async fn connect(&self, tracker: &TaskTracker) -> Result<Connection, Exchanged> {
-        let (stream, h2) = self.address.connect().await.map_err(|error| match error {
-            ConnectError::Tcp(error) => not_sent("connect", error.to_string()),
-            ConnectError::Tls(error) => not_sent("tls", error.to_string()),
-        })?;
-        let connection = Connection::open(stream, h2, tracker).await;
-        connection.map_err(|error| not_sent("connect", cause(&error)))
-    }
-
-    /// One exchange on one connection; the request comes back where nothing of it was written.
-    async fn once(
-        &self,
-        mut connection: Connection,
-        mut request: Request<Full<Bytes>>,
-        want_body: bool,
-        sent: &AtomicBool,
-    ) -> Result<Exchanged, Box<Request<Full<Bytes>>>> {
-        self.address_to(&mut request, &connection);
-        sent.store(true, Ordering::Release);
-        match connection.send(request).await {
-            Ok(response) => Ok(self.finish(connection, response, want_body).await),
-            Err(mut failed) => {
-                if let Some(request) = failed.take_message() {
-                    sent.store(false, Ordering::Release);
-                    return Err(Box::new(request));
-                }
-                let error = failed.into_error();
-                let why = cause(&error);
-                Ok(if is_garbage(&error) { Exchanged::Garbage(why) } else { Exchanged::Broke(why) })
-            }
-        }
-    }
-
-    /// HTTP/1.1 names the host in a header and asks for a path; HTTP/2 has the whole url.
-    fn address_to(&self, request: &mut Request<Full<Bytes>>, connection: &Connection) {
-        match connection {
-            Connection::Http1(_) => {
-                let path = self.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-                if let Ok(path) = Uri::try_from(path) {
-                    *request.uri_mut() = path;
-                }
-                *request.version_mut() = Version::HTTP_11;
-                request.headers_mut().insert(header::HOST, self.host.clone());
-            }
-            Connection::Http2(_) => {
-                *request.uri_mut() = self.uri.clone();
-                *request.version_mut() = Version::HTTP_2;
-                request.headers_mut().remove(header::HOST);
-            }
-        }
-    }
-
     /// Reads the rest of the answer, so that the connection can be used again. The status counts already: whatever
     /// happens to the body does not change what the app decided.
     async fn finish(
         &self,
         mut connection: Connection,
-        response: Response<Incoming>,
+        answer: Response<Incoming>,
         want_body: bool,
+        deadline: Instant,
     ) -> Exchanged {
-        let keep = !closes(&response);
-        let (parts, body) = response.into_parts();
+        let (head, body) = answer.into_parts();
         let limit = if want_body { REPLY_BYTES_MAX } else { DISCARD_BYTES_MAX };
-        let patience = Instant::now() + BODY_PATIENCE;
-        let body = timeout_at(patience, connection.drive(read(body, limit))).await.ok().flatten();
-        if keep && body.is_some() {
+        let until = deadline.min(Instant::now() + BODY_PATIENCE);
+        let body = timeout_at(until, connection.read(body, limit)).await.ok().flatten();
+        if body.is_some() {
             self.pool.put(connection);
         }
         let body = body.filter(|_| want_body);
-        Exchanged::Answered { status: parts.status, headers: parts.headers, body }
+        Exchanged::Answered { status: head.status, headers: head.headers, body }
     }
 }
 
-/// A body of at most `limit` bytes, whole; `None` where it is longer or breaks off.
-async fn read(mut body: Incoming, limit: usize) -> Option<Bytes> {
-    let mut whole = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame.ok()?.into_data() {
-            if whole.len() + data.len() > limit {
-                return None;
-            }
-            whole.extend_from_slice(&data);
+impl Place {
+    fn new(url: &Uri, params: &UpstreamParams) -> Result<Self, String> {
+        let address = Address::new(url, &params.tls, params.http)?;
+        let path = url.path_and_query().map_or("/", PathAndQuery::as_str);
+        let host = url.authority().map_or("", |authority| authority.as_str());
+        Ok(Self {
+            address,
+            url: url.clone(),
+            path: Uri::try_from(path).map_err(|e| e.to_string())?,
+            host: HeaderValue::from_str(host).map_err(|e| e.to_string())?,
+        })
+    }
+
+    /// HTTP/1.1 names the host in a header and asks for a path; HTTP/2 has the whole url.
+    fn address(&self, request: &mut Outgoing, connection: &Connection) {
+        let h2 = matches!(connection, Connection::Http2(_));
+        if h2 {
+            request.headers_mut().remove(header::HOST);
+        } else {
+            request.headers_mut().insert(header::HOST, self.host.clone());
         }
-    }
-    Some(whole.freeze())
-}
-
-fn not_sent(result: &'static str, error: String) -> Exchanged {
-    Exchanged::NotSent { result, error }
-}
-
-/// Counts an attempt as long as it lives.
-struct Busy<'a>(&'a AtomicUsize);
-
-impl<'a> Busy<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
+        request.uri_mut().clone_from(if h2 { &self.url } else { &self.path });
+        *request.version_mut() = if h2 { Version::HTTP_2 } else { Version::HTTP_11 };
     }
 }
 
-impl Drop for Busy<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
+fn broke(error: &hyper::Error) -> Exchanged {
+    let garbage = error.is_parse() || error.is_parse_status() || error.is_parse_too_large();
+    if garbage { Exchanged::Garbage(cause(error)) } else { Exchanged::Broke(cause(error)) }
 }
 
 /// Longest body that is relayed with `reply: full`.

@@ -16,7 +16,7 @@ use crate::{
     event::{About, Digest, EventId, EventKey, EventType, Name},
     receive::Envelope,
     stage::{Next, Stage},
-    verify::Verified,
+    verify::{Verified, apart},
 };
 use read::{Names, Reader};
 
@@ -61,13 +61,9 @@ impl Event {
     /// An event made by hand, for tests of the stages after this one. The id is covered by the signature.
     #[cfg(test)]
     pub(crate) fn for_test(envelope: Envelope, id: &str, kind: &str) -> Self {
-        let text = |text: &str| crate::verify::Part::Literal(text.into());
-        let plan = Plan::new(PlanParts {
-            id: vec![crate::verify::Template { parts: vec![text(id)] }],
-            kind: vec![crate::verify::Template { parts: vec![text(kind)] }],
-            id_covered: true,
-            ..PlanParts::default()
-        });
+        let text = |text: &str| vec![crate::verify::Template::parse(text).expect("a template")];
+        let (id, kind) = (text(id), text(kind));
+        let plan = Plan::new(PlanParts { id, kind, id_covered: true, ..PlanParts::default() });
         identify(&plan, Verified::for_test(envelope)).expect("a fit id and type")
     }
 }
@@ -79,9 +75,8 @@ impl Event {
 pub fn identify(plan: &Plan, verified: Verified) -> Result<Event, Refusal> {
     let (envelope, proof) = verified.into_parts();
     let digest = Digest::of(envelope.body());
-    let names =
-        Reader::new(plan, &envelope, digest).and_then(Reader::names).map_err(Refusal::Malformed)?;
-    let Names { id, kind, account, items, captured } = names;
+    let names = Reader::new(plan, &envelope, digest).names();
+    let Names { id, kind, account, items, captured } = names.map_err(Refusal::Malformed)?;
     let source = envelope.source();
     let key = event_key(plan, source, account.as_ref(), &id, digest);
     let guard = guard(plan, source, &kind, digest);
@@ -103,8 +98,6 @@ pub fn identify(plan: &Plan, verified: Verified) -> Result<Event, Refusal> {
 /// What a request says about itself that nobody vouches for, as far as it can be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AsRead {
-    /// The id.
-    pub id: Option<EventId>,
     /// The type.
     pub kind: Option<EventType>,
     /// The values that routes look at.
@@ -113,7 +106,7 @@ pub struct AsRead {
 
 /// Reads a request that was not verified, for shadow mode. What is not usable counts as not there.
 pub fn read(plan: &Plan, envelope: &Envelope) -> AsRead {
-    Reader::lenient(plan, envelope).leniently()
+    Reader::new(plan, envelope, Digest::of(envelope.body())).leniently()
 }
 
 /// What makes two requests one event. The parts are always as many and an account is never empty, so that no two events
@@ -145,21 +138,6 @@ fn guard(plan: &Plan, source: &Name, kind: &EventType, digest: Digest) -> Option
     (!parts.id_covered).then(|| Guard { key: key() })
 }
 
-/// Bodies up to this length are read where they are. A longer one would hold up other requests on the same thread for as
-/// long as it takes to hash and parse it, so it goes to a thread of its own.
-const INLINE_BYTES_MAX: usize = 512 * 1024;
-
-/// Reads a body of this many bytes, where it holds up nobody.
-pub(crate) async fn read_apart<T: Send + 'static>(
-    body_bytes: usize,
-    read: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Refusal> {
-    if body_bytes <= INLINE_BYTES_MAX {
-        return Ok(read());
-    }
-    tokio::task::spawn_blocking(read).await.map_err(|_panicked| Refusal::Bug)
-}
-
 /// The stage.
 #[derive(Clone, Debug)]
 pub struct Identify {
@@ -170,11 +148,8 @@ pub struct Identify {
 impl<N: Next<Event>> Stage<Verified, N> for Identify {
     async fn pass(self, verified: Verified, next: N) -> Answer {
         let body_bytes = verified.envelope().body().len();
-        let event = read_apart(body_bytes, move || identify(&self.plan, verified)).await??;
+        let event = apart(body_bytes, move || identify(&self.plan, verified)).await??;
         let about = Arc::clone(event.about());
         annotate(next.oneshot(event).await, |notes| notes.about = Some(about))
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,14 +1,14 @@
 //! Finds scalars in a JSON body in one pass, without building a tree.
 //!
 //! The whole document is validated (UTF-8, syntax, nothing after its end); a duplicate key on the way to a wanted value is an
-//! error, because two readers would see two values. Skipped parts are not recursed into, so depth costs nothing.
+//! error, because two readers would see two values. Skipped parts are not recursed into, so depth costs no stack.
 
 mod extract;
 mod path;
 
 use std::borrow::Cow;
 
-pub use extract::{Extractor, Found, ITEMS_MAX};
+pub use extract::{Extractor, Found, ITEMS_MAX, Items};
 pub use path::{Path, Step};
 
 /// A scalar as found; strings without escapes are borrowed from the body.
@@ -27,13 +27,11 @@ pub enum Scalar<'a> {
 }
 
 /// Why a body cannot be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JsonError {
     /// Not UTF-8, not JSON, or something after its end.
-    #[error("the body is not a JSON document")]
     NotJson,
     /// A key on the way to a wanted value comes twice.
-    #[error("a key on the way to a value that is looked for comes twice")]
     DuplicateKey,
 }
 
@@ -50,7 +48,7 @@ impl Scalar<'_> {
     }
 
     /// The same, without a borrow of the body.
-    pub fn into_owned(self) -> Scalar<'static> {
+    fn into_owned(self) -> Scalar<'static> {
         match self {
             Self::String(text) => Scalar::String(Cow::Owned(text.into_owned())),
             Self::Integer(number) => Scalar::Integer(number),

@@ -1,7 +1,5 @@
 //! Dotted paths, as they are written in presets and configuration.
 
-use std::fmt;
-
 /// A place in a document: `data.object.id`, `items[0].id`, `items[*]`, `[*].sg_event_id`. Keys that hold a dot, a bracket
 /// or a space are quoted: `"event.name".id`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -131,30 +129,4 @@ fn quoted<'t>(text: &str, inner: &'t str) -> Result<(Step, &'t str), String> {
 /// Whether `c` may stand in a key without quotes.
 fn is_bare(c: char) -> bool {
     !(c.is_whitespace() || c.is_control() || matches!(c, '.' | '[' | ']' | '"' | '\\'))
-}
-
-impl fmt::Display for Path {
-    /// The path as it is written; parses back to itself.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, step) in self.steps.iter().enumerate() {
-            match step {
-                Step::Key(key) => {
-                    f.write_str(if n == 0 { "" } else { "." })?;
-                    write_key(f, key)?;
-                }
-                Step::Index(index) => write!(f, "[{index}]")?,
-                Step::Each => f.write_str("[*]")?,
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Writes a key, quoted where it must be.
-fn write_key(f: &mut fmt::Formatter<'_>, key: &str) -> fmt::Result {
-    let looks_foreign = key.starts_with('/') || key == "$";
-    if !key.is_empty() && !looks_foreign && key.chars().all(is_bare) {
-        return f.write_str(key);
-    }
-    write!(f, "\"{}\"", key.replace('\\', "\\\\").replace('"', "\\\""))
 }

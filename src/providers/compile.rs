@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::{schemes, shape};
 use crate::{
@@ -209,6 +209,11 @@ impl Problems {
         let place = |i| if is_list { format!("{path}[{i}]") } else { path.to_owned() };
         let texts = texts.as_slice().iter().enumerate();
         texts.flat_map(|(i, text)| self.template(&place(i), text)).collect()
+    }
+
+    pub(super) fn header(&mut self, path: &str, name: &str) -> Result<HeaderName, Reported> {
+        let parsed = HeaderName::from_bytes(name.as_bytes());
+        parsed.map_err(|_| self.add(path, format!("`{name}` is not a header name"), ""))
     }
 
     fn path(&mut self, path: &str, text: &str) -> Result<Path, Reported> {

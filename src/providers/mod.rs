@@ -7,10 +7,7 @@ pub mod shape;
 
 use std::sync::LazyLock;
 
-use serde::Serialize;
-
 pub use compile::{Compiled, Options, Problem, compile};
-pub use schemes::duration;
 pub use shape::Preset;
 
 /// Files of the presets, by name.
@@ -46,31 +43,6 @@ pub fn catalogue() -> &'static [Preset] {
 /// The YAML file of a preset, as it is printed by `gatepost providers show`.
 pub fn source_of(name: &str) -> Option<&'static str> {
     SOURCES.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
-}
-
-/// What of a preset a source of its own kind would say: the source's keys, ready to be pasted and changed.
-#[derive(Serialize)]
-struct Custom<'a> {
-    provider: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    max_body: Option<&'a str>,
-    verify: &'a shape::Verify,
-    event: &'a shape::EventFields,
-}
-
-/// A preset as a source with `provider: custom`, which verifies and names events the same way. Challenges are answered for
-/// presets only, and it says so.
-pub fn as_custom(preset: &Preset) -> Result<String, serde_yaml::Error> {
-    let mut text = serde_yaml::to_string(&Custom {
-        provider: "custom",
-        max_body: preset.max_body.as_deref(),
-        verify: &preset.verify,
-        event: &preset.event,
-    })?;
-    if !preset.handshake.is_empty() {
-        text.insert_str(0, &format!("# only `provider: {}` answers its challenges\n", preset.name));
-    }
-    Ok(text)
 }
 
 #[cfg(test)]

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use http::HeaderName;
+use http::{HeaderName, header::AUTHORIZATION};
 
 use super::{
     compile::{Problems, Reported},
-    shape::{self, KeyEncoding, Mac, SignatureEncoding, TimestampUnit},
+    shape,
 };
-use crate::verify::{
-    Algorithm, Container, Encoding, From, KeyForm, Place, Scheme, SchemeParts, Template,
-    Timestamps, Unit, Value,
+use crate::{
+    units::Span,
+    verify::{Algorithm, Container, From, Place, Scheme, SchemeParts, Template, Timestamps, Value},
 };
 
 /// Compiles every alternative; what an alternative leaves out is taken from the block around it.
@@ -19,77 +19,63 @@ pub(super) fn compile(
     tolerance: Option<Duration>,
     problems: &mut Problems,
 ) -> Vec<Scheme> {
-    let whole = shape::Alternative::default();
-    let blocks: Vec<Block<'_>> = if verify.schemes.is_empty() {
-        vec![Block { outer: verify, own: &whole, path: "verify".to_owned() }]
-    } else {
-        let numbered = verify.schemes.iter().enumerate();
-        numbered
-            .map(|(i, own)| Block { outer: verify, own, path: format!("verify.schemes[{i}]") })
-            .collect()
-    };
-    for block in blocks.iter().rev().skip(1).filter(|block| block.own.when.is_none()) {
-        let help = "give it a `when`, or put it last";
-        problems.add(&block.path, "always counts, so those after it never do", help);
+    let nothing = shape::Scheme::default();
+    let numbered = verify.schemes.iter().enumerate();
+    let mut parts: Vec<_> = numbered
+        .map(|(i, own)| (own.when.as_ref(), &own.scheme, format!("verify.schemes[{i}]")))
+        .collect();
+    if parts.is_empty() {
+        parts.push((None, &nothing, "verify".to_owned()));
     }
-    let built: Vec<_> = blocks.iter().map(|block| block.scheme(tolerance, problems)).collect();
-    let has_time = |scheme: &Result<Scheme, Reported>| {
-        scheme.as_ref().map_or(true, |scheme| scheme.parts().timestamps.is_some())
-    };
-    if tolerance.is_some() && !built.iter().any(has_time) {
+    for (_, _, path) in parts.iter().rev().skip(1).filter(|(when, ..)| when.is_none()) {
+        let help = "give it a `when`, or put it last";
+        problems.add(path, "always counts, so those after it never do", help);
+    }
+    let mut timeless = tolerance.is_some();
+    let mut schemes = Vec::new();
+    for (when, own, path) in parts {
+        let built = Block { outer: &verify.scheme, own, when, path, tolerance, problems }.scheme();
+        timeless &= built.as_ref().is_ok_and(|scheme| scheme.parts().timestamps.is_none());
+        schemes.extend(built);
+    }
+    if timeless {
         let help = "remove the key; repeated requests are caught by their id";
         problems.add("tolerance", "requests of this sender carry no signed time", help);
     }
-    built.into_iter().flatten().collect()
+    schemes
 }
 
-/// One alternative and what is around it.
+/// One alternative, what is around it, and what is wrong with it.
 struct Block<'a> {
-    outer: &'a shape::Verify,
-    own: &'a shape::Alternative,
+    outer: &'a shape::Scheme,
+    own: &'a shape::Scheme,
+    when: Option<&'a shape::When>,
     path: String,
+    tolerance: Option<Duration>,
+    problems: &'a mut Problems,
 }
 
 impl<'a> Block<'a> {
-    /// A part and where it stands: in the alternative, or else around it.
-    fn part<T>(
-        &self,
-        name: &str,
-        own: Option<&'a T>,
-        outer: Option<&'a T>,
-    ) -> Option<(&'a T, String)> {
-        let own = own.map(|part| (part, format!("{}.{name}", self.path)));
-        own.or_else(|| outer.map(|part| (part, format!("verify.{name}"))))
-    }
-
-    fn scheme(
-        &self,
-        tolerance: Option<Duration>,
-        problems: &mut Problems,
-    ) -> Result<Scheme, Reported> {
-        let parts = self.parts(tolerance, problems)?;
-        self.check_variables(&parts, problems)?;
-        let scheme = Scheme::new(parts).map_err(|e| problems.add(&self.path, e, ""))?;
-        self.check_time(&scheme, problems)?;
+    fn scheme(mut self) -> Result<Scheme, Reported> {
+        let parts = self.parts()?;
+        self.check_variables(&parts)?;
+        let scheme = Scheme::new(parts).map_err(|e| self.problems.add(&self.path, e, ""))?;
+        self.check_time(&scheme)?;
         Ok(scheme)
     }
 
     /// Every part, each looked at before the first that is wrong ends it.
-    fn parts(
-        &self,
-        tolerance: Option<Duration>,
-        problems: &mut Problems,
-    ) -> Result<SchemeParts, Reported> {
-        let algorithm = algorithm(self.own.mac.or(self.outer.mac).unwrap_or_default());
-        let when = self.when(problems);
-        let container = self.container(algorithm, problems);
-        let signed = self.signed(algorithm, problems);
-        let timestamps = self.timestamps(algorithm, tolerance, problems);
-        let require = self.require(problems);
-        let key = self.part("key", self.own.key.as_ref(), self.outer.key.as_ref());
+    fn parts(&mut self) -> Result<SchemeParts, Reported> {
+        let algorithm = self.own.mac.or(self.outer.mac).unwrap_or_default();
+        let when = self.when();
+        let container = self.container(algorithm);
+        let signed = self.signed(algorithm);
+        let timestamps = self.timestamps(algorithm);
+        let require = self.require();
+        let key = self.own.key.as_ref().or(self.outer.key.as_ref());
         Ok(SchemeParts {
             when: when?,
-            key: key.map(|(key, _)| key_form(key)).unwrap_or_default(),
+            key: key.cloned().unwrap_or_default(),
             container: container?,
             signed: signed?,
             algorithm,
@@ -98,103 +84,107 @@ impl<'a> Block<'a> {
         })
     }
 
-    fn when(&self, problems: &mut Problems) -> Result<Option<HeaderName>, Reported> {
-        let Some(when) = &self.own.when else { return Ok(None) };
+    /// A part and where it stands: in the alternative, or else around it.
+    fn part<T>(
+        &self,
+        name: &str,
+        of: impl Fn(&'a shape::Scheme) -> Option<&'a T>,
+    ) -> Option<(&'a T, String)> {
+        let own = of(self.own).map(|part| (part, format!("{}.{name}", self.path)));
+        own.or_else(|| of(self.outer).map(|part| (part, format!("verify.{name}"))))
+    }
+
+    fn when(&mut self) -> Result<Option<HeaderName>, Reported> {
+        let Some(when) = self.when else { return Ok(None) };
         let path = format!("{}.when", self.path);
         let Some(name) = &when.header else {
             let help = "name a header: `when: { header: X-Signature }`";
-            return Err(problems.add(path, "says nothing", help));
+            return Err(self.problems.add(path, "says nothing", help));
         };
-        header(&format!("{path}.header"), name, problems).map(Some)
+        self.problems.header(&format!("{path}.header"), name).map(Some)
     }
 
-    fn container(
-        &self,
-        algorithm: Algorithm,
-        problems: &mut Problems,
-    ) -> Result<Container, Reported> {
-        let found =
-            self.part("signature", self.own.signature.as_ref(), self.outer.signature.as_ref());
-        let Some((signature, path)) = found else {
-            if algorithm == Algorithm::Basic {
-                return Ok(container(Place::Header(http::header::AUTHORIZATION)));
+    fn container(&mut self, algorithm: Algorithm) -> Result<Container, Reported> {
+        let authorization =
+            shape::Signature { header: Some(AUTHORIZATION.to_string()), ..Default::default() };
+        let (signature, path) = match self.part("signature", |scheme| scheme.signature.as_ref()) {
+            Some(found) => found,
+            None if algorithm == Algorithm::Basic => (&authorization, String::new()),
+            None => {
+                let help = "say where the signature is: `signature: { header: X-Signature }`";
+                return Err(self.problems.add(format!("{}.signature", self.path), "missing", help));
             }
-            let help = "say where the signature is: `signature: { header: X-Signature }`";
-            return Err(problems.add(format!("{}.signature", self.path), "missing", help));
         };
         if signature.encoding.is_some() && !algorithm.signs() {
             let message = format!("means nothing with `mac: {}`", algorithm.as_str());
-            problems.add(format!("{path}.encoding"), message, "remove it");
+            self.problems.add(format!("{path}.encoding"), message, "remove it");
         }
-        let place = place(signature, &path, problems);
-        let split = separator(&format!("{path}.split"), signature.split.as_deref(), problems);
-        let pair = pair(signature, &path, problems);
+        let place = place(signature, &path, self.problems);
+        let split = separator(&format!("{path}.split"), signature.split.as_deref(), self.problems);
+        let pair = pair(signature, &path, self.problems);
         Ok(Container {
+            place: place?,
             prefix: signature.prefix.clone(),
             split: split?,
             pair: pair?,
-            encoding: signature.encoding.map(encoding).unwrap_or_default(),
+            encoding: signature.encoding.unwrap_or_default(),
             repeated: signature.repeated,
             trim: signature.trim,
-            ..container(place?)
         })
     }
 
-    fn signed(
-        &self,
-        algorithm: Algorithm,
-        problems: &mut Problems,
-    ) -> Result<Option<Template>, Reported> {
+    fn signed(&mut self, algorithm: Algorithm) -> Result<Option<Template>, Reported> {
         let path = format!("{}.signed", self.path);
-        let (own, outer) = (self.own.signed.as_ref(), self.outer.signed.as_ref());
+        let found = self.part("signed", |scheme| scheme.signed.as_ref());
         if !algorithm.signs() {
             // What stands around several alternatives is meant for those that sign.
-            let is_own = own.is_some() || (self.path == "verify" && outer.is_some());
-            if is_own {
-                let message = format!("`mac: {}` signs nothing", algorithm.as_str());
-                return Err(problems.add(path, message, "remove the key"));
+            if found.is_none_or(|(_, place)| place != path) {
+                return Ok(None);
             }
-            return Ok(None);
+            let message = format!("`mac: {}` signs nothing", algorithm.as_str());
+            return Err(self.problems.add(path, message, "remove the key"));
         }
-        let Some((text, path)) = self.part("signed", own, outer) else {
+        let Some((text, path)) = found else {
             let help = "say what is signed: `signed: \"{body}\"`";
-            return Err(problems.add(path, "missing", help));
+            return Err(self.problems.add(path, "missing", help));
         };
-        problems.any_template(&path, text).map(Some)
+        self.problems.any_template(&path, text).map(Some)
     }
 
-    fn timestamps(
-        &self,
-        algorithm: Algorithm,
-        tolerance: Option<Duration>,
-        problems: &mut Problems,
-    ) -> Result<Option<Timestamps>, Reported> {
-        let outer = self.outer.timestamp.as_ref();
-        let outer = outer.filter(|_| algorithm.signs() || self.path == "verify");
-        let found = self.part("timestamp", self.own.timestamp.as_ref(), outer);
-        let Some((rule, path)) = found else { return Ok(None) };
-        let past = span(&format!("{path}.past"), &rule.past, problems);
-        let future = rule.future.as_ref();
-        let future = future.map(|text| span(&format!("{path}.future"), text, problems));
+    fn timestamps(&mut self, algorithm: Algorithm) -> Result<Option<Timestamps>, Reported> {
+        let found = self.part("timestamp", |scheme| scheme.timestamp.as_ref());
+        let meant = |path: &str| algorithm.signs() || path.starts_with(&self.path);
+        let Some((rule, path)) = found.filter(|(_, path)| meant(path)) else { return Ok(None) };
+        let past = self.span(&format!("{path}.past"), rule.past);
+        let future = rule.future.map(|span| self.span(&format!("{path}.future"), span));
         let path = format!("{path}.from");
-        let from = problems.any_template(&path, &rule.from)?;
+        let from = self.problems.any_template(&path, &rule.from)?;
         let Some(from) = from.sole_value().cloned() else {
             let help = "write it like `{t}` or `{header:X-Timestamp}`";
-            return Err(problems.add(path, "is not one value", help));
+            return Err(self.problems.add(path, "is not one value", help));
         };
         let (past, future) = (past?, future.transpose()?);
         Ok(Some(Timestamps {
             from,
-            unit: unit(rule.unit),
-            past: tolerance.unwrap_or(past),
-            future: tolerance.or(future).unwrap_or(past),
+            unit: rule.unit,
+            past: self.tolerance.unwrap_or(past),
+            future: self.tolerance.or(future).unwrap_or(past),
         }))
     }
 
-    fn require(&self, problems: &mut Problems) -> Result<Vec<(Template, Template)>, Reported> {
-        let own = !self.own.require.is_empty();
-        let (rules, path) =
-            if own { (&self.own.require, &*self.path) } else { (&self.outer.require, "verify") };
+    fn span(&mut self, path: &str, span: Span) -> Result<Duration, Reported> {
+        if span.0.is_zero() {
+            return Err(self.problems.add(path, "cannot be zero", "write it like `5m` or `30s`"));
+        }
+        Ok(span.0)
+    }
+
+    fn require(&mut self) -> Result<Vec<(Template, Template)>, Reported> {
+        let (rules, path) = match self.own.require.as_slice() {
+            [] => (&self.outer.require, "verify"),
+            _ => (&self.own.require, &*self.path),
+        };
+        let problems = &mut *self.problems;
         let rules = rules.iter().enumerate().map(|(i, rule)| {
             let left = problems.any_template(&format!("{path}.require[{i}].left"), &rule.left);
             let right = problems.any_template(&format!("{path}.require[{i}].right"), &rule.right);
@@ -204,11 +194,7 @@ impl<'a> Block<'a> {
     }
 
     /// Variables exist only where the container holds keys and values, and the signature's own key is none.
-    fn check_variables(
-        &self,
-        parts: &SchemeParts,
-        problems: &mut Problems,
-    ) -> Result<(), Reported> {
+    fn check_variables(&mut self, parts: &SchemeParts) -> Result<(), Reported> {
         let pick = parts.container.pair.as_ref().map(|(_, pick)| pick);
         let required = parts.require.iter().flat_map(|(left, right)| [left, right]);
         let templates = parts.signed.iter().chain(required).flat_map(Template::values);
@@ -222,20 +208,20 @@ impl<'a> Block<'a> {
                 Some(_) => continue,
             };
             let help = "known values: body, method, url, path, header:NAME, query:NAME, form:NAME, json:PATH";
-            checked = Err(problems.add(&self.path, format!("`{{{name}}}` {problem}"), help));
+            checked = Err(self.problems.add(&self.path, format!("`{{{name}}}` {problem}"), help));
         }
         checked
     }
 
     /// A time that is not signed protects nothing: whoever replays a request writes a new one.
-    fn check_time(&self, scheme: &Scheme, problems: &mut Problems) -> Result<(), Reported> {
+    fn check_time(&mut self, scheme: &Scheme) -> Result<(), Reported> {
         let time = scheme.parts().timestamps.as_ref();
         if time.is_none_or(|time| scheme.covers(&time.from)) {
             return Ok(());
         }
         let help = "name a value that `signed` holds, or remove `timestamp`";
         let path = format!("{}.timestamp.from", self.path);
-        Err(problems.add(path, "is not signed, so anyone can change it", help))
+        Err(self.problems.add(path, "is not signed, so anyone can change it", help))
     }
 }
 
@@ -245,7 +231,7 @@ fn place(
     problems: &mut Problems,
 ) -> Result<Place, Reported> {
     match (&signature.header, &signature.from) {
-        (Some(name), None) => header(&format!("{path}.header"), name, problems).map(Place::Header),
+        (Some(name), None) => problems.header(&format!("{path}.header"), name).map(Place::Header),
         (None, Some(text)) => elsewhere(&format!("{path}.from"), text, problems),
         (Some(_), Some(_)) => {
             Err(problems.add(path, "`header` and `from` name two places", "keep one of them"))
@@ -300,88 +286,5 @@ fn separator(
             let help = "write one character; spaces around elements are removed by `trim: true`";
             Err(problems.add(path, "is not one ASCII character", help))
         }
-    }
-}
-
-fn header(path: &str, name: &str, problems: &mut Problems) -> Result<HeaderName, Reported> {
-    let parsed = HeaderName::from_bytes(name.as_bytes());
-    parsed.map_err(|_| problems.add(path, format!("`{name}` is not a header name"), ""))
-}
-
-fn span(path: &str, text: &str, problems: &mut Problems) -> Result<Duration, Reported> {
-    let span = duration(text).filter(|span| !span.is_zero());
-    span.ok_or_else(|| {
-        problems.add(path, format!("`{text}` is not a time span"), "write it like `5m` or `30s`")
-    })
-}
-
-/// A time span such as `500ms`, `5m` or `1h30m`.
-pub fn duration(text: &str) -> Option<Duration> {
-    let (mut total, mut rest) = (Duration::ZERO, text);
-    while !rest.is_empty() {
-        let (number, behind) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
-        let (unit, behind) =
-            behind.split_at(behind.find(|c: char| c.is_ascii_digit()).unwrap_or(behind.len()));
-        let millis: u64 = match unit {
-            "ms" => 1,
-            "s" => 1000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            "d" => 86_400_000,
-            _ => return None,
-        };
-        let span = Duration::from_millis(number.parse::<u64>().ok()?.checked_mul(millis)?);
-        total = total.checked_add(span)?;
-        rest = behind;
-    }
-    (!text.is_empty()).then_some(total)
-}
-
-fn container(place: Place) -> Container {
-    Container {
-        place,
-        prefix: None,
-        split: None,
-        pair: None,
-        encoding: Encoding::default(),
-        repeated: false,
-        trim: false,
-    }
-}
-
-fn key_form(key: &shape::Key) -> KeyForm {
-    use crate::verify::KeyEncoding as Form;
-    let encoding = match key.encoding {
-        KeyEncoding::Utf8 => Form::Utf8,
-        KeyEncoding::Base64 => Form::Base64,
-        KeyEncoding::Hex => Form::Hex,
-    };
-    KeyForm { encoding, strip_prefix: key.strip_prefix.clone() }
-}
-
-fn encoding(encoding: SignatureEncoding) -> Encoding {
-    match encoding {
-        SignatureEncoding::Hex => Encoding::Hex,
-        SignatureEncoding::HexAny => Encoding::HexAny,
-        SignatureEncoding::Base64 => Encoding::Base64,
-        SignatureEncoding::Base64Url => Encoding::Base64Url,
-    }
-}
-
-fn algorithm(mac: Mac) -> Algorithm {
-    match mac {
-        Mac::HmacSha1 => Algorithm::HmacSha1,
-        Mac::HmacSha256 => Algorithm::HmacSha256,
-        Mac::HmacSha512 => Algorithm::HmacSha512,
-        Mac::Token => Algorithm::Token,
-        Mac::Basic => Algorithm::Basic,
-    }
-}
-
-fn unit(unit: TimestampUnit) -> Unit {
-    match unit {
-        TimestampUnit::S => Unit::Seconds,
-        TimestampUnit::Ms => Unit::Millis,
-        TimestampUnit::Rfc3339 => Unit::Rfc3339,
     }
 }

@@ -1,11 +1,8 @@
-//! The judgement: which route takes an event, why the others do not, and which routes never will.
+//! The judgement: which route takes an event.
 
 use std::sync::Arc;
 
-use super::{
-    Route, Target,
-    pattern::{covers, overlap},
-};
+use super::{Route, Target};
 use crate::event::Name;
 
 /// The routes of one source, in order; the first that matches wins.
@@ -24,41 +21,6 @@ pub enum Choice {
     Dropped(Name),
     /// No route takes it.
     Unrouted,
-}
-
-/// A route, and what it does with an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Explained<'r> {
-    /// The route's name.
-    pub route: &'r Name,
-    /// Whether it takes the event, or why not.
-    pub judgement: Judgement<'r>,
-    /// Where the route sends what it takes; `None` drops.
-    pub target: Option<&'r Target>,
-}
-
-/// Whether a route takes an event, or why not.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Judgement<'r> {
-    /// It does, by this pattern.
-    Takes(&'r str),
-    /// None of these patterns matches the type.
-    NoMatch(&'r [String]),
-    /// This pattern excludes the type; without its `!`.
-    Excluded(&'r str),
-    /// The type matches, but the value of the capture of this index is not this.
-    NotEqual(usize, &'r str),
-    /// A route before it takes the event.
-    Unreached,
-}
-
-/// A route that can never take anything.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unreachable<'r> {
-    /// The route's name.
-    pub route: &'r Name,
-    /// The routes before it that take everything that it would; none where it excludes all that it includes.
-    pub by: Vec<&'r Name>,
 }
 
 impl Routes {
@@ -94,31 +56,6 @@ impl Routes {
             None => Choice::Unrouted,
         }
     }
-
-    /// What every route does with an event of type `kind`, in order.
-    pub fn explain<'v>(
-        &self,
-        kind: &str,
-        captured: impl Fn(usize) -> Option<&'v str>,
-    ) -> Vec<Explained<'_>> {
-        let mut taken = false;
-        let explain = |route| {
-            let judgement =
-                if taken { Judgement::Unreached } else { route_judges(route, kind, &captured) };
-            taken |= matches!(judgement, Judgement::Takes(_));
-            Explained { route: &route.name, judgement, target: route.target.as_deref() }
-        };
-        self.routes.iter().map(explain).collect()
-    }
-
-    /// Routes that can never take anything. Only what is certain: a route that is left out may still be unreachable.
-    pub fn unreachable(&self) -> Vec<Unreachable<'_>> {
-        let judge = |(n, route)| {
-            let before = self.routes.get(..n).unwrap_or_default();
-            takers(route, before).map(|by| Unreachable { route: &route.name, by })
-        };
-        self.routes.iter().enumerate().filter_map(judge).collect()
-    }
 }
 
 impl Route {
@@ -126,60 +63,4 @@ impl Route {
     fn holds<'v>(&self, captured: impl Fn(usize) -> Option<&'v str>) -> bool {
         self.when.as_ref().is_none_or(|(index, wanted)| captured(*index) == Some(wanted))
     }
-}
-
-fn route_judges<'r, 'v>(
-    route: &'r Route,
-    kind: &str,
-    captured: impl Fn(usize) -> Option<&'v str>,
-) -> Judgement<'r> {
-    let Some(pattern) = route.patterns.included_by(kind) else {
-        return Judgement::NoMatch(route.patterns.include());
-    };
-    if let Some(excluding) = route.patterns.excluded_by(kind) {
-        return Judgement::Excluded(excluding);
-    }
-    match &route.when {
-        Some((index, wanted)) if !route.holds(captured) => Judgement::NotEqual(*index, wanted),
-        Some(_) | None => Judgement::Takes(pattern),
-    }
-}
-
-/// The routes of `before` that leave nothing for `route`, in order; `None` where they may leave something.
-fn takers<'r>(route: &Route, before: &'r [Route]) -> Option<Vec<&'r Name>> {
-    let whenever = |earlier: &&Route| earlier.when.is_none() || earlier.when == route.when;
-    let before: Vec<&Route> = before.iter().filter(whenever).collect();
-    let own = route.patterns.exclude();
-    let mut by = Vec::new();
-    for pattern in route.patterns.include() {
-        by.extend(who_takes(pattern, own, &before, SPARED_DEPTH)?);
-    }
-    let in_order = before.iter().map(|earlier| &earlier.name).filter(|name| by.contains(name));
-    Some(in_order.collect())
-}
-
-/// How often it is asked who takes what one route spares and another spares again; bounds the work.
-const SPARED_DEPTH: u8 = 2;
-
-/// Who of `before` takes everything that `pattern` matches but `own` excludes; `None` where some of it may be left.
-///
-/// A pattern that is covered by several others is covered by one of them alone (try it with letters that none of them
-/// names), so it is enough to look for one; what that one spares must then be taken by others.
-fn who_takes<'r>(
-    pattern: &str,
-    own: &[String],
-    before: &[&'r Route],
-    depth: u8,
-) -> Option<Vec<&'r Name>> {
-    if own.iter().any(|excluding| covers(excluding, pattern)) {
-        return Some(Vec::new());
-    }
-    before.iter().find_map(|earlier| {
-        earlier.patterns.included_by(pattern)?;
-        let mut by = vec![&earlier.name];
-        for spared in earlier.patterns.exclude().iter().filter(|s| overlap(s, pattern)) {
-            by.extend(who_takes(spared, own, before, depth.checked_sub(1)?)?);
-        }
-        Some(by)
-    })
 }

@@ -4,18 +4,21 @@
 
 mod choose;
 mod pattern;
-mod stage;
 
 use std::{sync::Arc, time::Duration};
 
-pub use choose::{Choice, Explained, Judgement, Routes, Unreachable};
+use prometheus_client::metrics::counter::Counter;
+use tower::ServiceExt as _;
+
+pub use choose::{Choice, Routes};
 pub use pattern::Patterns;
-pub use stage::{Choose, ShadowRoute};
 
 use crate::{
-    event::{EventId, EventType, Name},
-    identify::Event,
-    verify::Unverified,
+    answer::{Answer, Ignored, Outcome, Refusal, annotate},
+    event::{EventType, Name},
+    identify::{AsRead, Event, Plan, read},
+    stage::{Next, Stage},
+    verify::{Unverified, apart},
 };
 
 /// What a route does with an event that it takes.
@@ -76,7 +79,6 @@ impl Routed {
 #[derive(Clone, Debug)]
 pub struct Shadow {
     unverified: Unverified,
-    id: Option<EventId>,
     kind: Option<EventType>,
     target: Arc<Target>,
 }
@@ -85,11 +87,6 @@ impl Shadow {
     /// The request and why it would have been refused.
     pub fn unverified(&self) -> &Unverified {
         &self.unverified
-    }
-
-    /// The id as read; nobody vouches for it.
-    pub fn id(&self) -> Option<&EventId> {
-        self.id.as_ref()
     }
 
     /// The type as read; nobody vouches for it.
@@ -101,4 +98,75 @@ impl Shadow {
     pub fn target(&self) -> &Arc<Target> {
         &self.target
     }
+}
+
+/// The stage: an event goes to the first route that takes it.
+#[derive(Clone, Debug)]
+pub struct Choose {
+    /// The source's routes.
+    pub routes: Arc<Routes>,
+    /// Counts what no route takes.
+    pub unrouted: Counter,
+}
+
+impl<N: Next<Routed>> Stage<Event, N> for Choose {
+    async fn pass(self, event: Event, next: N) -> Answer {
+        let choice = self.routes.choose(event.about().kind.as_str(), |index| event.captured(index));
+        match choice {
+            Choice::To(target) => {
+                let routed = Routed { event: Arc::new(event), target: Arc::clone(&target) };
+                note_target(next.oneshot(routed).await, &target)
+            }
+            Choice::Dropped(route) => {
+                let dropped = Ok(Outcome::Ignored(Ignored::Dropped).into());
+                annotate(dropped, |notes| notes.route = Some(route))
+            }
+            Choice::Unrouted => {
+                self.unrouted.inc();
+                if self.routes.reject_unrouted() {
+                    return Err(Refusal::Unrouted.into());
+                }
+                Ok(Outcome::Ignored(Ignored::Unrouted).into())
+            }
+        }
+    }
+}
+
+/// The stage of shadow mode: a request that was not verified goes where it would go if what it says were true. Where
+/// that is nowhere it is refused, as if the source were enforced.
+#[derive(Clone, Debug)]
+pub struct ShadowRoute {
+    /// Where everything is.
+    pub plan: Arc<Plan>,
+    /// The source's routes.
+    pub routes: Arc<Routes>,
+}
+
+impl<N: Next<Shadow>> Stage<Unverified, N> for ShadowRoute {
+    async fn pass(self, unverified: Unverified, next: N) -> Answer {
+        let (plan, envelope) = (self.plan, unverified.envelope().clone());
+        let reading = apart(envelope.body().len(), move || read(&plan, &envelope));
+        let AsRead { kind, captured } = reading.await?;
+        let captured = |index: usize| captured.get(index)?.as_deref();
+        let choice = match &kind {
+            Some(kind) => self.routes.choose(kind.as_str(), captured),
+            None => self.routes.choose_untyped(captured),
+        };
+        match choice {
+            Choice::To(target) => {
+                let shadow = Shadow { unverified, kind, target: Arc::clone(&target) };
+                note_target(next.oneshot(shadow).await, &target)
+            }
+            Choice::Dropped(_) | Choice::Unrouted => {
+                Err(Refusal::NotVerified(unverified.reason()).into())
+            }
+        }
+    }
+}
+
+fn note_target(answer: Answer, target: &Target) -> Answer {
+    annotate(answer, |notes| {
+        notes.route = Some(target.route.clone());
+        notes.upstream = Some(target.upstream.clone());
+    })
 }

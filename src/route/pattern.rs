@@ -1,6 +1,6 @@
 //! Patterns of event types.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// Patterns of event types: those that include, less those that exclude.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,16 +21,6 @@ impl Patterns {
         Self { include, exclude: exclude.collect() }
     }
 
-    /// Those that include.
-    pub fn include(&self) -> &[String] {
-        &self.include
-    }
-
-    /// Those that exclude, without their `!`.
-    pub fn exclude(&self) -> &[String] {
-        &self.exclude
-    }
-
     /// Whether `kind` is taken.
     pub fn take(&self, kind: &str) -> bool {
         self.included_by(kind).is_some() && self.excluded_by(kind).is_none()
@@ -41,21 +31,61 @@ impl Patterns {
         self.exclude.is_empty() && self.include.iter().any(|p| covers(p, "*"))
     }
 
-    pub(super) fn included_by(&self, kind: &str) -> Option<&str> {
+    /// The pattern that includes `kind`.
+    pub fn included_by(&self, kind: &str) -> Option<&str> {
         self.include.iter().map(String::as_str).find(|p| covers(p, kind))
     }
 
-    pub(super) fn excluded_by(&self, kind: &str) -> Option<&str> {
+    /// The pattern that excludes `kind`, without its `!`.
+    pub fn excluded_by(&self, kind: &str) -> Option<&str> {
         self.exclude.iter().map(String::as_str).find(|p| covers(p, kind))
     }
+
+    /// Which of `before`, that are asked first, leave nothing to take: a route with these patterns is unreachable. None of
+    /// them, where the patterns exclude all that they include; `None` where something may be left.
+    pub fn taken_by(&self, before: &[Self]) -> Option<BTreeSet<usize>> {
+        let mut by = BTreeSet::new();
+        for pattern in &self.include {
+            self.takers(pattern, before, SPARED_DEPTH, &mut by)?;
+        }
+        Some(by)
+    }
+
+    /// Adds who of `before` takes everything that `pattern` matches and we do not exclude.
+    ///
+    /// A pattern that is covered by several others is covered by one of them alone (try it with letters that none of them
+    /// names), so it is enough to look for one; what that one spares must then be taken by others.
+    fn takers(
+        &self,
+        pattern: &str,
+        before: &[Self],
+        depth: u8,
+        by: &mut BTreeSet<usize>,
+    ) -> Option<()> {
+        if self.excluded_by(pattern).is_some() {
+            return Some(());
+        }
+        before.iter().enumerate().find_map(|(n, earlier)| {
+            earlier.included_by(pattern)?;
+            let mut with = BTreeSet::from([n]);
+            for spared in earlier.exclude.iter().filter(|spared| overlap(spared, pattern)) {
+                self.takers(spared, before, depth.checked_sub(1)?, &mut with)?;
+            }
+            by.append(&mut with);
+            Some(())
+        })
+    }
 }
+
+/// How often it is asked who takes what one route spares and another spares again; bounds the work.
+const SPARED_DEPTH: u8 = 2;
 
 /// Whether everything that `narrow` matches is matched by `wide`; a type is a pattern that matches itself.
 ///
 /// One function does for both: a star of `narrow` stands for anything, so only a star of `wide` can take it, as if it
 /// were a letter that `wide` does not know. Each piece between stars is taken where it first comes, which leaves the most
 /// for the pieces after it; so nothing is ever tried twice.
-pub(super) fn covers(wide: &str, narrow: &str) -> bool {
+fn covers(wide: &str, narrow: &str) -> bool {
     let Some((first, rest)) = wide.split_once('*') else { return wide == narrow };
     let Some(mut text) = narrow.strip_prefix(first) else { return false };
     let (middle, last) = rest.rsplit_once('*').unwrap_or(("", rest));
@@ -67,7 +97,7 @@ pub(super) fn covers(wide: &str, narrow: &str) -> bool {
 }
 
 /// Whether some type is matched by both patterns.
-pub(super) fn overlap(one: &str, other: &str) -> bool {
+fn overlap(one: &str, other: &str) -> bool {
     meet(one.as_bytes(), other.as_bytes(), &mut HashSet::new())
 }
 
@@ -86,51 +116,5 @@ fn meet(one: &[u8], other: &[u8], seen: &mut HashSet<(usize, usize)>) -> bool {
         }
         (Some((a, one)), Some((b, other))) => a == b && meet(one, other, seen),
         (None, Some(_)) | (Some(_), None) => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// The definition, tried in every way.
-    fn naive(pattern: &[u8], text: &[u8]) -> bool {
-        match pattern.split_first() {
-            None => text.is_empty(),
-            Some((b'*', rest)) => (0..=text.len()).any(|n| naive(rest, &text[n..])),
-            Some((c, rest)) => text.first() == Some(c) && naive(rest, &text[1..]),
-        }
-    }
-
-    /// All texts over two letters and a third that no pattern names.
-    fn texts() -> impl Iterator<Item = String> {
-        let longer = |texts: Vec<String>| -> Vec<String> {
-            texts.iter().flat_map(|t| ["a", "b", "z"].map(|c| format!("{t}{c}"))).collect()
-        };
-        let mut lengths = vec![vec![String::new()]];
-        for n in 0..7 {
-            lengths.push(longer(lengths[n].clone()));
-        }
-        lengths.into_iter().flatten()
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(200))]
-
-        #[test]
-        fn matches_what_the_definition_says(pattern in "[ab*]{0,6}", text in "[ab]{0,9}") {
-            prop_assert_eq!(covers(&pattern, &text), naive(pattern.as_bytes(), text.as_bytes()));
-        }
-
-        #[test]
-        fn covering_and_meeting_are_exact(one in "[ab*]{0,4}", other in "[ab*]{0,3}") {
-            let matching = |p: &str, t: &str| naive(p.as_bytes(), t.as_bytes());
-            let every = texts().all(|t| !matching(&other, &t) || matching(&one, &t));
-            let some = texts().any(|t| matching(&other, &t) && matching(&one, &t));
-            prop_assert_eq!(covers(&one, &other), every);
-            prop_assert_eq!(overlap(&one, &other), some);
-        }
     }
 }

@@ -67,7 +67,7 @@ pub struct Shared {
 }
 
 /// Answers the requests of one source. Type-erased once, at the rim.
-type Stack<B> = BoxCloneSyncService<Inbound<B>, Answered<Outcome>, Answered<Refusal>>;
+pub type Stack<B> = BoxCloneSyncService<Inbound<B>, Answered<Outcome>, Answered<Refusal>>;
 
 /// The flow of one source, from a request to an answer.
 ///

@@ -20,14 +20,27 @@ pub struct Timestamps {
 }
 
 /// The form of a signed time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
 pub enum Unit {
     /// Seconds since the epoch.
     #[default]
+    #[serde(rename = "s")]
     Seconds,
     /// Milliseconds since the epoch.
+    #[serde(rename = "ms")]
     Millis,
     /// RFC 3339.
+    #[serde(rename = "rfc3339")]
     Rfc3339,
 }
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use arrayvec::ArrayVec;
 use base64::{
     Engine as _, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::STANDARD},
@@ -10,18 +11,17 @@ use http::{HeaderName, HeaderValue};
 
 use super::{
     Template,
-    few::{Few, Full},
     key::{Algorithm, Tag},
-    view::{Unusable, View, sole},
+    view::{Unusable, Variable, View},
 };
 use crate::answer::Reason;
 
 /// Signatures that are compared at most; a provider sends one per secret that is in use.
-pub const SIGNATURES_MAX: usize = 8;
+const SIGNATURES_MAX: usize = 8;
 /// Elements that a container may have at most, signatures or not.
-pub const ELEMENTS_MAX: usize = 16;
+const ELEMENTS_MAX: usize = 16;
 /// Bytes that a container may have at most.
-pub const CONTAINER_BYTES_MAX: usize = 4096;
+const CONTAINER_BYTES_MAX: usize = 4096;
 /// Lines that a repeated header may have at most.
 const LINES_MAX: usize = 8;
 
@@ -54,7 +54,18 @@ pub enum Place {
 }
 
 /// Encoding of a signature; canonical forms only, so that a signature has one spelling.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
 pub enum Encoding {
     /// Lower-case hexadecimal.
     #[default]
@@ -64,6 +75,7 @@ pub enum Encoding {
     /// Standard base64 with padding.
     Base64,
     /// URL-safe base64, padding optional.
+    #[serde(rename = "base64url")]
     Base64Url,
 }
 
@@ -76,29 +88,10 @@ const BASE64_URL: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// A container's text: one line, or several where the header may be repeated.
-pub(super) type Lines<'a> = Few<Cow<'a, [u8]>, LINES_MAX>;
+type Lines<'a> = ArrayVec<Cow<'a, [u8]>, LINES_MAX>;
 
 /// What is in a container: keys and values, where keys are empty in containers without them.
-pub(super) struct Elements<'a>(Few<(&'a [u8], &'a [u8]), ELEMENTS_MAX>);
-
-impl<'a> Elements<'a> {
-    pub(super) fn new() -> Self {
-        Self(Few::new())
-    }
-
-    pub(super) fn push(&mut self, key: &'a [u8], value: &'a [u8]) -> Result<(), Full> {
-        self.0.push((key, value))
-    }
-
-    /// The value of the one element with this key.
-    pub(super) fn variable(&self, name: &str) -> Result<&'a [u8], Unusable> {
-        sole(self.values(name.as_bytes()))
-    }
-
-    fn values(&self, key: &[u8]) -> impl Iterator<Item = &'a [u8]> {
-        self.0.as_slice().iter().filter(move |(known, _)| *known == key).map(|(_, value)| *value)
-    }
-}
+type Elements<'a> = ArrayVec<Variable<'a>, ELEMENTS_MAX>;
 
 impl Container {
     /// Takes the text from the request.
@@ -106,25 +99,23 @@ impl Container {
         let mut lines = Lines::new();
         match &self.place {
             Place::Header(name) => {
-                for line in view.request().headers.get_all(name) {
+                for line in view.request.headers.get_all(name) {
                     let line = Cow::Borrowed(line.as_bytes());
-                    lines.push(line).map_err(|Full| Reason::SignaturesTooMany)?;
+                    lines.try_push(line).map_err(|_| Reason::SignaturesTooMany)?;
                 }
             }
             Place::Elsewhere(template) => {
-                let text = view.text(template, &Elements::new()).map_err(|e| match e {
+                lines.push(template.text(view, &[]).map_err(|e| match e {
                     Unusable::Absent => Reason::SignatureMissing,
                     Unusable::Repeated => Reason::SignatureMalformed,
-                })?;
-                lines.push(text).map_err(|Full| Reason::SignaturesTooMany)?;
+                })?);
             }
         }
-        let bytes = lines.as_slice().iter().map(|line| line.len()).sum::<usize>();
-        match lines.as_slice() {
-            [_, _, ..] if !self.repeated => Err(Reason::HeaderRepeated),
-            _ if bytes == 0 => Err(Reason::SignatureMissing),
-            _ if bytes > CONTAINER_BYTES_MAX => Err(Reason::SignatureMalformed),
-            _ => Ok(lines),
+        match lines.iter().map(|line| line.len()).sum() {
+            _ if lines.len() > 1 && !self.repeated => Err(Reason::HeaderRepeated),
+            0 => Err(Reason::SignatureMissing),
+            1..=CONTAINER_BYTES_MAX => Ok(lines),
+            _ => Err(Reason::SignatureMalformed),
         }
     }
 
@@ -133,14 +124,14 @@ impl Container {
         let mut elements = Elements::new();
         for line in lines {
             for element in line.split(|byte| Some(*byte) == self.split) {
-                let (key, value) = self.element(element).ok_or(Reason::SignatureMalformed)?;
-                elements.push(key, value).map_err(|Full| Reason::SignaturesTooMany)?;
+                let element = self.element(element).ok_or(Reason::SignatureMalformed)?;
+                elements.try_push(element).map_err(|_| Reason::SignaturesTooMany)?;
             }
         }
         Ok(elements)
     }
 
-    fn element<'l>(&self, element: &'l [u8]) -> Option<(&'l [u8], &'l [u8])> {
+    fn element<'l>(&self, element: &'l [u8]) -> Option<Variable<'l>> {
         let element = if self.trim { element.trim_ascii() } else { element };
         let Some((separator, _)) = &self.pair else {
             return (!element.is_empty()).then_some((&[], element));
@@ -155,23 +146,19 @@ impl Container {
     /// one at least must be readable.
     pub(super) fn candidates(
         &self,
-        elements: &Elements<'_>,
+        elements: &[Variable<'_>],
         algorithm: Algorithm,
-    ) -> Result<Few<Tag, SIGNATURES_MAX>, Reason> {
-        let mut candidates = Few::new();
-        let pick = self.pair.as_ref().map_or("", |(_, pick)| pick);
-        let mut missing = true;
-        for text in elements.values(pick.as_bytes()) {
-            missing = false;
+    ) -> Result<ArrayVec<Tag, SIGNATURES_MAX>, Reason> {
+        let mut candidates = ArrayVec::new();
+        let pick = self.pair.as_ref().map_or("", |(_, pick)| pick).as_bytes();
+        let mut none = Reason::SignatureMissing;
+        for (_, text) in elements.iter().filter(|(key, _)| *key == pick) {
+            none = Reason::SignatureMalformed;
             if let Some(candidate) = self.decode(text, algorithm) {
-                candidates.push(candidate).map_err(|Full| Reason::SignaturesTooMany)?;
+                candidates.try_push(candidate).map_err(|_| Reason::SignaturesTooMany)?;
             }
         }
-        match candidates.as_slice() {
-            [] if missing => Err(Reason::SignatureMissing),
-            [] => Err(Reason::SignatureMalformed),
-            _ => Ok(candidates),
-        }
+        if candidates.is_empty() { Err(none) } else { Ok(candidates) }
     }
 
     fn decode(&self, text: &[u8], algorithm: Algorithm) -> Option<Tag> {
@@ -189,29 +176,25 @@ impl Container {
         }
     }
 
-    /// Writes a signature the way the provider would, beside variables such as a time.
+    /// Writes a signature the way the provider would, behind a time if it has one in here.
     pub(super) fn write(
         &self,
         signature: &str,
-        variables: &[(&str, &str)],
+        time: Option<(&str, &str)>,
     ) -> Result<(HeaderName, HeaderValue), String> {
         let Place::Header(name) = &self.place else {
             return Err("the signature is not in a header, so it cannot be added to a body".into());
         };
-        let mut text = String::new();
+        let prefix = self.prefix.as_deref().unwrap_or_default();
+        let mut text = format!("{prefix}{signature}");
         if let Some((separator, pick)) = &self.pair {
-            for (key, value) in variables {
+            let separator = char::from(*separator);
+            text = format!("{pick}{separator}{text}");
+            if let Some((key, time)) = time {
                 let split = self.split.ok_or("there is no separator between elements")?;
-                text.push_str(key);
-                text.push(char::from(*separator));
-                text.push_str(value);
-                text.push(char::from(split));
+                text = format!("{key}{separator}{time}{}{text}", char::from(split));
             }
-            text.push_str(pick);
-            text.push(char::from(*separator));
         }
-        text.push_str(self.prefix.as_deref().unwrap_or_default());
-        text.push_str(signature);
         let value = HeaderValue::from_bytes(text.as_bytes());
         Ok((name.clone(), value.map_err(|_| "the signature does not fit into a header")?))
     }

@@ -1,5 +1,7 @@
 //! Keys: how a configured secret becomes one, prepared once, and the tags that it makes.
 
+use std::borrow::Cow;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit as _, Mac};
 use sha1::Sha1;
@@ -9,22 +11,34 @@ use zeroize::Zeroizing;
 
 use crate::secret::Secret;
 
-/// Bytes below which a secret can be guessed.
-const SECRET_BYTES_ADVISED: usize = 16;
-
 /// How a signature is made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
 pub enum Algorithm {
     /// HMAC with SHA-1.
+    #[serde(rename = "hmac-sha1")]
     HmacSha1,
     /// HMAC with SHA-256.
     #[default]
+    #[serde(rename = "hmac-sha256")]
     HmacSha256,
     /// HMAC with SHA-512.
+    #[serde(rename = "hmac-sha512")]
     HmacSha512,
     /// The secret itself is sent. Covers nothing.
+    #[serde(rename = "token")]
     Token,
     /// HTTP Basic; the secret is `user:password`. Covers nothing.
+    #[serde(rename = "basic")]
     Basic,
 }
 
@@ -56,16 +70,30 @@ impl Algorithm {
 }
 
 /// How configured text becomes key bytes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(default, deny_unknown_fields)]
 pub struct KeyForm {
-    /// Encoding of the text.
+    /// Encoding of the text. Default: `utf8`, the text's own bytes.
     pub encoding: KeyEncoding,
     /// Prefixes that are removed first, in this order, where present.
     pub strip_prefix: Vec<String>,
 }
 
 /// Encoding of a secret's text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum KeyEncoding {
     /// The text's own bytes.
     #[default]
@@ -106,16 +134,10 @@ impl KeyForm {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tag([u8; 64]);
 
-impl Default for Tag {
-    fn default() -> Self {
-        Self([0; 64])
-    }
-}
-
 impl Tag {
     /// The first 64 of `bytes`, which are never more.
     pub(super) fn of(bytes: &[u8]) -> Self {
-        let mut tag = Self::default();
+        let mut tag = Self([0; 64]);
         tag.0.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
         tag
     }
@@ -151,22 +173,20 @@ impl Key {
         secret: &Secret,
     ) -> Result<Self, String> {
         let bytes = form.bytes(secret)?;
-        let odd = |_| "has a length that no key can have".to_owned();
-        match algorithm {
-            Algorithm::HmacSha1 => Hmac::new_from_slice(&bytes).map(Self::Sha1).map_err(odd),
-            Algorithm::HmacSha256 => Hmac::new_from_slice(&bytes).map(Self::Sha256).map_err(odd),
-            Algorithm::HmacSha512 => {
-                Hmac::new_from_slice(&bytes).map(|mac| Self::Sha512(Box::new(mac))).map_err(odd)
-            }
+        let prepared = match algorithm {
+            Algorithm::HmacSha1 => Hmac::new_from_slice(&bytes).map(Self::Sha1),
+            Algorithm::HmacSha256 => Hmac::new_from_slice(&bytes).map(Self::Sha256),
+            Algorithm::HmacSha512 => Hmac::new_from_slice(&bytes).map(Box::new).map(Self::Sha512),
             Algorithm::Basic if !bytes.contains(&b':') => {
-                Err("is not `user:password`, which HTTP Basic needs".into())
+                return Err("is not `user:password`, which HTTP Basic needs".into());
             }
             Algorithm::Token | Algorithm::Basic => Ok(Self::Shown(Tag::of_shown(&bytes))),
-        }
+        };
+        prepared.map_err(|_| "has a length that no key can have".into())
     }
 
     /// The tag over `pieces`, one after the other.
-    pub(super) fn tag<P: AsRef<[u8]>>(&self, pieces: &[P]) -> Tag {
+    pub(super) fn tag(&self, pieces: &[Cow<'_, [u8]>]) -> Tag {
         match self {
             Self::Sha1(mac) => finish(mac.clone(), pieces),
             Self::Sha256(mac) => finish(mac.clone(), pieces),
@@ -182,9 +202,9 @@ impl std::fmt::Debug for Key {
     }
 }
 
-fn finish<M: Mac>(mut mac: M, pieces: &[impl AsRef<[u8]>]) -> Tag {
+fn finish<M: Mac>(mut mac: M, pieces: &[Cow<'_, [u8]>]) -> Tag {
     for piece in pieces {
-        mac.update(piece.as_ref());
+        mac.update(piece);
     }
     Tag::of(&mac.finalize().into_bytes())
 }
@@ -199,13 +219,4 @@ pub(super) fn check(secret: &Secret) -> Result<(), String> {
         _ if bytes.contains(&0) => Err("holds a NUL byte".into()),
         _ => Ok(()),
     }
-}
-
-/// What speaks against a secret without making it unusable; for a warning.
-pub fn weakness(secret: &Secret) -> Option<&'static str> {
-    let bytes = secret.expose();
-    if bytes.len() < SECRET_BYTES_ADVISED {
-        return Some("is shorter than 16 bytes and could be guessed");
-    }
-    (bytes.trim_ascii() != bytes).then_some("begins or ends with white space")
 }

@@ -4,26 +4,24 @@
 
 mod clock;
 mod container;
-mod few;
 mod key;
 mod scheme;
 mod template;
 mod verifier;
 mod view;
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use http::HeaderMap;
 use tower::{ServiceExt as _, util::BoxCloneSyncService};
 
 pub use clock::{Timestamps, Unit};
-pub use container::{
-    CONTAINER_BYTES_MAX, Container, ELEMENTS_MAX, Encoding, Place, SIGNATURES_MAX,
-};
-pub use key::{Algorithm, KeyEncoding, KeyForm, weakness};
-pub use scheme::{PARTS_MAX, Scheme, SchemeParts};
-pub use template::{From, Part, Template, TemplateError, Transform, Value, nearest};
-pub use verifier::{Verifier, check_secret};
+pub use container::{Container, Encoding, Place};
+pub use key::{Algorithm, KeyEncoding, KeyForm};
+pub use scheme::{Scheme, SchemeParts};
+pub use template::{From, Part, Template, TemplateError, Transform, Value};
+pub use verifier::Verifier;
+pub(crate) use view::{Form, NOT_JSON, Sought, View, transform};
 
 use crate::{
     answer::{Answer, Answered, Outcome, Reason, Refusal, not_verified_name},
@@ -51,6 +49,20 @@ pub struct Presented<'a> {
     pub received_at: Timestamp,
 }
 
+impl<'a> Presented<'a> {
+    /// A request whose URL is `url` to its provider.
+    pub(crate) fn of(envelope: &'a Envelope, url: &'a str) -> Self {
+        Self {
+            method: "POST", // the one method that an envelope has
+            url,
+            target: envelope.uri().path_and_query().map_or("/", |target| target.as_str()),
+            headers: envelope.headers(),
+            body: envelope.body(),
+            received_at: envelope.received_at(),
+        }
+    }
+}
+
 /// One of a source's secrets.
 #[derive(Clone, Debug)]
 pub struct LiveSecret {
@@ -64,7 +76,7 @@ pub struct LiveSecret {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
     /// The scheme's name, such as `hmac-sha256`.
-    pub scheme: Arc<str>,
+    pub scheme: &'static str,
     /// Which secret matched, counted from 1.
     pub slot: usize,
     /// That secret's fingerprint.
@@ -86,11 +98,6 @@ impl Verified {
         &self.envelope
     }
 
-    /// How its sender was recognised.
-    pub fn proof(&self) -> &Proof {
-        &self.proof
-    }
-
     /// Takes it apart.
     pub fn into_parts(self) -> (Envelope, Proof) {
         (self.envelope, self.proof)
@@ -99,8 +106,8 @@ impl Verified {
     /// A request that is said to be verified, for tests of the stages after this one.
     #[cfg(test)]
     pub(crate) fn for_test(envelope: Envelope) -> Self {
-        let (scheme, label) = ("hmac-sha256".into(), "…test".into());
-        Self { envelope, proof: Proof { scheme, slot: 1, label, signed_at: None } }
+        let label = "…test".into();
+        Self { envelope, proof: Proof { scheme: "hmac-sha256", slot: 1, label, signed_at: None } }
     }
 }
 
@@ -121,20 +128,25 @@ impl Unverified {
     pub fn reason(&self) -> Reason {
         self.reason
     }
-
-    /// A request that failed, for tests of the stages after this one.
-    #[cfg(test)]
-    pub(crate) fn for_test(envelope: Envelope, reason: Reason) -> Self {
-        Self { envelope, reason }
-    }
 }
 
 /// The way of requests that were not verified, in shadow mode.
 pub type ShadowPath = BoxCloneSyncService<Unverified, Answered<Outcome>, Answered<Refusal>>;
 
-/// Bodies up to this length are verified where they are. A longer one would hold up other requests on the same thread for
-/// as long as it takes to hash it, so it goes to a thread of its own.
+/// Bodies up to this length are verified and read where they are. A longer one would hold up other requests on the same
+/// thread for as long as it takes to hash and parse it, so it goes to a thread of its own.
 const INLINE_BYTES_MAX: usize = 512 * 1024;
+
+/// Does work on a body of this many bytes, where it holds up nobody.
+pub(crate) async fn apart<T: Send + 'static>(
+    body_bytes: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refusal> {
+    if body_bytes <= INLINE_BYTES_MAX {
+        return Ok(work());
+    }
+    tokio::task::spawn_blocking(work).await.map_err(|_panicked| Refusal::Bug)
+}
 
 /// The stage: lets through whose sender knew a live secret.
 #[derive(Clone, Debug)]
@@ -151,65 +163,40 @@ pub struct Verify {
 
 impl<N: Next<Verified>> Stage<Envelope, N> for Verify {
     async fn pass(self, envelope: Envelope, next: N) -> Answer {
-        match self.judge(&envelope).await? {
-            Ok(proof) => next.oneshot(Verified { envelope, proof }).await,
-            Err(reason) => match self.shadow {
-                None => Err(Refusal::NotVerified(reason).into()),
-                Some(path) => {
-                    self.metrics.would_reject(not_verified_name(reason.class()));
-                    path.oneshot(Unverified { envelope, reason }).await
-                }
-            },
-        }
-    }
-}
-
-impl Verify {
-    async fn judge(&self, envelope: &Envelope) -> Result<Result<Proof, Reason>, Answered<Refusal>> {
-        let judged = if envelope.body().len() > INLINE_BYTES_MAX {
-            let (verifier, url, envelope) =
-                (Arc::clone(&self.verifier), Arc::clone(&self.url), envelope.clone());
-            tokio::task::spawn_blocking(move || check(&verifier, &url, &envelope))
-                .await
-                .map_err(|_| Answered::from(Refusal::Bug))?
-        } else {
-            check(&self.verifier, &self.url, envelope)
-        };
-        match &judged {
-            Ok(proof) => {
-                self.metrics.matched(proof.slot);
-                if let Some(signed_at) = proof.signed_at {
-                    let offset = envelope.received_at().as_millis() - signed_at.as_millis();
-                    self.metrics.clock_offset.observe(seconds(offset));
-                }
+        let Self { verifier, url, metrics, shadow } = self;
+        let body_bytes = envelope.body().len();
+        let judge = move || (check(&verifier, &url, &envelope), envelope);
+        let (judged, envelope) = apart(body_bytes, judge).await?;
+        note(&judged, envelope.received_at(), &metrics);
+        match (judged, shadow) {
+            (Ok(proof), _) => next.oneshot(Verified { envelope, proof }).await,
+            (Err(reason), None) => Err(Refusal::NotVerified(reason).into()),
+            (Err(reason), Some(path)) => {
+                metrics.would_reject(not_verified_name(reason.class()));
+                path.oneshot(Unverified { envelope, reason }).await
             }
-            Err(reason) => self.metrics.failed(*reason),
         }
-        Ok(judged)
     }
 }
 
 fn check(verifier: &Verifier, url: &str, envelope: &Envelope) -> Result<Proof, Reason> {
-    let uri = envelope.uri();
-    verifier.verify(&Presented {
-        method: "POST", // the one method that an envelope has
-        url: &with_query(url, uri.query().filter(|_| verifier.needs_public_url())),
-        target: uri.path_and_query().map_or("/", |target| target.as_str()),
-        headers: envelope.headers(),
-        body: envelope.body(),
-        received_at: envelope.received_at(),
-    })
-}
-
-/// The URL as the provider called it: the one on file there, with the query of this request.
-fn with_query<'u>(url: &'u str, query: Option<&str>) -> Cow<'u, str> {
-    query.map_or(Cow::Borrowed(url), |query| Cow::Owned(format!("{url}?{query}")))
+    match envelope.uri().query().filter(|_| verifier.needs_public_url()) {
+        None => verifier.verify(&Presented::of(envelope, url)),
+        // The URL as the provider called it: the one on file there, with the query of this request.
+        Some(query) => verifier.verify(&Presented::of(envelope, &format!("{url}?{query}"))),
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "offsets that pass are minutes at most")]
-fn seconds(millis: i64) -> f64 {
-    millis as f64 / 1000.0
+fn note(judged: &Result<Proof, Reason>, received_at: Timestamp, metrics: &SourceMetrics) {
+    match judged {
+        Ok(proof) => {
+            metrics.matched(proof.slot);
+            if let Some(signed_at) = proof.signed_at {
+                let offset = received_at.as_millis() - signed_at.as_millis();
+                metrics.clock_offset.observe(offset as f64 / 1000.0);
+            }
+        }
+        Err(reason) => metrics.failed(*reason),
+    }
 }
-
-#[cfg(test)]
-mod tests;

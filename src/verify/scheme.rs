@@ -2,15 +2,14 @@
 
 use std::borrow::Cow;
 
+use arrayvec::ArrayVec;
 use http::{HeaderMap, HeaderName};
 use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 
 use super::{
     Container, From, Part, Place, Presented, Template, Timestamps, Transform, Value,
-    container::Elements,
-    few::{Few, Full},
-    key::{Algorithm, Key, KeyForm, Tag},
-    view::{JsonPaths, Unusable, View},
+    key::{Algorithm, Key, KeyForm},
+    view::{Sought, Unusable, Variable, View},
 };
 use crate::{
     answer::Reason,
@@ -19,7 +18,10 @@ use crate::{
 };
 
 /// Parts that a signed text may have at most.
-pub const PARTS_MAX: usize = 16;
+const PARTS_MAX: usize = 16;
+
+/// The signed text in pieces, borrowed wherever they stand.
+type Pieces<'s> = ArrayVec<Cow<'s, [u8]>, PARTS_MAX>;
 
 /// What a [`Scheme`] is made from.
 #[derive(Clone, Debug)]
@@ -44,26 +46,7 @@ pub struct SchemeParts {
 #[derive(Clone, Debug)]
 pub struct Scheme {
     parts: SchemeParts,
-    signed: Vec<Piece>,
-    json: Option<JsonPaths>,
-}
-
-/// A piece of the signed text.
-#[derive(Clone, Debug)]
-enum Piece {
-    Literal(Vec<u8>),
-    Value { value: Value, guard: Guard },
-}
-
-/// What a value in the signed text must not hold, so that no other values give the same text.
-#[derive(Clone, Copy, Debug)]
-enum Guard {
-    /// Nothing is forbidden: it is the body, it comes from our own configuration, or its form is checked elsewhere.
-    Open,
-    /// Control characters and more than 256 bytes are.
-    Bounded,
-    /// So are spaces and the first byte of the literal that follows.
-    Before(u8),
+    sought: Sought,
 }
 
 impl Scheme {
@@ -79,11 +62,6 @@ impl Scheme {
         if template.len() > PARTS_MAX {
             return Err(format!("the signed text has more than {PARTS_MAX} parts"));
         }
-        let time = parts.timestamps.as_ref().map(|timestamps| &timestamps.from);
-        let next = template.iter().skip(1).map(Some).chain([None]);
-        let signed = template.iter().zip(next).map(|(part, next)| Piece::new(part, next, time));
-        let signed = signed.collect();
-        let json = JsonPaths::among(values(&parts));
         let each = |value: &Value| match &value.from {
             From::Json(path) | From::FormJson(_, path) => path.steps().contains(&Step::Each),
             _ => false,
@@ -91,7 +69,8 @@ impl Scheme {
         if values(&parts).any(each) {
             return Err("`[*]` names many values where one is needed".into());
         }
-        Ok(Self { parts, signed, json })
+        let sought = Sought::new(values(&parts).map(|value| &value.from), None);
+        Ok(Self { parts, sought })
     }
 
     /// What it was made from.
@@ -122,72 +101,87 @@ impl Scheme {
     }
 
     /// Checks a request under `keys`, which are numbered by slot. Returns the slot that matched, 0 where none did, and the
-    /// signed time. What is done depends on the request and on how many keys there are, never on what they are.
+    /// signed time. Before a signature held, what is done depends on the request and on how many keys there are, never on
+    /// what they are; and nothing of the body is parsed, unless the provider signs a value out of it.
     pub(super) fn check(
         &self,
-        request: &Presented<'_>,
-        keys: &[(u64, Key)],
-        is_live: impl Fn(u64) -> bool,
-    ) -> Result<(u64, Option<Timestamp>), Reason> {
-        let view = View::new(request, self.json.as_ref());
+        request: Presented<'_>,
+        keys: &[(u16, Key)],
+        is_live: impl Fn(u16) -> bool,
+    ) -> Result<(u16, Option<Timestamp>), Reason> {
+        let view = View::new(request, &self.sought);
         let lines = self.parts.container.lines(&view)?;
-        let elements = self.parts.container.elements(lines.as_slice())?;
+        let elements = self.parts.container.elements(&lines)?;
         let candidates = self.parts.container.candidates(&elements, self.parts.algorithm)?;
-        let signed_at = self.signed_at(&view, &elements)?;
-        self.requirements(&view, &elements)?;
         let pieces = self.pieces(&view, &elements)?;
 
-        let mut matched = 0_u64;
+        let mut matched = 0_u16;
         for (slot, key) in keys {
-            let tag = key.tag(pieces.as_slice());
-            let hit = among(&tag, candidates.as_slice()) & Choice::from(u8::from(is_live(*slot)));
+            let tag = key.tag(&pieces);
+            let is =
+                candidates.iter().fold(Choice::from(0), |is, candidate| is | tag.is(candidate));
+            let hit = is & Choice::from(u8::from(is_live(*slot)));
             matched.conditional_assign(slot, hit & matched.ct_eq(&0));
         }
-        Ok((matched, signed_at))
+        if matched == 0 {
+            return Ok((0, None));
+        }
+        self.check_requirements(&view, &elements)?;
+        Ok((matched, self.signed_at(&view, &elements)?))
     }
 
     fn signed_at(
         &self,
         view: &View<'_>,
-        elements: &Elements<'_>,
+        elements: &[Variable<'_>],
     ) -> Result<Option<Timestamp>, Reason> {
         let Some(timestamps) = &self.parts.timestamps else { return Ok(None) };
-        let text = view.value(&timestamps.from, elements).map_err(|e| match e {
-            Unusable::Absent => Reason::TimestampMissing,
-            Unusable::Repeated => Reason::TimestampRepeated,
-        })?;
-        timestamps.check(&text, view.request().received_at).map(Some)
+        let text = view.value(&timestamps.from, elements).map_err(Unusable::time)?;
+        timestamps.check(&text, view.request.received_at).map(Some)
     }
 
-    fn requirements(&self, view: &View<'_>, elements: &Elements<'_>) -> Result<(), Reason> {
-        for (left, right) in &self.parts.require {
-            let text =
-                |template| view.text(template, elements).map_err(|_| Reason::RequirementFailed);
-            if !bool::from(text(left)?.as_ref().ct_eq(text(right)?.as_ref())) {
-                return Err(Reason::RequirementFailed);
-            }
-        }
-        Ok(())
+    fn check_requirements(&self, view: &View<'_>, elements: &[Variable<'_>]) -> Result<(), Reason> {
+        let text = |template: &Template| template.text(view, elements);
+        let equal = |(left, right): &(Template, Template)| match (text(left), text(right)) {
+            (Ok(left), Ok(right)) => left.as_ref().ct_eq(right.as_ref()).into(),
+            _ => false,
+        };
+        let holds = self.parts.require.iter().all(equal);
+        if holds { Ok(()) } else { Err(Reason::RequirementFailed) }
     }
 
-    /// The signed text in pieces, borrowed wherever they stand.
     pub(super) fn pieces<'s>(
         &'s self,
         view: &'s View<'_>,
-        elements: &Elements<'s>,
-    ) -> Result<Few<Cow<'s, [u8]>, PARTS_MAX>, Reason> {
-        let mut pieces = Few::new();
-        for piece in &self.signed {
-            let bytes = match piece {
-                Piece::Literal(text) => Cow::Borrowed(text.as_slice()),
-                Piece::Value { value, guard } => {
-                    let found = view.value(value, elements).map_err(|e| e.input(&value.from))?;
-                    Some(found).filter(|f| guard.allows(f)).ok_or(Reason::InputAmbiguous)?
-                }
-            };
-            pieces.push(bytes).map_err(|Full| Reason::InputAmbiguous)?;
+        elements: &[Variable<'s>],
+    ) -> Result<Pieces<'s>, Reason> {
+        let parts = self.parts.signed.as_ref().map_or(&[][..], |signed| &signed.parts);
+        let next = parts.iter().skip(1).map(Some).chain([None]);
+        let piece = |(part, next): (&'s Part, Option<&Part>)| match part {
+            Part::Literal(text) => Ok(Cow::Borrowed(text.as_bytes())),
+            Part::Value(value) => self.piece(value, next, view, elements),
+        };
+        parts.iter().zip(next).map(piece).collect()
+    }
+
+    fn piece<'s>(
+        &self,
+        value: &Value,
+        next: Option<&Part>,
+        view: &'s View<'_>,
+        elements: &[Variable<'s>],
+    ) -> Result<Cow<'s, [u8]>, Reason> {
+        let is_time = self.parts.timestamps.as_ref().is_some_and(|time| time.from == *value);
+        let found = view.value(value, elements);
+        let found = found.map_err(|e| if is_time { e.time() } else { e.input(&value.from) })?;
+        // The form of a time is checked elsewhere, and of these there is but one each.
+        let is_open =
+            is_time || matches!(value.from, From::Body | From::Method | From::Url | From::Path);
+        if is_open || is_unambiguous(&found, next) {
+            Ok(found)
+        } else {
+            Err(Reason::InputAmbiguous)
         }
-        Ok(pieces)
     }
 
     /// Names of headers that are signed over and that `headers` lacks.
@@ -200,8 +194,8 @@ impl Scheme {
         names.collect()
     }
 
-    pub(super) fn view<'a>(&'a self, request: &'a Presented<'a>) -> View<'a> {
-        View::new(request, self.json.as_ref())
+    pub(super) fn view<'a>(&'a self, request: Presented<'a>) -> View<'a> {
+        View::new(request, &self.sought)
     }
 }
 
@@ -213,44 +207,18 @@ fn values(parts: &SchemeParts) -> impl Iterator<Item = &Value> {
     };
     let required = parts.require.iter().flat_map(|(left, right)| [left, right]);
     let templates = parts.signed.iter().chain(place).chain(required);
-    templates
-        .flat_map(Template::values)
-        .chain(parts.timestamps.iter().map(|timestamps| &timestamps.from))
+    templates.flat_map(Template::values).chain(parts.timestamps.iter().map(|time| &time.from))
 }
 
-/// Whether `tag` is one of `candidates`; all of them are compared.
-fn among(tag: &Tag, candidates: &[Tag]) -> Choice {
-    candidates.iter().fold(Choice::from(0), |hit, candidate| hit | tag.is(candidate))
-}
-
-impl Piece {
-    fn new(part: &Part, next: Option<&Part>, time: Option<&Value>) -> Self {
-        match part {
-            Part::Literal(text) => Self::Literal(text.clone().into_bytes()),
-            Part::Value(value) => {
-                let guard = match (&value.from, next) {
-                    (From::Body | From::Method | From::Url | From::Path, _) => Guard::Open,
-                    _ if Some(value) == time => Guard::Open,
-                    (_, Some(Part::Literal(text))) => {
-                        text.bytes().next().map_or(Guard::Bounded, Guard::Before)
-                    }
-                    (_, Some(Part::Value(_)) | None) => Guard::Bounded,
-                };
-                Self::Value { value: value.clone(), guard }
-            }
-        }
-    }
-}
-
-impl Guard {
-    fn allows(self, bytes: &[u8]) -> bool {
-        let bounded = || bytes.len() <= TEXT_BYTES_MAX && !bytes.iter().any(u8::is_ascii_control);
-        match self {
-            Self::Open => true,
-            Self::Bounded => bounded(),
-            Self::Before(separator) => {
-                bounded() && !bytes.iter().any(|byte| *byte == separator || *byte == b' ')
-            }
-        }
-    }
+/// Whether no other values give the same signed text: bounded, without control characters, and without the first byte of
+/// the literal that follows.
+fn is_unambiguous(bytes: &[u8], next: Option<&Part>) -> bool {
+    let separator = next.and_then(|next| match next {
+        Part::Literal(text) => text.bytes().next(),
+        Part::Value(_) => None,
+    });
+    let shifts = |byte: &u8| {
+        byte.is_ascii_control() || separator.is_some_and(|s| *byte == s || *byte == b' ')
+    };
+    bytes.len() <= TEXT_BYTES_MAX && !bytes.iter().any(shifts)
 }

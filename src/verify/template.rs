@@ -1,7 +1,10 @@
 //! Templates: the exact bytes that are signed, and where ids and types are, as text such as `{t}.{body}`.
 
+use std::borrow::Cow;
+
 use http::HeaderName;
 
+use super::view::{Unusable, Variable, View};
 use crate::json;
 
 /// A parsed template: literals and values, in order.
@@ -29,7 +32,7 @@ pub struct Value {
     pub transforms: Vec<Transform>,
 }
 
-/// Where a value is.
+/// Where a value is. What comes several times is not usable, because two readers could take two.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum From {
     /// `{body}`: the bytes of the body.
@@ -40,11 +43,11 @@ pub enum From {
     Url,
     /// `{path}`: path and query as sent.
     Path,
-    /// `{header:NAME}`: a header; repeated, it counts as not there.
+    /// `{header:NAME}`: a header.
     Header(HeaderName),
-    /// `{query:NAME}`: a parameter of the query, decoded; repeated, it counts as not there.
+    /// `{query:NAME}`: a parameter of the query, decoded.
     Query(String),
-    /// `{form:NAME}`: a field of an `application/x-www-form-urlencoded` body; repeated, it counts as not there.
+    /// `{form:NAME}`: a field of an `application/x-www-form-urlencoded` body.
     Form(String),
     /// `{json:PATH}`: a scalar of a JSON body.
     Json(json::Path),
@@ -77,9 +80,19 @@ pub struct TemplateError {
     pub help: Option<String>,
 }
 
-/// Names of values, as they are written.
-const PLACES: [&str; 9] =
-    ["body", "method", "url", "path", "header", "query", "form", "json", "formjson"];
+/// Names of values, and how those that need one are written.
+const PLACES: [(&str, &str); 9] = [
+    ("body", ""),
+    ("method", ""),
+    ("url", ""),
+    ("path", ""),
+    ("header", "write it like `{header:X-Event-Id}`"),
+    ("query", "write it like `{query:sig}`"),
+    ("form", "write it like `{form:command}`"),
+    ("json", "write it like `{json:data.id}`"),
+    ("formjson", "write it like `{formjson:payload/type}`"),
+];
+
 const TRANSFORMS: [(&str, Transform); 3] = [
     ("sha256_hex", Transform::Sha256Hex),
     ("lower", Transform::Lower),
@@ -134,6 +147,25 @@ impl Template {
             _ => None,
         }
     }
+
+    /// What it says of a request, in one piece; for small things, never for what is signed.
+    pub(super) fn text<'s>(
+        &self,
+        view: &'s View<'_>,
+        variables: &[Variable<'s>],
+    ) -> Result<Cow<'s, [u8]>, Unusable> {
+        if let Some(value) = self.sole_value() {
+            return view.value(value, variables);
+        }
+        let mut text = Vec::new();
+        for part in &self.parts {
+            match part {
+                Part::Literal(literal) => text.extend_from_slice(literal.as_bytes()),
+                Part::Value(value) => text.extend_from_slice(&view.value(value, variables)?),
+            }
+        }
+        Ok(Cow::Owned(text))
+    }
 }
 
 fn end_literal(parts: &mut Vec<Part>, literal: &mut String) {
@@ -149,88 +181,62 @@ fn parse_value(text: &str, at: usize) -> Result<Value, TemplateError> {
     let mut at = at + place.len() + 1;
     for name in pieces {
         let found = TRANSFORMS.iter().find(|(known, _)| *known == name);
-        let (_, transform) = found.ok_or_else(|| unknown_transform(name, at))?;
-        value.transforms.push(*transform);
+        let unknown = || unknown("transform", name, &TRANSFORMS.map(|(known, _)| known), at);
+        value.transforms.push(found.ok_or_else(unknown)?.1);
         at += name.len() + 1;
     }
     Ok(value)
 }
 
-fn unknown_transform(name: &str, at: usize) -> TemplateError {
-    let known = TRANSFORMS.map(|(known, _)| known);
-    let help = nearest(name, &known).map_or_else(
-        || format!("known transforms: {}", known.join(", ")),
-        |near| format!("did you mean `{near}`?"),
-    );
-    wrong(at, format!("no transform is called `{name}`"), help)
-}
-
 fn parse_place(text: &str, at: usize) -> Result<From, TemplateError> {
-    let Some((name, argument)) = text.split_once(':') else { return parse_bare(text, at) };
+    let (name, argument) =
+        text.split_once(':').map_or((text, None), |(name, argument)| (name, Some(argument)));
     let behind = at + name.len() + 1;
-    if argument.is_empty() && PLACES.contains(&name) {
-        return Err(wrong(behind, format!("`{name}:` without a name"), example(name)));
-    }
+    let example = PLACES.iter().find(|(known, _)| *known == name).map(|(_, example)| *example);
     let path = |text: &str, at| {
         json::Path::parse(text).map_err(|e| wrong(at, e, "write it like `data.object.id`"))
     };
-    match name {
-        "header" => HeaderName::from_bytes(argument.as_bytes())
-            .map(From::Header)
-            .map_err(|_| wrong(behind, format!("`{argument}` is not a header name"), "")),
-        "query" => Ok(From::Query(argument.to_owned())),
-        "form" => Ok(From::Form(argument.to_owned())),
-        "json" => path(argument, behind).map(From::Json),
-        "formjson" => match argument.split_once('/') {
-            Some((field, inner)) if !field.is_empty() => path(inner, behind + field.len() + 1)
-                .map(|inner| From::FormJson(field.to_owned(), inner)),
-            Some(_) | None => {
-                Err(wrong(behind, "`formjson:` needs a field and a path", example(name)))
-            }
-        },
-        "body" | "method" | "url" | "path" => {
+    match (name, argument, example) {
+        ("body", None, _) => Ok(From::Body),
+        ("method", None, _) => Ok(From::Method),
+        ("url", None, _) => Ok(From::Url),
+        ("path", None, _) => Ok(From::Path),
+        (_, Some(_), Some("")) => {
             Err(wrong(at, format!("`{name}` takes no name"), format!("write `{{{name}}}`")))
         }
-        _ => Err(unknown_place(name, at)),
+        (_, None, Some(example)) => Err(wrong(at, format!("`{name}` needs a name"), example)),
+        (_, Some(""), Some(example)) => {
+            Err(wrong(behind, format!("`{name}:` without a name"), example))
+        }
+        ("header", Some(header), _) => HeaderName::from_bytes(header.as_bytes())
+            .map(From::Header)
+            .map_err(|_| wrong(behind, format!("`{header}` is not a header name"), "")),
+        ("query", Some(name), _) => Ok(From::Query(name.to_owned())),
+        ("form", Some(name), _) => Ok(From::Form(name.to_owned())),
+        ("json", Some(inner), _) => path(inner, behind).map(From::Json),
+        ("formjson", Some(argument), Some(example)) => match argument.split_once('/') {
+            Some((field, inner)) if !field.is_empty() => path(inner, behind + field.len() + 1)
+                .map(|inner| From::FormJson(field.to_owned(), inner)),
+            _ => Err(wrong(behind, "`formjson:` needs a field and a path", example)),
+        },
+        ("", None, _) => Err(wrong(at, "`{}` names nothing", "name a value, such as `{body}`")),
+        (_, None, None) if may_be_variable(name) => Ok(From::Variable(name.to_owned())),
+        _ => Err(unknown("value", name, &PLACES.map(|(known, _)| known), at)),
     }
 }
 
-/// A value without a name behind a colon: one of four, or a variable of the signature's container.
-fn parse_bare(name: &str, at: usize) -> Result<From, TemplateError> {
+/// A variable may have any name; one that is nearly a value's name is a slip.
+fn may_be_variable(name: &str) -> bool {
     let is_word = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
-    match name {
-        "body" => Ok(From::Body),
-        "method" => Ok(From::Method),
-        "url" => Ok(From::Url),
-        "path" => Ok(From::Path),
-        "" => Err(wrong(at, "`{}` names nothing", "name a value, such as `{body}`")),
-        _ if PLACES.contains(&name) => {
-            Err(wrong(at, format!("`{name}` needs a name"), example(name)))
-        }
-        // A variable may have any name; one that is nearly a value's name is a slip.
-        _ if nearest(name, &PLACES).is_some() || !name.bytes().all(is_word) => {
-            Err(unknown_place(name, at))
-        }
-        _ => Ok(From::Variable(name.to_owned())),
-    }
+    name.bytes().all(is_word) && nearest(name, &PLACES.map(|(known, _)| known)).is_none()
 }
 
-fn unknown_place(name: &str, at: usize) -> TemplateError {
-    let help = nearest(name, &PLACES).map_or_else(
-        || format!("known values: {}", PLACES.join(", ")),
+fn unknown(what: &str, name: &str, known: &[&str], at: usize) -> TemplateError {
+    let help = nearest(name, known).map_or_else(
+        || format!("known {what}s: {}", known.join(", ")),
         |near| format!("did you mean `{near}`?"),
     );
-    wrong(at, format!("no value is called `{name}`"), help)
-}
-
-fn example(name: &str) -> &'static str {
-    match name {
-        "header" => "write it like `{header:X-Event-Id}`",
-        "json" => "write it like `{json:data.id}`",
-        "formjson" => "write it like `{formjson:payload/type}`",
-        "query" => "write it like `{query:sig}`",
-        _ => "write it like `{form:command}`",
-    }
+    wrong(at, format!("no {what} is called `{name}`"), help)
 }
 
 fn wrong(at: usize, message: impl Into<String>, help: impl Into<String>) -> TemplateError {
@@ -239,29 +245,13 @@ fn wrong(at: usize, message: impl Into<String>, help: impl Into<String>) -> Temp
 }
 
 /// The candidate that `word` is a slip of: one edit away, two in words of six letters and more, or another case.
-pub fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
+fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
     let word = word.to_ascii_lowercase();
     let allowed = match word.len() {
         0..3 => 0,
         3..6 => 1,
         _ => 2,
     };
-    let near = candidates.iter().map(|c| (distance(&word, &c.to_ascii_lowercase()), *c));
+    let near = candidates.iter().map(|c| (strsim::levenshtein(&word, c), *c));
     near.filter(|(edits, _)| *edits <= allowed).min_by_key(|(edits, _)| *edits).map(|(_, c)| c)
-}
-
-/// Edits between two words (Levenshtein), one row of the table at a time.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut left = i + 1;
-        let mut next = vec![left];
-        for (pair, y) in row.windows(2).zip(b.chars()) {
-            let [diagonal, above] = pair else { continue };
-            left = (above + 1).min(left + 1).min(diagonal + usize::from(x != y));
-            next.push(left);
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or_default()
 }

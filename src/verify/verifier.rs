@@ -5,8 +5,8 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{
-    Algorithm, From, LiveSecret, Presented, Proof, Scheme,
-    container::{BASIC, Elements, Place},
+    Algorithm, Encoding, From, LiveSecret, Place, Presented, Proof, Scheme,
+    container::BASIC,
     key::{self, Key},
 };
 use crate::{answer::Reason, event::Timestamp, json, secret::Secret};
@@ -21,21 +21,19 @@ pub struct Verifier {
 #[derive(Debug)]
 struct Prepared {
     scheme: Scheme,
-    name: Arc<str>,
     /// One per secret that is meant for this scheme, with its slot.
-    keys: Vec<(u64, Key)>,
+    keys: Vec<(u16, Key)>,
 }
 
 #[derive(Debug)]
 struct Held {
-    secret: Secret,
-    expires: Option<Timestamp>,
+    live: LiveSecret,
     label: Arc<str>,
 }
 
 impl Held {
     fn is_live(&self, now: Timestamp) -> bool {
-        self.expires.is_none_or(|expires| now < expires)
+        self.live.expires.is_none_or(|expires| now < expires)
     }
 }
 
@@ -60,18 +58,12 @@ impl Verifier {
                 .map_err(|problem| format!("secret {} {problem}", slot + 1))?;
         }
         let keys: Vec<_> = schemes.iter().map(|s| keys(s, &schemes, &secrets)).collect();
-        let schemes = schemes.into_iter().zip(keys).map(|(scheme, keys)| Prepared {
-            name: scheme.parts().algorithm.as_str().into(),
-            scheme,
-            keys,
-        });
-        let schemes = schemes.collect();
-        let secrets = secrets.into_iter().map(|live| Held {
-            label: live.secret.fingerprint().into(),
-            expires: live.expires,
-            secret: live.secret,
-        });
-        Ok(Self { schemes, secrets: secrets.collect() })
+        let prepared = schemes.into_iter().zip(keys);
+        let held = |live: LiveSecret| Held { label: live.secret.fingerprint().into(), live };
+        Ok(Self {
+            schemes: prepared.map(|(scheme, keys)| Prepared { scheme, keys }).collect(),
+            secrets: secrets.into_iter().map(held).collect(),
+        })
     }
 
     /// Whether a scheme signs the URL as the provider knows it.
@@ -81,8 +73,8 @@ impl Verifier {
 
     /// Whether a scheme reads `Authorization`: then the header is the source's, and is passed on to the app.
     pub fn reads_authorization(&self) -> bool {
-        let place = |prepared: &Prepared| prepared.scheme.parts().container.place.clone();
-        self.schemes.iter().any(|p| place(p) == Place::Header(http::header::AUTHORIZATION))
+        let authorization = Place::Header(http::header::AUTHORIZATION);
+        self.schemes.iter().any(|p| p.scheme.parts().container.place == authorization)
     }
 
     /// Where the first scheme's signed time stands in the body, if it does: a test event must have ours there.
@@ -100,14 +92,14 @@ impl Verifier {
         let counts = |prepared: &&Prepared| prepared.scheme.counts(presented.headers);
         let prepared = self.schemes.iter().find(counts).ok_or(Reason::SignatureMissing)?;
         let is_live = |slot| self.held(slot).is_some_and(|held| held.is_live(now));
-        let (slot, signed_at) = prepared.scheme.check(presented, &prepared.keys, is_live)?;
+        let (slot, signed_at) = prepared.scheme.check(*presented, &prepared.keys, is_live)?;
         let Some(held) = self.held(slot) else {
             let any_live = self.secrets.iter().any(|held| held.is_live(now));
             return Err(if any_live { Reason::SignatureWrong } else { Reason::SecretExpired });
         };
         Ok(Proof {
-            scheme: Arc::clone(&prepared.name),
-            slot: usize::try_from(slot).unwrap_or(usize::MAX),
+            scheme: prepared.scheme.parts().algorithm.as_str(),
+            slot: slot.into(),
             label: Arc::clone(&held.label),
             signed_at,
         })
@@ -126,10 +118,10 @@ impl Verifier {
         let mut problem = "every configured secret has expired".to_owned();
         for prepared in &self.schemes {
             let now = presented.received_at;
-            let live = |(slot, _): &&(u64, Key)| self.held(*slot).is_some_and(|h| h.is_live(now));
+            let live = |(slot, _): &&(u16, Key)| self.held(*slot).is_some_and(|h| h.is_live(now));
             let Some((slot, key)) = prepared.keys.iter().find(live) else { continue };
             let Some(held) = self.held(*slot) else { continue };
-            match sign(&prepared.scheme, key, &held.secret, presented) {
+            match sign(&prepared.scheme, key, &held.live.secret, presented) {
                 Ok(headers) => return Ok(headers),
                 Err(why) => problem = why,
             }
@@ -138,16 +130,13 @@ impl Verifier {
     }
 
     /// The secret in a slot; slots count from 1, and 0 is none.
-    fn held(&self, slot: u64) -> Option<&Held> {
-        usize::try_from(slot).ok()?.checked_sub(1).and_then(|index| self.secrets.get(index))
+    fn held(&self, slot: u16) -> Option<&Held> {
+        usize::from(slot).checked_sub(1).and_then(|index| self.secrets.get(index))
     }
 }
 
-/// Whether `schemes` can use `secret`.
-///
-/// # Errors
-/// What is wrong with it, as the end of a sentence: `is not base64, which this scheme needs`. It never holds any part of it.
-pub fn check_secret(schemes: &[Scheme], secret: &Secret) -> Result<(), String> {
+/// What is wrong with a secret that `schemes` cannot use, as the end of a sentence that never holds any part of it.
+fn check_secret(schemes: &[Scheme], secret: &Secret) -> Result<(), String> {
     key::check(secret)?;
     let mut uses = schemes.iter().filter(|scheme| is_meant_for(scheme, schemes, secret));
     uses.try_for_each(|scheme| prepare(scheme, secret).map(drop))
@@ -169,7 +158,7 @@ fn prepare(scheme: &Scheme, secret: &Secret) -> Result<Key, String> {
     Key::prepare(scheme.parts().algorithm, &scheme.parts().key, secret)
 }
 
-fn keys(scheme: &Scheme, schemes: &[Scheme], secrets: &[LiveSecret]) -> Vec<(u64, Key)> {
+fn keys(scheme: &Scheme, schemes: &[Scheme], secrets: &[LiveSecret]) -> Vec<(u16, Key)> {
     let meant = (1..).zip(secrets).filter(|(_, s)| is_meant_for(scheme, schemes, &s.secret));
     meant.filter_map(|(slot, s)| Some((slot, prepare(scheme, &s.secret).ok()?))).collect()
 }
@@ -181,45 +170,37 @@ fn sign(
     presented: &Presented<'_>,
 ) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
     let parts = scheme.parts();
+    let time = parts.timestamps.as_ref();
+    let time = time.map(|time| (&time.from.from, time.unit.write(presented.received_at)));
     let mut headers: HeaderMap = presented.headers.clone();
-    let (mut added, mut variables) = (Vec::new(), Vec::new());
-    let time =
-        parts.timestamps.as_ref().map(|t| (&t.from.from, t.unit.write(presented.received_at)));
-    match &time {
-        Some((From::Header(name), time)) => {
-            let time = HeaderValue::from_str(time).map_err(|_| "the time does not fit")?;
-            headers.insert(name.clone(), time.clone());
-            added.push((name.clone(), time));
-        }
-        Some((From::Variable(name), time)) => variables.push((name.as_str(), time.as_str())),
-        Some(_) | None => {}
+    let mut added = Vec::new();
+    if let Some((From::Header(name), time)) = &time {
+        let time = HeaderValue::from_str(time).map_err(|_| "the time does not fit")?;
+        headers.insert(name.clone(), time.clone());
+        added.push((name.clone(), time));
     }
-    let missing = scheme.missing(&headers);
+    let missing = scheme.missing(&headers).join(", ");
     if !missing.is_empty() {
-        return Err(format!(
-            "the signature covers headers that are not there: {}",
-            missing.join(", ")
-        ));
+        return Err(format!("the signature covers headers that are not there: {missing}"));
     }
-    let request = Presented { headers: &headers, ..*presented };
-    let (view, mut elements) = (scheme.view(&request), Elements::new());
-    for (name, value) in &variables {
-        let pushed = elements.push(name.as_bytes(), value.as_bytes());
-        pushed.map_err(|_| "too many variables")?;
-    }
-    let pieces = scheme.pieces(&view, &elements).map_err(|reason| {
-        format!("something that is signed over cannot be used: {}", reason.as_str())
-    })?;
-    let text = match parts.algorithm {
+    let variable = match &time {
+        Some((From::Variable(name), time)) => Some((name.as_str(), time.as_str())),
+        _ => None,
+    };
+    let signature = match parts.algorithm {
         Algorithm::Token => String::from_utf8_lossy(&parts.key.bytes(secret)?).into_owned(),
         Algorithm::Basic => {
-            format!("{BASIC}{}", super::Encoding::Base64.encode(&parts.key.bytes(secret)?))
+            format!("{BASIC}{}", Encoding::Base64.encode(&parts.key.bytes(secret)?))
         }
         Algorithm::HmacSha1 | Algorithm::HmacSha256 | Algorithm::HmacSha512 => {
-            let tag = key.tag(pieces.as_slice());
-            parts.container.encoding.encode(tag.bytes(parts.algorithm))
+            let view = scheme.view(Presented { headers: &headers, ..*presented });
+            let variable = variable.map(|(name, time)| (name.as_bytes(), time.as_bytes()));
+            let pieces = scheme.pieces(&view, variable.as_slice()).map_err(|reason| {
+                format!("something that is signed over cannot be used: {}", reason.as_str())
+            })?;
+            parts.container.encoding.encode(key.tag(&pieces).bytes(parts.algorithm))
         }
     };
-    added.push(parts.container.write(&text, &variables)?);
+    added.push(parts.container.write(&signature, variable)?);
     Ok(added)
 }

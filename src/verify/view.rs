@@ -1,144 +1,207 @@
-//! A request as templates see it: finds values, decodes forms and JSON once, copies nothing that it need not.
+//! A request as templates see it: finds values, reads forms and JSON once, copies nothing that it need not. Verification,
+//! challenges and identification all look through it, so that no two of them can see two requests.
 
 use std::{borrow::Cow, cell::OnceCell};
 
-use http::{HeaderName, header::GetAll};
-use sha2::{Digest as _, Sha256};
+use http::{HeaderMap, HeaderValue, header};
 
-use super::{From, Part, Presented, Template, Transform, Value, container::Elements};
+use super::{From, Presented, Transform, Value};
 use crate::{
     answer::Reason,
-    json::{Extractor, JsonError, Path, Scalar},
+    event::Digest,
+    json::{Extractor, Found, Items, JsonError, Path, Scalar},
 };
 
-/// JSON paths that a scheme looks at, prepared for one pass.
+/// What a set of templates looks for in bodies.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sought {
+    documents: Vec<Document>,
+    /// Whether anything is looked for in the body, other than its bytes.
+    pub(crate) in_body: bool,
+}
+
+/// What is looked for in one JSON document, prepared for one pass: in the body, or in a form field of it.
 #[derive(Clone, Debug)]
-pub(super) struct JsonPaths {
+struct Document {
+    field: Option<String>,
     paths: Vec<Path>,
     extractor: Extractor,
 }
 
-impl JsonPaths {
-    /// Prepares the paths among `values`; `None` where there are none.
-    pub(super) fn among<'v>(values: impl Iterator<Item = &'v Value>) -> Option<Self> {
-        let paths: Vec<Path> = values
-            .filter_map(|value| match &value.from {
-                From::Json(path) => Some(path.clone()),
-                _ => None,
-            })
-            .collect();
-        let extractor = Extractor::new(&paths);
-        (!paths.is_empty()).then_some(Self { paths, extractor })
+impl Sought {
+    /// Prepares what `places` look for, and what is looked for in a batch's items.
+    pub(crate) fn new<'f>(
+        places: impl IntoIterator<Item = &'f From>,
+        items: Option<Items<'_>>,
+    ) -> Self {
+        let mut in_body = items.is_some();
+        let mut wanted: Vec<(Option<&str>, Vec<Path>)> = Vec::new();
+        wanted.extend(items.map(|_| (None, Vec::new())));
+        for place in places {
+            in_body |= matches!(place, From::Json(_) | From::Form(_) | From::FormJson(..));
+            let Some((field, path)) = document_and_path(place) else { continue };
+            match wanted.iter_mut().find(|(known, _)| *known == field) {
+                Some((_, paths)) => paths.push(path.clone()),
+                None => wanted.push((field, vec![path.clone()])),
+            }
+        }
+        let prepare = |(field, paths): (Option<&str>, Vec<Path>)| {
+            let extractor = Extractor::new(&paths, items.filter(|_| field.is_none()));
+            Document { field: field.map(str::to_owned), paths, extractor }
+        };
+        Self { documents: wanted.into_iter().map(prepare).collect(), in_body }
+    }
+}
+
+/// The form field that holds the document (the body is it, where none does), and the path in there.
+fn document_and_path(place: &From) -> Option<(Option<&str>, &Path)> {
+    match place {
+        From::Json(path) => Some((None, path)),
+        From::FormJson(field, path) => Some((Some(field), path)),
+        _ => None,
     }
 }
 
 /// Why a value cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unusable {
+pub(crate) enum Unusable {
     /// It is not there.
     Absent,
-    /// It is there more than once.
+    /// It is there more than once, or where readers may differ: another might take another.
     Repeated,
 }
 
-type Found<'a> = Result<Vec<Option<Scalar<'a>>>, JsonError>;
+/// Why a body cannot be read, in words for the operator.
+type Unreadable = &'static str;
+
+pub(crate) const NOT_JSON: Unreadable = "the body is not a JSON document";
+
+/// A variable that the signature's container captured: its name and its value.
+pub(super) type Variable<'v> = (&'v [u8], &'v [u8]);
 
 /// A request, and what was read of its body so far.
-pub(super) struct View<'a> {
-    request: &'a Presented<'a>,
-    json: Option<&'a JsonPaths>,
-    found: OnceCell<Found<'a>>,
+pub(crate) struct View<'a> {
+    pub(super) request: Presented<'a>,
+    sought: &'a Sought,
+    found: OnceCell<Result<Vec<Found<'a>>, Unreadable>>,
 }
 
 impl<'a> View<'a> {
-    pub(super) fn new(request: &'a Presented<'a>, json: Option<&'a JsonPaths>) -> Self {
-        Self { request, json, found: OnceCell::new() }
+    pub(crate) fn new(request: Presented<'a>, sought: &'a Sought) -> Self {
+        Self { request, sought, found: OnceCell::new() }
     }
 
-    pub(super) fn request(&self) -> &'a Presented<'a> {
-        self.request
+    /// What was found in each document, in the order in which they are sought.
+    pub(crate) fn read(&self) -> Result<&[Found<'a>], Unreadable> {
+        let found = self.found.get_or_init(|| {
+            let form = self.form()?;
+            self.sought.documents.iter().map(|document| self.find_in(document, form)).collect()
+        });
+        found.as_deref().map_err(|unreadable| *unreadable)
+    }
+
+    fn find_in(&self, document: &Document, form: Form) -> Result<Found<'a>, Unreadable> {
+        let text = match (&document.field, form) {
+            (None, Form::Json) => Ok(Cow::Borrowed(self.request.body)),
+            (Some(name), Form::Fields) => field(self.request.body, name),
+            (None, Form::Fields | Form::Other) | (Some(_), Form::Json | Form::Other) => {
+                Err(Unusable::Absent)
+            }
+        };
+        let found = match text {
+            Ok(Cow::Borrowed(text)) => document.extractor.find(text),
+            Ok(Cow::Owned(text)) => document.extractor.find(&text).map(Found::into_owned),
+            Err(_) => Ok(Found::default()),
+        };
+        found.map_err(|why| match why {
+            JsonError::NotJson => NOT_JSON,
+            JsonError::DuplicateKey => "a key comes twice on the way to a value that is looked for",
+        })
+    }
+
+    /// What was found in each item of a batch.
+    pub(crate) fn items(&self) -> &[Vec<Option<Scalar<'a>>>] {
+        // Where there are items, the body is the first document.
+        self.read().ok().and_then(<[_]>::first).map_or(&[], |found| &found.items)
+    }
+
+    /// What the body is.
+    pub(crate) fn form(&self) -> Result<Form, Unreadable> {
+        Form::of(self.request.headers, self.request.body)
+    }
+
+    /// What stands at a JSON path.
+    pub(crate) fn scalar(&self, place: &From) -> Result<Option<&Scalar<'a>>, Unreadable> {
+        let Some((field, path)) = document_and_path(place) else { return Ok(None) };
+        let documents = self.sought.documents.iter().zip(self.read()?);
+        let document = documents.into_iter().find(|(d, _)| d.field.as_deref() == field);
+        Ok(document.and_then(|(document, found)| {
+            let at = document.paths.iter().position(|known| known == path)?;
+            found.values.get(at)?.as_ref()
+        }))
     }
 
     /// A value, transformed.
-    pub(super) fn value<'s>(
+    pub(crate) fn value<'s>(
         &'s self,
         value: &Value,
-        elements: &Elements<'s>,
+        variables: &[Variable<'s>],
     ) -> Result<Cow<'s, [u8]>, Unusable> {
-        let mut found = self.find(&value.from, elements);
-        for transform in &value.transforms {
-            found = match (transform, found) {
-                (Transform::DefaultEmpty, Err(Unusable::Absent)) => Ok(Cow::Borrowed(&[])),
-                (Transform::Sha256Hex, Ok(bytes)) => {
-                    Ok(Cow::Owned(hex::encode(Sha256::digest(bytes)).into_bytes()))
-                }
-                (Transform::Lower, Ok(bytes)) => Ok(Cow::Owned(bytes.to_ascii_lowercase())),
-                (_, found) => found,
-            };
-        }
-        found
+        transform(self.find(&value.from, variables), &value.transforms)
     }
 
-    /// A whole template in one piece; for small things, never for what is signed.
-    pub(super) fn text<'s>(
+    /// A value as it stands.
+    pub(crate) fn find<'s>(
         &'s self,
-        template: &Template,
-        elements: &Elements<'s>,
+        place: &From,
+        variables: &[Variable<'s>],
     ) -> Result<Cow<'s, [u8]>, Unusable> {
-        if let Some(value) = template.sole_value() {
-            return self.value(value, elements);
-        }
-        let mut text = Vec::new();
-        for part in &template.parts {
-            match part {
-                Part::Literal(literal) => text.extend_from_slice(literal.as_bytes()),
-                Part::Value(value) => text.extend_from_slice(&self.value(value, elements)?),
+        let Presented { method, url, target, headers, body, .. } = self.request;
+        match place {
+            From::Body => Ok(body.into()),
+            From::Method => Ok(method.as_bytes().into()),
+            From::Url => Ok(url.as_bytes().into()),
+            From::Path => Ok(target.as_bytes().into()),
+            From::Header(name) => {
+                sole(headers.get_all(name).iter()).map(|value| value.as_bytes().into())
             }
-        }
-        Ok(Cow::Owned(text))
-    }
-
-    fn find<'s>(&'s self, from: &From, elements: &Elements<'s>) -> Result<Cow<'s, [u8]>, Unusable> {
-        let request = self.request;
-        match from {
-            From::Body => Ok(Cow::Borrowed(request.body)),
-            From::Method => Ok(Cow::Borrowed(request.method.as_bytes())),
-            From::Url => Ok(Cow::Borrowed(request.url.as_bytes())),
-            From::Path => Ok(Cow::Borrowed(request.target.as_bytes())),
-            From::Header(name) => self.header(name),
             From::Query(name) => {
-                let query = request.target.split_once('?').map_or("", |(_, query)| query);
-                field(query.as_bytes(), name)
+                field(target.split_once('?').map_or("", |(_, query)| query).as_bytes(), name)
             }
-            From::Form(name) => field(request.body, name),
-            From::Json(path) => self.json(path),
-            From::FormJson(name, path) => {
-                let document = field(request.body, name)?;
-                let extractor = Extractor::new(std::slice::from_ref(path));
-                let found = extractor.run(&document).map_err(unusable)?;
-                scalar(found.into_iter().next().flatten().as_ref())
-                    .map(|text| Cow::Owned(text.into_owned()))
+            From::Form(name) if self.form() == Ok(Form::Fields) => field(body, name),
+            From::Form(_) => Err(Unusable::Absent),
+            From::Json(_) | From::FormJson(..) => {
+                let scalar = self.scalar(place).map_err(|_unreadable| Unusable::Repeated)?;
+                scalar.and_then(Scalar::to_text).map(bytes).ok_or(Unusable::Absent)
             }
-            From::Variable(name) => elements.variable(name).map(Cow::Borrowed),
+            From::Variable(name) => {
+                let named = variables.iter().filter(|(known, _)| *known == name.as_bytes());
+                sole(named).map(|(_, value)| Cow::Borrowed(*value))
+            }
         }
-    }
-
-    fn header(&self, name: &HeaderName) -> Result<Cow<'a, [u8]>, Unusable> {
-        let all: GetAll<'a, _> = self.request.headers.get_all(name);
-        sole(all.iter().map(http::HeaderValue::as_bytes)).map(Cow::Borrowed)
-    }
-
-    fn json(&self, path: &Path) -> Result<Cow<'_, [u8]>, Unusable> {
-        let json = self.json.ok_or(Unusable::Absent)?;
-        let found = self.found.get_or_init(|| json.extractor.run(self.request.body));
-        let found = found.as_ref().map_err(|e| unusable(*e))?;
-        let at = json.paths.iter().position(|known| known == path);
-        scalar(at.and_then(|at| found.get(at)?.as_ref()))
     }
 }
 
-/// The one of `items`; it is unusable where there are several, because another reader might take another.
-pub(super) fn sole<T>(mut items: impl Iterator<Item = T>) -> Result<T, Unusable> {
+/// Does to what was found what a template says.
+pub(crate) fn transform<'f>(
+    mut found: Result<Cow<'f, [u8]>, Unusable>,
+    transforms: &[Transform],
+) -> Result<Cow<'f, [u8]>, Unusable> {
+    for transform in transforms {
+        found = match (transform, found) {
+            (Transform::DefaultEmpty, Err(Unusable::Absent)) => Ok(Cow::Borrowed(&[])),
+            (Transform::Sha256Hex, Ok(bytes)) => {
+                Ok(Cow::Owned(Digest::of(&bytes).to_string().into()))
+            }
+            (Transform::Lower, Ok(bytes)) => Ok(Cow::Owned(bytes.to_ascii_lowercase())),
+            (_, found) => found,
+        };
+    }
+    found
+}
+
+/// The one of `items`.
+fn sole<T>(mut items: impl Iterator<Item = T>) -> Result<T, Unusable> {
     let first = items.next().ok_or(Unusable::Absent)?;
     if items.next().is_some() { Err(Unusable::Repeated) } else { Ok(first) }
 }
@@ -149,10 +212,6 @@ fn field<'t>(text: &'t [u8], name: &str) -> Result<Cow<'t, [u8]>, Unusable> {
     sole(fields.map(|(_, value)| value)).map(bytes)
 }
 
-fn scalar<'s>(found: Option<&'s Scalar<'_>>) -> Result<Cow<'s, [u8]>, Unusable> {
-    found.and_then(Scalar::to_text).map(bytes).ok_or(Unusable::Absent)
-}
-
 fn bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
     match text {
         Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
@@ -160,20 +219,68 @@ fn bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
     }
 }
 
-fn unusable(error: JsonError) -> Unusable {
-    match error {
-        JsonError::NotJson => Unusable::Absent,
-        JsonError::DuplicateKey => Unusable::Repeated,
-    }
-}
-
 impl Unusable {
     /// The reason where something is signed over that cannot be used.
-    pub(super) fn input(self, from: &From) -> Reason {
-        match (self, from) {
+    pub(super) fn input(self, place: &From) -> Reason {
+        match (self, place) {
             (Self::Absent, _) => Reason::InputMissing,
             (Self::Repeated, From::Header(_)) => Reason::HeaderRepeated,
             (Self::Repeated, _) => Reason::InputAmbiguous,
         }
     }
+
+    /// The reason where it is the signed time.
+    pub(super) fn time(self) -> Reason {
+        match self {
+            Self::Absent => Reason::TimestampMissing,
+            Self::Repeated => Reason::TimestampRepeated,
+        }
+    }
+}
+
+/// What a body says it is; where it does not say, what it begins like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Json,
+    Fields,
+    Other,
+}
+
+impl Form {
+    fn of(headers: &HeaderMap, body: &[u8]) -> Result<Self, Unreadable> {
+        let plain = |v: &HeaderValue| v.as_bytes().eq_ignore_ascii_case(b"identity");
+        if !headers.get_all(header::CONTENT_ENCODING).iter().all(plain) {
+            return Err("the body is compressed");
+        }
+        let declared = sole(headers.get_all(header::CONTENT_TYPE).iter()).ok();
+        let declared = declared.and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let mut parameters = declared.split(';').map(str::trim);
+        let essence = parameters.next().unwrap_or_default();
+        if !parameters.filter_map(charset).all(is_ascii_superset) {
+            return Err("the body is in a charset that is not read");
+        }
+        let is = |known: &str| essence.eq_ignore_ascii_case(known);
+        let suffix = essence.as_bytes().last_chunk::<5>();
+        let is_json = is("application/json")
+            || is("text/json")
+            || suffix.is_some_and(|suffix| suffix.eq_ignore_ascii_case(b"+json"));
+        Ok(if is("application/x-www-form-urlencoded") {
+            Self::Fields
+        } else if is_json || matches!(body.trim_ascii_start().first(), Some(b'{' | b'[')) {
+            Self::Json
+        } else {
+            Self::Other
+        })
+    }
+}
+
+/// The value of a `charset` parameter.
+fn charset(parameter: &str) -> Option<&str> {
+    let (name, value) = parameter.split_once('=')?;
+    name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"'))
+}
+
+/// Whether ASCII means itself in `charset`, so that no two readers see different keys. The rest is checked to be UTF-8.
+fn is_ascii_superset(charset: &str) -> bool {
+    ["utf-8", "utf8", "us-ascii", "iso-8859-1"].iter().any(|c| charset.eq_ignore_ascii_case(c))
 }

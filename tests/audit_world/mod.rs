@@ -1,24 +1,35 @@
 //! A directory with an audit log in it, and events to put on record.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses what it needs")]
+#![allow(
+    clippy::expect_used,
+    clippy::must_use_candidate,
+    clippy::new_without_default,
+    clippy::missing_panics_doc,
+    reason = "a test that cannot go on fails"
+)]
+
+pub mod disk;
 
 use std::{
+    fs,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
+    process::Command,
+    sync::Arc,
     time::Duration,
 };
 
 use gatepost::{
     audit::{
-        AuditLog, Draft, Kind, Params, open, open_on, storage,
+        AuditLog, Draft, Kind, Params, export, open, open_on,
+        segments::Segments,
         verify::{self, Report},
     },
     event::{About, Digest, EventId, EventKey, EventType, Name, Receipt, Timestamp},
     telemetry::Metrics,
 };
+
+use disk::Disk;
 
 /// A log's home.
 pub struct World {
@@ -48,12 +59,63 @@ impl World {
         open(&self.params, self.metrics.audit()).expect("a log")
     }
 
-    /// A log whose clock stands where `clock` says, in milliseconds.
-    pub fn open_at(&self, clock: &Arc<AtomicI64>) -> AuditLog {
-        let storage = Arc::new(storage::Directory::open(self.dir()).expect("a directory"));
-        let clock = clock.clone();
-        let now = move || Timestamp::from_millis(clock.load(Ordering::SeqCst));
-        open_on(storage, &self.params, self.metrics.audit(), Arc::new(now)).expect("a log")
+    /// The same with the root to put things into.
+    pub fn with_root(change: impl FnOnce(&mut Params, &Path)) -> Self {
+        let mut world = Self::new();
+        let root = world.root.path().to_owned();
+        change(&mut world.params, &root);
+        world
+    }
+
+    /// A log on a disk of its own kind.
+    pub fn open_disk(&self, disk: &Arc<Disk>) -> AuditLog {
+        let clock = Arc::new(Timestamp::now);
+        open_on(disk.clone(), &self.params, self.metrics.audit(), clock).expect("a log")
+    }
+
+    /// Opens the log, records `count` events, and closes it.
+    pub async fn fill(&self, count: u32) {
+        let log = self.open();
+        for n in 0..count {
+            log.append(attempt(n)).await.expect("durable");
+        }
+        log.close().await.expect("in order");
+    }
+
+    /// Appends nothing and waits until `check` holds; the writer looks after its house once a second.
+    pub async fn until(&self, log: &AuditLog, what: &str, check: impl Fn(&AuditLog) -> bool) {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+        while !check(log) {
+            assert!(tokio::time::Instant::now() < deadline, "never happened: {what}");
+            log.note(Draft { kind: Kind::Rejected, ..Draft::default() });
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// All files of the log, as they are now.
+    pub fn snapshot(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        self.files("")
+            .into_iter()
+            .map(|path| (path.clone(), fs::read(path).expect("a file")))
+            .collect()
+    }
+
+    /// Puts an old state back.
+    pub fn restore(&self, snapshot: &[(PathBuf, Vec<u8>)]) {
+        for path in self.files("") {
+            fs::remove_file(path).expect("removed");
+        }
+        for (path, bytes) in snapshot {
+            fs::write(path, bytes).expect("written");
+        }
+    }
+
+    /// Exports everything.
+    pub fn export(&self) -> Export {
+        let out = self.root.path().join("export");
+        let (dir, since, until) = (self.dir().to_owned(), None, None);
+        export::export(&export::Request { dir, since, until, out: out.clone() }).expect("exported");
+        Export(out)
     }
 
     pub fn verify(&self) -> Report {
@@ -69,8 +131,8 @@ impl World {
     /// All records, in order.
     pub fn records(&self) -> Vec<serde_json::Value> {
         let mut records = Vec::new();
-        let segments = gatepost::audit::read::Segments::of(self.dir()).expect("segments");
-        let read = segments.each(None, |line| {
+        let segments = Segments::of(self.dir()).expect("segments");
+        let read = segments.each(0, |_, line| {
             records.push(serde_json::from_slice(line).expect("a record"));
             Ok(true)
         });
@@ -80,13 +142,51 @@ impl World {
 
     /// The files of the log, by suffix of their names.
     pub fn files(&self, suffix: &str) -> Vec<PathBuf> {
-        let mut found: Vec<_> = std::fs::read_dir(self.dir())
+        let mut found: Vec<_> = fs::read_dir(self.dir())
             .expect("a directory")
             .map(|entry| entry.expect("an entry").path())
             .filter(|path| path.to_string_lossy().ends_with(suffix))
             .collect();
         found.sort();
         found
+    }
+}
+
+/// An exported log, verified in two languages: whether it is good, and the records at which it is not.
+pub struct Export(PathBuf);
+
+impl Export {
+    pub fn ours(&self) -> (bool, Vec<u64>) {
+        let mut records: Vec<_> = verify(&self.0).findings.iter().map(|f| f.record).collect();
+        records.dedup();
+        (records.is_empty(), records)
+    }
+
+    pub fn theirs(&self) -> (bool, Vec<u64>) {
+        let out = Command::new("python3").arg(self.0.join("verify.py")).arg(&self.0).output();
+        let out = out.expect("python3");
+        let text = String::from_utf8_lossy(&out.stdout);
+        assert!(
+            matches!(out.status.code(), Some(0 | 6)),
+            "{}",
+            String::from_utf8_lossy(&out.stderr)
+        );
+        let found = text.lines().filter_map(|line| line.strip_prefix("  record ")?.split_once(':'));
+        let mut records: Vec<_> = found.map(|(n, _)| n.parse().expect("a number")).collect();
+        records.dedup();
+        (out.status.success(), records)
+    }
+
+    /// Path and content of the one file whose name begins so.
+    pub fn file(&self, begin: &str) -> (PathBuf, String) {
+        let entries =
+            fs::read_dir(&self.0).expect("a directory").map(|e| e.expect("an entry").path());
+        let path = entries.into_iter().find(|path| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(begin))
+        });
+        let path = path.expect("a file");
+        let text = fs::read_to_string(&path).expect("text");
+        (path, text)
     }
 }
 
@@ -120,7 +220,7 @@ pub fn about(n: u32) -> Arc<About> {
         key: EventKey::of(&[b"stripe", body.as_bytes()]),
         digest: Digest::of(body.as_bytes()),
         body_bytes: body.len() as u64,
-        scheme: "hmac-sha256".into(),
+        scheme: "hmac-sha256",
         secret_slot: 1,
         secret_label: "whsec_…9c1e".into(),
         items: Vec::new(),

@@ -26,6 +26,7 @@ import time
 DEPLOY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "deploy")
 TIMEOUT = 10
 HOST = "hooks.example.com"
+SENDER = "127.0.0.2"  # not the address of the proxies, which Gatepost trusts
 SECRET = b"a secret for the byte-exactness test"
 PROXY_V2 = b"\r\n\r\n\0\r\nQUIT\n"
 noise = random.Random(7).randbytes
@@ -122,12 +123,12 @@ def read_chunks(stream):
 
 def sign(body, number):
     """Id and type are signed as well: equal bodies under other ids are events of their own, not replays."""
-    signed = b"event-%d.edge.test." % number + body
+    signed = b"event-%d.edge-test." % number + body
     return {
         "Content-Type": "application/json; charset=utf-8",
         "X-Signature": hmac.new(SECRET, signed, hashlib.sha256).hexdigest(),
         "X-Event-Id": f"event-{number}",
-        "X-Event-Type": "edge.test",
+        "X-Event-Type": "edge-test",
         # What a sender must not be able to say about itself.
         "X-Forwarded-For": "6.6.6.6",
         "Forwarded": "for=6.6.6.6",
@@ -151,7 +152,7 @@ def send_http1(port, target, headers, body, chunked):
     tls = ssl.create_default_context()
     tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
     tls.set_alpn_protocols(["http/1.1"])
-    with socket.create_connection(("127.0.0.1", port), TIMEOUT) as plain:
+    with socket.create_connection(("127.0.0.1", port), TIMEOUT, (SENDER, 0)) as plain:
         with tls.wrap_socket(plain, server_hostname=HOST) as connection:
             connection.sendall("\r\n".join([*lines, "", ""]).encode())
             for part in chunks(body) if chunked else [body]:
@@ -165,7 +166,8 @@ def send_http2(port, target, headers, body, chunked):
     upload = ["-X", "POST", "-T", "-"] if chunked else ["--data-binary", "@-"]
     lines = [argument for name, value in headers.items() for argument in ("-H", f"{name}: {value}")]
     url = f"https://{HOST}:{port}{target}"
-    command = ["curl", "-sk", "--http2", "--path-as-is", "--globoff", "--max-time", str(TIMEOUT), *upload, *lines]
+    command = ["curl", "-sk", "--http2", "--path-as-is", "--globoff", "--interface", SENDER]
+    command += ["--max-time", str(TIMEOUT), *upload, *lines]
     command += ["--resolve", f"{HOST}:{port}:127.0.0.1", "-o", os.devnull, "-w", "%{http_version} %{http_code}", url]
     version, status = subprocess.run(command, input=body, capture_output=True, check=True).stdout.split()
     assert version == b"2", f"curl spoke HTTP/{version.decode()}"
@@ -305,10 +307,12 @@ def differences(request, expected_target, body, headers, through_gatepost):
     if through_gatepost:
         if not found.get("gatepost-verified", "").startswith("true"):
             wrong.append(f"not verified: {found.get('gatepost-verified')!r}")
+        if found.get("x-forwarded-for") != SENDER:
+            wrong.append(f"another sender: {found.get('x-forwarded-for')!r}")
     elif "proxy-sender" in found:
-        if found["proxy-sender"] != "127.0.0.1":
+        if found["proxy-sender"] != SENDER:
             wrong.append(f"PROXY header: {found['proxy-sender']}")
-    elif found.get("x-forwarded-for") != "127.0.0.1" or "forwarded" in found:
+    elif found.get("x-forwarded-for") != SENDER or "forwarded" in found:
         wrong.append(f"the sender speaks for itself: {found.get('x-forwarded-for')!r} {found.get('forwarded')!r}")
     if "6.6.6.6" in found.get("forwarded", "") + found.get("x-forwarded-for", "") and "proxy-sender" not in found:
         wrong.append("a spoofed address got through")

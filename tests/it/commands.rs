@@ -57,6 +57,48 @@ async fn send_signs_with_the_sources_own_scheme() {
     assert_eq!(app.count(), 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_send_sends_again_is_a_new_event_where_only_a_header_has_the_id() {
+    let app = Upstream::start().await;
+    let gateway =
+        Gateway::start(&stripe_to(&app.url()).replace("provider: stripe", "provider: github"))
+            .await;
+    let to = format!("http://{}/stripe", gateway.address);
+    for n in 1..=2 {
+        let out = gateway.cli(&["send", "stripe", "push", "--to", &to]);
+        assert!(text(&out.stdout).contains("200 accepted"), "{n}: {}", text(&out.stdout));
+    }
+    assert_eq!(app.count(), 2);
+}
+
+#[test]
+fn another_machine_is_sent_to_only_with_yes() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("gatepost.yaml");
+    write_private(&file, &yaml(dir.path(), &stripe_to("http://127.0.0.1:1/")));
+    let send = |more: &[&str]| {
+        let args = [&["send", "stripe"], more].concat();
+        binary().arg("-c").arg(&file).args(args).output().unwrap().status.code()
+    };
+    assert_eq!(send(&["--to", "https://hooks.example.com/stripe"]), Some(7));
+    assert_eq!(send(&["--to", "http://127.0.0.1:1/stripe"]), Some(4), "nobody answers");
+    assert_eq!(send(&["--set", "no-value"]), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_gateway_is_asked_for_its_health_and_to_reload() {
+    let gateway = Gateway::start(&stripe_to("http://127.0.0.1:1/")).await;
+    let ask =
+        |command: &str, address: &str| gateway.cli(&[command, "--admin", address]).status.code();
+    let admin = gateway.admin.to_string();
+    assert_eq!((ask("healthcheck", &admin), ask("reload", &admin)), (Some(0), Some(0)));
+    let nobody = crate::world::upstream::dead_address().await.to_string();
+    assert_eq!((ask("healthcheck", &nobody), ask("reload", &nobody)), (Some(4), Some(4)));
+    write_private(&gateway.file, "version: 2\n");
+    assert_eq!(ask("reload", &admin), Some(78), "refused, and said why");
+    assert_eq!(ask("healthcheck", &admin), Some(0), "and nothing has changed");
+}
+
 #[test]
 fn check_prints_every_error_and_ends_with_78() {
     let dir = tempfile::tempdir().unwrap();

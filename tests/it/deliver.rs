@@ -2,7 +2,9 @@
 
 use crate::{
     STRIPE, stripe_to,
-    world::{Gateway, Provider, Reply, Upstream, eventually, provider::stripe_event},
+    world::{
+        Gateway, Provider, Reply, Upstream, eventually, gateway::yaml, provider::stripe_event,
+    },
 };
 
 #[tokio::test]
@@ -73,6 +75,21 @@ async fn a_timeout_is_unknown_held_and_completed_by_a_late_answer() {
 }
 
 #[tokio::test]
+async fn how_long_to_wait_is_the_apps_word_within_bounds() {
+    let app = Upstream::start().await;
+    let gateway = Gateway::start(&stripe_to(&app.url())).await;
+    for (n, (says, told)) in
+        [("7", "7"), ("0", "1"), ("999999", "3600"), ("soon", "10")].into_iter().enumerate()
+    {
+        app.answer(Reply { status: 503, headers: vec![("retry-after", says)], body: "" });
+        let body = stripe_event(&format!("evt_{n}"), "invoice.paid");
+        let answer =
+            gateway.post("/stripe", &Provider::Stripe(STRIPE).sign("", "", &body), &body).await;
+        assert_eq!((answer.status, answer.header("retry-after")), (503, told), "for {says:?}");
+    }
+}
+
+#[tokio::test]
 async fn spoofed_headers_do_not_reach_the_app() {
     let app = Upstream::start().await;
     let gateway = Gateway::start(&stripe_to(&app.url())).await;
@@ -101,4 +118,72 @@ async fn spoofed_headers_do_not_reach_the_app() {
         assert!(!received.headers.contains_key(name), "{name}");
     }
     assert_eq!(received.header("x-stripe-custom"), "kept");
+}
+
+#[tokio::test]
+async fn an_app_sees_what_the_provider_sent_and_what_we_add() {
+    let app = Upstream::start().await;
+    let gateway = Gateway::start(&stripe_to(&app.url())).await;
+    let body = stripe_event("evt ü%", "invoice.paid");
+    let mut headers = Provider::Stripe(STRIPE).sign("", "", &body);
+    for (name, value) in [
+        ("user-agent", "Stripe/1.0"),
+        ("x-twice", "one"),
+        ("x-twice", "two"),
+        ("x-odd", "caf\u{e9}"),
+        ("ce-id", "1"),
+        ("forwarded", "for=1.2.3.4"),
+        ("te", "trailers"),
+        ("connection", "keep-alive, X-Hop"),
+        ("x-hop", "only to the next"),
+    ] {
+        headers.push((name.to_owned(), value.to_owned()));
+    }
+    assert_eq!(gateway.post("/stripe", &headers, &body).await.status, 200);
+    let received = &app.received()[0];
+    assert_eq!((received.method.as_str(), received.path.as_str()), ("POST", "/hooks"));
+    let own = concat!("gatepost/", env!("CARGO_PKG_VERSION"));
+    for (name, value) in [
+        ("host", app.address.to_string().as_str()),
+        ("content-type", "application/json"),
+        ("content-length", body.len().to_string().as_str()),
+        ("user-agent", own),
+        ("gatepost-original-user-agent", "Stripe/1.0"),
+        ("gatepost-provider-id", "evt %C3%BC%25"),
+        ("forwarded", "for=1.2.3.4;proto=http;host=hooks.example.com;by=_gatepost"),
+        ("x-forwarded-for", "1.2.3.4"),
+        ("x-forwarded-proto", "http"),
+        ("x-forwarded-host", "hooks.example.com"),
+    ] {
+        let values: Vec<_> = received.headers.get_all(name).iter().collect();
+        assert_eq!(values, [value], "{name}");
+    }
+    assert_eq!(received.headers.get_all("x-twice").iter().count(), 2);
+    for name in ["x-odd", "ce-id", "te", "x-hop", "connection"] {
+        assert!(!received.headers.contains_key(name), "{name}");
+    }
+    assert!(received.header("gatepost-received-at").ends_with('Z'));
+    assert!(received.header("gatepost-receipt").starts_with("req_"));
+}
+
+#[tokio::test]
+async fn the_configuration_changes_headers_and_our_prefix() {
+    let app = Upstream::start().await;
+    let rest = stripe_to(&app.url()).replace(
+        "app: { url",
+        "app: { headers: { remove: [X-Internal], set: { X-Team: billing } }, url",
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let text = yaml(dir.path(), &rest).replace("server: {", "server: { header_prefix: Hook-, ");
+    let gateway = Gateway::start_whole(dir, &text).await;
+    let body = stripe_event("evt_1", "invoice.paid");
+    let mut headers = Provider::Stripe(STRIPE).sign("", "", &body);
+    for (name, value) in [("x-internal", "1"), ("x-team", "spoofed"), ("hook-source", "spoofed")] {
+        headers.push((name.to_owned(), value.to_owned()));
+    }
+    assert_eq!(gateway.post("/stripe", &headers, &body).await.status, 200);
+    let received = &app.received()[0];
+    assert!(!received.headers.contains_key("x-internal"));
+    assert!(!received.headers.contains_key("gatepost-source"));
+    assert_eq!((received.header("x-team"), received.header("hook-source")), ("billing", "stripe"));
 }

@@ -54,29 +54,26 @@ async fn a_hundred_twins_at_once_are_one_forward_and_all_get_its_answer() {
 #[tokio::test]
 async fn two_gateways_on_one_redis_forward_once() {
     let redis = RedisServer::start(&[]).await;
-    let app = Upstream::start().await;
+    let app = Upstream::closed().await;
     let config = format!(
         "{}dedup: {{ store: redis, redis: {{ url: \"{}\" }} }}\n",
         stripe_to(&app.url()),
         redis.url()
     );
-    let (one, two) = (Gateway::start(&config).await, Gateway::start(&config).await);
+    let gateways = [Gateway::start(&config).await, Gateway::start(&config).await];
     let body = stripe_event("evt_1", "invoice.paid");
     let headers = Provider::Stripe(STRIPE).sign("", "", &body);
-    let posts = (0..100).map(|n| {
-        if n % 2 == 0 {
-            one.post("/stripe", &headers, &body)
-        } else {
-            two.post("/stripe", &headers, &body)
-        }
-    });
-    let answers = futures_util::future::join_all(posts).await;
+    let twins = (0..100).map(|n| gateways[n % 2].post("/stripe", &headers, &body));
+    let opening = async {
+        eventually("the app has one", || async { app.count() == 1 }).await;
+        app.open(100);
+    };
+    let (answers, ()) = tokio::join!(futures_util::future::join_all(twins), opening);
     assert_eq!(app.count(), 1);
-    assert!(
-        answers.iter().all(|a| a.status == 200),
-        "{:?}",
-        answers.iter().map(|a| a.status).collect::<Vec<_>>()
-    );
+    let mut outcomes: Vec<_> = answers.iter().map(|a| (a.status, a.outcome())).collect();
+    outcomes.sort_unstable();
+    let expected = [vec![(200, "accepted")], vec![(200, "duplicate"); 99]].concat();
+    assert_eq!(outcomes, expected);
 }
 
 #[tokio::test]

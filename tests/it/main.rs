@@ -9,6 +9,8 @@
 )]
 #![allow(
     clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::let_underscore_must_use,
     clippy::print_stderr,
     clippy::string_slice,
     reason = "a test may"
@@ -17,11 +19,13 @@
     clippy::missing_panics_doc,
     clippy::must_use_candidate,
     clippy::pedantic,
+    unreachable_pub,
     reason = "helpers of tests"
 )]
 
 mod accept;
 mod commands;
+mod connect;
 mod deliver;
 mod duplicate;
 mod record;

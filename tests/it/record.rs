@@ -2,7 +2,7 @@
 
 use crate::{
     STRIPE, stripe_to,
-    world::{Gateway, Provider, Upstream, provider::stripe_event},
+    world::{Gateway, Provider, Upstream, eventually, provider::stripe_event},
 };
 
 async fn filled() -> (Gateway, Upstream) {
@@ -30,27 +30,33 @@ async fn a_live_record_verifies_and_can_be_searched() {
     let verified = gateway.cli(&["audit", "verify"]);
     assert!(verified.status.success(), "{}{}", text(&verified.stdout), text(&verified.stderr));
     assert!(text(&verified.stdout).contains("VERIFIED"));
-    let listed = gateway.cli(&[
-        "audit",
-        "list",
-        "--source",
-        "stripe",
-        "--type",
-        "charge.*",
-        "--outcome",
-        "accepted",
-        "--json",
-    ]);
-    let found: Vec<serde_json::Value> =
-        text(&listed.stdout).lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-    assert_eq!(found.len(), 10, "{}", text(&listed.stderr));
-    assert!(found.iter().all(|r| r["event_type"] == "charge.refunded"));
+    let list = |more: &[&str]| -> Vec<serde_json::Value> {
+        let of = ["audit", "list", "--json", "--source", "stripe", "--type", "charge.*"];
+        let listed = gateway.cli(&[&of, more].concat());
+        assert!(listed.status.success(), "{}", text(&listed.stderr));
+        text(&listed.stdout).lines().map(|l| serde_json::from_str(l).unwrap()).collect()
+    };
+    // How an event ended is on record a moment after the answer.
+    let accepted = || async { list(&["--outcome", "accepted"]).len() == 10 };
+    eventually("all endings are on record", accepted).await;
+    assert!(list(&[]).iter().all(|r| r["event_type"] == "charge.refunded"));
+    assert_eq!(list(&["--since", "1h"]).len(), 20);
+    assert_eq!(list(&["--until", "2020-01-01"]).len(), 0);
+    assert_eq!(gateway.cli(&["audit", "list", "--since", "soon"]).status.code(), Some(2));
     let shown = gateway.cli(&["audit", "show", "evt_7"]);
     assert!(
         shown.status.success() && text(&shown.stdout).contains("charge.refunded"),
         "{}",
         text(&shown.stdout)
     );
+    let record: serde_json::Value = serde_json::from_str(
+        text(&gateway.cli(&["audit", "show", "--json", "evt_7"]).stdout).lines().next().unwrap(),
+    )
+    .unwrap();
+    for id in ["receipt", "event_id"] {
+        let shown = gateway.cli(&["audit", "show", record[id].as_str().unwrap()]);
+        assert!(text(&shown.stdout).contains("evt_7"), "by {id}: {}", text(&shown.stdout));
+    }
     assert_eq!(gateway.cli(&["audit", "show", "evt_nope"]).status.code(), Some(3));
 }
 
@@ -87,6 +93,32 @@ async fn a_changed_byte_is_found_with_its_position_by_both_verifiers() {
         text(&ours.stdout)
     );
     assert!(text(&ours.stdout).contains("record") && text(&theirs.stdout).contains("record"));
+}
+
+#[tokio::test]
+async fn the_record_can_be_followed() {
+    let (gateway, app) = filled().await;
+    let mut tail = crate::world::gateway::binary()
+        .arg("-c")
+        .arg(&gateway.file)
+        .args(["audit", "tail", "--json", "--outcome", "accepted"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = std::io::BufReader::new(tail.stdout.take().unwrap());
+    let mut lines = std::io::BufRead::lines(lines).map(|line| {
+        serde_json::from_str::<serde_json::Value>(&line.unwrap()).unwrap()["provider_id"].clone()
+    });
+    assert!(lines.next().is_some(), "what was there before");
+    let body = stripe_event("evt_last", "invoice.paid");
+    let answer =
+        gateway.post("/stripe", &Provider::Stripe(STRIPE).sign("", "", &body), &body).await;
+    assert_eq!((answer.status, app.count()), (200, 21));
+    let followed = tokio::task::spawn_blocking(move || lines.any(|id| id == "evt_last"));
+    let followed = tokio::time::timeout(crate::world::PATIENCE, followed).await;
+    tail.kill().unwrap();
+    tail.wait().unwrap();
+    assert!(followed.unwrap().unwrap(), "what came later");
 }
 
 #[tokio::test]

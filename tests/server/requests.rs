@@ -67,6 +67,7 @@ async fn what_hyper_refuses_never_comes_to_the_front() {
     let long = format!("x: {}\r\n", "y".repeat(20_000));
     for (lines, status) in [
         ("x : y\r\n", 400),
+        ("x-hub-signature-256: sha256=\r\n 757107ea\r\n", 400), // folded
         ("content-length: +1\r\n", 400),
         ("content-length: 1\r\ncontent-length: 2\r\n", 400),
         ("transfer-encoding: xchunked\r\n", 400),

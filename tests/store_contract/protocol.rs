@@ -2,7 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use gatepost::dedup::claim::{Input, Kept, Millis, Reply, step};
+use gatepost::dedup::claim::{Kept, Millis, Reply, step};
 
 use super::*;
 
@@ -47,7 +47,7 @@ fn a_claim_is_repeatable_and_keeps_others_out() {
 #[test]
 fn a_released_event_is_tried_again_and_counted() {
     let replies = run(&[(10, claim_by(A)), (10, Input::Release(A)), (10, claim_by(B))]);
-    assert_eq!(replies, [won(1, false), Reply::Ours(true), won(2, false)]);
+    assert_eq!(replies, [won(1, false), Reply::Applied(true), won(2, false)]);
 }
 
 #[test]
@@ -67,12 +67,12 @@ fn the_next_attempt_is_told_of_one_that_ended_in_the_dark() {
 #[test]
 fn done_is_written_over_everything_and_ends_with_its_window() {
     let done = |same_body| Reply::Claimed(Claimed::Done { same_body });
-    for before in [Input::Look, claim_by(B), Input::Release(B)] {
+    for before in [Input::Renew(A, LEASE), claim_by(B), Input::Release(B)] {
         let replies = run(&[(10, before), (10, Input::Complete(WINDOW)), (14, claim_by(A))]);
         assert_eq!(replies[2], done(true), "after {before:?}");
     }
     let replies = run(&[(10, Input::Complete(WINDOW)), (10, Input::Release(A)), (15, claim_by(A))]);
-    assert_eq!(replies[1..], [Reply::Ours(false), won(1, false)]);
+    assert_eq!(replies[1..], [Reply::Applied(false), won(1, false)]);
     let other = Subject { digest: Digest::of(b"other body"), ..subject() };
     let (kept, _) = step(Kept::default(), &subject(), Input::Complete(WINDOW), 10);
     assert_eq!(step(kept, &other, claim_by(A), 11).1, done(false));
@@ -97,9 +97,9 @@ fn the_guard_suppresses_other_ids_of_what_completed_only() {
 fn no_time_overflows() {
     let later = u64::from(u32::MAX);
     let inputs = [Input::Claim(A, Duration::MAX, Duration::MAX), Input::Renew(A, Duration::MAX)];
-    let replies = run(&[(10, inputs[0]), (later, inputs[1]), (later * 2, Input::Look)]);
-    assert_eq!(replies[1], Reply::Ours(true));
-    assert!(matches!(replies[2], Reply::Seen(State::Leased { attempt: 1, .. })));
+    let replies = run(&[(10, inputs[0]), (later, inputs[1]), (later * 2, claim_by(B))]);
+    assert_eq!(replies[1], Reply::Applied(true));
+    assert!(matches!(replies[2], Reply::Claimed(Claimed::InFlight { .. })));
 }
 
 /// What an observer knows without looking at what is kept.
@@ -129,21 +129,20 @@ impl Observed {
                     self.tried_until = ends(window.max(lease));
                 }
             }
-            (Input::Complete(window), Reply::Recorded) => {
+            (Input::Complete(window), Reply::Applied(true)) => {
                 *self = Self { done_until: ends(window), ..Self::default() };
             }
-            (Input::Look, Reply::Seen(state)) => self.check_look(state, now),
-            (Input::Release(token), Reply::Ours(ours)) => {
+            (Input::Release(token), Reply::Applied(ours)) => {
                 assert_eq!(ours, self.owns(token, now), "only the owner releases");
                 self.owner = self.owner.filter(|_| !ours);
             }
-            (Input::Hold(token, time), Reply::Ours(ours)) => {
+            (Input::Hold(token, time), Reply::Applied(ours)) => {
                 assert_eq!(ours, self.owns(token, now), "only the owner holds");
                 if ours {
                     (self.owner, self.held_until) = (None, ends(time));
                 }
             }
-            (Input::Renew(token, lease), Reply::Ours(ours)) => {
+            (Input::Renew(token, lease), Reply::Applied(ours)) => {
                 assert_eq!(ours, self.owns(token, now), "only the owner renews");
                 if ours {
                     self.owner = Some((token, ends(lease)));
@@ -159,8 +158,11 @@ impl Observed {
         match claimed {
             Claimed::Done { same_body } => assert!(done && same_body),
             Claimed::InFlight { left } => {
-                assert!(!done && busy && !self.owns(token, now));
+                assert!(!done && now >= self.held_until && busy && !self.owns(token, now));
                 assert!(!left.is_zero(), "a wait has a length");
+            }
+            Claimed::Held { left } => {
+                assert!(!done && left == Duration::from_millis(self.held_until - now));
             }
             Claimed::Won { attempt, .. } => {
                 assert!(!done && (!busy || self.owns(token, now)), "two owners at once");
@@ -170,20 +172,11 @@ impl Observed {
             Claimed::Replayed => panic!("nothing was completed under another id"),
         }
     }
-
-    fn check_look(&self, state: State, now: Millis) {
-        match state {
-            State::Done { .. } => assert!(now < self.done_until),
-            State::Leased { token, .. } => assert!(self.owns(token, now)),
-            State::Unknown { .. } => assert!(now < self.held_until),
-            State::Absent => assert!(self.owner.is_none_or(|(_, until)| now >= until)),
-        }
-    }
 }
 
 #[test]
 fn every_reachable_state_keeps_the_promises() {
-    let mut inputs = vec![Input::Complete(WINDOW), Input::Look];
+    let mut inputs = vec![Input::Complete(WINDOW)];
     for token in [A, B, Token(3)] {
         inputs.extend([claim_by(token), Input::Release(token)]);
         inputs.extend([Input::Hold(token, LEASE), Input::Renew(token, LEASE)]);

@@ -160,12 +160,16 @@ fn certificates(dir: &Path) -> PathBuf {
     dir.join("ca.pem")
 }
 
-/// A cluster of three masters.
+/// A user `gate` who may do what Gatepost does and nothing else, as a line of a configuration.
+pub(crate) const USER: &str = "user gate on >s3cr3t-p4ss ~gatepost:* -@all \
+                               +evalsha +eval +get +set +del +pttl +info +cluster|slots";
+
+/// A cluster of three masters, with that user.
 pub(crate) fn cluster() -> Vec<Server> {
     let nodes: Vec<_> = (0..3)
         .map(|_| {
             let bus = format!("cluster-port {}", free_port());
-            Server::start(&["cluster-enabled yes", "cluster-node-timeout 2000", &bus])
+            Server::start(&["cluster-enabled yes", "cluster-node-timeout 2000", &bus, USER])
         })
         .collect();
     let addresses: Vec<_> = nodes.iter().map(Server::address).collect();
@@ -178,10 +182,10 @@ pub(crate) fn cluster() -> Vec<Server> {
     nodes
 }
 
-/// A master, its replica, and a sentinel that watches them as `main`.
+/// A master, its replica, both with that user, and a sentinel that watches them as `main`.
 pub(crate) fn sentinel() -> (Server, Server, Server) {
-    let master = Server::start(&[]);
-    let replica = Server::start(&[&format!("replicaof 127.0.0.1 {}", master.port)]);
+    let master = Server::start(&[USER]);
+    let replica = Server::start(&[&format!("replicaof 127.0.0.1 {}", master.port), USER]);
     wait_for("replication", || master.cli(&["info", "replication"]).contains("state=online"));
     let port = free_port();
     let lines = [

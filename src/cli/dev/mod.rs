@@ -1,22 +1,33 @@
 //! `gatepost dev`: a throw-away gateway with every preset mounted. A temporary directory, a self-made certificate, the
 //! embedded store; all of it gone at the end unless `--keep` says otherwise.
 
-mod app;
 mod demo;
-mod setup;
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{
+    fs::{DirBuilder, OpenOptions},
+    io::Write as _,
+    net::SocketAddr,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::PathBuf,
+    process::ExitCode,
+};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::Uri;
+use tempfile::TempDir;
 
 use super::{out, run};
 use crate::{
     app::{App, StartError, run_until_signalled},
+    config::{self, Config, Options},
+    event::Receipt,
+    providers,
+    server::internal_ca,
     telemetry::{LogFormat, start_logging},
 };
-use app::DemoApp;
-use setup::Setup;
 
+/// Throw-away gateway for your machine: nothing to configure    (gatepost dev --to localhost:3000)
+///
 /// Examples:
 ///   gatepost dev --to localhost:3000
 ///   gatepost dev --demo
@@ -41,9 +52,9 @@ pub(super) struct Args {
 }
 
 impl Args {
-    /// Sets up, runs, tidies up.
     pub(super) fn run(&self) -> ExitCode {
-        let level = if self.demo { "warn" } else { "info" };
+        // The demo tells its story itself, its refusal included.
+        let level = if self.demo { "error" } else { "info" };
         if let Err(why) = start_logging(level, LogFormat::Auto) {
             return out::fail(super::NO, &why);
         }
@@ -51,34 +62,18 @@ impl Args {
     }
 
     async fn serve(&self) -> Result<ExitCode, StartError> {
-        let demo_app = DemoApp::start().await.map_err(|e| StartError(e.to_string()))?;
+        let demo_app = demo::App::start().await.map_err(|e| StartError(e.to_string()))?;
         let to = self.to.clone().unwrap_or_else(|| demo_app.url());
         // The demo takes whatever ports are free; people want the same ones every time.
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let (listen, admin) = if self.demo { (any, any) } else { (self.listen, self.admin) };
-        let setup = Setup::new(self.keep.clone(), &to, listen, admin).map_err(StartError)?;
-        let app = App::start(setup.load().map_err(StartError)?, None).await?;
+        let setup = Setup::new(self.keep.clone()).map_err(|e| StartError(e.to_string()))?;
+        let app = App::start(setup.config(&to, listen, admin).map_err(StartError)?, None).await?;
         if self.demo {
-            return demo::show(&app, &setup, &demo_app).await;
+            return demo::show(&app, &demo_app).await;
         }
-        run_until_signalled(&app, || self.greet(&app, &setup, &to)).await
-    }
-
-    fn greet(&self, app: &Arc<App>, setup: &Setup, to: &Uri) {
-        let listen = app.addresses().first().map_or(self.listen.port(), SocketAddr::port);
-        let end = if self.keep.is_some() { "kept" } else { "gone at the end" };
-        out::say(&format!(
-            "Ready. Every event goes to {to}. Record and secrets: {} ({end})",
-            setup.dir().display()
-        ));
-        for (name, secret) in setup.secrets() {
-            out::say(&format!("  {name:<18} https://localhost:{listen}/{name:<18} {secret}"));
-        }
-        out::say(&format!("  certificate authority   {}", setup.ca().display()));
-        out::say(&format!(
-            "Try:  gatepost -c {} send stripe invoice.paid --times 3",
-            setup.file().display()
-        ));
+        let port = app.addresses().first().map_or(listen.port(), SocketAddr::port);
+        run_until_signalled(&app, || setup.greet(&to, port)).await
     }
 }
 
@@ -90,4 +85,87 @@ fn app_url(text: &str) -> Result<Uri, String> {
     let uri: Uri = whole.parse().map_err(|e| format!("{e}"))?;
     let usable = uri.host().is_some() && matches!(uri.scheme_str(), Some("http" | "https"));
     usable.then_some(uri).ok_or_else(|| format!("{whole} is not an http(s) URL"))
+}
+
+/// The throw-away configuration: a directory, and every preset with a made-up secret.
+#[derive(Debug)]
+struct Setup {
+    dir: PathBuf,
+    /// Removes the directory on drop.
+    temporary: Option<TempDir>,
+    secrets: Vec<(&'static str, String)>,
+}
+
+impl Setup {
+    fn new(keep: Option<PathBuf>) -> std::io::Result<Self> {
+        let presets = providers::catalogue().iter().map(|preset| preset.name.as_str());
+        let secrets = presets.map(|name| (name, made_up(name))).collect();
+        let temporary = match keep {
+            Some(_) => None,
+            None => Some(tempfile::Builder::new().prefix("gatepost-dev-").tempdir()?),
+        };
+        let dir = keep.or_else(|| Some(temporary.as_ref()?.path().into())).unwrap_or_default();
+        DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        Ok(Self { dir, temporary, secrets })
+    }
+
+    fn file(&self) -> PathBuf {
+        self.dir.join("gatepost.yaml")
+    }
+
+    /// Writes the configuration and reads it as any other.
+    fn config(&self, to: &Uri, listen: SocketAddr, admin: SocketAddr) -> Result<Config, String> {
+        let path = self.file();
+        let file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
+        file.and_then(|mut file| file.write_all(self.yaml(to, listen, admin).as_bytes()))
+            .map_err(|e| format!("{}: {e}", path.display()))?;
+        let loaded = config::load(&path, &Options::from_env());
+        loaded.map(|loaded| loaded.config).map_err(|report| report.human(false))
+    }
+
+    fn yaml(&self, to: &Uri, listen: SocketAddr, admin: SocketAddr) -> String {
+        let dir = self.dir.display();
+        let source = |(name, secret): &(&str, String)| {
+            format!("  {name}:\n    provider: {name}\n    secret: \"{secret}\"\n")
+        };
+        let route = |(name, _): &(&str, String)| format!("  - {{ source: {name}, to: app }}\n");
+        let sources: String = self.secrets.iter().map(source).collect();
+        let routes: String = self.secrets.iter().map(route).collect();
+        format!(
+            "version: 1\nserver:\n  host: localhost\n  listen: \"{listen}\"\ntls:\n  mode: internal\n\
+             storage:\n  dir: \"{dir}\"\n  min_free: 1MiB\nadmin:\n  listen: \"{admin}\"\n\
+             audit:\n  dir: \"{dir}/audit\"\nupstreams:\n  app: \"{to}\"\nsources:\n{sources}\
+             routes:\n{routes}"
+        )
+    }
+
+    /// What a person needs to know. The secrets are throw-away ones, made to be shown.
+    fn greet(&self, to: &Uri, port: u16) {
+        let end = if self.temporary.is_some() { "gone at the end" } else { "kept" };
+        let dir = self.dir.display();
+        out::say(&format!("Ready. Every event goes to {to}. Record and secrets: {dir} ({end})"));
+        for (name, secret) in &self.secrets {
+            out::say(&format!("  {name:<18} https://localhost:{port}/{name:<18} {secret}"));
+        }
+        let ca = internal_ca(&self.dir);
+        out::say(&format!("  certificate authority   {}", ca.display()));
+        let file = self.file();
+        out::say(&format!(
+            "Try:  gatepost -c {} send stripe invoice.paid --times 3",
+            file.display()
+        ));
+    }
+}
+
+/// A random secret in the form that the provider's own have.
+fn made_up(provider: &str) -> String {
+    let random = format!("{}{}", Receipt::random(), Receipt::random()).replace("req_", "");
+    match provider {
+        "stripe" => format!("whsec_{random}"),
+        "standard-webhooks" | "svix" => format!("whsec_{}", STANDARD.encode(random)),
+        "paddle" => format!("pdl_ntfset_{random}"),
+        "linear" => format!("lin_wh_{random}"),
+        _ => random,
+    }
 }

@@ -1,7 +1,6 @@
 //! What was typed to what may be relied on: every value is parsed once here, every reference is followed, and every
 //! mistake is said with its place. Nothing stops at the first one.
 
-mod patterns;
 mod process;
 mod provider;
 mod routes;
@@ -9,7 +8,7 @@ mod sources;
 mod stores;
 mod upstreams;
 
-use std::{collections::HashSet, fs::File as OsFile, path::PathBuf};
+use std::{fs::File as OsFile, net::IpAddr, path::PathBuf, time::Duration};
 
 use http::HeaderName;
 use ipnet::IpNet;
@@ -17,23 +16,16 @@ use ipnet::IpNet;
 use super::{
     Config, RouteOutline, SecretOrigin,
     file::File,
-    layers::{Origin, Origins},
-    report::{At, Problem},
+    report::{At, Explain as _, Problem, Severity},
     secrets::Reading,
-    spans::{Mark, Node, Path},
+    tree::{Mark, Node, Origin, Path},
 };
-use crate::event::Name;
-
-pub use patterns::takes;
+use crate::{event::Name, units::Span};
 
 /// Where things stand, and what was found wrong with them.
 pub(crate) struct Ground<'a> {
-    /// The file.
+    /// The file and what was put under it.
     pub(crate) tree: &'a Node,
-    /// What came from elsewhere.
-    pub(crate) origins: &'a Origins,
-    /// Places of which nothing more is said.
-    pub(crate) left_out: &'a HashSet<Mark>,
     /// How secrets and files are read.
     pub(crate) reading: &'a Reading<'a>,
     /// What was found.
@@ -42,11 +34,9 @@ pub(crate) struct Ground<'a> {
 
 /// A configuration and what people may ask about it.
 pub(crate) struct Compiled {
-    /// The configuration; of no use where there are errors.
+    /// Of no use where there are errors.
     pub(crate) config: Config,
-    /// Every secret and where it is from.
     pub(crate) secrets: Vec<SecretOrigin>,
-    /// Every route, in order.
     pub(crate) routes: Vec<RouteOutline>,
 }
 
@@ -79,64 +69,45 @@ pub(crate) fn compile(file: &File, ground: &mut Ground<'_>) -> Compiled {
 }
 
 impl Ground<'_> {
-    /// Where the value at `path` stands, or came from.
-    pub(crate) fn at(&self, path: &Path) -> At {
-        self.place(path, |(_, value)| value)
-    }
-
     /// Where the key at `path` stands.
-    pub(crate) fn key(&self, path: &Path) -> At {
-        self.place(path, |(key, _)| key)
+    pub(crate) fn key(&self, path: &Path) -> Mark {
+        self.tree.locate(path).key
     }
 
-    fn place(&self, path: &Path, pick: fn((Mark, Mark)) -> Mark) -> At {
-        match self.origins.get(path) {
-            Some(Origin::Env(name)) => At::Env((*name).to_owned()),
-            Some(Origin::Default(other)) => At::File(pick(self.tree.locate(other))),
-            Some(Origin::Preset(_)) | None => At::File(pick(self.tree.locate(path))),
-        }
-    }
-
-    /// The mark of the value at `path`.
+    /// Where the value at `path` stands.
     pub(crate) fn mark(&self, path: &Path) -> Mark {
-        match self.at(path) {
-            At::File(mark) => mark,
-            At::Env(_) | At::Nowhere => Mark::START,
-        }
+        self.tree.locate(path).value
     }
 
-    /// Whether somebody wrote this value, here or under `defaults`.
-    pub(crate) fn is_typed(&self, path: &Path) -> bool {
-        self.tree.has(path) || self.origins.contains_key(path)
-    }
-
-    /// Notes a problem, unless its place was already found wrong.
-    pub(crate) fn push(&mut self, problem: Problem) {
-        if !matches!(&problem.at, At::File(mark) if self.left_out.contains(mark)) {
-            self.problems.push(problem);
-        }
-    }
-
-    /// Notes an error at a value.
+    /// Notes an error, of which more may be said.
     pub(crate) fn error(
         &mut self,
         code: &'static str,
-        path: &Path,
+        at: &impl Place,
         message: impl Into<String>,
-        label: impl Into<String>,
-    ) {
-        self.push(Problem::error(code, self.at(path), message).label(label));
+    ) -> &mut Problem {
+        let at = at.place(self.tree);
+        self.problems.push_mut(Problem::error(code, at, message))
     }
 
-    /// A name, or a placeholder after saying what is wrong with it.
+    /// Notes a warning, of which more may be said.
+    pub(crate) fn warn(
+        &mut self,
+        code: &'static str,
+        at: &impl Place,
+        message: impl Into<String>,
+    ) -> &mut Problem {
+        let error = self.error(code, at, message);
+        error.severity = Severity::Warning;
+        error
+    }
+
+    /// A name; says what is wrong with it.
     pub(crate) fn name(&mut self, text: &str, path: &Path) -> Option<Name> {
         let name = Name::parse(text);
         if name.is_none() {
-            let message = format!("`{text}` cannot be a name");
-            let problem = Problem::error("bad-name", self.key(path), message);
-            self.push(
-                problem.label("1 to 63 of `a-z 0-9 _ . -`, beginning with a letter or digit"),
-            );
+            self.error("bad-name", &self.key(path), format!("`{text}` cannot be a name"))
+                .label("1 to 63 of `a-z 0-9 _ . -`, beginning with a letter or digit");
         }
         name
     }
@@ -145,41 +116,72 @@ impl Ground<'_> {
     pub(crate) fn header(&mut self, text: &str, path: &Path) -> Option<HeaderName> {
         let name = text.parse().ok();
         if name.is_none() {
-            self.error("bad-header", path, format!("`{text}` is not the name of a header"), "");
+            let message = format!("`{text}` is not the name of a header");
+            self.error("bad-header", path, message);
         }
         name
+    }
+
+    /// Names of headers.
+    pub(crate) fn headers(&mut self, list: &[String], path: &Path) -> Vec<HeaderName> {
+        let named = list.iter().enumerate();
+        named.filter_map(|(i, name)| self.header(name, &path.item(i))).collect()
     }
 
     /// Networks, each `10.0.0.0/8` or a single address.
     pub(crate) fn networks(&mut self, list: &[String], path: &Path) -> Vec<IpNet> {
         let mut networks = Vec::new();
         for (index, text) in list.iter().enumerate() {
-            match text
-                .parse::<IpNet>()
-                .or_else(|_| text.parse().map(|ip: std::net::IpAddr| ip.into()))
-            {
-                Ok(network) => networks.push(network),
-                Err(_) => {
-                    let message = format!("`{text}` is neither an address nor a network");
-                    self.error(
-                        "bad-address",
-                        &path.item(index),
-                        message,
-                        "write `10.0.0.0/8` or `192.0.2.7`",
-                    );
-                }
-            }
+            let single = || text.parse().map(|ip: IpAddr| ip.into());
+            let Ok(network) = text.parse().or_else(|_| single()) else {
+                let message = format!("`{text}` is neither an address nor a network");
+                self.error("bad-address", &path.item(index), message)
+                    .label("write `10.0.0.0/8` or `192.0.2.7`");
+                continue;
+            };
+            networks.push(network);
         }
         networks
     }
 
     /// A file that must be readable at start.
-    pub(crate) fn file(&mut self, text: &str, path: &Path) -> PathBuf {
+    pub(crate) fn file(&mut self, file: impl Into<PathBuf>, path: &Path) -> PathBuf {
+        let file = file.into();
         if !self.reading.offline
-            && let Err(error) = OsFile::open(text)
+            && let Err(error) = OsFile::open(&file)
         {
-            self.error("file", path, format!("`{text}` cannot be read"), error.kind().to_string());
+            let message = format!("`{}` cannot be read", file.display());
+            self.error("file", path, message).label(error.kind().to_string());
         }
-        text.into()
+        file
+    }
+
+    /// A length of time that must not be zero.
+    pub(crate) fn not_zero(&mut self, path: &Path, span: Span) -> Duration {
+        if span.0.is_zero() {
+            self.error("bad-value", path, format!("`{path}` cannot be zero"));
+        }
+        span.0
+    }
+}
+
+/// What a problem may be said of: the value at a path, or a mark.
+pub(crate) trait Place {
+    fn place(&self, tree: &Node) -> At;
+}
+
+impl Place for Path {
+    fn place(&self, tree: &Node) -> At {
+        let found = tree.locate(self);
+        match found.origin {
+            Origin::Env(name) => At::Env((*name).to_owned()),
+            Origin::Here | Origin::Default(_) | Origin::Preset(_) => At::File(found.value),
+        }
+    }
+}
+
+impl Place for Mark {
+    fn place(&self, _: &Node) -> At {
+        At::File(*self)
     }
 }

@@ -3,27 +3,27 @@
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     num::NonZeroUsize,
-    time::Duration,
 };
 
-use http::{HeaderName, Uri};
+use http::{HeaderName, Uri, uri::PathAndQuery};
 
 use super::Ground;
 use crate::{
     config::{
         Admin, CertFiles, Limits, ProxyProtocol, Server, Storage, Telemetry, Tls, TlsMode,
         file::{self, File},
-        report::Problem,
-        spans::Path,
+        report::Explain as _,
+        tree::Path,
     },
     providers::shape::OneOrMany,
+    units::Size,
 };
 
 /// `server`.
 pub(crate) fn server(file: &File, ground: &mut Ground<'_>) -> Server {
     let section = &file.server;
     let at = Path::of("server");
-    let plain_http = file.tls.as_ref().is_some_and(|tls| tls.mode == Some(file::TlsMode::None));
+    let plain_http = file.plain_http();
     let port = if plain_http { 8080 } else { 443 };
     let listen = match &section.listen {
         Some(list) => {
@@ -38,12 +38,10 @@ pub(crate) fn server(file: &File, ground: &mut Ground<'_>) -> Server {
     }
     let trusted_proxies = ground.networks(&section.trusted_proxies, &at.key("trusted_proxies"));
     if section.proxy_protocol != ProxyProtocol::None && section.trusted_proxies.is_empty() {
-        let problem = Problem::error(
-            "proxy-protocol",
-            ground.at(&at.key("proxy_protocol")),
-            "nobody may speak the PROXY protocol to us",
-        );
-        ground.push(problem.help("name the proxies: `trusted_proxies: [10.0.0.0/8]`"));
+        let place = at.key("proxy_protocol");
+        ground
+            .error("proxy-protocol", &place, "nobody may speak the PROXY protocol to us")
+            .help("name the proxies: `trusted_proxies: [10.0.0.0/8]`");
     }
     let implied = || hosts.first().filter(|_| !plain_http).map(|host| format!("https://{host}"));
     let typed = section.public_url.as_deref();
@@ -65,10 +63,10 @@ pub(crate) fn server(file: &File, ground: &mut Ground<'_>) -> Server {
 
 fn address(text: &str, path: &Path, ground: &mut Ground<'_>) -> SocketAddr {
     text.parse().unwrap_or_else(|_| {
-        let port =
-            text.rsplit(':').next().and_then(|port| port.parse::<u16>().ok()).unwrap_or(8443);
-        let label = format!("write `\"[::]:{port}\"` for every address, or `127.0.0.1:{port}`");
-        ground.error("bad-address", path, format!("`{text}` is not an address with a port"), label);
+        let port = text.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or(8443);
+        ground
+            .error("bad-address", path, format!("`{text}` is not an address with a port"))
+            .label(format!("write `\"[::]:{port}\"` for every address, or `127.0.0.1:{port}`"));
         SocketAddr::from((Ipv4Addr::LOCALHOST, port))
     })
 }
@@ -79,8 +77,9 @@ fn host_name(host: &str, path: &Path, ground: &mut Ground<'_>) {
         (1..=63).contains(&label.len()) && label.bytes().all(plain) && !label.starts_with('-')
     };
     if host.len() > 253 || !host.split('.').all(fits) {
-        let label = "a host is a name such as `hooks.example.com`, without scheme, port or path";
-        ground.error("bad-host", path, format!("`{host}` is not a host name"), label);
+        ground
+            .error("bad-host", path, format!("`{host}` is not a host name"))
+            .label("a host is a name such as `hooks.example.com`, without scheme, port or path");
     }
 }
 
@@ -91,66 +90,52 @@ pub(crate) fn public_url(
     with_path: bool,
     ground: &mut Ground<'_>,
 ) -> String {
-    let parts = text.parse::<Uri>().ok().map(Uri::into_parts);
-    let fits = parts.is_some_and(|parts| {
-        let scheme = parts.scheme.as_ref().is_some_and(|s| ["https", "http"].contains(&s.as_str()));
-        let rest = parts.path_and_query.as_ref().map_or("", http::uri::PathAndQuery::as_str);
-        scheme && parts.authority.is_some() && (with_path || matches!(rest, "" | "/"))
+    let fits = text.parse::<Uri>().is_ok_and(|url| {
+        let rest = url.path_and_query().map_or("", PathAndQuery::as_str);
+        is_http(&url) && (with_path || matches!(rest, "" | "/"))
     });
     if !fits {
-        let example = if with_path {
-            "https://hooks.example.com/stripe"
-        } else {
-            "https://hooks.example.com"
-        };
-        ground.error(
-            "bad-url",
-            path,
-            format!("`{text}` is not our public URL"),
-            format!("write `{example}`"),
-        );
+        let path_at_end = if with_path { "/stripe" } else { "" };
+        ground
+            .error("bad-url", path, format!("`{text}` is not our public URL"))
+            .label(format!("write `https://hooks.example.com{path_at_end}`"));
     }
     if with_path { text.to_owned() } else { text.trim_end_matches('/').to_owned() }
 }
 
+/// Whether `url` has a host and a scheme that we speak.
+pub(crate) fn is_http(url: &Uri) -> bool {
+    url.host().is_some_and(|host| !host.is_empty())
+        && matches!(url.scheme_str(), Some("http" | "https"))
+}
+
+/// Headers of a response that have a meaning already.
+const TAKEN: [&str; 6] =
+    ["content-type", "content-length", "connection", "transfer-encoding", "retry-after", "date"];
+
 fn receipt_header(text: &str, ground: &mut Ground<'_>) -> HeaderName {
     let path = Path::of("server.receipt_header");
     let name = ground.header(text, &path).unwrap_or(http::header::AGE);
-    let taken = [
-        "content-type",
-        "content-length",
-        "connection",
-        "transfer-encoding",
-        "retry-after",
-        "date",
-    ];
-    if taken.contains(&name.as_str()) {
-        ground.error(
-            "bad-header",
-            &path,
-            format!("`{text}` already has a meaning in a response"),
-            "",
-        );
+    if TAKEN.contains(&name.as_str()) {
+        let message = format!("`{text}` already has a meaning in a response");
+        ground.error("bad-header", &path, message);
     }
     name
 }
 
 fn header_prefix(text: &str, ground: &mut Ground<'_>) -> String {
-    let path = Path::of("server.header_prefix");
+    let place = Path::of("server.header_prefix");
     let prefix = text.to_ascii_lowercase();
-    if format!("{prefix}x").parse::<HeaderName>().is_err()
-        || !prefix.ends_with('-')
-        || prefix.len() > 32
-    {
-        let label = "letters, digits and `-`, with `-` at the end, such as `Gatepost-`";
-        ground.error("header-prefix", &path, format!("`{text}` is not a prefix of headers"), label);
+    let is_name = format!("{prefix}x").parse::<HeaderName>().is_ok();
+    if !is_name || !prefix.ends_with('-') || prefix.len() > 32 {
+        ground
+            .error("header-prefix", &place, format!("`{text}` is not a prefix of headers"))
+            .label("letters, digits and `-`, with `-` at the end, such as `Gatepost-`");
     } else if ["x-", "webhook-", "content-", "x-forwarded-", "svix-"].contains(&prefix.as_str()) {
-        let problem = Problem::warning(
-            "header-prefix",
-            ground.at(&path),
-            format!("headers that begin with `{text}` belong to others"),
-        );
-        ground.push(problem.label("every one that a sender sets would be removed"));
+        let message = format!("headers that begin with `{text}` belong to others");
+        ground
+            .warn("header-prefix", &place, message)
+            .label("every one that a sender sets would be removed");
     }
     prefix
 }
@@ -159,42 +144,40 @@ fn header_prefix(text: &str, ground: &mut Ground<'_>) -> String {
 pub(crate) fn tls(file: &File, ground: &mut Ground<'_>) -> Tls {
     let section = file.tls.clone().unwrap_or_default();
     let at = Path::of("tls");
-    let files = certificates(&section, &at, ground);
-    let unused = |what: &str, ground: &mut Ground<'_>| {
-        let message = format!("`{what}` has no effect with this `mode`");
-        ground.push(Problem::warning("unused-key", ground.key(&at.key(what)), message));
-    };
-    if !files.is_empty() && section.mode != Some(file::TlsMode::Files) {
-        unused("files", ground);
+    let files = certificates(&section, &at.key("files"), ground);
+    let unused = [
+        ("files", !files.is_empty() && section.mode != Some(file::TlsMode::Files)),
+        ("client_ca", section.client_ca.is_some() && section.mode == Some(file::TlsMode::None)),
+    ];
+    for (key, _) in unused.into_iter().filter(|(_, unused)| *unused) {
+        let message = format!("`{key}` has no effect with this `mode`");
+        ground.warn("unused-key", &ground.key(&at.key(key)), message);
     }
     let mode = match section.mode {
         Some(file::TlsMode::Files) if section.files.is_empty() => {
-            let path = at.key("mode");
-            let problem = Problem::error("tls-files", ground.at(&path), "there is no certificate");
-            ground.push(problem.help("name it: `files: [{ cert: tls.crt, key: tls.key }]`"));
+            ground
+                .error("tls-files", &at.key("mode"), "there is no certificate")
+                .help("name it: `files: [{ cert: tls.crt, key: tls.key }]`");
             TlsMode::None
         }
         Some(file::TlsMode::Files) => TlsMode::Files(files),
         Some(file::TlsMode::Internal) => TlsMode::Internal,
         Some(file::TlsMode::None) | None => TlsMode::None,
     };
-    if section.client_ca.is_some() && section.mode == Some(file::TlsMode::None) {
-        unused("client_ca", ground);
-    }
-    let client_ca = section.client_ca.map(|ca| ground.file(&ca, &at.key("client_ca")));
+    let client_ca = section.client_ca.map(|ca| ground.file(ca, &at.key("client_ca")));
     Tls { mode, tls13_only: section.min_version == file::TlsVersion::V13, client_ca }
 }
 
 fn certificates(section: &file::Tls, at: &Path, ground: &mut Ground<'_>) -> Vec<CertFiles> {
-    let mut files = Vec::new();
-    for (index, pair) in section.files.iter().enumerate() {
-        let path = at.key("files").item(index);
-        if let (Some(cert), Some(key)) = (&pair.cert, &pair.key) {
-            let cert = ground.file(cert, &path.key("cert"));
-            files.push(CertFiles { cert, key: ground.file(key, &path.key("key")) });
-        }
-    }
-    files
+    let pairs = section.files.iter().enumerate();
+    let pairs =
+        pairs.filter_map(|(i, pair)| Some((at.item(i), pair.cert.as_ref()?, pair.key.as_ref()?)));
+    pairs
+        .map(|(at, cert, key)| CertFiles {
+            cert: ground.file(cert, &at.key("cert")),
+            key: ground.file(key, &at.key("key")),
+        })
+        .collect()
 }
 
 /// `storage`.
@@ -207,24 +190,24 @@ pub(crate) fn admin(file: &File, server: &Server, ground: &mut Ground<'_>) -> Ad
     let at = Path::of("admin");
     let listen = address(&file.admin.listen, &at.key("listen"), ground);
     if !listen.ip().is_loopback() {
-        let where_to =
+        let interface =
             if listen.ip().is_unspecified() { "every interface" } else { "a public interface" };
-        let message = format!("the admin address would listen on {where_to} without a login");
-        let problem = Problem::error("admin-exposed", ground.at(&at.key("listen")), message);
-        let problem = problem.help(format!("keep 127.0.0.1:{}", listen.port()));
-        ground.push(problem.help("only metrics and health from outside? use `metrics_listen`"));
+        let message = format!("the admin address would listen on {interface} without a login");
+        ground
+            .error("admin-exposed", &at.key("listen"), message)
+            .help(format!("keep 127.0.0.1:{}", listen.port()))
+            .help("only metrics and health from outside? use `metrics_listen`");
     }
     let metrics = file.admin.metrics_listen.as_ref();
     let metrics_listen = metrics.map(|text| address(text, &at.key("metrics_listen"), ground));
-    let mut taken: Vec<(SocketAddr, &str)> =
-        server.listen.iter().map(|a| (*a, "server.listen")).collect();
-    for (key, own) in [("listen", Some(listen)), ("metrics_listen", metrics_listen)] {
-        let Some(own) = own else { continue };
-        if let Some((_, other)) = taken.iter().find(|(other, _)| overlap(*other, own)) {
-            let message = format!("`admin.{key}` and `{other}` have the same address");
-            ground.error("port-clash", &at.key(key), message, "choose another port");
+    let own = [("admin.listen", Some(listen)), ("admin.metrics_listen", metrics_listen)];
+    let mut taken: Vec<_> = server.listen.iter().map(|a| ("server.listen", *a)).collect();
+    for (key, address) in own.into_iter().filter_map(|(key, address)| Some((key, address?))) {
+        if let Some((other, _)) = taken.iter().find(|(_, other)| overlap(*other, address)) {
+            let message = format!("`{key}` and `{other}` have the same address");
+            ground.error("port-clash", &Path::of(key), message).label("choose another port");
         }
-        taken.push((own, if key == "listen" { "admin.listen" } else { "admin.metrics_listen" }));
+        taken.push((key, address));
     }
     Admin { listen, metrics_listen }
 }
@@ -236,7 +219,7 @@ fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
 
 /// `limits`.
 pub(crate) fn limits(section: &file::Limits) -> Limits {
-    let bytes = |size: crate::config::units::Size| usize::try_from(size.0).unwrap_or(usize::MAX);
+    let bytes = |size: Size| usize::try_from(size.0).unwrap_or(usize::MAX);
     Limits {
         connections: section.connections.get(),
         requests_in_flight: section.requests_in_flight.get(),
@@ -260,20 +243,10 @@ pub(crate) fn limits(section: &file::Limits) -> Limits {
 pub(crate) fn telemetry(section: &file::Telemetry, ground: &mut Ground<'_>) -> Telemetry {
     let level = &section.log.level;
     if level.is_empty() || level.parse::<tracing_subscriber::filter::Targets>().is_err() {
-        let label = "`error`, `warn`, `info`, `debug`, `trace`, or `info,gatepost::dedup=debug`";
-        ground.error(
-            "bad-value",
-            &Path::of("telemetry.log.level"),
-            format!("`{level}` is not a log level"),
-            label,
-        );
+        let place = Path::of("telemetry.log.level");
+        ground
+            .error("bad-value", &place, format!("`{level}` is not a log level"))
+            .label("`error`, `warn`, `info`, `debug`, `trace`, or `info,gatepost::dedup=debug`");
     }
     Telemetry { log_level: level.clone(), log_format: section.log.format }
-}
-
-/// Durations that must not be zero.
-pub(crate) fn not_zero(path: &Path, value: Duration, ground: &mut Ground<'_>) {
-    if value.is_zero() {
-        ground.error("bad-value", path, format!("`{path}` cannot be zero"), "");
-    }
 }

@@ -6,16 +6,18 @@ use super::Ground;
 use crate::{
     config::{
         RouteOutline, SecretOrigin,
-        file::{self, OneOrMany, SecretForm, Span},
-        report::Problem,
-        spans::Path,
+        file::{self, OneOrMany, SecretForm},
+        report::{At, Explain as _, Problem},
         suggest,
+        tree::Path,
     },
     providers::{self, Compiled, Options, Preset, shape::EventFields},
+    secret::Secret,
+    units::Span,
 };
 
 /// The name of a source without preset.
-pub(crate) const CUSTOM: &str = "custom";
+const CUSTOM: &str = "custom";
 
 /// The language of a source: its preset, with what the source says itself on top.
 pub(crate) fn language(
@@ -31,45 +33,32 @@ pub(crate) fn language(
         unknown(provider, at, ground);
         return None;
     }
-    let verify = shape.verify.clone().or_else(|| preset.map(|preset| preset.verify.clone()));
-    let Some(verify) = verify else {
-        let problem = Problem::error(
-            "verify-missing",
-            ground.key(at),
-            format!("source `{name}` says not how it is verified"),
-        );
-        ground.push(problem.help(
+    let Some(verify) = shape.verify.as_ref().or(preset.map(|preset| &preset.verify)) else {
+        let message = format!("source `{name}` says not how it is verified");
+        ground.error("verify-missing", &ground.key(at), message).help(
             "for example `verify: { signature: { header: X-Signature, prefix: \"sha256=\" }, signed: \"{body}\" }`",
-        ));
+        );
         return None;
     };
     let event = event(shape, preset);
     if event.id.is_none() {
-        let problem = Problem::error(
-            "event-id-missing",
-            ground.key(at),
-            format!("source `{name}` has dedup but no event id"),
-        );
-        ground.push(
-            problem
-                .help("say where the id is, for example `event: { id: \"{header:X-Delivery}\" }`")
-                .help("no id in the request? `event: { id: \"{body|sha256_hex}\" }` stops byte-identical repeats only"),
-        );
+        let message = format!("source `{name}` has dedup but no event id");
+        ground
+            .error("event-id-missing", &ground.key(at), message)
+            .help("say where the id is, for example `event: { id: \"{header:X-Delivery}\" }`")
+            .help("no id in the request? `event: { id: \"{body|sha256_hex}\" }` stops byte-identical repeats only");
     }
     let handshake = preset.map_or(&[][..], |preset| &preset.handshake);
     let options = Options { tolerance: shape.tolerance.map(|span| span.0), captures };
-    providers::compile(&verify, &event, handshake, &options)
-        .map_err(|problems| {
-            let known = |problem: &&providers::Problem| {
-                event.id.is_some() || !problem.path.starts_with("event.id")
-            };
-            for problem in problems.iter().filter(known) {
-                let place = ground.at(&at.join(&Path::of(&problem.path)));
-                let error = Problem::error("language", place, &problem.message);
-                ground.push(problem.help.iter().fold(error, |error, help| error.help(help)));
-            }
-        })
-        .ok()
+    let compiled = providers::compile(verify, &event, handshake, &options);
+    for problem in compiled.as_ref().err().into_iter().flatten() {
+        if event.id.is_some() || !problem.path.starts_with("event.id") {
+            let place = at.join(&Path::of(&problem.path));
+            let error = ground.error("language", &place, &problem.message);
+            problem.help.iter().fold(error, |error, help| error.help(help));
+        }
+    }
+    compiled.ok()
 }
 
 /// The preset's fields, replaced key by key.
@@ -88,13 +77,15 @@ fn event(shape: &file::Source, preset: Option<&Preset>) -> EventFields {
 
 fn unknown(provider: &str, at: &Path, ground: &mut Ground<'_>) {
     let names = || providers::catalogue().iter().map(|preset| preset.name.as_str()).chain([CUSTOM]);
-    let message = format!("there is no preset `{provider}`");
-    let problem = Problem::error("unknown-provider", ground.at(&at.key("provider")), message);
-    let problem = match suggest::nearest(provider, names()) {
-        Some(near) => problem.label(format!("did you mean `{near}`?")),
-        None => problem.label(format!("there are {}", names().collect::<Vec<_>>().join(", "))),
+    let label = match suggest::nearest(provider, names()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("there are {}", names().collect::<Vec<_>>().join(", ")),
     };
-    ground.push(problem.help("any other sender: `provider: custom` with `verify` and `event`"));
+    let place = at.key("provider");
+    ground
+        .error("unknown-provider", &place, format!("there is no preset `{provider}`"))
+        .label(label)
+        .help("any other sender: `provider: custom` with `verify` and `event`");
 }
 
 /// Warns where a source and its routes do not fit what the provider does.
@@ -119,58 +110,55 @@ pub(crate) fn habits(
 }
 
 fn deadline(preset: &Preset, routes: &[&RouteOutline], ground: &mut Ground<'_>) {
-    let Some(deadline) = span(preset.delivery.deadline.as_deref()) else { return };
+    let (title, Some(deadline)) = (&preset.title, preset.delivery.deadline) else { return };
     for route in routes.iter().filter(|route| route.to.is_some() && route.timeout >= deadline.0) {
         let item = Path::of("routes").item(route.index);
         let path = item.key("timeout");
-        let typed = ground.is_typed(&path);
-        let place = if typed { ground.at(&path) } else { ground.key(&item) };
-        let margin = if deadline.0 > Duration::from_secs(5) { 1000 } else { 500 };
-        let better = Span(deadline.0.saturating_sub(Duration::from_millis(margin)));
-        let better = format!("{}ms", better.0.as_millis()).replace("000ms", "s");
-        let advice =
-            if typed { format!("use {better}") } else { format!("add `timeout: {better}`") };
-        let title = &preset.title;
+        let margin = if deadline > Span::secs(5) { 1000 } else { 500 };
+        let better = deadline.0.saturating_sub(Duration::from_millis(margin));
+        let better = format!("{}ms", better.as_millis()).replace("000ms", "s");
+        let (place, advice) = if ground.tree.has(&path) {
+            (ground.mark(&path), format!("use {better}"))
+        } else {
+            (ground.key(&item), format!("add `timeout: {better}`"))
+        };
         let relation = if route.timeout > deadline.0 { "longer than" } else { "as long as" };
-        let message =
-            format!("`timeout` {} is {relation} {title} waits ({deadline})", Span(route.timeout));
-        let again = if preset.delivery.retries { "given up and retried" } else { "given up" };
-        ground.push(
-            Problem::warning("deadline", place, message)
-                .label(format!("{title} will have {again}; {advice}")),
-        );
+        let timeout = Span(route.timeout);
+        let message = format!("`timeout` {timeout} is {relation} {title} waits ({deadline})");
+        let again = if preset.delivery.retries { " and retried" } else { "" };
+        ground
+            .warn("deadline", &place, message)
+            .label(format!("{title} will have given up{again}; {advice}"));
     }
 }
 
 fn window(preset: &Preset, shape: &file::Source, at: &Path, ground: &mut Ground<'_>) {
-    let Some(horizon) = span(preset.delivery.horizon.as_deref()) else { return };
+    let Some(horizon) = preset.delivery.horizon else { return };
     let own = shape.dedup.window;
     if !preset.delivery.retries || own >= horizon {
         return;
     }
-    let days = horizon.to_string();
-    let days = days.strip_suffix('d').map_or(days.clone(), |n| format!("{n} days"));
+    let days = match horizon.0.as_secs() / 86_400 {
+        1 => "1 day".to_owned(),
+        days if horizon == Span::days(days) => format!("{days} days"),
+        _ => horizon.to_string(),
+    };
     let message = format!("`dedup.window` is {own} but {} retries for {days}", preset.title);
-    let place = ground.at(&at.key("dedup").key("window"));
     let better = Span::days(7).max(Span(horizon.0 * 2));
-    ground.push(
-        Problem::warning("window-short", place, message)
-            .label(format!("a retry after {own} would be delivered a second time"))
-            .help(format!("use {better}, or leave it out")),
-    );
+    ground
+        .warn("window-short", &at.key("dedup").key("window"), message)
+        .label(format!("a retry after {own} would be delivered a second time"))
+        .help(format!("use {better}, or leave it out"));
 }
 
 fn no_retry(preset: &Preset, routes: &[&RouteOutline], at: &Path, ground: &mut Ground<'_>) {
-    let delivers = routes.iter().find(|route| route.to.is_some());
-    let Some(route) = delivers.filter(|_| !preset.delivery.retries) else { return };
-    let app = route.to.as_deref().unwrap_or_default();
+    let app = routes.iter().find_map(|route| route.to.as_deref());
+    let Some(app) = app.filter(|_| !preset.delivery.retries) else { return };
     let message = format!("{} does not retry, so what `{app}` cannot take is lost", preset.title);
-    let place = ground.at(&at.key("provider"));
-    let problem =
-        Problem::warning("no-retry", place, message).label("route mode is `proxy`: forwarded once");
-    ground.push(
-        problem.help("watch for 502, 503 and 504 on this source, and redeliver those by hand"),
-    );
+    ground
+        .warn("no-retry", &at.key("provider"), message)
+        .label("route mode is `proxy`: forwarded once")
+        .help("watch for 502, 503 and 504 on this source, and redeliver those by hand");
 }
 
 /// Exact names that the provider is not known to send.
@@ -181,14 +169,14 @@ fn known_types(preset: &Preset, routes: &[&RouteOutline], ground: &mut Ground<'_
             if kind.contains('*') || preset.known_types.iter().any(|known| known == kind) {
                 continue;
             }
-            let place = ground.at(&Path::of("routes").item(route.index).key("events").item(index));
-            let message = format!("{} has no event type `{kind}`", preset.title);
+            let place = Path::of("routes").item(route.index).key("events").item(index);
             let near = suggest::nearest(kind, preset.known_types.iter().map(String::as_str));
             let label = match near {
                 Some(near) => format!("did you mean `{near}`? (new types are fine)"),
                 None => "new types are fine; check the spelling".to_owned(),
             };
-            ground.push(Problem::warning("unknown-event", place, message).label(label));
+            let message = format!("{} has no event type `{kind}`", preset.title);
+            ground.warn("unknown-event", &place, message).label(label);
         }
     }
 }
@@ -203,13 +191,12 @@ fn coverage(name: &str, language: &Compiled, at: &Path, ground: &mut Ground<'_>)
         ),
         (language.type_covered, "type", "a captured request can be routed as another type"),
     ];
-    for (covered, field, why) in fields {
-        if !covered {
-            let message = format!("the signature of `{name}` does not cover the event's {field}");
-            let place = ground.key(&at.key("event").key(field));
-            let problem = Problem::warning("unsigned-field", place, message).label(why);
-            ground.push(problem.help("take it from the body where the body is signed: `{json:…}`"));
-        }
+    for (_, field, why) in fields.into_iter().filter(|(covered, ..)| !covered) {
+        let message = format!("the signature of `{name}` does not cover the event's {field}");
+        ground
+            .warn("unsigned-field", &ground.key(&at.key("event").key(field)), message)
+            .label(why)
+            .help("take it from the body where the body is signed: `{json:…}`");
     }
 }
 
@@ -222,42 +209,38 @@ pub(crate) fn secret_shapes(
 ) {
     let Some(preset) = shape.provider.as_deref().and_then(providers::preset) else { return };
     let forms = shape.secret.as_ref().map_or(&[][..], OneOrMany::as_slice);
-    let hints = &preset.secret;
     for (index, form) in forms.iter().enumerate() {
-        let path = at.key("secret").item(index);
-        let mark = ground.mark(&path);
+        let mark = ground.mark(&at.key("secret").item(index));
         let read = secrets.iter().find(|s| s.mark == mark).and_then(|s| s.secret.as_ref());
-        let Some(bytes) = read.map(crate::secret::Secret::expose) else { continue };
-        let is_literal = matches!(form, SecretForm::Text(text) if !text.0.contains("${"));
-        let mistaken =
-            hints.mistaken.iter().find(|(prefix, _)| bytes.starts_with(prefix.as_bytes()));
-        let expected =
-            hints.prefix.as_deref().filter(|prefix| !bytes.starts_with(prefix.as_bytes()));
-        let message = format!("this does not look like a {} signing secret", preset.title);
-        let problem = match (mistaken, expected) {
-            (Some((prefix, what)), _) => Problem::error("secret-shape", mark, message)
-                .label(format!("begins with `{prefix}`: that is {what}")),
-            (None, Some(_)) => Problem::warning("secret-shape", mark, message),
-            (None, None) => continue,
-        };
-        let begins = expected.map(|prefix| format!("begin with `{prefix}`"));
-        let found = hints.found_at.as_deref();
-        let about = match (begins, found) {
-            (Some(begins), Some(found)) => format!("{begins}: {found}"),
-            (Some(begins), None) => begins,
-            (None, Some(found)) => format!("are at {found}"),
-            (None, None) => "are in the settings of the webhook".to_owned(),
-        };
-        let problem = problem.help(format!("{} signing secrets {about}", preset.title));
-        ground.push(match mistaken {
-            Some((_, what)) if is_literal => {
-                problem.noted("warning", format!("{what} is now in a config file; revoke it"))
-            }
-            _ => problem,
-        });
+        let is_literal = matches!(form, SecretForm::Text(text) if !text.0.0.contains("${"));
+        if let Some(secret) = read {
+            let problem = secret_shape(preset, secret, is_literal);
+            ground.problems.extend(problem.map(|problem| Problem { at: mark.into(), ..problem }));
+        }
     }
 }
 
-fn span(text: Option<&str>) -> Option<Span> {
-    text.and_then(|text| Span::parse(text).ok())
+fn secret_shape(preset: &Preset, secret: &Secret, is_literal: bool) -> Option<Problem> {
+    let begins = |prefix: &str| secret.expose().starts_with(prefix.as_bytes());
+    let (title, hints) = (&preset.title, &preset.secret);
+    let mistaken = hints.mistaken.iter().find(|(prefix, _)| begins(prefix));
+    let expected = hints.prefix.as_deref().filter(|prefix| !begins(prefix));
+    let message = format!("this does not look like a {title} signing secret");
+    let mut problem = match (mistaken, expected) {
+        (Some((prefix, what)), _) => Problem::error("secret-shape", At::Nowhere, message)
+            .label(format!("begins with `{prefix}`: that is {what}")),
+        (None, Some(_)) => Problem::warning("secret-shape", At::Nowhere, message),
+        (None, None) => return None,
+    };
+    let about = match (expected, hints.found_at.as_deref()) {
+        (Some(prefix), Some(found)) => format!("begin with `{prefix}`: {found}"),
+        (Some(prefix), None) => format!("begin with `{prefix}`"),
+        (None, Some(found)) => format!("are at {found}"),
+        (None, None) => "are in the settings of the webhook".to_owned(),
+    };
+    problem = problem.help(format!("{title} signing secrets {about}"));
+    if let Some((_, what)) = mistaken.filter(|_| is_literal) {
+        problem = problem.noted("warning", format!("{what} is now in a config file; revoke it"));
+    }
+    Some(problem)
 }

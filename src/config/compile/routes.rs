@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{Ground, patterns, process::not_zero, upstreams};
+use super::{Ground, upstreams};
 use crate::{
     config::{
         RouteOutline,
         file::{File, OneOrMany, Reply, Route, Scalar},
-        report::Problem,
-        spans::Path,
+        report::Explain as _,
         suggest,
+        tree::Path,
     },
     event::Name,
     json, route,
@@ -23,42 +23,34 @@ pub(crate) fn outline(file: &File, ground: &mut Ground<'_>) -> Vec<RouteOutline>
         let name = route.name.clone().unwrap_or_else(|| format!("route-{}", index + 1));
         ground.name(&name, &at.key("name"));
         if let Some(first) = outlines.iter().find(|other| other.name == name) {
-            let (key, _) = ground.tree.locate(&Path::of("routes").item(first.index).key("name"));
+            let first = Path::of("routes").item(first.index).key("name");
+            let first = ground.tree.locate(&first).key;
             let message = format!("two routes are called `{name}`");
-            ground.push(
-                Problem::error("duplicate-name", ground.at(&at.key("name")), message)
-                    .first(key, ""),
-            );
+            ground.error("duplicate-name", &at.key("name"), message).first(first, "");
         }
         known_source(file, route, &name, &at, ground);
-        not_zero(&at.key("timeout"), route.timeout.0, ground);
-        let (mark, _) = ground.tree.locate(&at);
-        let outline = RouteOutline {
+        let mark = ground.tree.locate(&at).key;
+        outlines.push(RouteOutline {
             index,
             source: route.source.clone().unwrap_or_default(),
             events: events(route, &at, ground),
             when: when(route, &at, ground),
             to: target(file, route, &name, &at, ground),
-            timeout: route.timeout.0,
-            reply_full: route.reply == Reply::Full,
+            timeout: ground.not_zero(&at.key("timeout"), route.shared.timeout),
+            reply_full: route.shared.reply == Reply::Full,
             line: mark.line,
             column: mark.column,
             name,
-        };
-        unreachable(&outline, &outlines, &at, ground);
-        outlines.push(outline);
+        });
     }
     outlines
 }
 
 /// The routes of one source as the stage runs them, with the JSON paths that they look at.
-pub(crate) fn of_source(
-    source: &str,
-    outlines: &[RouteOutline],
-) -> (Vec<route::Route>, Vec<String>) {
+pub(crate) fn of_source(own: &[&RouteOutline]) -> (Vec<route::Route>, Vec<String>) {
     let mut captures: Vec<String> = Vec::new();
     let mut routes = Vec::new();
-    for outline in outlines.iter().filter(|outline| outline.source == source) {
+    for outline in own {
         let when = outline.when.as_ref().map(|(path, equals)| {
             let known = captures.iter().position(|known| known == path);
             let index = known.unwrap_or_else(|| {
@@ -78,64 +70,88 @@ pub(crate) fn of_source(
     (routes, captures)
 }
 
+/// Warns of routes that can never match. Only what is certain: a route that is left out may still be unreachable.
+pub(crate) fn unreachable(own: &[&RouteOutline], ground: &mut Ground<'_>) {
+    for (n, dead) in own.iter().enumerate() {
+        let whenever =
+            |earlier: &&&RouteOutline| earlier.when.is_none() || earlier.when == dead.when;
+        let before: Vec<_> = own.iter().take(n).filter(whenever).collect();
+        let patterns = |route: &RouteOutline| route::Patterns::parse(&route.events);
+        let taken: Vec<_> = before.iter().map(|earlier| patterns(earlier)).collect();
+        let Some(by) = patterns(dead).taken_by(&taken) else { continue };
+        let takers: Vec<_> = by.iter().filter_map(|index| before.get(*index)).collect();
+        let item = Path::of("routes").item(dead.index);
+        let name = item.key("name");
+        let at = if ground.tree.has(&name) { &name } else { &item };
+        let first = takers.first().map(|taker| Path::of("routes").item(taker.index));
+        let first = first.map(|first| ground.tree.locate(&first).value);
+        let names: Vec<_> = takers.iter().map(|taker| format!("`{}`", taker.name)).collect();
+        let message = format!("route `{}` can never match", dead.name);
+        let warning = ground.warn("route-unreachable", at, message);
+        match first {
+            Some(first) => warning
+                .label(format!("everything it matches is taken by {} (", names.join(" and ")))
+                .first(first, ")")
+                .help("move it up; the first matching route wins"),
+            None => warning.label("it excludes everything that it includes"),
+        };
+    }
+}
+
 fn known_source(file: &File, route: &Route, name: &str, at: &Path, ground: &mut Ground<'_>) {
     let Some((source, sources)) = route.source.as_ref().zip(file.sources.as_ref()) else { return };
     if sources.contains_key(source) || ground.tree.has(&Path::of("sources").key(source)) {
         return;
     }
-    let route = name.replacen("route-", "route ", usize::from(route.name.is_none()));
-    let subject = if route == *name { format!("route `{name}`") } else { route };
+    let subject = match &route.name {
+        Some(name) => format!("route `{name}`"),
+        None => name.replacen('-', " ", 1),
+    };
     let message = format!("{subject} names source `{source}`, which is not defined");
-    let problem = Problem::error("unknown-source", ground.at(&at.key("source")), message);
     let names = || sources.keys().map(String::as_str);
-    ground.push(match suggest::nearest(source, names()) {
-        Some(near) => problem.label(format!("did you mean `{near}`?")),
-        None => problem.label(format!("defined are {}", names().collect::<Vec<_>>().join(", "))),
-    });
+    let label = match suggest::nearest(source, names()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("defined are {}", names().collect::<Vec<_>>().join(", ")),
+    };
+    ground.error("unknown-source", &at.key("source"), message).label(label);
 }
 
 fn events(route: &Route, at: &Path, ground: &mut Ground<'_>) -> Vec<String> {
-    let events = route.events.as_slice().to_vec();
+    let (events, at) = (route.events.as_slice(), at.key("events"));
     for (index, pattern) in events.iter().enumerate() {
         let bare = pattern.strip_prefix('!').unwrap_or(pattern);
         if bare.is_empty() || bare.starts_with('!') || bare.contains([' ', ',', '\t']) {
             let message = format!("`{pattern}` is not a pattern");
-            let label =
-                "one event type each, `*` for any run of characters, `!` in front to exclude";
-            ground.error("bad-pattern", &at.key("events").item(index), message, label);
+            ground.error("bad-pattern", &at.item(index), message).label(
+                "one event type each, `*` for any run of characters, `!` in front to exclude",
+            );
         }
     }
     if events.is_empty() {
-        ground.error(
-            "bad-pattern",
-            &at.key("events"),
-            "this route takes no event",
-            "leave `events` out for all",
-        );
+        ground
+            .error("bad-pattern", &at, "this route takes no event")
+            .label("leave `events` out for all");
     }
-    events
+    events.to_vec()
 }
 
 fn when(route: &Route, at: &Path, ground: &mut Ground<'_>) -> Option<(String, String)> {
     let when = route.when.as_ref()?;
     let (path, equals) = when.json.clone().zip(when.equals.clone())?;
     let place = at.key("when").key("json");
-    let bare = path.strip_prefix("$.").unwrap_or(&path);
-    match json::Path::parse(&path) {
-        _ if bare != path => {
-            let label = format!("write `{bare}`");
-            ground.error("bad-path", &place, "JSON paths begin at the top by themselves", label);
+    let wrong = match json::Path::parse(&path) {
+        _ if path.starts_with("$.") => {
+            let label = format!("write `{}`", path.trim_start_matches("$."));
+            Some(("JSON paths begin at the top by themselves".to_owned(), label))
         }
         Ok(parsed) if parsed.steps().contains(&json::Step::Each) => {
-            ground.error(
-                "bad-path",
-                &place,
-                "`[*]` stands for many values",
-                "name one: `items[0].id`",
-            );
+            Some(("`[*]` stands for many values".to_owned(), "name one: `items[0].id`".to_owned()))
         }
-        Ok(_) => {}
-        Err(why) => ground.error("bad-path", &place, format!("`{path}` is not a JSON path"), why),
+        Ok(_) => None,
+        Err(why) => Some((format!("`{path}` is not a JSON path"), why)),
+    };
+    if let Some((message, label)) = wrong {
+        ground.error("bad-path", &place, message).label(label);
     }
     let equals = match equals {
         Scalar::Bool(value) => value.to_string(),
@@ -156,39 +172,28 @@ fn target(
     let to = route.to.as_ref().map_or(&[][..], OneOrMany::as_slice);
     let path = at.key("to");
     for (index, upstream) in to.iter().enumerate() {
-        let item = path.item(index);
-        if !file.upstreams.contains_key(upstream)
-            && !ground.tree.has(&Path::of("upstreams").key(upstream))
-        {
-            upstreams::unknown(file, name, upstream, &item, ground);
+        let known = ground.tree.has(&Path::of("upstreams").key(upstream));
+        if !file.upstreams.contains_key(upstream) && !known {
+            upstreams::unknown(file, name, upstream, &path.item(index), ground);
         }
     }
+    let nowhere = || format!("route `{name}` goes nowhere");
     match (to, route.drop) {
         ([one], false) => return Some(one.clone()),
         ([], true) => {}
         ([], false) if ground.tree.has(&path) => {
-            ground.error(
-                "route-target",
-                &path,
-                format!("route `{name}` goes nowhere"),
-                "name an upstream",
-            );
+            ground.error("route-target", &path, nowhere()).label("name an upstream");
         }
         ([], false) => {
-            let problem = Problem::error(
-                "route-target",
-                ground.key(at),
-                format!("route `{name}` goes nowhere"),
-            );
-            ground.push(problem.label("add `to: UPSTREAM`, or `drop: true`"));
+            ground
+                .error("route-target", &ground.key(at), nowhere())
+                .label("add `to: UPSTREAM`, or `drop: true`");
         }
         (_, true) => {
-            let problem = Problem::error(
-                "route-target",
-                ground.key(&at.key("drop")),
-                "a dropped event goes nowhere",
-            );
-            ground.push(problem.label("either `drop` or `to`"));
+            let place = at.key("drop");
+            ground
+                .error("route-target", &ground.key(&place), "a dropped event goes nowhere")
+                .label("either `drop` or `to`");
         }
         (many, false) => fan_out(route, many, &path, ground),
     }
@@ -203,29 +208,9 @@ fn fan_out(route: &Route, many: &[String], path: &Path, ground: &mut Ground<'_>)
     };
     let message = format!("a `proxy` route needs exactly one upstream, this one has {count}");
     let sender = route.source.as_deref().unwrap_or("the sender");
-    let problem = Problem::error("proxy-fan-out", ground.at(path), message);
     let first = many.first().map_or("app", String::as_str);
-    ground.push(
-        problem
-            .label(format!("only one of them can answer `{sender}`"))
-            .help(format!("`to: {first}`, and let that app pass events on to the others")),
-    );
-}
-
-fn unreachable(
-    outline: &RouteOutline,
-    before: &[RouteOutline],
-    at: &Path,
-    ground: &mut Ground<'_>,
-) {
-    let Some(takers) = patterns::shadowed_by(outline, before) else { return };
-    let Some(first) = takers.first() else { return };
-    let (mark, _) = ground.tree.locate(&Path::of("routes").item(first.index));
-    let names: Vec<_> = takers.iter().map(|taker| format!("`{}`", taker.name)).collect();
-    let place = if ground.tree.has(&at.key("name")) { at.key("name") } else { at.clone() };
-    let message = format!("route `{}` can never match", outline.name);
-    let problem = Problem::warning("route-unreachable", ground.at(&place), message);
-    let problem =
-        problem.label(format!("everything it matches is taken by {} (", names.join(" and ")));
-    ground.push(problem.first(mark, ")").help("move it up; the first matching route wins"));
+    ground
+        .error("proxy-fan-out", path, message)
+        .label(format!("only one of them can answer `{sender}`"))
+        .help(format!("`to: {first}`, and let that app pass events on to the others"));
 }

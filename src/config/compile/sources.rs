@@ -7,14 +7,16 @@ use crate::{
     config::{
         RouteOutline, SecretOrigin, Server, Source,
         file::{
-            self, ContentEncoding, File, Handshake, OnStoreError, OnUnknown, OneOrMany, Unrouted,
+            self, ContentEncoding, File, Handshake, OnUnknown, OneOrMany, ReplayGuard, Unrouted,
         },
-        report::Problem,
-        spans::Path,
+        report::Explain as _,
+        tree::{Mark, Path},
     },
-    dedup::{self, Policy},
+    dedup::Policy,
+    providers::Compiled,
     route::Routes,
     secret::Secret,
+    units::Span,
     verify::{LiveSecret, Verifier},
 };
 
@@ -30,115 +32,122 @@ pub(crate) fn compile(
     let mut seen = Seen::default();
     for (name, shape) in file.sources.iter().flatten() {
         let at = Path::of("sources").key(name);
-        let own = read_secrets(name, shape, &at, &mut seen, ground);
-        let work = Work { name, shape, at, server, outlines };
-        work.path_is_free(&mut seen, ground);
-        if shape.max_body > file.limits.body_memory {
-            let message = format!(
-                "one body may be larger than all memory for bodies ({})",
-                file.limits.body_memory
-            );
-            ground.error(
-                "bad-value",
-                &work.at.key("max_body"),
-                message,
-                "raise `limits.body_memory`",
-            );
+        let memory = file.limits.body_memory;
+        if shape.shared.max_body > memory {
+            let message = format!("one body may be larger than all memory for bodies ({memory})");
+            ground
+                .error("bad-value", &at.key("max_body"), message)
+                .label("raise `limits.body_memory`");
         }
-        sources.extend(work.source(&own, ground));
+        let routes: Vec<_> = outlines.iter().filter(|route| route.source == *name).collect();
+        let mut work = Work {
+            name,
+            shape,
+            at,
+            server,
+            routes: &routes,
+            plain_http: file.plain_http(),
+            ground,
+        };
+        let own = work.secrets(&mut seen);
+        work.path_is_free(&mut seen);
+        sources.extend(work.source(&own));
         secrets.extend(own);
     }
     sources
 }
 
-/// What may be used once.
+/// What may be used once, by whom, and where that stands.
 #[derive(Default)]
 struct Seen {
-    paths: HashMap<String, (String, Path)>,
-    secrets: Vec<(String, Secret, Path)>,
+    paths: HashMap<String, (String, Mark)>,
+    secrets: Vec<(String, Secret, Mark)>,
 }
 
-struct Work<'a> {
+/// One source under work.
+struct Work<'a, 'g> {
     name: &'a str,
     shape: &'a file::Source,
     at: Path,
     server: &'a Server,
-    outlines: &'a [RouteOutline],
+    routes: &'a [&'a RouteOutline],
+    plain_http: bool,
+    ground: &'a mut Ground<'g>,
 }
 
-impl Work<'_> {
-    fn source(&self, secrets: &[SecretOrigin], ground: &mut Ground<'_>) -> Option<Source> {
+impl Work<'_, '_> {
+    fn source(&mut self, secrets: &[SecretOrigin]) -> Option<Source> {
         let shape = self.shape;
-        let (routes, captures) = routes::of_source(self.name, self.outlines);
-        let own: Vec<_> = self.outlines.iter().filter(|route| route.source == self.name).collect();
-        if own.is_empty() {
-            let message = format!("no route takes events of `{}`", self.name);
-            let answer = match shape.unrouted {
-                Unrouted::Accept => "all are answered 200 and go nowhere",
-                Unrouted::Reject => "all are answered 404",
-            };
-            ground.push(Problem::warning("no-route", ground.key(&self.at), message).label(answer));
+        let (routes, captures) = routes::of_source(self.routes);
+        let routes = Routes::new(routes, shape.shared.unrouted == Unrouted::Reject);
+        routes::unreachable(self.routes, self.ground);
+        if self.routes.is_empty() {
+            self.no_route();
         }
-        let language = provider::language(self.name, shape, captures, &self.at, ground)?;
-        let public_url = self.public_url(language.needs_public_url, ground);
-        provider::habits(self.name, shape, &own, &language, &self.at, ground);
-        provider::secret_shapes(shape, secrets, &self.at, ground);
+        let language = provider::language(self.name, shape, captures, &self.at, self.ground)?;
+        let public_url = self.public_url(language.needs_public_url);
+        provider::habits(self.name, shape, self.routes, &language, &self.at, self.ground);
+        provider::secret_shapes(shape, secrets, &self.at, self.ground);
         let live: Vec<_> = secrets.iter().map(live).collect();
-        let verifier = self.verifier(&language, &live, &public_url, ground)?;
-        let dedup = self.policy(&own, ground);
+        let verifier = self.verifier(&language, &live, &public_url)?;
+        let dedup = self.policy();
         Some(Source {
-            name: ground.name(self.name, &self.at)?,
+            name: self.ground.name(self.name, &self.at)?,
             provider: shape.provider.clone()?,
             path: self.path(),
             verifier: Arc::new(verifier),
             secrets: live,
             language,
-            handshake: shape.handshake == Handshake::Auto,
-            enforce: shape.enforce,
-            body_bytes_max: shape.max_body.0,
+            handshake: shape.shared.handshake == Handshake::Auto,
+            enforce: shape.shared.enforce,
+            body_bytes_max: shape.shared.max_body.0,
             allow_encoded: shape.content_encoding == ContentEncoding::Allow,
-            allow_ips: ground.networks(&shape.allow_ips, &self.at.key("allow_ips")),
+            allow_ips: self.ground.networks(&shape.allow_ips, &self.at.key("allow_ips")),
             public_url,
             dedup,
-            routes: Routes::new(routes, shape.unrouted == Unrouted::Reject),
+            routes,
         })
+    }
+
+    fn no_route(&mut self) {
+        let answer = match self.shape.shared.unrouted {
+            Unrouted::Accept => "all are answered 200 and go nowhere",
+            Unrouted::Reject => "all are answered 404",
+        };
+        let message = format!("no route takes events of `{}`", self.name);
+        self.ground.warn("no-route", &self.ground.key(&self.at), message).label(answer);
     }
 
     fn path(&self) -> String {
         self.shape.path.clone().unwrap_or_else(|| format!("/{}", self.name))
     }
 
-    fn path_is_free(&self, seen: &mut Seen, ground: &mut Ground<'_>) {
+    fn path_is_free(&mut self, seen: &mut Seen) {
         let path = self.path();
-        let place = if self.shape.path.is_some() { self.at.key("path") } else { self.at.clone() };
-        let at = if self.shape.path.is_some() { ground.at(&place) } else { ground.key(&place) };
+        let found = self.ground.tree.locate(&self.at.key("path"));
+        let mark = if self.shape.path.is_some() { found.value } else { found.key };
         let plain = path.bytes().all(|b| b.is_ascii_graphic() && !b"?#%\\".contains(&b));
-        if !path.starts_with('/')
-            || !plain
-            || path.split('/').skip(1).any(|part| matches!(part, "" | "." | ".."))
-        {
-            let problem = Problem::error("bad-path", at, format!("`{path}` is not a path"));
-            ground.push(problem.label("write `/stripe`; requests must match it byte for byte"));
+        let odd = |part| matches!(part, "" | "." | "..");
+        if !path.starts_with('/') || !plain || path.split('/').skip(1).any(odd) {
+            self.ground
+                .error("bad-path", &mark, format!("`{path}` is not a path"))
+                .label("write `/stripe`; requests must match it byte for byte");
             return;
         }
-        let (name, own) = (self.name.to_owned(), place);
-        let Some((other, first)) = seen.paths.insert(path.clone(), (name, own.clone())) else {
-            return;
-        };
-        let line = |path: &Path| ground.mark(path).line;
-        let (later, first) = if line(&own) >= line(&first) { (own, first) } else { (first, own) };
+        let own = (self.name.to_owned(), mark);
+        let Some((other, first)) = seen.paths.insert(path.clone(), own) else { return };
         let message = format!("sources `{other}` and `{}` both answer at {path}", self.name);
-        let problem = Problem::error("duplicate-path", ground.at(&later), message)
+        self.ground
+            .error("duplicate-path", &mark.max(first), message)
             .label("first used at ")
-            .first(ground.mark(&first), "")
+            .first(mark.min(first), "")
             .help("give each source its own path, or put both secrets in one source as a list");
-        ground.push(problem);
     }
 
     /// What the provider has on file; says so where it is needed and cannot be known.
-    fn public_url(&self, needed: bool, ground: &mut Ground<'_>) -> String {
+    fn public_url(&mut self, needed: bool) -> String {
         if let Some(url) = &self.shape.public_url {
-            return process::public_url(url, &self.at.key("public_url"), true, ground);
+            return process::public_url(url, &self.at.key("public_url"), true, self.ground);
         }
         if let Some(base) = &self.server.public_url {
             return format!("{base}{}", self.path());
@@ -147,87 +156,117 @@ impl Work<'_> {
             let provider = self.shape.provider.as_deref().unwrap_or_default();
             let message =
                 format!("provider `{provider}` signs the public URL, and we do not know it");
-            let problem =
-                Problem::error("public-url", ground.at(&self.at.key("provider")), message);
-            let problem = match self.server.hosts.is_empty() {
-                true => problem,
-                false => problem
-                    .note("`tls.mode` is `none`, so a proxy in front of us has the public name"),
-            };
             let host = self.server.hosts.first().map_or("hooks.example.com", String::as_str);
-            let help = format!(
+            let proxied = "`tls.mode` is `none`, so a proxy in front of us has the public name";
+            let why = if self.plain_http { proxied } else { "`server.host` is not set" };
+            let place = self.at.key("provider");
+            self.ground.error("public-url", &place, message).note(why).help(format!(
                 "set `server.public_url: https://{host}` exactly as the provider has it on file"
-            );
-            ground.push(problem.help(help));
+            ));
         }
         format!("http://localhost{}", self.path())
     }
 
     fn verifier(
-        &self,
-        language: &crate::providers::Compiled,
+        &mut self,
+        language: &Compiled,
         live: &[LiveSecret],
         public_url: &str,
-        ground: &mut Ground<'_>,
     ) -> Option<Verifier> {
         let build = |secrets| Verifier::new(language.schemes.clone(), secrets, public_url);
-        if ground.reading.offline {
-            return PLACEHOLDERS.iter().find_map(|text| {
-                build(vec![LiveSecret { secret: Secret::new(*text), expires: None }]).ok()
-            });
+        if self.ground.reading.offline {
+            let placeholder = |text| vec![LiveSecret { secret: Secret::new(text), expires: None }];
+            return PLACEHOLDERS.iter().find_map(|text| build(placeholder(*text)).ok());
         }
         if live.is_empty() {
             return None;
         }
+        let place = self.at.key("secret");
         build(live.to_vec())
-            .map_err(|why| ground.error("secret-form", &self.at.key("secret"), why, ""))
+            .map_err(|why| {
+                self.ground.error("secret-form", &place, why);
+            })
             .ok()
     }
 
-    fn policy(&self, own: &[&RouteOutline], ground: &mut Ground<'_>) -> Policy {
+    fn policy(&mut self) -> Policy {
         let shape = &self.shape.dedup;
         let at = self.at.key("dedup");
-        let slowest =
-            own.iter().filter(|route| route.to.is_some()).max_by_key(|route| route.timeout);
+        let delivering = self.routes.iter().filter(|route| route.to.is_some());
+        let slowest = delivering.max_by_key(|route| route.timeout);
         let timeout = slowest.map_or(Duration::ZERO, |route| route.timeout);
-        process::not_zero(&at.key("window"), shape.window.0, ground);
+        let least = Span(timeout + Duration::from_secs(1));
         if let Some(slowest) = slowest
-            && shape.claim.0 < timeout + Duration::from_secs(1)
+            && shape.claim < least
         {
-            let typed = ground.is_typed(&at.key("claim"));
             let route = Path::of("routes").item(slowest.index).key("timeout");
-            let path = if typed { at.key("claim") } else { route };
-            let (claim, span) = (shape.claim, file::Span(timeout));
+            let claim = at.key("claim");
+            let path = if self.ground.tree.has(&claim) { claim } else { route };
+            let (claim, name, span) = (shape.claim, &slowest.name, Span(timeout));
             let message = format!(
-                "`dedup.claim` {claim} is too short for route `{}`, which may take {span}",
-                slowest.name
+                "`dedup.claim` {claim} is too short for route `{name}`, which may take {span}"
             );
-            let label = "a twin could pass while the first is still under way";
-            let problem = Problem::error("claim-short", ground.at(&path), message).label(label);
-            let least = file::Span(timeout + Duration::from_secs(1));
-            ground.push(
-                problem.help(format!("`claim` must be at least {least}: the timeout and a second")),
-            );
+            self.ground
+                .error("claim-short", &path, message)
+                .label("a twin could pass while the first is still under way")
+                .help(format!("`claim` must be at least {least}: the timeout and a second"));
         }
         Policy {
-            window: shape.window.0,
+            window: self.ground.not_zero(&at.key("window"), shape.window),
             lease: shape.claim.0,
             join_timeout: shape.join_timeout.0,
             hold: match shape.on_unknown {
-                Some(OnUnknown::Release(_)) => Duration::ZERO,
+                Some(OnUnknown::Word(_)) => Duration::ZERO,
                 Some(OnUnknown::Hold(span)) => span.0,
                 None => timeout,
             },
-            same_id_other_body: match shape.same_id_other_body {
-                file::SameIdOtherBody::Flag => dedup::SameIdOtherBody::Flag,
-                file::SameIdOtherBody::Deliver => dedup::SameIdOtherBody::Deliver,
-            },
-            replay_guard: shape.replay_guard == file::ReplayGuard::Suppress,
-            on_store_error: match shape.on_store_error {
-                OnStoreError::Reject => dedup::OnStoreError::Reject,
-                OnStoreError::Forward => dedup::OnStoreError::Forward,
-            },
+            same_id_other_body: shape.same_id_other_body,
+            replay_guard: shape.replay_guard == ReplayGuard::Suppress,
+            on_store_error: shape.on_store_error,
         }
+    }
+
+    fn secrets(&mut self, seen: &mut Seen) -> Vec<SecretOrigin> {
+        let at = self.at.key("secret");
+        let forms = self.shape.secret.as_ref().map_or(&[][..], OneOrMany::as_slice);
+        let mut found = Vec::new();
+        if forms.is_empty() && self.shape.secret.is_some() {
+            self.ground.error("secret-shape", &at, "there is no secret in this list");
+        }
+        for (index, form) in forms.iter().enumerate() {
+            let mark = self.ground.mark(&at.item(index));
+            let name = match forms {
+                [_] => self.name.to_owned(),
+                _ => format!("{} #{}", self.name, index + 1),
+            };
+            let reading = self.ground.reading;
+            let read = reading.read(form, &name, mark, &mut self.ground.problems);
+            if let Some(secret) = read.as_ref().and_then(|read| read.secret.as_ref()) {
+                self.is_new(name, secret, mark, seen);
+            }
+            found.extend(read);
+        }
+        let now = self.ground.reading.now;
+        let expired = |secret: &SecretOrigin| secret.expires.is_some_and(|at| at <= now);
+        if !found.is_empty() && found.iter().all(expired) {
+            let message = format!("every secret of `{}` has expired", self.name);
+            self.ground.error("secret-expired", &at, message).label("no request could be verified");
+        }
+        found
+    }
+
+    /// Equal secrets in two sources: an event signed for one would pass at the other.
+    fn is_new(&mut self, name: String, secret: &Secret, mark: Mark, seen: &mut Seen) {
+        let twin = seen.secrets.iter().find(|(_, other, _)| other.matches(secret.expose()));
+        if let Some((other, _, first)) = twin {
+            let message = format!("secrets `{other}` and `{name}` are equal");
+            self.ground
+                .error("secret-reused", &mark, message)
+                .label("first used at ")
+                .first(*first, "")
+                .help("what is signed for one source would pass at the other: give each its own");
+        }
+        seen.secrets.push((name, secret.clone(), mark));
     }
 }
 
@@ -236,57 +275,6 @@ const PLACEHOLDERS: [&str; 2] = [
     "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f",
     "offline:000102030405060708090a0b0c0d0e0f",
 ];
-
-fn read_secrets(
-    name: &str,
-    shape: &file::Source,
-    at: &Path,
-    seen: &mut Seen,
-    ground: &mut Ground<'_>,
-) -> Vec<SecretOrigin> {
-    let forms = shape.secret.as_ref().map_or(&[][..], OneOrMany::as_slice);
-    let many = forms.len() > 1;
-    let mut found = Vec::new();
-    if forms.is_empty() && shape.secret.is_some() {
-        ground.error("secret-shape", &at.key("secret"), "there is no secret in this list", "");
-    }
-    for (index, form) in forms.iter().enumerate() {
-        let path = at.key("secret").item(index);
-        let label = if many { format!("{name} #{}", index + 1) } else { name.to_owned() };
-        let mark = ground.mark(&path);
-        let Some(origin) = ground.reading.read(form, &label, mark, &mut ground.problems) else {
-            continue;
-        };
-        if let Some(secret) = &origin.secret {
-            reused(&label, secret, &path, seen, ground);
-        }
-        found.push(origin);
-    }
-    if !found.is_empty()
-        && found.iter().all(|s| s.expires.is_some_and(|at| at <= ground.reading.now))
-    {
-        let message = format!("every secret of `{name}` has expired");
-        ground.error("secret-expired", &at.key("secret"), message, "no request could be verified");
-    }
-    found
-}
-
-/// Equal secrets in two sources: an event signed for one would pass at the other.
-fn reused(name: &str, secret: &Secret, path: &Path, seen: &mut Seen, ground: &mut Ground<'_>) {
-    let twin = seen.secrets.iter().find(|(_, other, _)| other.matches(secret.expose()));
-    if let Some((other, _, first)) = twin {
-        let mark = ground.mark(first);
-        let message = format!("secrets `{other}` and `{name}` are equal");
-        let problem = Problem::error("secret-reused", ground.at(path), message);
-        ground.push(
-            problem
-                .label("first used at ")
-                .first(mark, "")
-                .help("what is signed for one source would pass at the other: give each its own"),
-        );
-    }
-    seen.secrets.push((name.to_owned(), secret.clone(), path.clone()));
-}
 
 fn live(origin: &SecretOrigin) -> LiveSecret {
     let secret = origin.secret.clone().unwrap_or_else(|| Secret::new(PLACEHOLDERS[0]));

@@ -1,19 +1,19 @@
 //! `upstreams`: our apps, and the mistakes that would send events in circles or in the clear.
 
-use std::{collections::HashSet, net::IpAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderName, HeaderValue, Uri};
 
-use super::{Ground, process::not_zero, stores::is_http};
+use super::{Ground, process::is_http};
 use crate::{
     config::{
         Server,
         file::{self, File, OneOrMany, UpstreamForm},
-        report::Problem,
-        spans::Path,
+        report::Explain as _,
         suggest,
+        tree::Path,
     },
-    deliver::{Balance, HttpVersion, UpstreamParams, UpstreamTls},
+    deliver::{UpstreamParams, UpstreamTls},
 };
 
 /// All upstreams.
@@ -22,24 +22,14 @@ pub(crate) fn compile(
     server: &Server,
     ground: &mut Ground<'_>,
 ) -> Vec<UpstreamParams> {
-    let used: HashSet<&str> = file
-        .routes
-        .iter()
-        .filter_map(|route| route.to.as_ref())
-        .flat_map(OneOrMany::as_slice)
-        .map(String::as_str)
-        .collect();
+    let targets = file.routes.iter().filter_map(|route| route.to.as_ref());
+    let used: Vec<_> = targets.flat_map(OneOrMany::as_slice).map(String::as_str).collect();
     let mut upstreams = Vec::new();
     for (name, form) in &file.upstreams {
         let at = Path::of("upstreams").key(name);
-        let meant = |used: &&str| suggest::nearest(used, [name.as_str()]).is_some();
-        if !used.contains(name.as_str()) && !used.iter().any(meant) {
-            let unused = Problem::warning(
-                "unused-upstream",
-                ground.key(&at),
-                format!("no route sends to `{name}`"),
-            );
-            ground.push(unused);
+        let meant = |used: &&str| *used == name || suggest::nearest(used, [&**name]).is_some();
+        if !used.iter().any(meant) {
+            ground.warn("unused-upstream", &ground.key(&at), format!("no route sends to `{name}`"));
         }
         upstreams.extend(upstream(name, form, &at, server, ground));
     }
@@ -53,63 +43,42 @@ fn upstream(
     server: &Server,
     ground: &mut Ground<'_>,
 ) -> Option<UpstreamParams> {
-    let short =
-        |url: &String| file::Upstream { url: Some(url.clone()), ..file::Upstream::default() };
-    let (shape, is_short) = match form {
-        UpstreamForm::Url(url) => (&short(url), true),
-        UpstreamForm::Full(shape) => (&**shape, false),
+    let (shape, places) = match form {
+        UpstreamForm::Url(url) => (&file::Upstream::default(), vec![(url, at.clone())]),
+        UpstreamForm::Full(shape) => (&**shape, places(shape, at, ground)),
     };
-    let urls = places(shape, at, is_short, ground);
-    let urls: Vec<Uri> =
-        urls.iter().filter_map(|(text, path)| url(name, text, path, server, ground)).collect();
-    for (key, value) in
-        [("connect_timeout", shape.connect_timeout.0), ("idle_timeout", shape.idle_timeout.0)]
-    {
-        not_zero(&at.key(key), value, ground);
-    }
-    let (remove_headers, set_headers) = headers(&shape.headers, &at.key("headers"), server, ground);
+    let urls = places.into_iter();
+    let urls: Vec<_> =
+        urls.filter_map(|(text, path)| url(name, text, &path, server, ground)).collect();
+    let headers = at.key("headers");
     Some(UpstreamParams {
         name: ground.name(name, at)?,
         tls: tls(&shape.tls, &at.key("tls"), &urls, ground),
         urls,
-        balance: match shape.balance {
-            file::Balance::RoundRobin => Balance::RoundRobin,
-            file::Balance::LeastBusy => Balance::LeastBusy,
-        },
-        connect_timeout: shape.connect_timeout.0,
+        balance: shape.balance,
+        connect_timeout: ground.not_zero(&at.key("connect_timeout"), shape.connect_timeout),
         concurrency: shape.concurrency.get(),
-        idle_timeout: shape.idle_timeout.0,
-        http: match shape.http {
-            file::Http::Auto => HttpVersion::Auto,
-            file::Http::Http1 => HttpVersion::Http1,
-            file::Http::Http2 => HttpVersion::Http2,
-        },
-        remove_headers,
-        set_headers,
+        idle_timeout: ground.not_zero(&at.key("idle_timeout"), shape.idle_timeout),
+        http: shape.http,
+        remove_headers: ground.headers(&shape.headers.remove, &headers.key("remove")),
+        set_headers: set_headers(&shape.headers, &headers.key("set"), server, ground),
     })
 }
 
 /// Its urls with their places; says so where there is none, or two kinds.
-fn places(
-    shape: &file::Upstream,
+fn places<'f>(
+    shape: &'f file::Upstream,
     at: &Path,
-    is_short: bool,
     ground: &mut Ground<'_>,
-) -> Vec<(String, Path)> {
-    let single = if is_short { at.clone() } else { at.key("url") };
-    let one = shape.url.iter().map(|url| (url.clone(), single.clone()));
-    let many = shape.urls.iter().enumerate().map(|(i, url)| (url.clone(), at.key("urls").item(i)));
-    let both = shape.url.is_some() && !shape.urls.is_empty();
-    let typed = ground.tree.has(&at.key("url")) || ground.tree.has(&at.key("urls"));
-    if both
-        || (shape.url.is_none()
-            && shape.urls.is_empty()
-            && (!typed || ground.tree.has(&at.key("urls"))))
-    {
-        let message = format!("`{at}` needs either `url` or `urls`");
-        ground.push(
-            Problem::error("upstream-url", ground.key(at), message).label("one of them, not empty"),
-        );
+) -> Vec<(&'f String, Path)> {
+    let many = shape.urls.iter().enumerate().map(|(i, url)| (url, at.key("urls").item(i)));
+    let one = shape.url.iter().map(|url| (url, at.key("url")));
+    // A `url` that is there but wrong was said already.
+    let wrong = shape.url.is_none() && ground.tree.has(&at.key("url"));
+    if shape.url.is_some() != shape.urls.is_empty() && !wrong {
+        ground
+            .error("upstream-url", &ground.key(at), format!("`{at}` needs either `url` or `urls`"))
+            .label("one of them, not empty");
     }
     one.chain(many).collect()
 }
@@ -123,38 +92,28 @@ fn url(
 ) -> Option<Uri> {
     let Some(url) = text.parse::<Uri>().ok().filter(is_http) else {
         let shown = text.split('@').next_back().unwrap_or_default();
-        let label = match text.contains("://") {
-            true => "it begins with `http://` or `https://`".to_owned(),
-            false => format!("write `http://{shown}`"),
+        let label = if text.contains("://") {
+            "it begins with `http://` or `https://`".to_owned()
+        } else {
+            format!("write `http://{shown}`")
         };
-        ground.error("bad-url", path, format!("upstream `{name}` has no usable URL"), label);
+        ground.error("bad-url", path, format!("upstream `{name}` has no usable URL")).label(label);
         return None;
     };
     let host = url.host().unwrap_or_default().trim_matches(['[', ']']).to_ascii_lowercase();
     let ip = host.parse::<IpAddr>().ok();
     if url.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-        let problem = Problem::error(
-            "url-password",
-            ground.at(path),
-            format!("the URL of `{name}` holds a password"),
-        );
-        ground.push(
-            problem.help(
-                "send it in a header: `headers: { set: { Authorization: \"${APP_TOKEN}\" } }`",
-            ),
-        );
+        ground
+            .error("url-password", path, format!("the URL of `{name}` holds a password"))
+            .help("send it in a header: `headers: { set: { Authorization: \"${APP_TOKEN}\" } }`");
     } else if is_self(&url, &host, server) {
         let message = format!("upstream `{name}` points back at this gateway");
         let own = server.hosts.iter().any(|own| own.eq_ignore_ascii_case(&host));
         let what = if own { "this is `server.host`" } else { "this is our own address" };
-        ground.error("upstream-is-self", path, message, format!("{what}; events would loop"));
+        ground.error("upstream-is-self", path, message).label(format!("{what}; events would loop"));
     } else if ip.is_some_and(is_metadata) {
         let message = format!("upstream `{name}` is a cloud's metadata service");
-        ground.error("metadata-address", path, message, "no webhook belongs there");
-    } else if url.scheme_str() == Some("http") && is_public(&host, ip) {
-        let message = format!("events go to `{name}` in the clear");
-        let problem = Problem::warning("plain-http", ground.at(path), message);
-        ground.push(problem.label("use https unless this network is yours alone"));
+        ground.error("metadata-address", path, message).label("no webhook belongs there");
     }
     Some(url)
 }
@@ -166,12 +125,11 @@ fn is_self(url: &Uri, host: &str, server: &Server) -> bool {
     let public_port = public.as_ref().and_then(Uri::port_u16);
     let named =
         public_host == host || server.hosts.iter().any(|own| own.eq_ignore_ascii_case(host));
-    let listens = server.listen.iter().any(|listen| listen.port() == port);
+    let ours = || server.listen.iter().filter(|listen| listen.port() == port);
     let local = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    let heard =
-        |listen: &std::net::SocketAddr| listen.ip().is_unspecified() || listen.ip().is_loopback();
-    (named && (port == 443 || listens || public_port == Some(port)))
-        || (local && server.listen.iter().any(|listen| listen.port() == port && heard(listen)))
+    let heard = |listen: &SocketAddr| listen.ip().is_unspecified() || listen.ip().is_loopback();
+    (named && (port == 443 || ours().next().is_some() || public_port == Some(port)))
+        || (local && ours().any(heard))
 }
 
 fn is_metadata(ip: IpAddr) -> bool {
@@ -180,71 +138,7 @@ fn is_metadata(ip: IpAddr) -> bool {
         .any(|known| known.parse() == Ok(ip))
 }
 
-/// Whether a host is on the open internet, as far as its name or address tells.
-fn is_public(host: &str, ip: Option<IpAddr>) -> bool {
-    match ip {
-        Some(IpAddr::V4(ip)) => {
-            let shared = matches!(ip.octets(), [100, 64..=127, _, _]);
-            !(ip.is_private()
-                || ip.is_loopback()
-                || ip.is_link_local()
-                || ip.is_unspecified()
-                || shared)
-        }
-        Some(IpAddr::V6(ip)) => {
-            !(ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local())
-        }
-        None => {
-            let inner = [
-                "localhost",
-                "local",
-                "internal",
-                "lan",
-                "home.arpa",
-                "svc",
-                "test",
-                "intranet",
-                "corp",
-            ];
-            let inside = |suffix: &&str| host.ends_with(&format!(".{suffix}"));
-            host.contains('.') && !inner.iter().any(inside)
-        }
-    }
-}
-
-type HeaderChanges = (Vec<HeaderName>, Vec<(HeaderName, HeaderValue)>);
-
-fn headers(
-    shape: &file::Headers,
-    at: &Path,
-    server: &Server,
-    ground: &mut Ground<'_>,
-) -> HeaderChanges {
-    let remove = shape.remove.iter().enumerate();
-    let remove =
-        remove.filter_map(|(i, name)| ground.header(name, &at.key("remove").item(i))).collect();
-    let mut set = Vec::new();
-    for (name, value) in &shape.set {
-        let path = at.key("set").key(name);
-        let Some(header) = ground.header(name, &path) else { continue };
-        let ours = header.as_str().starts_with(&server.header_prefix);
-        if ours || FRAMING.contains(&header.as_str()) {
-            let message = format!("`{name}` is set by the gateway itself");
-            ground.push(Problem::error("bad-header", ground.key(&path), message));
-        }
-        match HeaderValue::from_str(&value.0) {
-            Ok(value) => set.push((header, value)),
-            Err(_) => ground.error(
-                "bad-header",
-                &path,
-                format!("the value of `{name}` cannot be sent"),
-                "",
-            ),
-        }
-    }
-    (remove, set)
-}
-
+/// Headers that belong to the connection, not to the request.
 const FRAMING: [&str; 9] = [
     "host",
     "connection",
@@ -257,34 +151,46 @@ const FRAMING: [&str; 9] = [
     "forwarded",
 ];
 
-fn tls(shape: &file::UpstreamTls, at: &Path, urls: &[Uri], ground: &mut Ground<'_>) -> UpstreamTls {
-    let file::UpstreamTls { ca, cert, key, server_name } = shape;
-    if cert.is_some() != key.is_some() {
-        let problem = Problem::error(
-            "tls-files",
-            ground.key(at),
-            "a client certificate needs `cert` and `key`",
-        );
-        ground.push(problem);
+fn set_headers(
+    shape: &file::Headers,
+    at: &Path,
+    server: &Server,
+    ground: &mut Ground<'_>,
+) -> Vec<(HeaderName, HeaderValue)> {
+    let mut set = Vec::new();
+    for (name, value) in &shape.set {
+        let path = at.key(name);
+        let Some(header) = ground.header(name, &path) else { continue };
+        let ours = header.as_str().starts_with(&server.header_prefix);
+        if ours || FRAMING.contains(&header.as_str()) {
+            let message = format!("`{name}` is set by the gateway itself");
+            ground.error("bad-header", &ground.key(&path), message);
+        }
+        let Ok(value) = HeaderValue::from_str(&value.0) else {
+            let message = format!("the value of `{name}` cannot be sent");
+            ground.error("bad-header", &path, message);
+            continue;
+        };
+        set.push((header, value));
     }
-    let any = [ca, cert, key, server_name].iter().any(|key| key.is_some());
-    if any && !urls.is_empty() && urls.iter().all(|url| url.scheme_str() == Some("http")) {
-        let warning = Problem::warning(
-            "unused-key",
-            ground.key(at),
-            "`tls` has no effect on an `http://` URL",
-        );
-        ground.push(warning);
+    set
+}
+
+fn tls(shape: &UpstreamTls, at: &Path, urls: &[Uri], ground: &mut Ground<'_>) -> UpstreamTls {
+    let files = [("ca", &shape.ca), ("cert", &shape.cert), ("key", &shape.key)];
+    if shape.cert.is_some() != shape.key.is_some() {
+        let message = "a client certificate needs `cert` and `key`";
+        ground.error("tls-files", &ground.key(at), message);
     }
-    let mut file = |text: &Option<String>, key: &str| {
-        text.as_ref().map(|text| ground.file(text, &at.key(key)))
-    };
-    UpstreamTls {
-        ca: file(ca, "ca"),
-        cert: file(cert, "cert"),
-        key: file(key, "key"),
-        server_name: server_name.clone(),
+    let plain = !urls.is_empty() && urls.iter().all(|url| url.scheme_str() == Some("http"));
+    if plain && *shape != UpstreamTls::default() {
+        let message = "`tls` has no effect on an `http://` URL";
+        ground.warn("unused-key", &ground.key(at), message);
     }
+    for (key, file) in files {
+        file.as_ref().map(|file| ground.file(file, &at.key(key)));
+    }
+    shape.clone()
 }
 
 /// Says that `upstream` is not defined, and what may have been meant.
@@ -295,18 +201,16 @@ pub(crate) fn unknown(
     path: &Path,
     ground: &mut Ground<'_>,
 ) {
+    let near = suggest::nearest(upstream, file.upstreams.keys().map(String::as_str));
+    let defined = near.map(|near| ground.tree.locate(&Path::of("upstreams").key(near)).key);
     let message = format!("route `{route}` sends to `{upstream}`, which is not defined");
-    let problem = Problem::error("unknown-upstream", ground.at(path), message);
-    let problem = match suggest::nearest(upstream, file.upstreams.keys().map(String::as_str)) {
-        Some(near) => {
-            let (key, _) = ground.tree.locate(&Path::of("upstreams").key(near));
-            problem.label(format!("did you mean `{near}`? (defined at ")).first(key, ")")
-        }
-        None if file.upstreams.is_empty() => problem.label("there are no `upstreams`"),
-        None => {
-            let known: Vec<_> = file.upstreams.keys().map(|name| format!("`{name}`")).collect();
-            problem.label(format!("defined are {}", known.join(", ")))
-        }
-    };
-    ground.push(problem);
+    let error = ground.error("unknown-upstream", path, message);
+    if let Some((near, defined)) = near.zip(defined) {
+        error.label(format!("did you mean `{near}`? (defined at ")).first(defined, ")");
+    } else if file.upstreams.is_empty() {
+        error.label("there are no `upstreams`");
+    } else {
+        let known: Vec<_> = file.upstreams.keys().map(|name| format!("`{name}`")).collect();
+        error.label(format!("defined are {}", known.join(", ")));
+    }
 }

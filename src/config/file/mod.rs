@@ -3,7 +3,7 @@
 //!
 //! Required keys are `Option`s marked as required: a file with one mistake is still looked at as a whole.
 
-mod sections;
+mod process;
 mod sources;
 mod stores;
 
@@ -13,8 +13,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-pub(crate) use crate::{config::units::Span, providers::shape::OneOrMany};
-pub(crate) use sections::*;
+use super::shape::accepts;
+pub(crate) use crate::providers::shape::OneOrMany;
+pub(crate) use process::*;
 pub(crate) use sources::*;
 pub(crate) use stores::*;
 
@@ -65,10 +66,17 @@ pub(crate) struct Defaults {
     pub route: RouteDefaults,
 }
 
+impl File {
+    /// Whether a proxy in front of us has TLS.
+    pub(crate) fn plain_http(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.mode == Some(TlsMode::None))
+    }
+}
+
 /// The schema, as it is checked against: formats `duration`, `size`, `secret` and `hidden` are ours.
 pub(crate) fn schema() -> Json {
     let mut schema = schemars::schema_for!(File).to_value();
-    each_object(&mut schema, &require);
+    each_object(&mut schema, &tighten);
     schema
 }
 
@@ -91,30 +99,24 @@ fn each_object(schema: &mut Json, change: &dyn Fn(&mut serde_json::Map<String, J
     }
 }
 
-/// A key that has no default and cannot be null is required; defaults of whole sections only repeat those of their keys.
-fn require(map: &mut serde_json::Map<String, Json>) {
+/// A key that has no default and cannot be null is required, and no other key is known. Defaults of whole sections only
+/// repeat those of their keys.
+fn tighten(map: &mut serde_json::Map<String, Json>) {
     let Some(Json::Object(properties)) = map.get_mut("properties") else { return };
     let mut required = Vec::new();
-    for (key, property) in properties.iter_mut() {
+    for (key, property) in properties {
+        let forms = property.get("anyOf").and_then(Json::as_array).into_iter().flatten();
+        let nullable = forms.chain([&*property]).any(|form| accepts(form, "null"));
         let Some(property) = property.as_object_mut() else { continue };
-        let nullable = |schema: &Json| {
-            let null = schema.get("type").is_some_and(|kind| *kind == "null");
-            null || schema
-                .get("type")
-                .and_then(Json::as_array)
-                .is_some_and(|k| k.contains(&"null".into()))
-        };
-        let forms =
-            property.get("anyOf").and_then(Json::as_array).is_some_and(|f| f.iter().any(nullable));
-        if property.get("default") == Some(&Json::Null) {
-            if !forms && !nullable(&Json::Object(property.clone())) {
-                required.push(Json::String(key.clone()));
-            }
-            property.remove("default");
-        } else if property.get("default").is_some_and(Json::is_object) {
+        let default = property.get("default");
+        if default.is_some_and(Json::is_null) && !nullable {
+            required.push(Json::from(key.as_str()));
+        }
+        if default.is_some_and(|default| default.is_null() || default.is_object()) {
             property.remove("default");
         }
     }
+    map.entry("additionalProperties").or_insert(false.into());
     if let Some(Json::Array(known)) = map.get_mut("required") {
         known.extend(required);
     } else if !required.is_empty() {

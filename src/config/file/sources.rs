@@ -5,15 +5,16 @@ use std::{collections::BTreeMap, num::NonZeroUsize};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{SecretForm, SourceDedup};
+use super::{DedupPolicy, Hidden, SecretForm};
 use crate::{
-    config::units::{Size, Span},
+    deliver::{Balance, HttpVersion, UpstreamTls},
     providers::shape::{EventFields, OneOrMany, Verify},
+    units::{Size, Span},
 };
 
 /// Who may call us, and how we believe them.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub(crate) struct Source {
     /// A preset such as `stripe` (`gatepost providers list`), or `custom` with `verify` and `event` below.
     #[schemars(required)]
@@ -25,20 +26,15 @@ pub(crate) struct Source {
     pub secret: Option<OneOrMany<SecretForm>>,
     /// How far the signed time may be from ours. Default: what the preset says.
     pub tolerance: Option<Span>,
-    /// False is shadow mode: check, record, forward anyway, flagged.
-    pub enforce: bool,
-    /// What happens to events that no route takes: `accept` (200, recorded as ignored) or `reject` (404).
-    pub unrouted: Unrouted,
-    /// How long a body may be. Presets raise it where the provider sends more.
-    pub max_body: Size,
+    /// What `defaults.source` may say as well.
+    #[serde(flatten)]
+    pub shared: SourceDefaults,
     /// Networks that may send; anybody, where empty. Checked before the body is read.
     pub allow_ips: Vec<String>,
     /// Bodies with a `Content-Encoding`: `reject` (415), or `allow` (passed on as they are; never inflated).
     pub content_encoding: ContentEncoding,
-    /// Whether the provider's challenges are answered.
-    pub handshake: Handshake,
     /// How its repeated events are recognised; what is left out is as under `dedup`.
-    pub dedup: SourceDedup,
+    pub dedup: DedupPolicy,
     /// How its requests are verified. Replaces all of the preset's `verify`.
     pub verify: Option<Verify>,
     /// Where an event's id and type are. Replaces key by key what the preset says.
@@ -47,39 +43,17 @@ pub(crate) struct Source {
     pub public_url: Option<String>,
 }
 
-impl Default for Source {
-    fn default() -> Self {
-        let SourceDefaults { enforce, unrouted, max_body, handshake } = SourceDefaults::default();
-        Self {
-            provider: None,
-            path: None,
-            secret: None,
-            tolerance: None,
-            enforce,
-            unrouted,
-            max_body,
-            allow_ips: Vec::new(),
-            content_encoding: ContentEncoding::Reject,
-            handshake,
-            dedup: SourceDedup::default(),
-            verify: None,
-            event: None,
-            public_url: None,
-        }
-    }
-}
-
 /// Values for every source that does not say otherwise.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub(crate) struct SourceDefaults {
-    /// False is shadow mode.
+    /// False is shadow mode: check, record, forward anyway, flagged.
     pub enforce: bool,
-    /// What happens to events that no route takes.
+    /// What happens to events that no route takes: `accept` (200, recorded as ignored) or `reject` (404).
     pub unrouted: Unrouted,
-    /// How long a body may be.
+    /// How long a body may be. Presets raise it where the provider sends more.
     pub max_body: Size,
-    /// Whether providers' challenges are answered.
+    /// Whether the provider's challenges are answered: `auto` (as the preset says) or `none` (the app does it).
     pub handshake: Handshake,
 }
 
@@ -94,39 +68,31 @@ impl Default for SourceDefaults {
     }
 }
 
-/// What happens to events that no route takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Unrouted {
-    /// Answered 200 and recorded as ignored.
     Accept,
-    /// Answered 404.
     Reject,
 }
 
-/// Bodies with a `Content-Encoding`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ContentEncoding {
-    /// Answered 415.
+    #[default]
     Reject,
-    /// Passed on as they are.
     Allow,
 }
 
-/// Whether challenges are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Handshake {
-    /// As the preset says.
     Auto,
-    /// Never: the app does it.
     None,
 }
 
 /// Which events go where.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub(crate) struct Route {
     /// Its name in records and metrics. Default: `route-` and its number.
     pub name: Option<String>,
@@ -141,17 +107,13 @@ pub(crate) struct Route {
     pub to: Option<OneOrMany<String>>,
     /// Answered 200, recorded, not delivered.
     pub drop: bool,
-    /// `proxy`: forwarded once, the upstream's answer goes back to the sender.
-    pub mode: Mode,
-    /// How long the upstream may take, in all.
-    pub timeout: Span,
-    /// What of a 2xx goes back: `status-only`, or `full` with a bounded body and its content type.
-    pub reply: Reply,
+    /// What `defaults.route` may say as well.
+    #[serde(flatten)]
+    pub shared: RouteDefaults,
 }
 
 impl Default for Route {
     fn default() -> Self {
-        let RouteDefaults { mode, timeout, reply } = RouteDefaults::default();
         Self {
             name: None,
             source: None,
@@ -159,22 +121,20 @@ impl Default for Route {
             when: None,
             to: None,
             drop: false,
-            mode,
-            timeout,
-            reply,
+            shared: RouteDefaults::default(),
         }
     }
 }
 
 /// Values for every route that does not say otherwise.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub(crate) struct RouteDefaults {
-    /// How events are delivered.
+    /// `proxy`: forwarded once, the upstream's answer goes back to the sender.
     pub mode: Mode,
     /// How long the upstream may take, in all.
     pub timeout: Span,
-    /// What of a 2xx goes back.
+    /// What of a 2xx goes back: `status-only`, or `full` with a bounded body and its content type.
     pub reply: Reply,
 }
 
@@ -184,21 +144,16 @@ impl Default for RouteDefaults {
     }
 }
 
-/// How events are delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Mode {
-    /// Forwarded once; the upstream's answer goes back to the sender.
     Proxy,
 }
 
-/// What of an upstream's 2xx goes back to the sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Reply {
-    /// The status.
     StatusOnly,
-    /// Status, a bounded body and its content type.
     Full,
 }
 
@@ -219,11 +174,8 @@ pub(crate) struct When {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum Scalar {
-    /// true or false.
     Bool(bool),
-    /// A whole number.
     Integer(i64),
-    /// Text.
     Text(String),
 }
 
@@ -231,9 +183,7 @@ pub(crate) enum Scalar {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum UpstreamForm {
-    /// Its URL.
     Url(String),
-    /// Its URL and more.
     Full(Box<Upstream>),
 }
 
@@ -254,7 +204,7 @@ pub(crate) struct Upstream {
     /// Idle connections are closed after this; keep it below the app's own keep-alive (Node: 5s).
     pub idle_timeout: Span,
     /// `auto` (HTTP/2 where TLS negotiates it), `"1.1"` or `"2"`.
-    pub http: Http,
+    pub http: HttpVersion,
     /// Changes to the request's headers.
     pub headers: Headers,
     /// TLS towards the app.
@@ -270,35 +220,11 @@ impl Default for Upstream {
             connect_timeout: Span::secs(2),
             concurrency: NonZeroUsize::new(256).unwrap_or(NonZeroUsize::MIN),
             idle_timeout: Span::secs(4),
-            http: Http::Auto,
+            http: HttpVersion::Auto,
             headers: Headers::default(),
             tls: UpstreamTls::default(),
         }
     }
-}
-
-/// How one of several urls is chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Balance {
-    /// In turn.
-    RoundRobin,
-    /// The one with the fewest attempts in flight.
-    LeastBusy,
-}
-
-/// Which HTTP version is spoken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub(crate) enum Http {
-    /// By ALPN over TLS; HTTP/1.1 without TLS.
-    #[serde(rename = "auto")]
-    Auto,
-    /// HTTP/1.1.
-    #[serde(rename = "1.1")]
-    Http1,
-    /// HTTP/2; without TLS by prior knowledge.
-    #[serde(rename = "2")]
-    Http2,
 }
 
 /// Changes to the request's headers.
@@ -308,19 +234,5 @@ pub(crate) struct Headers {
     /// Taken out, by name.
     pub remove: Vec<String>,
     /// Set, by name.
-    pub set: BTreeMap<String, super::Hidden>,
-}
-
-/// TLS towards an app.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct UpstreamTls {
-    /// PEM of the CA to trust instead of the system's.
-    pub ca: Option<String>,
-    /// PEM of our client certificate.
-    pub cert: Option<String>,
-    /// PEM of its key.
-    pub key: Option<String>,
-    /// The name to check and to send (SNI) instead of the URL's host.
-    pub server_name: Option<String>,
+    pub set: BTreeMap<String, Hidden>,
 }

@@ -5,36 +5,29 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::config::units::{Size, Span};
+use crate::{
+    audit::{ClientIp, Rejected},
+    dedup::{OnStoreError, SameIdOtherBody},
+    units::{Size, Span},
+};
 
 /// How repeated events are recognised.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub(crate) struct Dedup {
-    /// `embedded` (SQLite, one gateway), `redis` (shared between gateways), or `memory` (forgotten at exit).
+    /// `embedded` (a file, one gateway), `redis` (shared between gateways), or `memory` (forgotten at exit).
     pub store: Store,
-    /// How long a completed event is remembered; longer than the provider retries.
-    pub window: Option<Span>,
-    /// How long an unfinished one blocks its twins; renewed while work goes on.
-    pub claim: Option<Span>,
-    /// How long a twin waits for the first one's answer.
-    pub join_timeout: Option<Span>,
-    /// When the store is away: `reject` (503, the provider retries) or `forward` (a duplicate may pass).
-    pub on_store_error: Option<OnStoreError>,
-    /// After an unknown outcome the event is held so long, or `release`d at once. Default: the route's timeout.
-    pub on_unknown: Option<OnUnknown>,
-    /// A known id with another body: `flag` (a duplicate, and said) or `deliver` (an event of its own).
-    pub same_id_other_body: Option<SameIdOtherBody>,
-    /// Signed bytes that come again under a new unsigned id: `suppress`, or `off`.
-    pub replay_guard: Option<ReplayGuard>,
+    /// For every source that does not say otherwise.
+    #[serde(flatten)]
+    pub policy: DedupPolicy,
     /// The shared store.
     pub redis: Redis,
 }
 
 /// How a source's repeated events are recognised.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct SourceDedup {
+#[serde(default)]
+pub(crate) struct DedupPolicy {
     /// How long a completed event is remembered; longer than the provider retries.
     pub window: Span,
     /// How long an unfinished one blocks its twins; renewed while work goes on.
@@ -51,7 +44,7 @@ pub(crate) struct SourceDedup {
     pub replay_guard: ReplayGuard,
 }
 
-impl Default for SourceDedup {
+impl Default for DedupPolicy {
     fn default() -> Self {
         Self {
             window: Span::days(7),
@@ -65,64 +58,33 @@ impl Default for SourceDedup {
     }
 }
 
-/// Where claims are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Store {
-    /// In SQLite, in the storage directory; for one gateway.
     #[default]
     Embedded,
-    /// In Redis, shared between gateways.
     Redis,
-    /// In memory; forgotten at exit.
     Memory,
 }
 
-/// When the store is away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum OnStoreError {
-    /// 503: the provider retries.
-    Reject,
-    /// Forwarded without a claim: a duplicate may pass.
-    Forward,
-}
-
-/// After an unknown outcome.
+/// After an unknown outcome: `release`, or how long to hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum OnUnknown {
-    /// The word.
-    Release(Release),
-    /// Held so long.
+    Word(Release),
     Hold(Span),
 }
 
-/// The word `release`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Release {
-    /// The next retry is let through at once.
     Release,
 }
 
-/// A known id with another body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum SameIdOtherBody {
-    /// A duplicate, and said.
-    Flag,
-    /// An event of its own.
-    Deliver,
-}
-
-/// Signed bytes that come again under a new unsigned id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ReplayGuard {
-    /// Answered 200, recorded, not delivered.
     Suppress,
-    /// Delivered.
     Off,
 }
 
@@ -199,28 +161,6 @@ impl Default for Audit {
     }
 }
 
-/// What is kept of the sender's address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum ClientIp {
-    /// All of it.
-    Keep,
-    /// Its network: /24 and /48.
-    Truncate,
-    /// Nothing.
-    Drop,
-}
-
-/// What is kept of rejected requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Rejected {
-    /// At most five a second and source.
-    Sampled,
-    /// Nothing but the counters.
-    None,
-}
-
 /// When a segment is closed.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -237,13 +177,10 @@ impl Default for Rotate {
     }
 }
 
-/// Compression of closed segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Compress {
-    /// Zstandard.
     Zstd,
-    /// None.
     None,
 }
 
@@ -278,17 +215,13 @@ pub(crate) struct KeyFile {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum CopyTo {
-    /// Standard output.
-    Stdout(Stdout),
-    /// A file that is appended to.
+    Word(Stdout),
     File(KeyFile),
 }
 
-/// The word `stdout`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Stdout {
-    /// Standard output, a line each.
     Stdout,
 }
 
@@ -297,9 +230,7 @@ pub(crate) enum Stdout {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum SecretForm {
-    /// A reference, or the secret itself.
     Text(SecretText),
-    /// A place.
     Place(SecretPlace),
 }
 
@@ -317,31 +248,19 @@ pub(crate) struct SecretPlace {
     pub expires: Option<String>,
 }
 
-/// Text that may be a secret: never printed.
-#[derive(Clone, Deserialize, JsonSchema)]
-#[schemars(inline, extend("format" = "secret"))]
-pub(crate) struct SecretText(pub String);
-
 /// Text that may hold a secret, such as a header that authorizes: completed, but never printed.
 #[derive(Clone, Deserialize, JsonSchema)]
 #[schemars(inline, extend("format" = "hidden"))]
 pub(crate) struct Hidden(pub String);
 
-impl fmt::Debug for SecretText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SecretText(…)")
-    }
-}
+/// Text that may be a secret: neither completed nor printed.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline, extend("format" = "secret"))]
+pub(crate) struct SecretText(pub Hidden);
 
 impl fmt::Debug for Hidden {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Hidden(…)")
-    }
-}
-
-impl Serialize for SecretText {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str("…")
+        f.write_str("…")
     }
 }
 

@@ -1,27 +1,25 @@
 //! The embedded store: `SQLite` in one file, for a gateway on its own.
 //!
-//! What must survive is *done*: here it is the only memory of what was delivered. So completing waits for a commit that
-//! was synced, together with all who complete at that moment. Everything else lives in memory first ([`hot`]) and is
-//! written behind: claims, releases and holds ride along with the next commit, or go by themselves some milliseconds
-//! later and unsynced, which survives a killed process. An event that is claimed and completed within that time is written
-//! once. A claim that no memory knows asks the file by a point lookup, on a thread of its own, so that it never waits for
-//! a sync.
+//! One thread reads and writes. It carries out what comes in one transaction, and ends that when somebody waits for the
+//! disk: *done* must survive, because here it is the only memory of what was delivered, so completing waits for a commit
+//! that was synced, together with all who complete at that moment. Claims, releases and holds are answered before their
+//! commit, which follows some milliseconds later if nobody completes: what a crash loses of them costs no event.
 //!
-//! After a crash nothing is blocked: leases in the file belong to a process that is gone, so they count as run out. The
-//! next attempt is told that the last one ended unknown.
+//! After a crash nothing is blocked: leases in the file belong to a process that is gone, so they are ended when it is
+//! opened. The next attempt is told that the last one ended unknown.
 //!
 //! Leases and holds are counted by the monotonic clock; the wall clock is read once, at start, to count windows across
 //! restarts.
 
 mod disk;
-mod hot;
 
 use std::{
     fs::{File, TryLockError},
     path::{Path, PathBuf},
     sync::{
-        Arc,
-        mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -30,51 +28,64 @@ use std::{
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{
-    DedupStore, Health, StoreError, Subject,
-    claim::{Input, Kept, Millis, Reply, millis, step},
+    DedupStore, StoreError, Subject,
+    claim::{Input, Millis, Reply, millis},
 };
 use crate::{event::Timestamp, stage::BoxFuture};
 use disk::Disk;
-use hot::Shared;
 
 /// The file in the storage directory.
 const FILE: &str = "dedup.sqlite3";
 /// Its lock: one process at a time.
 const LOCK: &str = "dedup.lock";
-/// Lookups that may wait; claims are refused beyond.
-const LOOKUPS_MAX: usize = 4096;
-/// A lookup that takes longer is worthless: memory might have forgotten what happened since.
-const LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long completing waits for the disk.
-const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often the write-ahead log is copied into the file, beside the writer.
-const CHECKPOINT_PAUSE: Duration = Duration::from_secs(5);
+/// Operations that may wait for the writer; more are refused.
+const QUEUE_MAX: usize = 1 << 14;
+/// Operations in one transaction at most.
+const BATCH_MAX: usize = 1 << 10;
+/// How long what nobody waits for may wait for company.
+const LINGER: Duration = Duration::from_millis(20);
+/// How long an operation may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How often what is over is deleted.
+const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 
 /// Claims in `SQLite`.
 #[derive(Debug)]
 pub struct Embedded {
-    shared: Arc<Shared>,
     path: PathBuf,
-    clock: Clock,
-    lookups: Option<SyncSender<Lookup>>,
-    keeper: Option<Sender<()>>,
-    threads: Vec<JoinHandle<()>>,
-    /// Held until the threads are gone.
+    shared: Arc<Shared>,
+    orders: Option<SyncSender<Order>>,
+    writer: Option<JoinHandle<()>>,
+    /// Held until the writer is gone.
     _lock: File,
 }
 
-/// A question to the file.
-#[derive(Debug)]
-struct Lookup {
-    subject: Subject,
-    answer: oneshot::Sender<Result<Kept, StoreError>>,
+/// What the writer says about itself.
+#[derive(Debug, Default)]
+struct Shared {
+    entries: AtomicU64,
+    /// How the last transaction failed, until one succeeds.
+    trouble: Mutex<Option<StoreError>>,
 }
 
-/// Milliseconds since the epoch that never jump while the process lives.
-#[derive(Clone, Copy, Debug)]
-struct Clock {
-    wall: Millis,
-    started: Instant,
+type Answer = oneshot::Sender<Result<Reply, StoreError>>;
+
+/// An operation, and who waits for its answer.
+#[derive(Debug)]
+struct Order {
+    subject: Subject,
+    input: Input,
+    answer: Answer,
+}
+
+/// The thread that reads and writes.
+struct Writer {
+    disk: Disk,
+    orders: Receiver<Order>,
+    shared: Arc<Shared>,
+    /// When it started, by both clocks.
+    started: (Millis, Instant),
+    swept: Instant,
 }
 
 impl Embedded {
@@ -85,74 +96,28 @@ impl Embedded {
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         let lock = lock(&dir.join(LOCK))?;
         let path = dir.join(FILE);
-        let (writer, reader) = (Disk::open(&path)?, Disk::open_beside(&path)?);
-        let (checkpointer, clock) = (Disk::open_beside(&path)?, Clock::new());
-        let shared = Arc::new(Shared::default());
-        let (lookups, asked) = mpsc::sync_channel(LOOKUPS_MAX);
-        let (keeper, stop) = mpsc::channel();
-        let mut store = Self {
-            shared: shared.clone(),
-            path,
-            clock,
-            lookups: Some(lookups),
-            keeper: Some(keeper),
-            threads: Vec::new(),
-            _lock: lock,
-        };
-        store.start("dedup-writer", move || hot::write_behind(&shared, writer, || clock.now()))?;
-        store.start("dedup-reader", move || answer(&asked, &reader))?;
-        store.start("dedup-keeper", move || checkpoint(&stop, &checkpointer))?;
-        Ok(store)
+        let (disk, entries) = Disk::open(&path)?;
+        let shared = Arc::new(Shared { entries: entries.into(), trouble: Mutex::default() });
+        let (orders, taken) = mpsc::sync_channel(QUEUE_MAX);
+        let (wall, swept) = (Timestamp::now().as_millis(), Instant::now());
+        let started = (u64::try_from(wall).unwrap_or_default(), swept);
+        let writer = Writer { disk, orders: taken, shared: shared.clone(), started, swept };
+        let thread = thread::Builder::new().name("dedup-writer".into()).spawn(|| writer.run());
+        let writer =
+            thread.map_err(|error| StoreError(format!("cannot start the dedup store: {error}")))?;
+        Ok(Self { path, shared, orders: Some(orders), writer: Some(writer), _lock: lock })
     }
 
-    fn start(
-        &mut self,
-        name: &str,
-        work: impl FnOnce() + Send + 'static,
-    ) -> Result<(), StoreError> {
-        let thread = thread::Builder::new().name(name.into()).spawn(work);
-        let thread = thread.map_err(|error| StoreError(format!("cannot start {name}: {error}")))?;
-        self.threads.push(thread);
-        Ok(())
-    }
-
-    /// Applies a step to what is known, after asking the file if need be.
-    async fn step(&self, subject: &Subject, input: Input) -> Result<Reply, StoreError> {
-        self.shared.healthy()?;
-        let step = |kept| step(kept, subject, input, self.clock.now());
-        if let Some(reply) = self.shared.apply(subject, None, step) {
-            return Ok(reply);
+    async fn ask(&self, subject: &Subject, input: Input) -> Result<Reply, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let order = Order { subject: *subject, input, answer };
+        if self.orders.as_ref().is_none_or(|orders| orders.try_send(order).is_err()) {
+            return Err(StoreError("the disk does not keep up".into()));
         }
-        let asked = Instant::now();
-        let found = self.find(subject).await?;
-        if asked.elapsed() > LOOKUP_TIMEOUT {
-            return Err(too_slow(LOOKUP_TIMEOUT));
-        }
-        self.shared.apply(subject, Some(found), step).ok_or_else(|| too_slow(LOOKUP_TIMEOUT))
-    }
-
-    /// Records what is done, and waits until it is on disk.
-    async fn complete(&self, subject: &Subject, input: Input) -> Result<Reply, StoreError> {
-        let (done, reply) = step(Kept::default(), subject, input, self.clock.now());
-        match timeout(COMMIT_TIMEOUT, self.shared.put_synced(subject, done)).await {
-            Ok(Ok(result)) => result.map(|()| reply),
-            Ok(Err(_)) => Err(StoreError("the writer of the dedup store has stopped".into())),
-            Err(_) => Err(too_slow(COMMIT_TIMEOUT)),
-        }
-    }
-
-    /// What the file says about `subject`.
-    async fn find(&self, subject: &Subject) -> Result<Kept, StoreError> {
-        let (answer, found) = oneshot::channel();
-        let lookup = Lookup { subject: *subject, answer };
-        let sent = self.lookups.as_ref().map(|lookups| lookups.try_send(lookup));
-        if !matches!(sent, Some(Ok(()))) {
-            return Err(StoreError("too many lookups wait for the disk".into()));
-        }
-        match timeout(LOOKUP_TIMEOUT, found).await {
-            Ok(Ok(found)) => found,
-            Ok(Err(_)) => Err(StoreError("the reader of the dedup store has stopped".into())),
-            Err(_) => Err(too_slow(LOOKUP_TIMEOUT)),
+        match timeout(TIMEOUT, answered).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(StoreError("it could not be read or written".into())),
+            Err(_) => Err(StoreError(format!("the disk took longer than {TIMEOUT:?}"))),
         }
     }
 }
@@ -163,30 +128,14 @@ impl DedupStore for Embedded {
         subject: &'a Subject,
         input: Input,
     ) -> BoxFuture<'a, Result<Reply, StoreError>> {
-        Box::pin(async move {
-            match input {
-                Input::Claim(..) => {
-                    self.shared.room()?;
-                    self.step(subject, input).await
-                }
-                Input::Look => self.step(subject, input).await,
-                Input::Complete(_) => self.complete(subject, input).await,
-                // Live claims are always in memory.
-                Input::Release(_) | Input::Hold(..) | Input::Renew(..) => {
-                    let step = |kept| step(kept, subject, input, self.clock.now());
-                    let known = self.shared.apply(subject, Some(Kept::default()), step);
-                    known.ok_or_else(|| StoreError("not in memory".into()))
-                }
-            }
-        })
+        Box::pin(self.ask(subject, input))
     }
 
-    fn health(&self) -> BoxFuture<'_, Result<Health, StoreError>> {
-        Box::pin(async {
-            self.shared.healthy()?;
-            let (path, version) = (self.path.display(), rusqlite::version());
-            Ok(Health { summary: format!("{path}, SQLite {version}") })
-        })
+    fn health(&self) -> BoxFuture<'_, Result<String, StoreError>> {
+        let trouble = self.shared.trouble().clone();
+        let (path, version) = (self.path.display(), rusqlite::version());
+        let health = trouble.map_or_else(|| Ok(format!("{path}, SQLite {version}")), Err);
+        Box::pin(std::future::ready(health))
     }
 
     fn kind(&self) -> &'static str {
@@ -194,37 +143,94 @@ impl DedupStore for Embedded {
     }
 
     fn entries(&self) -> Option<u64> {
-        Some(self.shared.rows())
+        Some(self.shared.entries.load(Ordering::Relaxed))
     }
 }
 
 /// Writes what is left and waits for it: a short block, when the process ends.
 impl Drop for Embedded {
     fn drop(&mut self) {
-        self.shared.stop();
-        self.lookups = None;
-        self.keeper = None;
-        for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the dedup store panicked");
-            }
+        self.orders = None;
+        if self.writer.take().is_some_and(|writer| writer.join().is_err()) {
+            tracing::error!("the writer of the dedup store panicked");
         }
     }
 }
 
-impl Clock {
-    fn new() -> Self {
-        let wall = u64::try_from(Timestamp::now().as_millis()).unwrap_or_default();
-        Self { wall, started: Instant::now() }
-    }
-
-    fn now(&self) -> Millis {
-        self.wall + millis(self.started.elapsed())
+impl Shared {
+    fn trouble(&self) -> MutexGuard<'_, Option<StoreError>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn too_slow(limit: Duration) -> StoreError {
-    StoreError(format!("the disk took longer than {limit:?}"))
+impl Writer {
+    fn run(mut self) {
+        loop {
+            let first = match self.orders.recv_timeout(SWEEP_PAUSE) {
+                Ok(order) => Some(order),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let mut waiting = Vec::new();
+            let result = self.transact(first, &mut waiting);
+            if let Err(error) = &result {
+                tracing::error!(%error, "the dedup store could not be written");
+            }
+            *self.shared.trouble() = result.as_ref().err().cloned();
+            for (answer, reply) in waiting {
+                drop(answer.send(result.clone().map(|()| reply))); // gave up waiting: it is in the file all the same
+            }
+        }
+    }
+
+    /// One transaction: `first`, what comes while nobody waits for the disk, and now and then a sweep. Leaves in `waiting`
+    /// those whose answer depends on how it ends.
+    fn transact(
+        &mut self,
+        first: Option<Order>,
+        waiting: &mut Vec<(Answer, Reply)>,
+    ) -> Result<(), StoreError> {
+        let now = || self.started.0 + millis(self.started.1.elapsed());
+        let batch = match self.disk.begin() {
+            Ok(batch) => batch,
+            Err(error) => {
+                let refused = first.into_iter().chain(self.orders.try_iter());
+                waiting.extend(refused.map(|order| (order.answer, Reply::Applied(false))));
+                return Err(error);
+            }
+        };
+        if self.shared.trouble().is_some() {
+            batch.touch()?;
+        }
+        let mut added = 0;
+        if self.swept.elapsed() >= SWEEP_PAUSE {
+            added -= batch.sweep(now())?;
+            self.swept = Instant::now();
+        }
+        let (mut next, mut done) = (first, 0);
+        let end = Instant::now() + LINGER;
+        while let Some(Order { subject, input, answer }) = next.take() {
+            let (reply, new) = batch.apply(&subject, input, now())?;
+            added += i64::from(new);
+            done += 1;
+            if matches!(input, Input::Complete(_)) {
+                waiting.push((answer, reply));
+            } else {
+                drop(answer.send(Ok(reply))); // gave up waiting: a lease that ends by itself
+            }
+            next = match (done < BATCH_MAX, waiting.is_empty()) {
+                (false, _) => None,
+                (true, false) => self.orders.try_recv().ok(),
+                (true, true) => {
+                    self.orders.recv_timeout(end.saturating_duration_since(Instant::now())).ok()
+                }
+            };
+        }
+        batch.commit()?;
+        let entries = self.shared.entries.load(Ordering::Relaxed).saturating_add_signed(added);
+        self.shared.entries.store(entries, Ordering::Relaxed);
+        Ok(())
+    }
 }
 
 fn lock(path: &Path) -> Result<File, StoreError> {
@@ -237,23 +243,5 @@ fn lock(path: &Path) -> Result<File, StoreError> {
             Err(StoreError(format!("{shown} is locked: another gatepost uses this directory")))
         }
         Err(TryLockError::Error(error)) => Err(StoreError(format!("cannot lock {shown}: {error}"))),
-    }
-}
-
-/// The reader thread.
-fn answer(asked: &Receiver<Lookup>, disk: &Disk) {
-    while let Ok(Lookup { subject, answer }) = asked.recv() {
-        if !answer.is_closed() {
-            drop(answer.send(disk.find(&subject))); // nobody waits any more: nothing to do
-        }
-    }
-}
-
-/// The keeper thread: moves the log into the file little by little, so that the writer seldom has to.
-fn checkpoint(stop: &Receiver<()>, disk: &Disk) {
-    while stop.recv_timeout(CHECKPOINT_PAUSE) == Err(RecvTimeoutError::Timeout) {
-        if let Err(error) = disk.checkpoint() {
-            tracing::warn!(%error, "the dedup store's log could not be copied into its file");
-        }
     }
 }

@@ -1,36 +1,27 @@
 #!lua
--- CLAIM. KEYS: event [, guard]. ARGV: token, lease, window (ms), digest of the body, event that may pass the guard ('' for any).
--- Answers one integer: 0 won, 1 in flight, 2 done, 3 replayed; and 4 * (2 * attempt + unknown | ms left | same body).
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local lease, window = tonumber(ARGV[2]), tonumber(ARGV[3])
-local kept = redis.call('GET', KEYS[1])
-local attempt, unknown, mine = 0, 0, false
-if kept then
-  if string.sub(kept, 1, 1) == 'D' then
-    return 2 + (string.sub(kept, 2) == ARGV[4] and 4 or 0)
-  end
-  local phase, ends, owner
-  phase, unknown, attempt, ends, owner = struct.unpack('>c1BI4I8c16', kept)
-  if phase ~= 'F' and ends > now then
-    mine = phase == 'L' and owner == ARGV[1]
-    if not mine then return 1 + 4 * (ends - now) end
-  elseif phase ~= 'F' then
-    unknown = 1
-  end
-end
-if not mine then
-  if KEYS[2] and ARGV[5] ~= '' then
-    local by = redis.call('GET', KEYS[2])
-    if by and by ~= ARGV[5] then return 3 end
-  end
-  attempt = attempt + 1
-end
-local keep = math.max(lease, window)
-if keep > 0 then
-  local value = struct.pack('>c1BI4I8c16', 'L', unknown, attempt, now + lease, ARGV[1])
-  redis.call('SET', KEYS[1], value, 'PX', keep)
+-- CLAIM. KEYS: event [, guard that suppresses]. ARGV: value of a first claim, how long it is kept (ms), digest of the body
+-- [, event that may pass the guard].
+-- Answers one integer: 0 won, 1 in flight, 2 held, 3 done, 4 replayed; and 8 * (2 * attempt + unknown | ms left | same body).
+local by = KEYS[2] and redis.call('GET', KEYS[2])
+local replayed = by and by ~= ARGV[4]
+local kept
+if replayed then
+  kept = redis.call('GET', KEYS[1])
 else
-  redis.call('DEL', KEYS[1])
+  kept = redis.call('SET', KEYS[1], ARGV[1], 'NX', 'GET', 'PX', ARGV[2])
 end
-return 4 * (2 * attempt + unknown)
+if not kept then return replayed and 4 or 16 end
+if string.sub(kept, 1, 1) == 'D' then return 3 + (string.sub(kept, 2) == ARGV[3] and 8 or 0) end
+local phase, unknown, attempt, rest, owner = struct.unpack('>c1BI4I8c16', kept)
+local left = redis.call('PTTL', KEYS[1]) - rest
+local live = phase ~= 'F' and left > 0
+if live and phase == 'U' then return 2 + 8 * left end
+if live and owner ~= string.sub(ARGV[1], 15) then return 1 + 8 * left end
+if not live then
+  if replayed then return 4 end
+  attempt = attempt + 1
+  if phase ~= 'F' then unknown = 1 end
+end
+local value = 'L' .. struct.pack('>BI4', unknown, attempt) .. string.sub(ARGV[1], 7)
+redis.call('SET', KEYS[1], value, 'PX', ARGV[2])
+return 8 * (2 * attempt + unknown)

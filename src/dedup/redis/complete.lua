@@ -2,7 +2,6 @@
 -- COMPLETE, whatever is there, and also when memory is full. KEYS: event [, guard]. ARGV: window (ms), digest of the body,
 -- event.
 local function put(key, value)
-  if not key then return end
   if tonumber(ARGV[1]) > 0 then
     redis.call('SET', key, value, 'PX', ARGV[1])
   else
@@ -10,5 +9,5 @@ local function put(key, value)
   end
 end
 put(KEYS[1], 'D' .. ARGV[2])
-put(KEYS[2], ARGV[3])
+if KEYS[2] then put(KEYS[2], ARGV[3]) end
 return 1

@@ -1,22 +1,25 @@
-//! The connection: made when it is needed, shared by all, checked whenever it is made, dropped when it is no good.
-//!
-//! While Redis is away no task runs: the next operation (or probe) that finds the pause over tries again, for everyone.
+//! The connection: kept by one task, shared by all operations, checked when it is made and every second.
 
 use std::{
+    collections::HashMap,
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering},
+        Arc,
+        atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use ::redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value, aio::ConnectionLike as _};
-use tokio::{
-    sync::watch,
-    time::{Instant, timeout, timeout_at},
+use ::redis::{
+    Cmd, ErrorKind, RedisError, ServerErrorKind, Value,
+    aio::ConnectionLike as _,
+    cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo},
 };
-use tokio_util::task::TaskTracker;
+use arc_swap::ArcSwapOption;
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
 
 use super::{
     StoreError,
@@ -27,13 +30,13 @@ use super::{
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long nobody tries again after connecting failed; operations fail at once meanwhile.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
-/// A connection on which so many operations in a row got no answer is dropped.
-const TIMEOUTS_MAX: u32 = 4;
+/// How often the connection is checked, and how long that may take.
+const PROBE_PAUSE: Duration = Duration::from_secs(1);
 /// The first Redis whose scripts may say that they work when memory is full.
 const REDIS_MIN: u32 = 7;
 
 /// How a script is called.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verb {
     /// By its hash.
     Known,
@@ -42,217 +45,160 @@ pub(super) enum Verb {
 }
 
 /// The connection to Redis.
-#[derive(Clone)]
-pub(super) struct Link(Arc<Inner>);
-
-struct Inner {
+pub(super) struct Link {
     target: Target,
     timeout: Duration,
     require_noeviction: bool,
-    tracker: TaskTracker,
-    slot: Mutex<Slot>,
-    timeouts: AtomicU32,
+    /// The connection, or why there is none; nothing while nobody knows.
+    status: ArcSwapOption<Result<Up, StoreError>>,
+    /// The status is another one.
+    changed: Notify,
+    /// The connection is no good.
+    broken: Notify,
+    /// How long the last check took, in microseconds.
+    latency: AtomicU64,
 }
 
-#[derive(Default)]
-struct Slot {
-    up: Option<Up>,
-    /// Closed when the attempt to connect is over.
-    trying: Option<watch::Receiver<()>>,
-    failed: Option<(Instant, StoreError)>,
-    made: u64,
-}
-
-/// A connection and which one it is.
-#[derive(Clone)]
 struct Up {
     connection: Connection,
-    number: u64,
-}
-
-/// Why a try did not succeed.
-enum Failure {
-    /// The other try may.
-    Again(StoreError),
-    /// No try will.
-    Final(StoreError),
+    /// What the servers say about themselves.
+    facts: String,
 }
 
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Link({})", self.0.target.shown)
+        write!(f, "Link({})", self.target.shown)
     }
 }
 
 impl Link {
-    pub(super) fn new(
-        target: Target,
-        timeout: Duration,
-        require_noeviction: bool,
-        tracker: TaskTracker,
-    ) -> Self {
-        let (slot, timeouts) = (Mutex::default(), AtomicU32::new(0));
-        Self(Arc::new(Inner { target, timeout, require_noeviction, tracker, slot, timeouts }))
+    pub(super) fn new(target: Target, timeout: Duration, require_noeviction: bool) -> Self {
+        Self {
+            target,
+            timeout,
+            require_noeviction,
+            status: ArcSwapOption::empty(),
+            changed: Notify::new(),
+            broken: Notify::new(),
+            latency: AtomicU64::new(0),
+        }
     }
 
-    /// Runs a script, at most twice and at most for the timeout. The second try may repeat what the first one did after
-    /// all: every script is safe to repeat.
+    /// Runs a script, for at most the timeout; once more on a new connection where the old one turns out to be no good.
+    /// That may repeat what was done after all: every script is safe to repeat.
     pub(super) async fn run(&self, command: impl Fn(Verb) -> Cmd) -> Result<Value, StoreError> {
-        let deadline = Instant::now() + self.0.timeout;
-        let mut last = None;
-        for until in [deadline - self.0.timeout / 2, deadline] {
-            match timeout_at(until, self.once(&command)).await {
-                Ok(Ok(value)) => return Ok(value),
-                Ok(Err(Failure::Final(error))) => return Err(error),
-                Ok(Err(Failure::Again(error))) => last = Some(error),
-                Err(_elapsed) => {
-                    self.0.timed_out();
-                    last = Some(self.0.error(&format!("no answer within {:?}", self.0.timeout)));
+        let tries = async {
+            let (mut verb, mut again) = (Verb::Known, true);
+            loop {
+                let status = self.settled().await;
+                let mut connection =
+                    status.as_ref().as_ref().map_err(Clone::clone)?.connection.clone();
+                match connection.send(&command(verb)).await {
+                    Ok(value) => return Ok(value),
+                    Err(error) if verb == Verb::Known && is_unknown_script(&error) => {
+                        verb = Verb::New;
+                    }
+                    Err(error) => {
+                        let broken = is_broken(&error);
+                        if broken {
+                            self.drop_connection(&status);
+                        }
+                        if !(broken && again) {
+                            return Err(self.error(&error));
+                        }
+                        again = false;
+                    }
                 }
             }
-        }
-        Err(last.unwrap_or_else(|| self.0.error(&"not tried")))
+        };
+        let silent = |_elapsed| Err(self.error(&format!("no answer within {:?}", self.timeout)));
+        timeout(self.timeout, tries).await.unwrap_or_else(silent)
     }
 
-    /// Asks for version and policy once more, and says what people want to know.
+    /// What people want to know, or why it cannot be used.
     pub(super) async fn health(&self) -> Result<String, StoreError> {
-        let asked = async {
-            let mut up = self.up().await?;
-            let began = Instant::now();
-            let facts = self.0.facts(&mut up.connection).await.inspect_err(|error| {
-                self.0.drop_connection(up.number, Some(error.clone()));
-            })?;
-            let (shown, millis) = (&self.0.target.shown, began.elapsed().as_secs_f64() * 1e3);
-            Ok(format!("{facts}, {shown}, {millis:.1} ms"))
-        };
-        let slow = |_| self.0.error(&format!("no answer within {CONNECT_TIMEOUT:?}"));
-        timeout(CONNECT_TIMEOUT, asked).await.map_err(slow)?
+        let slow = |_elapsed| self.error(&format!("no answer within {CONNECT_TIMEOUT:?}"));
+        let status = timeout(CONNECT_TIMEOUT, self.settled()).await.map_err(slow)?;
+        let facts = &status.as_ref().as_ref().map_err(Clone::clone)?.facts;
+        let millis =
+            Duration::from_micros(self.latency.load(Ordering::Relaxed)).as_secs_f64() * 1e3;
+        Ok(format!("{facts}, {}, {millis:.1} ms", self.target.shown))
     }
 
-    async fn once(&self, command: &impl Fn(Verb) -> Cmd) -> Result<Value, Failure> {
-        let mut up = self.up().await.map_err(Failure::Final)?;
-        let mut reply = up.connection.send(&command(Verb::Known)).await;
-        if let Err(error) = &reply
-            && error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
-        {
-            reply = up.connection.send(&command(Verb::New)).await;
-        }
-        if self.0.timeouts.load(Ordering::Relaxed) > 0 && reply.is_ok() {
-            self.0.timeouts.store(0, Ordering::Relaxed);
-        }
-        reply.map_err(|error| self.0.failure(&error, up.number))
-    }
-
-    /// The connection, or the error that keeps it from being made.
-    async fn up(&self) -> Result<Up, StoreError> {
-        let mut trying = {
-            let mut slot = self.0.lock();
-            if let Some(up) = &slot.up {
-                return Ok(up.clone());
-            }
-            match (&slot.trying, &slot.failed) {
-                (Some(trying), _) => trying.clone(),
-                (None, Some((when, error))) if when.elapsed() < RETRY_PAUSE => {
-                    return Err(error.clone());
+    /// Connects, checks, and connects again, until it is dropped.
+    pub(super) async fn keep(&self) {
+        loop {
+            let connecting = timeout(CONNECT_TIMEOUT, self.connect()).await;
+            let late = format!("not connected within {CONNECT_TIMEOUT:?}");
+            match connecting.unwrap_or_else(|_elapsed| Err(self.error(&late))) {
+                Ok(Up { connection, facts }) => {
+                    tracing::info!(redis = %self.target.shown, %facts, "connected");
+                    self.set(Ok(Up { connection: connection.clone(), facts }));
+                    self.watch(connection).await;
+                    tracing::warn!(redis = %self.target.shown, "connection lost");
                 }
-                (None, _) => self.try_connecting(&mut slot),
+                Err(error) => {
+                    self.set(Err(error));
+                    sleep(RETRY_PAUSE).await;
+                }
             }
-        };
-        drop(trying.changed().await); // closed when it is over
-        let slot = self.0.lock();
-        let error = || slot.failed.as_ref().map(|(_, error)| error.clone());
-        slot.up.clone().ok_or_else(|| error().unwrap_or_else(|| self.0.error(&"not connected")))
+        }
     }
 
-    /// Connects in a task of its own, so that nobody's short timeout cuts it off.
-    fn try_connecting(&self, slot: &mut Slot) -> watch::Receiver<()> {
-        let (over, trying) = watch::channel(());
-        slot.trying = Some(trying.clone());
-        let inner = self.0.clone();
-        self.0.tracker.spawn(async move {
-            let made = timeout(CONNECT_TIMEOUT, inner.connect()).await;
-            inner.tried(made.unwrap_or_else(|_elapsed| {
-                Err(inner.error(&format!("not connected within {CONNECT_TIMEOUT:?}")))
-            }));
-            drop(over);
-        });
-        trying
-    }
-}
-
-impl Inner {
-    async fn connect(&self) -> Result<Connection, StoreError> {
+    async fn connect(&self) -> Result<Up, StoreError> {
         let mut connection = self.target.open().await.map_err(|error| self.error(&error))?;
         let facts = self.facts(&mut connection).await?;
-        tracing::info!(redis = %self.target.shown, %facts, "connected");
-        Ok(connection)
+        Ok(Up { connection, facts })
+    }
+
+    /// Checks the connection until it is no good.
+    async fn watch(&self, mut connection: Connection) {
+        while timeout(PROBE_PAUSE, self.broken.notified()).await.is_err() {
+            let silent = |_elapsed| Err(self.error(&format!("no answer within {PROBE_PAUSE:?}")));
+            let facts = timeout(PROBE_PAUSE, self.facts(&mut connection)).await;
+            if let Err(error) = facts.unwrap_or_else(silent) {
+                return self.set(Err(error));
+            }
+        }
     }
 
     /// Version and eviction policy of every server, if they are such that we may work with it.
     async fn facts(&self, connection: &mut Connection) -> Result<String, StoreError> {
-        let reply = connection.send(&::redis::cmd("INFO")).await;
-        let mut texts = Vec::new();
-        collect(reply.map_err(|error| self.error(&error))?, &mut texts);
-        let mut facts = None;
-        for info in &texts {
-            let fit = fitness(info, self.require_noeviction, self.target.is_cluster());
-            facts = Some(fit.map_err(|why| self.error(&why))?);
-        }
-        facts.ok_or_else(|| self.error(&"INFO says nothing"))
+        let asked = Instant::now();
+        let infos = connection.info().await.map_err(|error| self.error(&error))?;
+        let micros = u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.latency.store(micros, Ordering::Relaxed);
+        let facts = infos.iter().map(|info| fitness(info, self.require_noeviction));
+        let facts = facts.reduce(Result::and);
+        facts.unwrap_or_else(|| Err("INFO says nothing".into())).map_err(|why| self.error(&why))
     }
 
-    /// Notes how connecting ended.
-    fn tried(&self, made: Result<Connection, StoreError>) {
-        let mut slot = self.lock();
-        slot.trying = None;
-        match made {
-            Ok(connection) => {
-                slot.made += 1;
-                slot.up = Some(Up { connection, number: slot.made });
-                slot.failed = None;
-                self.timeouts.store(0, Ordering::Relaxed);
+    /// The status, once there is one.
+    async fn settled(&self) -> Arc<Result<Up, StoreError>> {
+        loop {
+            let changed = self.changed.notified();
+            if let Some(status) = self.status.load_full() {
+                return status;
             }
-            Err(error) => slot.failed = Some((Instant::now(), error)),
+            changed.await;
         }
     }
 
-    /// What an error means for the connection and for a second try.
-    fn failure(&self, error: &RedisError, number: u64) -> Failure {
-        let demoted = error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly);
-        if demoted || error.is_connection_dropped() || error.is_unrecoverable_error() {
-            self.drop_connection(number, None);
-            return Failure::Again(self.error(error));
-        }
-        if error.is_timeout() {
-            self.timed_out();
-            return Failure::Again(self.error(error));
-        }
-        Failure::Final(self.error(error))
+    fn set(&self, status: Result<Up, StoreError>) {
+        self.status.store(Some(Arc::new(status)));
+        self.changed.notify_waiters();
     }
 
-    fn timed_out(&self) {
-        if self.timeouts.fetch_add(1, Ordering::Relaxed) + 1 >= TIMEOUTS_MAX {
-            let number = self.lock().made;
-            self.drop_connection(number, None);
-        }
-    }
-
-    /// Drops the connection of this number, if it is still in use.
-    fn drop_connection(&self, number: u64, because: Option<StoreError>) {
-        let mut slot = self.lock();
-        if slot.up.as_ref().is_some_and(|up| up.number == number) {
-            slot.up = None;
-            slot.failed = because.map(|error| (Instant::now(), error));
-            self.timeouts.store(0, Ordering::Relaxed);
+    /// Has the connection made anew, unless that was done already.
+    fn drop_connection(&self, status: &Arc<Result<Up, StoreError>>) {
+        let before = self.status.compare_and_swap(status, None);
+        if before.as_ref().is_some_and(|before| Arc::ptr_eq(before, status)) {
+            self.broken.notify_one();
         }
     }
 
     fn error(&self, what: &dyn fmt::Display) -> StoreError {
         StoreError(format!("{}: {what}", self.target.shown))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Slot> {
-        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -262,26 +208,36 @@ impl Connection {
             Self::Single(connection) => connection.send_packed_command(command).await?,
             Self::Cluster(connection) => connection.req_packed_command(command).await?,
         };
-        match reply {
-            Value::ServerError(error) => Err(error.into()),
-            reply => Ok(reply),
+        reply.extract_error()
+    }
+
+    /// What every server that takes writes says about itself.
+    async fn info(&mut self) -> Result<Vec<String>, RedisError> {
+        let command = ::redis::cmd("INFO");
+        match self {
+            Self::Single(connection) => Ok(vec![command.query_async(connection).await?]),
+            Self::Cluster(connection) => {
+                let masters = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
+                let infos = connection.route_command(command, masters).await?;
+                let infos: HashMap<String, String> = ::redis::from_redis_value(infos)?;
+                Ok(infos.into_values().collect())
+            }
         }
     }
 }
 
-/// The texts in an answer to INFO: one, or one per node.
-fn collect(value: Value, texts: &mut Vec<String>) {
-    match value {
-        Value::BulkString(bytes) => texts.push(String::from_utf8_lossy(&bytes).into_owned()),
-        Value::VerbatimString { text, .. } => texts.push(text),
-        Value::Map(nodes) => nodes.into_iter().for_each(|(_, value)| collect(value, texts)),
-        Value::Array(values) => values.into_iter().for_each(|value| collect(value, texts)),
-        _ => {}
-    }
+fn is_unknown_script(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
 }
 
-/// Whether a server is new enough, takes writes, and keeps what it is told to keep. In a cluster replicas answer too.
-fn fitness(info: &str, require_noeviction: bool, cluster: bool) -> Result<String, String> {
+/// Whether another connection may do better: this one is lost, or its server is not the master any more.
+fn is_broken(error: &RedisError) -> bool {
+    let demoted = error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly);
+    demoted || error.is_connection_dropped() || error.is_unrecoverable_error()
+}
+
+/// Whether a server is new enough, takes writes, and keeps what it is told to keep.
+fn fitness(info: &str, require_noeviction: bool) -> Result<String, String> {
     let field = |name| {
         let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         line.map_or("unknown", str::trim)
@@ -291,7 +247,7 @@ fn fitness(info: &str, require_noeviction: bool, cluster: bool) -> Result<String
     if major.is_some_and(|major| major < REDIS_MIN) {
         return Err(format!("Redis {version} is too old, {REDIS_MIN} is needed"));
     }
-    if !cluster && field("role") == "slave" {
+    if field("role") == "slave" {
         return Err("this Redis is a replica, the master is needed".into());
     }
     if require_noeviction && policy != "noeviction" {

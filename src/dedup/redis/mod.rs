@@ -2,38 +2,43 @@
 //! that was acknowledged.
 //!
 //! Each operation is one script on one or two keys of one slot, and so one round trip; requests that come together share
-//! the connection and its writes. Lease and history of an event are one value with a time to live, so nothing can be left
-//! behind half: `L`, `U`, `F` (leased, unknown, free), a flag, the attempts, the end of the lease, the token; or `D` and the
-//! digest of the body. Times are counted by Redis.
+//! the connection and its writes. A first claim and *done* are one `SET` each. Lease and history of an event are one value
+//! with a time to live, so nothing can be left behind half: `L`, `U`, `F` (leased, unknown, free), a flag (an attempt ended
+//! unknown), the attempts, for how long the value outlives the lease, the token; or `D` and the digest of the body. Times
+//! are counted by Redis: a lease is live while more is left of the value than what outlives it.
 //!
 //! Keys are `<prefix>evt_…`, by our own id of the event, and `<prefix>sig_…` for the replay guard. In a cluster both begin
-//! with the guard as hash tag. The Redis user needs `+evalsha +eval +get +set +del +pttl +time +info` and the keys
-//! `<prefix>*`. Redis 7 is needed, because completing must work when Redis is out of memory (`allow-oom`).
+//! with the guard as hash tag. The Redis user needs `+evalsha +eval +get +set +del +pttl +info` and the keys `<prefix>*`.
+//! Redis 7 is needed, because completing must work when Redis is out of memory (`allow-oom`).
 
 mod link;
 mod target;
 
-use std::{fmt, path::PathBuf, sync::LazyLock, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
-use ::redis::{Cmd, Script, Value};
-use tokio_util::task::TaskTracker;
+use ::redis::{Cmd, RedisWrite as _, Script, Value};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
 
 use super::{
-    DedupStore, Health, StoreError, Subject,
-    claim::{Claimed, Input, Reply, State, Token, millis, span},
+    DedupStore, StoreError, Subject,
+    claim::{Claimed, Input, Reply, Token, millis, span},
 };
-use crate::{
-    event::{Digest, EventKey},
-    secret::Secret,
-    stage::BoxFuture,
-};
+use crate::{event::EventKey, secret::Secret, stage::BoxFuture};
 use link::{Link, Verb};
 use target::Target;
 
 /// How to reach Redis.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct RedisSettings {
-    /// `redis://`, `rediss://`, `redis+sentinel://host,host/master`, `redis+cluster://host,host` (and `rediss+…`).
+    /// `redis://`, `rediss://`, `redis+sentinel://host,host/master`, `redis+cluster://host,host` (and `rediss+…`), without
+    /// credentials.
     pub url: String,
     /// User name, if any.
     pub username: Option<String>,
@@ -49,44 +54,36 @@ pub struct RedisSettings {
     pub ca: Option<PathBuf>,
 }
 
-impl fmt::Debug for RedisSettings {
-    /// Without the url's credentials.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { url, username, password, prefix, timeout, require_noeviction, ca } = self;
-        f.debug_struct("RedisSettings")
-            .field("url", &target::without_credentials(url))
-            .field("username", username)
-            .field("password", password)
-            .field("prefix", prefix)
-            .field("timeout", timeout)
-            .field("require_noeviction", require_noeviction)
-            .field("ca", ca)
-            .finish()
-    }
-}
-
 /// Claims in Redis.
 #[derive(Debug)]
 pub struct Redis {
-    link: Link,
+    link: Arc<Link>,
     prefix: String,
     cluster: bool,
+    _stop: DropGuard,
 }
 
 impl Redis {
-    /// Prepares a connection, which is made when it is first needed: a gateway starts while Redis is away, and `health`
-    /// says so. Tasks that connect are known to `tracker`.
+    /// Starts to connect: a gateway starts while Redis is away, and `health` says so. The task that keeps the connection is
+    /// known to `tracker`, and ends with the store or with `stop`.
     ///
     /// # Errors
     /// A sentence where the settings cannot be right: the url, the CA file.
-    pub fn connect(settings: &RedisSettings, tracker: TaskTracker) -> Result<Self, StoreError> {
+    pub fn connect(
+        settings: &RedisSettings,
+        tracker: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Result<Self, StoreError> {
         let target = Target::new(settings)?;
         let cluster = target.is_cluster();
-        let link = Link::new(target, settings.timeout, settings.require_noeviction, tracker);
-        Ok(Self { link, prefix: settings.prefix.clone(), cluster })
+        let link = Arc::new(Link::new(target, settings.timeout, settings.require_noeviction));
+        let (stop, kept) = (stop.child_token(), Arc::clone(&link));
+        let stopped = stop.clone();
+        tracker.spawn(async move { stopped.run_until_cancelled(kept.keep()).await });
+        Ok(Self { link, prefix: settings.prefix.clone(), cluster, _stop: stop.drop_guard() })
     }
 
-    /// Runs a script on the event of `subject`, and on its guard where it is given.
+    /// Runs a script on the event of `subject`, and on a guard.
     async fn script(
         &self,
         code: &'static Code,
@@ -96,10 +93,10 @@ impl Redis {
     ) -> Result<Value, StoreError> {
         let command = |verb| {
             let mut command = code.command(verb);
-            command.arg(1 + usize::from(guard.is_some()));
-            command.arg(self.name("evt_", subject.key, subject));
+            command.write_arg(if guard.is_some() { b"2" } else { b"1" });
+            self.key(&mut command, "evt_", subject.key, subject);
             if let Some(guard) = guard {
-                command.arg(self.name("sig_", guard, subject));
+                self.key(&mut command, "sig_", guard, subject);
             }
             arguments(&mut command);
             command
@@ -107,12 +104,14 @@ impl Redis {
         self.link.run(command).await
     }
 
-    fn name(&self, kind: &str, key: EventKey, subject: &Subject) -> String {
+    fn key(&self, command: &mut Cmd, kind: &str, key: EventKey, subject: &Subject) {
         let (prefix, id) = (&self.prefix, key.event_id());
-        let id = id.strip_prefix("evt_").unwrap_or(&id);
+        let id = id.trim_start_matches("evt_");
         match subject.guard {
-            Some(guard) if self.cluster => format!("{prefix}{{{}}}{kind}{id}", guard.event_id()),
-            Some(_) | None => format!("{prefix}{kind}{id}"),
+            Some(guard) if self.cluster => {
+                command.write_arg_fmt(format_args!("{prefix}{{{}}}{kind}{id}", guard.event_id()));
+            }
+            Some(_) | None => command.write_arg_fmt(format_args!("{prefix}{kind}{id}")),
         }
     }
 
@@ -123,12 +122,13 @@ impl Redis {
         lease: Duration,
         window: Duration,
     ) -> Result<Value, StoreError> {
-        let passes: &[u8] = if subject.suppress { &subject.key.0 } else { b"" };
+        let keep = millis(lease.max(window)).max(1);
+        let first = first_value(keep - millis(lease).min(keep), token);
+        let guard = subject.guard.filter(|_| subject.suppress);
         let arguments = |command: &mut Cmd| {
-            command.arg(&token.0.to_be_bytes()).arg(millis(lease)).arg(millis(window));
-            command.arg(&subject.digest.0).arg(passes);
+            command.arg(&first).arg(keep).arg(&subject.digest.0).arg(&subject.key.0);
         };
-        self.script(&CLAIM, subject, subject.guard, arguments).await
+        self.script(&CLAIM, subject, guard, arguments).await
     }
 
     async fn complete(&self, subject: &Subject, window: Duration) -> Result<Value, StoreError> {
@@ -151,6 +151,23 @@ impl Redis {
         };
         self.script(&OWNER, subject, None, arguments).await
     }
+
+    async fn ask(&self, subject: &Subject, input: Input) -> Result<Reply, StoreError> {
+        let value = match input {
+            Input::Claim(token, lease, window) => self.claim(subject, token, lease, window).await,
+            Input::Complete(window) => self.complete(subject, window).await,
+            Input::Release(token) => self.owner(subject, token, "F", Duration::ZERO).await,
+            Input::Hold(token, time) => self.owner(subject, token, "U", time).await,
+            Input::Renew(token, lease) => self.owner(subject, token, "L", lease).await,
+        }?;
+        match (input, value) {
+            (Input::Claim(..), Value::Int(packed)) => Ok(Reply::Claimed(claimed(packed))),
+            (_, Value::Int(applied)) => Ok(Reply::Applied(applied == 1)),
+            (_, other) => {
+                Err(StoreError(format!("Redis gave an answer that makes no sense: {other:?}")))
+            }
+        }
+    }
 }
 
 impl DedupStore for Redis {
@@ -159,25 +176,11 @@ impl DedupStore for Redis {
         subject: &'a Subject,
         input: Input,
     ) -> BoxFuture<'a, Result<Reply, StoreError>> {
-        Box::pin(async move {
-            let value = match input {
-                Input::Claim(token, lease, window) => {
-                    self.claim(subject, token, lease, window).await
-                }
-                Input::Complete(window) => self.complete(subject, window).await,
-                Input::Release(token) => self.owner(subject, token, "F", Duration::ZERO).await,
-                Input::Hold(token, time) => self.owner(subject, token, "U", time).await,
-                Input::Renew(token, lease) => self.owner(subject, token, "L", lease).await,
-                Input::Look => self.script(&LOOK, subject, None, |_| {}).await,
-            }?;
-            read(input, &value).ok_or_else(|| {
-                StoreError(format!("Redis gave an answer that makes no sense here: {value:?}"))
-            })
-        })
+        Box::pin(self.ask(subject, input))
     }
 
-    fn health(&self) -> BoxFuture<'_, Result<Health, StoreError>> {
-        Box::pin(async { Ok(Health { summary: self.link.health().await? }) })
+    fn health(&self) -> BoxFuture<'_, Result<String, StoreError>> {
+        Box::pin(self.link.health())
     }
 
     fn kind(&self) -> &'static str {
@@ -205,8 +208,8 @@ impl Code {
             Verb::Known => ("EVALSHA", self.hash.as_str()),
             Verb::New => ("EVAL", self.text),
         };
-        let mut command = ::redis::cmd(verb);
-        command.arg(script);
+        let mut command = Cmd::with_capacity(ARGUMENTS, script.len() + ARGUMENT_BYTES);
+        command.arg(verb).arg(script);
         command
     }
 }
@@ -214,51 +217,29 @@ impl Code {
 static CLAIM: LazyLock<Code> = LazyLock::new(|| Code::new(include_str!("claim.lua")));
 static COMPLETE: LazyLock<Code> = LazyLock::new(|| Code::new(include_str!("complete.lua")));
 static OWNER: LazyLock<Code> = LazyLock::new(|| Code::new(include_str!("owner.lua")));
-static LOOK: LazyLock<Code> = LazyLock::new(|| Code::new(include_str!("look.lua")));
 
-/// Reads an answer.
-fn read(input: Input, value: &Value) -> Option<Reply> {
-    match (input, value) {
-        (Input::Claim(..), Value::Int(packed)) => Some(Reply::Claimed(claimed(*packed)?)),
-        (Input::Complete(_), _) => Some(Reply::Recorded),
-        (Input::Look, value) => Some(Reply::Seen(seen(value)?)),
-        (_, Value::Int(ours)) => Some(Reply::Ours(*ours == 1)),
-        _ => None,
-    }
+/// Room for the arguments of a command, so that they need no second allocation.
+const ARGUMENTS: usize = 9;
+const ARGUMENT_BYTES: usize = 256;
+
+/// What is kept about an event that is claimed for the first time, and outlives its lease by `rest`.
+fn first_value(rest: u64, token: Token) -> Vec<u8> {
+    let (attempt, token) = (1_u32.to_be_bytes(), token.0.to_be_bytes());
+    [b"L\0", &attempt[..], &rest.to_be_bytes(), &token].concat()
 }
 
 /// Reads what `claim.lua` packed.
-fn claimed(packed: i64) -> Option<Claimed> {
-    let packed = u64::try_from(packed).ok()?;
-    let detail = packed / 4;
-    Some(match packed % 4 {
+fn claimed(packed: i64) -> Claimed {
+    let packed = u64::try_from(packed).unwrap_or_default();
+    let detail = packed / 8;
+    match packed % 8 {
         0 => Claimed::Won {
             attempt: u32::try_from(detail / 2).unwrap_or(u32::MAX),
             after_unknown: detail % 2 == 1,
         },
         1 => Claimed::InFlight { left: span(detail) },
-        2 => Claimed::Done { same_body: detail == 1 },
+        2 => Claimed::Held { left: span(detail) },
+        3 => Claimed::Done { same_body: detail == 1 },
         _ => Claimed::Replayed,
-    })
-}
-
-/// Reads what `look.lua` found.
-fn seen(reply: &Value) -> Option<State> {
-    if *reply == Value::Nil {
-        return Some(State::Absent);
     }
-    let Value::Array(parts) = reply else { return None };
-    let [Value::BulkString(kept), Value::Int(left)] = parts.as_slice() else { return None };
-    let left = span(u64::try_from(*left).unwrap_or_default());
-    let (phase, rest) = kept.split_first()?;
-    if *phase == b'D' {
-        return Some(State::Done { digest: Digest(rest.try_into().ok()?), left });
-    }
-    let attempt = u32::from_be_bytes(rest.get(1..5)?.try_into().ok()?);
-    let token = Token(u128::from_be_bytes(rest.get(13..29)?.try_into().ok()?));
-    Some(match phase {
-        b'L' if !left.is_zero() => State::Leased { token, attempt, left },
-        b'U' if !left.is_zero() => State::Unknown { token, attempt, left },
-        _ => State::Absent,
-    })
 }

@@ -1,21 +1,17 @@
 //! Where Redis is: one server, a master that sentinels name, or a cluster; with or without TLS.
 
-use std::time::Duration;
-
 use ::redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _,
     RedisConnectionInfo, RedisResult, TlsCertificates, TlsMode,
     aio::MultiplexedConnection,
     cluster::ClusterClient,
     cluster_async::ClusterConnection,
-    io::tcp::{TcpSettings, socket2::TcpKeepalive},
+    io::tcp::TcpSettings,
     sentinel::{SentinelClientBuilder, SentinelServerType},
 };
 
 use super::{RedisSettings, StoreError};
 
-/// A silent peer is noticed after this, twice this at the latest.
-const SILENCE_MAX: Duration = Duration::from_secs(4);
 /// Commands that wait to be written to the connection.
 const WRITE_QUEUE: usize = 1024;
 
@@ -53,7 +49,6 @@ pub(super) enum Connection {
 struct Url<'a> {
     scheme: &'a str,
     tls: bool,
-    credentials: &'a str,
     hosts: Vec<&'a str>,
     path: &'a str,
 }
@@ -61,9 +56,8 @@ struct Url<'a> {
 impl Target {
     /// Reads the settings; nothing is connected yet.
     pub(super) fn new(settings: &RedisSettings) -> Result<Self, StoreError> {
-        let shown = without_credentials(&settings.url);
-        let url = Url::parse(&settings.url)
-            .ok_or_else(|| StoreError(format!("{shown} is not the url of a Redis")))?;
+        let url = Url::parse(&settings.url)?;
+        let shown = settings.url.clone();
         let tls = tls(settings, &url)?;
         let kind = match url.scheme.split_once('+') {
             None => single(settings, tls),
@@ -105,8 +99,7 @@ impl Sentinels {
         let mut builder =
             SentinelClientBuilder::new(addresses, master, SentinelServerType::Master)?
                 .set_client_to_redis_db(self.settings.db())
-                .set_client_to_redis_tcp_settings(tcp())
-                .set_client_to_sentinel_tcp_settings(tcp());
+                .set_client_to_redis_tcp_settings(tcp());
         if let Some(username) = self.settings.username() {
             builder = builder.set_client_to_redis_username(username);
         }
@@ -124,23 +117,26 @@ impl Sentinels {
 }
 
 impl<'a> Url<'a> {
-    /// `scheme://[credentials@]host[:port][,host…][/path]`. Nothing after it: `#insecure` would switch TLS off in effect.
-    fn parse(url: &'a str) -> Option<Self> {
-        let (scheme, rest) = url.split_once("://")?;
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let (credentials, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
-        if hosts.is_empty() || rest.contains('#') {
-            return None;
+    /// `scheme://host[:port][,host…][/path]`. Nothing after it: `#insecure` would switch TLS off in effect. Nor credentials
+    /// in it: they would be shown.
+    fn parse(url: &'a str) -> Result<Self, StoreError> {
+        if url.contains(['@', '#']) {
+            return Err(StoreError("the url of Redis has more than scheme, hosts and path".into()));
+        }
+        let wrong = || StoreError(format!("{url} is not the url of a Redis"));
+        let (scheme, rest) = url.split_once("://").ok_or_else(wrong)?;
+        let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
+        if hosts.is_empty() {
+            return Err(wrong());
         }
         let hosts = hosts.split(',').collect();
-        Some(Self { scheme, tls: scheme.starts_with("rediss"), credentials, hosts, path })
+        Ok(Self { scheme, tls: scheme.starts_with("rediss"), hosts, path })
     }
 
-    /// The hosts as nodes of their own, all with the url's credentials and these `settings`.
+    /// The hosts as nodes of their own.
     fn nodes(&self, settings: &RedisSettings) -> Result<Vec<ConnectionInfo>, StoreError> {
         let scheme = if self.tls { "rediss" } else { "redis" };
-        let node =
-            |host| connection_info(settings, &format!("{scheme}://{}@{host}", self.credentials));
+        let node = |host| connection_info(settings, &format!("{scheme}://{host}"));
         self.hosts.iter().map(node).collect()
     }
 }
@@ -188,7 +184,7 @@ fn cluster(
     Ok(Kind::Cluster(Box::new(builder.build().map_err(wrong)?)))
 }
 
-/// One node's address, with the credentials of the settings before those of the url.
+/// One node's address, with the credentials of the settings.
 fn connection_info(settings: &RedisSettings, url: &str) -> Result<ConnectionInfo, StoreError> {
     let node = url.into_connection_info().map_err(wrong)?;
     let mut redis =
@@ -204,6 +200,11 @@ fn connection_info(settings: &RedisSettings, url: &str) -> Result<ConnectionInfo
     Ok(node.set_redis_settings(redis).set_tcp_settings(tcp()))
 }
 
+/// Commands are small, and somebody waits for each.
+fn tcp() -> TcpSettings {
+    TcpSettings::default().set_nodelay(true)
+}
+
 /// What certificates are checked against, if there is TLS.
 fn tls(settings: &RedisSettings, url: &Url<'_>) -> Result<Option<TlsCertificates>, StoreError> {
     let root_cert = match &settings.ca {
@@ -217,24 +218,6 @@ fn tls(settings: &RedisSettings, url: &Url<'_>) -> Result<Option<TlsCertificates
         None => None,
     };
     Ok(url.tls.then_some(TlsCertificates { client_tls: None, root_cert }))
-}
-
-/// A dead peer is noticed although nothing is said: otherwise every operation would run into its timeout for minutes.
-fn tcp() -> TcpSettings {
-    let keepalive = TcpKeepalive::new().with_time(SILENCE_MAX).with_interval(SILENCE_MAX / 4);
-    TcpSettings::default()
-        .set_nodelay(true)
-        .set_keepalive(keepalive.with_retries(4))
-        .set_user_timeout(SILENCE_MAX)
-}
-
-/// A url as people may see it.
-pub(super) fn without_credentials(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://{rest}"),
-        (Some(_), None) => url.to_owned(),
-        (None, _) => "the text that is configured".to_owned(),
-    }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]

@@ -1,7 +1,7 @@
 //! The real binary, started on free ports, spoken to over sockets.
 
 use std::{
-    io::{BufRead as _, BufReader},
+    io::BufReader,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, Request};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -272,9 +272,4 @@ impl Drop for Gateway {
             eprintln!("the gateway's last words:\n{}", log[tail..].join("\n"));
         }
     }
-}
-
-/// 2xx?
-pub fn is_success(status: u16) -> bool {
-    StatusCode::from_u16(status).is_ok_and(|status| status.is_success())
 }

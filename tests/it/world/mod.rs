@@ -1,5 +1,6 @@
 //! The people and things around a gateway: providers that sign, upstreams that answer, a network that breaks.
 
+pub mod ca;
 pub mod chaos;
 pub mod gateway;
 pub mod provider;
@@ -8,11 +9,12 @@ pub mod upstream;
 
 use std::{future::Future, time::Duration};
 
+pub use ca::Ca;
 pub use chaos::ChaosProxy;
 pub use gateway::Gateway;
 pub use provider::Provider;
 pub use redis::RedisServer;
-pub use upstream::{Reply, Upstream};
+pub use upstream::{RawUpstream, Reply, Speaks, Then, Upstream};
 
 /// How long anything may take before a test gives up on it. Never a measure of speed.
 pub const PATIENCE: Duration = Duration::from_secs(20);

@@ -58,7 +58,7 @@ impl RedisServer {
 
 impl Drop for RedisServer {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        drop(self.child.kill()); // it may have ended by itself
+        drop(self.child.wait());
     }
 }

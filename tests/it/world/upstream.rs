@@ -3,16 +3,29 @@
 use std::{
     convert::Infallible,
     net::SocketAddr,
-    sync::{Arc, Mutex},
-    time::Duration,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
-use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::ServerConfig;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    task::JoinSet,
+};
+use tokio_rustls::TlsAcceptor;
 
 /// What an upstream answers.
 #[derive(Clone, Debug)]
@@ -31,6 +44,7 @@ impl Reply {
 /// A request as the app saw it.
 #[derive(Clone, Debug)]
 pub struct Received {
+    pub method: String,
     pub path: String,
     pub headers: HeaderMap,
     pub body: Bytes,
@@ -46,14 +60,23 @@ impl Received {
 struct State {
     reply: Mutex<Reply>,
     received: Mutex<Vec<Received>>,
+    connections: AtomicUsize,
     /// One permit per answer; tests that hold answers back start with none.
     gate: Semaphore,
+}
+
+/// How an app is spoken to.
+#[derive(Clone, Debug, Default)]
+pub struct Speaks {
+    pub h2: bool,
+    pub tls: Option<Arc<ServerConfig>>,
 }
 
 /// The app.
 #[derive(Debug)]
 pub struct Upstream {
     pub address: SocketAddr,
+    scheme: &'static str,
     state: Arc<State>,
     _tasks: JoinSet<()>,
 }
@@ -61,29 +84,42 @@ pub struct Upstream {
 impl Upstream {
     /// Answers everything with 200.
     pub async fn start() -> Self {
-        Self::with_gate(usize::MAX >> 4).await
+        Self::speaking(Speaks::default()).await
+    }
+
+    /// The same, over TLS or HTTP/2.
+    pub async fn speaking(speaks: Speaks) -> Self {
+        Self::with_gate(usize::MAX >> 4, speaks).await
     }
 
     /// Answers nothing until [`Self::open`].
     pub async fn closed() -> Self {
-        Self::with_gate(0).await
+        Self::with_gate(0, Speaks::default()).await
     }
 
-    async fn with_gate(permits: usize) -> Self {
+    async fn with_gate(permits: usize, speaks: Speaks) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State {
             reply: Mutex::new(Reply::status(200)),
             received: Mutex::new(Vec::new()),
+            connections: AtomicUsize::new(0),
             gate: Semaphore::new(permits),
         });
+        let scheme = if speaks.tls.is_some() { "https" } else { "http" };
         let mut tasks = JoinSet::new();
-        tasks.spawn(serve(listener, Arc::clone(&state)));
-        Self { address, state, _tasks: tasks }
+        tasks.spawn(serve(listener, Arc::clone(&state), speaks));
+        Self { address, scheme, state, _tasks: tasks }
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}/hooks", self.address)
+        let host = if self.scheme == "https" { "localhost" } else { "127.0.0.1" };
+        format!("{}://{host}:{}/hooks", self.scheme, self.address.port())
+    }
+
+    /// How many connections it has accepted.
+    pub fn connections(&self) -> usize {
+        self.state.connections.load(Ordering::Relaxed)
     }
 
     /// What it answers from now on.
@@ -105,15 +141,32 @@ impl Upstream {
     }
 }
 
-async fn serve(listener: TcpListener, state: Arc<State>) {
+async fn serve(listener: TcpListener, state: Arc<State>, speaks: Speaks) {
     let mut connections = JoinSet::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
-        let state = Arc::clone(&state);
+        let (state, speaks) = (Arc::clone(&state), speaks.clone());
         connections.spawn(async move {
-            let service = service_fn(move |request| answer(request, Arc::clone(&state)));
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let Some(tls) = speaks.tls else { return converse(stream, state, speaks.h2).await };
+            if let Ok(stream) = TlsAcceptor::from(tls).accept(stream).await {
+                converse(stream, state, speaks.h2).await;
+            }
         });
+    }
+}
+
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    state: Arc<State>,
+    h2: bool,
+) {
+    state.connections.fetch_add(1, Ordering::Relaxed);
+    let service = service_fn(move |request| answer(request, Arc::clone(&state)));
+    let io = TokioIo::new(stream);
+    if h2 {
+        let _ = http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await;
+    } else {
+        let _ = http1::Builder::new().serve_connection(io, service).await;
     }
 }
 
@@ -123,8 +176,8 @@ async fn answer(
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (parts, body) = request.into_parts();
     let Ok(body) = body.collect().await else { return Ok(Response::new(Full::default())) };
-    let path = parts.uri.path().to_owned();
-    let received = Received { path, headers: parts.headers, body: body.to_bytes() };
+    let (method, path) = (parts.method.to_string(), parts.uri.path().to_owned());
+    let received = Received { method, path, headers: parts.headers, body: body.to_bytes() };
     state.received.lock().unwrap().push(received);
     state.gate.acquire().await.unwrap().forget();
     let reply = state.reply.lock().unwrap().clone();
@@ -142,5 +195,72 @@ pub async fn dead_address() -> SocketAddr {
     listener.local_addr().unwrap()
 }
 
-/// Long enough for anything, short enough to notice.
-pub const LONG: Duration = Duration::from_secs(30);
+/// An app that says exactly these bytes to each request, HTTP or not, and then hangs up or stays.
+#[derive(Debug)]
+pub struct RawUpstream {
+    pub address: SocketAddr,
+    /// Requests read to their end.
+    pub requests: Arc<AtomicUsize>,
+    /// Connections that it closed.
+    pub closed: Arc<AtomicUsize>,
+    _tasks: JoinSet<()>,
+}
+
+/// What becomes of the connection once the bytes were said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    Stay,
+    HangUp,
+}
+
+impl RawUpstream {
+    pub async fn start(says: Vec<u8>, then: Then) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (requests, closed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let counts = (Arc::clone(&requests), Arc::clone(&closed));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let (says, (requests, closed)) = (says.clone(), counts.clone());
+                connections.spawn(async move {
+                    while read_request(&mut stream).await.is_some() {
+                        requests.fetch_add(1, Ordering::Relaxed);
+                        let said = stream.write_all(&says).await;
+                        if said.is_err() || then == Then::HangUp {
+                            break;
+                        }
+                    }
+                    drop(stream);
+                    closed.fetch_add(1, Ordering::Relaxed);
+                });
+            }
+        });
+        Self { address, requests, closed, _tasks: tasks }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}/hooks", self.address)
+    }
+
+    pub fn count(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    pub fn closed(&self) -> usize {
+        self.closed.load(Ordering::Relaxed)
+    }
+}
+
+/// Reads a request with a `Content-Length` to its end.
+async fn read_request(stream: &mut TcpStream) -> Option<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.ok()?);
+    }
+    let head = String::from_utf8(head).ok()?.to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "))?;
+    let mut body = vec![0; length.parse().ok()?];
+    stream.read_exact(&mut body).await.ok().map(drop)
+}

@@ -1,0 +1,214 @@
+//! The sections about the process itself: server, tls, storage, admin, limits, telemetry.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    config::{LogFormat, ProxyProtocol},
+    providers::shape::OneOrMany,
+    units::{Size, Span},
+};
+
+/// Where and how we listen.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Server {
+    /// Our public name, or a list of names.
+    pub host: Option<OneOrMany<String>>,
+    /// Address and port, or a list. Default: `[::]:443`, or `[::]:8080` where `tls.mode` is `none`.
+    pub listen: Option<OneOrMany<String>>,
+    /// Threads that serve events, each with sockets and connections of its own. Default: one per core.
+    pub workers: Option<NonZeroUsize>,
+    /// What providers that sign the URL have on file for us. Default: `https://` and the first `host`.
+    pub public_url: Option<String>,
+    /// Networks of proxies in front of us; only these may set `Forwarded` and `X-Forwarded-*`.
+    pub trusted_proxies: Vec<String>,
+    /// Whether connections from trusted proxies begin with a PROXY protocol header.
+    pub proxy_protocol: ProxyProtocol,
+    /// How long running requests get after SIGTERM; stay under the orchestrator's grace period.
+    pub drain_timeout: Span,
+    /// The header of every response that carries the request's id.
+    pub receipt_header: String,
+    /// Prefix of the headers that upstreams see.
+    pub header_prefix: String,
+    /// A wrong method on a known path looks like an unknown path.
+    pub hide_paths: bool,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            host: None,
+            listen: None,
+            workers: None,
+            public_url: None,
+            trusted_proxies: Vec::new(),
+            proxy_protocol: ProxyProtocol::None,
+            drain_timeout: Span::secs(25),
+            receipt_header: "Webhook-Receipt".into(),
+            header_prefix: "Gatepost-".into(),
+            hide_paths: false,
+        }
+    }
+}
+
+/// Certificates.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Tls {
+    /// Where certificates come from: `files` you have, `internal` (self-made, for labs), `none` (a proxy terminates TLS).
+    #[schemars(required)]
+    pub mode: Option<TlsMode>,
+    /// Certificates and keys as PEM; chosen by SNI, the first is the default. Only for `mode: files`.
+    pub files: Vec<CertFiles>,
+    /// The oldest TLS version that is spoken.
+    pub min_version: TlsVersion,
+    /// PEM of a CA whose client certificates are demanded of every sender.
+    pub client_ca: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum TlsMode {
+    Files,
+    Internal,
+    None,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) enum TlsVersion {
+    #[default]
+    #[serde(rename = "1.2")]
+    V12,
+    #[serde(rename = "1.3")]
+    V13,
+}
+
+/// A certificate chain and its key.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct CertFiles {
+    /// PEM of the chain.
+    #[schemars(required)]
+    pub cert: Option<String>,
+    /// PEM of the key.
+    #[schemars(required)]
+    pub key: Option<String>,
+}
+
+/// Where state is.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Storage {
+    /// The directory of everything that is kept.
+    pub dir: String,
+    /// Below this much free space new events get 503 instead of half a record.
+    pub min_free: Size,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self { dir: "/var/lib/gatepost".into(), min_free: Size(1 << 30) }
+    }
+}
+
+/// Health and metrics.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Admin {
+    /// Address of `/healthz`, `/readyz` and `/metrics`; loopback only.
+    pub listen: String,
+    /// A second address for metrics and health alone, for other machines.
+    pub metrics_listen: Option<String>,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:9480".into(), metrics_listen: None }
+    }
+}
+
+/// Limits with names.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Limits {
+    /// Open connections.
+    pub connections: NonZeroUsize,
+    /// Requests between admission and answer; beyond it 503 with `Retry-After`.
+    pub requests_in_flight: NonZeroUsize,
+    /// From accept to the first byte.
+    pub first_byte_timeout: Span,
+    /// For the TLS handshake.
+    pub handshake_timeout: Span,
+    /// For the head of a request.
+    pub header_timeout: Span,
+    /// For the body of a request.
+    pub body_timeout: Span,
+    /// Bytes per second that a body must keep up after its first two seconds.
+    pub body_rate_min: Size,
+    /// Size of a request's head.
+    pub header_size: Size,
+    /// Number of header lines.
+    pub headers: NonZeroUsize,
+    /// Length of path and query.
+    pub path_length: Size,
+    /// Memory for bodies in flight.
+    pub body_memory: Size,
+    /// Streams per HTTP/2 connection.
+    pub h2_streams: NonZeroU32,
+    /// How long a connection may be idle.
+    pub idle_timeout: Span,
+    /// Age at which a connection is asked to close, so that load spreads.
+    pub connection_age_max: Span,
+    /// To write an answer out.
+    pub write_timeout: Span,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let count = |n| NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN);
+        Self {
+            connections: count(10_000),
+            requests_in_flight: count(1024),
+            first_byte_timeout: Span::secs(10),
+            handshake_timeout: Span::secs(5),
+            header_timeout: Span::secs(5),
+            body_timeout: Span::secs(10),
+            body_rate_min: Size::kib(1),
+            header_size: Size::kib(32),
+            headers: count(100),
+            path_length: Size::kib(8),
+            body_memory: Size::mib(256),
+            h2_streams: NonZeroU32::new(128).unwrap_or(NonZeroU32::MIN),
+            idle_timeout: Span::secs(60),
+            connection_age_max: Span::secs(3600),
+            write_timeout: Span::secs(10),
+        }
+    }
+}
+
+/// Logs.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Telemetry {
+    /// Logs.
+    pub log: Log,
+}
+
+/// Logs.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Log {
+    /// `error`, `warn`, `info`, `debug` or `trace`; or per module: `info,gatepost::dedup=debug`.
+    pub level: String,
+    /// How lines look.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".into(), format: LogFormat::Auto }
+    }
+}

@@ -1,0 +1,102 @@
+//! Which value is in force, and where it came from.
+
+use gatepost::config::{self, Env, Loaded, Options, Report, Severity};
+
+fn read(text: &str, env: Env) -> Result<Loaded, Box<Report>> {
+    config::parse_str("gatepost.yaml", text, &Options { env, offline: true, ..super::options() })
+}
+
+/// Value and origin of a path.
+fn in_force(loaded: &Loaded, path: &str) -> (String, String) {
+    let row = loaded.values.iter().find(|row| row.path == path);
+    row.map_or_else(|| panic!("no {path}"), |row| (row.value.clone(), row.origin.clone()))
+}
+
+const LAYERED: &str = "\
+version: 1
+tls: { mode: none }
+defaults:
+  source: { max_body: 2MiB }
+  route: { timeout: 5s }
+dedup: { window: 5d }
+sources:
+  a: { provider: github, secret: '${A}', dedup: { claim: 30s } }
+  b: { provider: stripe, secret: '${A}', max_body: 3MiB }
+routes:
+  - { source: a, to: app }
+  - { source: b, to: app, timeout: 6s }
+upstreams: { app: http://127.0.0.1:3000 }
+";
+
+#[test]
+fn what_stands_nearest_wins() {
+    let env = Env::from([
+        ("GATEPOST_LISTEN", "127.0.0.1:1, 127.0.0.1:2"),
+        ("GATEPOST_LOG", "debug"),
+        ("GATEPOST_DATA_DIR", ""),
+    ]);
+    let loaded = read(LAYERED, env).unwrap();
+    for (path, value, origin) in [
+        ("server.listen[1]", "127.0.0.1:2", "environment GATEPOST_LISTEN"),
+        ("telemetry.log.level", "debug", "environment GATEPOST_LOG"),
+        ("storage.dir", "/var/lib/gatepost", "built-in"),
+        ("defaults.source.max_body", "2MiB", "gatepost.yaml:4:13"),
+        ("sources.a.max_body", "2MiB", "defaults.source.max_body   gatepost.yaml:4:13"),
+        ("sources.b.max_body", "3MiB", "gatepost.yaml:9:42"),
+        ("sources.a.dedup.window", "5d", "dedup.window   gatepost.yaml:6:10"),
+        ("sources.a.dedup.claim", "30s", "gatepost.yaml:8:51"),
+        ("sources.a.dedup.join_timeout", "2s", "built-in"),
+        ("sources.a.enforce", "true", "built-in"),
+        ("sources.b.tolerance", "5m", "preset stripe"),
+        ("sources.b.secret", "(not read)", "env A   gatepost.yaml:9:34"),
+        ("routes[0].timeout", "5s", "defaults.route.timeout   gatepost.yaml:5:12"),
+        ("routes[1].timeout", "6s", "gatepost.yaml:12:27"),
+    ] {
+        assert_eq!(in_force(&loaded, path), (value.to_owned(), origin.to_owned()), "{path}");
+    }
+    let without_default = LAYERED.replace("  source: { max_body: 2MiB }\n", "");
+    let loaded = read(&without_default, Env::default()).unwrap();
+    let (value, origin) = in_force(&loaded, "sources.a.max_body");
+    assert_eq!((&*value, &*origin), ("25MiB", "preset github"));
+}
+
+#[test]
+fn a_bad_variable_is_named_instead_of_a_place() {
+    let report = read(LAYERED, Env::from([("GATEPOST_LISTEN", "443")])).unwrap_err();
+    assert!(report.human(false).contains("--> environment variable GATEPOST_LISTEN"));
+}
+
+/// `storage.dir` under a small environment, or the code of the error.
+fn completed(text: &str) -> Result<String, &'static str> {
+    let env = Env::from([("A", "one"), ("EMPTY", ""), ("ODD", "x: #y ${A}")]);
+    let file = format!("{LAYERED}storage: {{ dir: '{text}' }}\n");
+    let dir = |loaded: Loaded| loaded.config.storage.dir.display().to_string();
+    read(&file, env).map(dir).map_err(|report| {
+        let mut errors = report.problems.iter().filter(|p| p.severity == Severity::Error);
+        errors.next().unwrap().code
+    })
+}
+
+#[test]
+fn references_are_completed_inside_values() {
+    for (text, full) in [
+        ("no dollars", "no dollars"),
+        ("<${A}-${A}>", "<one-one>"),
+        ("${B:-two}${EMPTY:-three}", "twothree"),
+        ("${EMPTY}.", "."),
+        ("$$A $${A}", "$A ${A}"),
+        ("${ODD}", "x: #y ${A}"),
+    ] {
+        assert_eq!(completed(text).as_deref(), Ok(full), "{text}");
+    }
+    for (text, code) in [
+        ("${B}", "env-unset"),
+        ("${B:?say}", "env-unset"),
+        ("${EMPTY:?say}", "env-unset"),
+        ("$A", "env-syntax"),
+        ("${A", "env-syntax"),
+        ("${A B}", "env-syntax"),
+    ] {
+        assert_eq!(completed(text), Err(code), "{text}");
+    }
+}

@@ -1,0 +1,195 @@
+//! The pure half of a source's stack, in its order, from a request to the route that takes it.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use gatepost::{
+    answer::{Answer, Outcome, Refusal, Relayed},
+    event::{Name, Peer, Receipt, Timestamp},
+    handshake::{Rule, Signed, Unsigned},
+    identify::{Event, Identify, Plan},
+    receive::{Accepts, Budget, Inbound, Receive},
+    route::{Choose, Patterns, Route, Routed, Routes, Shadow, ShadowRoute, Target},
+    stack::Stack,
+    stage::StageExt as _,
+    telemetry::Metrics,
+    verify::{Verifier, Verify},
+};
+use http::{HeaderMap, StatusCode};
+use http_body::Body;
+use http_body_util::Full;
+use tower::{ServiceBuilder, ServiceExt as _, service_fn, util::BoxCloneSyncService};
+
+use crate::source::{Source, URL, compile, headers, presented, verifier};
+
+pub(crate) const NOW: i64 = 1_700_000_000;
+pub(crate) const SECRET: &str = "a secret of sixteen bytes and more";
+
+/// One source: what its stack is made of, and what came out of it.
+pub(crate) struct Flow {
+    pub(crate) metrics: Metrics,
+    name: Name,
+    verifier: Arc<Verifier>,
+    rules: Arc<[Rule]>,
+    plan: Arc<Plan>,
+    routes: Arc<Routes>,
+    enforce: bool,
+    routed: Arc<Mutex<Vec<Routed>>>,
+    shadowed: Arc<Mutex<Vec<Shadow>>>,
+}
+
+/// A signature over the whole body, in front of what the YAML says about names and challenges.
+pub(crate) const COVERING: &str =
+    "verify: { signature: { header: X-Signature }, signed: '{body}' }\n";
+
+impl Flow {
+    /// A source that is described in YAML; every event goes to `app`.
+    pub(crate) fn new(yaml: &str) -> Self {
+        Self::capturing(yaml, &[])
+    }
+
+    /// The same, where routes look at JSON paths.
+    pub(crate) fn capturing(yaml: &str, captures: &[&str]) -> Self {
+        let compiled = compile(&Source::parse(yaml), captures).expect("a good source");
+        let (plan, rules) = (compiled.identify.clone(), compiled.handshakes.clone().into());
+        Self {
+            metrics: Metrics::new(),
+            name: Name::parse("shop").unwrap(),
+            verifier: Arc::new(verifier(compiled, &[SECRET]).expect("a good secret")),
+            rules,
+            plan: Arc::new(plan),
+            routes: Arc::new(Routes::new(vec![route("app", &["*"], Some("app"))], false)),
+            enforce: true,
+            routed: Arc::default(),
+            shadowed: Arc::default(),
+        }
+    }
+
+    pub(crate) fn routes(self, routes: Vec<Route>, reject_unrouted: bool) -> Self {
+        Self { routes: Arc::new(Routes::new(routes, reject_unrouted)), ..self }
+    }
+
+    pub(crate) fn shadow(self) -> Self {
+        Self { enforce: false, ..self }
+    }
+
+    pub(crate) fn called(self, source: &str) -> Self {
+        Self { name: Name::parse(source).unwrap(), ..self }
+    }
+
+    /// Sends a request as it is.
+    pub(crate) fn post(&self, headers: HeaderMap, body: impl Into<Bytes>) -> Answer {
+        self.post_body(headers, Full::new(body.into()))
+    }
+
+    /// The same, with trailers and the like.
+    pub(crate) fn post_body<B>(&self, headers: HeaderMap, body: B) -> Answer
+    where
+        B: Body<Data = Bytes, Error: Send> + Send + 'static,
+    {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(self.stack().oneshot(self.inbound(headers, body)))
+    }
+
+    /// Sends a request with a good signature.
+    pub(crate) fn send(&self, lines: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+        let body = body.into();
+        self.post(self.signed(headers(lines), &body), body)
+    }
+
+    /// Adds a good signature.
+    pub(crate) fn signed(&self, mut headers: HeaderMap, body: &[u8]) -> HeaderMap {
+        let signature = self.verifier.sign(&presented(&headers, body, NOW)).expect("signed");
+        headers.extend(signature);
+        headers
+    }
+
+    pub(crate) fn inbound<B>(&self, headers: HeaderMap, body: B) -> Inbound<B> {
+        let mut request = http::Request::post("/hooks/x").body(body).unwrap();
+        *request.headers_mut() = headers;
+        Inbound {
+            request,
+            peer: Peer { ip: std::net::Ipv4Addr::LOCALHOST.into(), https: true },
+            receipt: Receipt::random(),
+            received_at: Timestamp::from_millis(NOW * 1000),
+        }
+    }
+
+    /// The event that such a request is, or why it is none.
+    pub(crate) fn event(
+        &self,
+        lines: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<Arc<Event>, Refusal> {
+        self.send(lines, body).map_err(|refused| refused.what)?;
+        Ok(Arc::clone(self.routed.lock().unwrap().last().expect("it was routed").event()))
+    }
+
+    /// What went on in shadow mode.
+    pub(crate) fn shadowed(&self) -> Shadow {
+        self.shadowed.lock().unwrap().last().expect("it went on").clone()
+    }
+
+    pub(crate) fn stack<B>(&self) -> Stack<B>
+    where
+        B: Body<Data = Bytes, Error: Send> + Send + 'static,
+    {
+        let metrics = Arc::new(self.metrics.source(self.name.as_str(), "proxy", 1));
+        let (routed, shadowed) = (Arc::clone(&self.routed), Arc::clone(&self.shadowed));
+        let route = ShadowRoute { plan: Arc::clone(&self.plan), routes: Arc::clone(&self.routes) };
+        let shadow = ServiceBuilder::new().stage(route).service(service_fn(move |shadow| {
+            shadowed.lock().unwrap().push(shadow);
+            std::future::ready(accepted())
+        }));
+        let unrouted = metrics.unrouted.clone();
+        let stack = ServiceBuilder::new()
+            .stage(self.receive())
+            .stage(Unsigned(Arc::clone(&self.rules)))
+            .stage(Verify {
+                verifier: Arc::clone(&self.verifier),
+                url: URL.into(),
+                metrics,
+                shadow: (!self.enforce).then(|| BoxCloneSyncService::new(shadow)),
+            })
+            .stage(Signed(Arc::clone(&self.rules)))
+            .stage(Identify { plan: Arc::clone(&self.plan) })
+            .stage(Choose { routes: Arc::clone(&self.routes), unrouted })
+            .service(service_fn(move |event| {
+                routed.lock().unwrap().push(event);
+                std::future::ready(accepted())
+            }));
+        BoxCloneSyncService::new(stack)
+    }
+
+    fn receive(&self) -> Receive {
+        let accepts = Accepts {
+            source: self.name.clone(),
+            body_bytes_max: 1 << 20,
+            body_timeout: std::time::Duration::from_secs(10),
+            body_rate_min: 0,
+            allow_encoded: true,
+            allow_ips: Vec::new(),
+            hide_paths: false,
+            memory: Budget::new("body_memory", 1 << 30),
+            lengths: self.metrics.source(self.name.as_str(), "proxy", 1).body,
+        };
+        Receive(Arc::new(accepts))
+    }
+}
+
+/// A route by this name to this upstream; one without drops.
+pub(crate) fn route(name: &str, events: &[&str], upstream: Option<&str>) -> Route {
+    let name = Name::parse(name).unwrap();
+    let target = upstream.map(|upstream| {
+        let (route, upstream) = (name.clone(), Name::parse(upstream).unwrap());
+        let timeout = std::time::Duration::from_secs(1);
+        Arc::new(Target { route, upstream, timeout, reply_full: false })
+    });
+    let events: Vec<_> = events.iter().map(|&event| event.to_owned()).collect();
+    Route { name, patterns: Patterns::parse(&events), when: None, target }
+}
+
+fn accepted() -> Answer {
+    let (status, body) = (StatusCode::OK, Bytes::new());
+    Ok(Outcome::Accepted(Relayed { status, content_type: None, body }).into())
+}

@@ -1,0 +1,225 @@
+//! What is said about a `verify:` or `event:` block that cannot work: all of it at once, with a place and a way out.
+
+use std::time::Duration;
+
+use gatepost::{
+    providers::{self, Options, Problem},
+    verify::Template,
+};
+
+use crate::source::Source;
+
+const GOOD: &str = "verify: { signature: { header: X-Signature }, signed: '{body}' }\n\
+                    event: { id: '{json:id}', type: '{json:type}' }";
+
+fn problems(yaml: &str, options: &Options) -> Vec<Problem> {
+    let source = Source::parse(yaml);
+    providers::compile(&source.verify, &source.event, &source.handshake, options)
+        .err()
+        .unwrap_or_default()
+}
+
+/// The problems of a block, as `path: message (help)`, one a line.
+fn said(yaml: &str) -> String {
+    let problems = problems(yaml, &Options::default());
+    let line = |p: &Problem| {
+        let help = p.help.as_ref().map_or(String::new(), |help| format!(" ({help})"));
+        format!("{}: {}{help}", p.path, p.message)
+    };
+    problems.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_good_block_has_no_problems() {
+    assert_eq!(said(GOOD), "");
+}
+
+#[test]
+fn an_empty_block() {
+    insta::assert_snapshot!(said("{}"), @r#"
+    verify.signature: missing (say where the signature is: `signature: { header: X-Signature }`)
+    verify.signed: missing (say what is signed: `signed: "{body}"`)
+    event.id: missing (say where the event's id is, such as `{json:id}`; `{body|sha256_hex}` where there is none)
+    event.type: missing (say where the event's type is, such as `{json:type}`; plain text where all are of one type)
+    "#);
+}
+
+#[test]
+fn slips_in_templates() {
+    insta::assert_snapshot!(said(
+        "verify: { signature: { header: X-Signature }, signed: '{t}.{boddy}' }\n\
+         event: { id: ['{json}', '{header:X Y}'], type: '{json:type|lowr}' }"
+    ), @r#"
+    verify.signed: no value is called `boddy`, at byte 5 of `{t}.{boddy}` (did you mean `body`?)
+    event.id[0]: `json` needs a name, at byte 1 of `{json}` (write it like `{json:data.id}`)
+    event.id[1]: `X Y` is not a header name, at byte 8 of `{header:X Y}`
+    event.type: no transform is called `lowr`, at byte 11 of `{json:type|lowr}` (did you mean `lower`?)
+    "#);
+}
+
+#[test]
+fn contradictions_in_a_signature() {
+    insta::assert_snapshot!(said(
+        "verify: { signature: { header: X, from: '{query:s}', split: ', ', pair: '=', prefix: v1 }, signed: '{body}' }\n\
+         event: { id: 'always', type: '{t}', items: events }"
+    ), @r#"
+    verify.signature: `header` and `from` name two places (keep one of them)
+    verify.signature.split: is not one ASCII character (write one character; spaces around elements are removed by `trim: true`)
+    verify.signature: `pair` and `pick` go together (`pair` separates key and value, `pick` names the key: `pair: "="`, `pick: v1`)
+    event.id: would be the same for all events (name a value of the request, such as `{json:id}`)
+    event.type: `{t}` does not say where to look (write `{json:t}` or `{header:t}`)
+    event.items: names no list (write it like `events[*]`)
+    "#);
+}
+
+#[test]
+fn prefix_and_pair() {
+    insta::assert_snapshot!(said(
+        "verify: { signature: { header: X, split: ',', pair: '=', pick: v1, prefix: v1 }, signed: '{v1}.{body}' }\n\
+         event: { id: '{json:items[*].id}', type: event }"
+    ), @r#"
+    verify.signature: `prefix` and `pair` do not go together (a key in front of the signature is `pick`, not `prefix`)
+    event.id: `[*]` stands for many values where one is needed (name one element, such as `items[0].id`)
+    "#);
+}
+
+#[test]
+fn times() {
+    insta::assert_snapshot!(said(
+        "verify: { signature: { header: X }, signed: '{body}', timestamp: { from: '{header:X-Time}', past: 5m } }\n\
+         event: { id: '{json:id}', type: event }"
+    ), @r#"
+    verify.timestamp.from: is not signed, so anyone can change it (name a value that `signed` holds, or remove `timestamp`)
+    "#);
+    insta::assert_snapshot!(said(
+        "verify: { signature: { header: X }, signed: '{body}', timestamp: { from: 'at {json:t}', past: 0s } }\n\
+         event: { id: '{json:id}', type: event }"
+    ), @r#"
+    verify.timestamp.past: cannot be zero (write it like `5m` or `30s`)
+    verify.timestamp.from: is not one value (write it like `{t}` or `{header:X-Timestamp}`)
+    "#);
+    insta::assert_snapshot!(said(
+        "verify: { signature: { header: X }, signed: '{body}', timestamp: { from: '{json:t}', past: 0ms, future: 0s } }\n\
+         event: { id: '{json:id}', type: event }"
+    ), @r#"
+    verify.timestamp.past: cannot be zero (write it like `5m` or `30s`)
+    verify.timestamp.future: cannot be zero (write it like `5m` or `30s`)
+    "#);
+}
+
+#[test]
+fn what_signs_nothing() {
+    insta::assert_snapshot!(said(
+        "verify: { signature: { header: X, encoding: hex }, signed: '{body}', mac: token }\n\
+         event: { id: '{json:id}', type: event }"
+    ), @r#"
+    verify.signature.encoding: means nothing with `mac: token` (remove it)
+    verify.signed: `mac: token` signs nothing (remove the key)
+    "#);
+}
+
+#[test]
+fn alternatives_that_never_count() {
+    insta::assert_snapshot!(said(
+        "verify:\n  signed: '{body}'\n  schemes:\n    - signature: { header: A }\n    - when: {}\n      signature: { header: B c }\n\
+         event: { id: '{json:id}', type: event }"
+    ), @r#"
+    verify.schemes[0]: always counts, so those after it never do (give it a `when`, or put it last)
+    verify.schemes[1].when: says nothing (name a header: `when: { header: X-Signature }`)
+    verify.schemes[1].signature.header: `B c` is not a header name
+    "#);
+}
+
+#[test]
+fn handshakes() {
+    insta::assert_snapshot!(said(&format!(
+        "{GOOD}\nhandshake: [{{ when: {{ json: {{}} }}, verify: true, reply: {{ status: 302, body: '{{json:c' }} }}]"
+    )), @r#"
+    handshake[0].when.json: no condition (write it like `{ type: url_verification }`)
+    handshake[0].reply.status: not a success (use 200)
+    handshake[0].reply.body: `{` without its `}`, at byte 0 of `{json:c` (write `{{` for a brace)
+    "#);
+}
+
+#[test]
+fn a_tolerance_without_a_time() {
+    let options =
+        Options { tolerance: Some(Duration::from_mins(1)), captures: vec!["a..b".into()] };
+    let paths: Vec<_> = problems(GOOD, &options).into_iter().map(|p| p.path).collect();
+    assert_eq!(paths, ["tolerance", "captures[0]"]);
+}
+
+#[test]
+fn a_tolerance_replaces_both_limits() {
+    let stripe = providers::preset("stripe").expect("stripe");
+    let options = Options { tolerance: Some(Duration::from_secs(7)), ..Options::default() };
+    let compiled =
+        providers::compile(&stripe.verify, &stripe.event, &[], &options).expect("compiled");
+    let times = compiled.schemes[0].parts().timestamps.as_ref().expect("times");
+    assert_eq!((times.past, times.future), (Duration::from_secs(7), Duration::from_secs(7)));
+}
+
+/// Derived, not declared: nobody can claim that something is signed which is not.
+#[test]
+fn what_signatures_cover() {
+    for (provider, id, kind, url) in [
+        ("github", false, false, false),
+        ("gitlab", false, false, false),
+        ("linear", false, true, false),
+        ("paddle", true, true, false),
+        ("shopify", false, false, false),
+        ("slack", true, true, false),
+        ("square", true, true, true),
+        ("standard-webhooks", true, true, false),
+        ("stripe", true, true, false),
+        ("svix", false, true, false),
+    ] {
+        let compiled = crate::source::compiled(provider);
+        let covered = (compiled.id_covered, compiled.type_covered, compiled.needs_public_url);
+        assert_eq!(covered, (id, kind, url), "{provider}");
+    }
+}
+
+#[test]
+fn presets_are_named_after_their_files_and_can_be_pasted() {
+    let names: Vec<_> = providers::catalogue().iter().map(|preset| &*preset.name).collect();
+    assert_eq!(names.len(), 10);
+    assert!(names.is_sorted());
+    for preset in providers::catalogue() {
+        let source = providers::source_of(&preset.name).expect("its file");
+        assert!(source.starts_with('#') && source.contains(&format!("\nname: {}\n", preset.name)));
+        assert!(preset.docs.iter().all(|link| link.starts_with("https://")));
+        assert!(preset.known_types.is_sorted(), "{}", preset.name);
+        // What is printed can be pasted: `verify` and `event` are the keys of a source.
+        let source: Source = serde_yaml::from_str(source).expect("the same YAML");
+        assert_eq!((&source.verify, &source.event), (&preset.verify, &preset.event));
+    }
+    assert_eq!(providers::preset("strpe"), None);
+}
+
+#[test]
+fn templates_say_where_they_are_wrong() {
+    for (text, at) in [
+        ("", 0),
+        ("{body", 0),
+        ("a}b", 1),
+        ("{}", 1),
+        ("x{boddy}", 2),
+        ("{Body}", 1),
+        ("{json}", 1),
+        ("{json:}", 6),
+        ("{header:a b}", 8),
+        ("{body:x}", 1),
+        ("{body|sha265_hex}", 6),
+        ("{body|lower|upper}", 12),
+        ("{formjson:payload}", 10),
+        ("{a b}", 1),
+    ] {
+        assert_eq!(Template::parse(text).map_err(|e| e.at), Err(at), "{text}");
+    }
+    for text in ["{body}", "plain", "{{{body}}}", "{t}.{body}", "{formjson:payload/a.b}", "{{}}"] {
+        assert!(Template::parse(text).is_ok(), "{text}");
+    }
+    let literal = Template::parse("{{a}}").expect("braces");
+    assert_eq!(literal.parts, [gatepost::verify::Part::Literal("{a}".into())]);
+}

@@ -1,0 +1,25 @@
+//! The pure half of the flow, from bytes to a route: signatures (the providers' own, attackers', and ours), challenges, names,
+//! routes; and what is said about a description of a source that is none.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+
+mod attacks;
+mod examples;
+mod flow;
+mod grammar;
+mod handshake;
+mod identify;
+mod json;
+mod language;
+mod roundtrip;
+mod route;
+mod rules;
+mod source;
+mod stages;
+mod vectors;

@@ -1,0 +1,61 @@
+//! A store for tests of what happens when the store fails.
+
+use std::sync::Mutex;
+
+use gatepost::{dedup::claim::Reply, stage::BoxFuture};
+
+use super::*;
+
+/// A memory store that fails in named operations until it is healed.
+#[derive(Debug)]
+pub(crate) struct Faulty {
+    memory: Memory,
+    broken: Mutex<&'static [&'static str]>,
+    /// Whether it does what it is asked, and only the answer is lost.
+    silent: bool,
+}
+
+impl Faulty {
+    pub(crate) fn failing(operations: &'static [&'static str]) -> Self {
+        Self { memory: Memory::default(), broken: operations.into(), silent: false }
+    }
+
+    pub(crate) fn losing_answers(operations: &'static [&'static str]) -> Self {
+        Self { silent: true, ..Self::failing(operations) }
+    }
+
+    pub(crate) fn heal(&self) {
+        *self.broken.lock().unwrap() = &[];
+    }
+}
+
+impl DedupStore for Faulty {
+    fn run<'a>(
+        &'a self,
+        subject: &'a Subject,
+        input: Input,
+    ) -> BoxFuture<'a, Result<Reply, StoreError>> {
+        let operation = format!("{input:?}").to_lowercase();
+        if self.broken.lock().unwrap().iter().any(|broken| operation.starts_with(broken)) {
+            return Box::pin(async move {
+                if self.silent {
+                    self.memory.run(subject, input).await?;
+                }
+                Err(StoreError("told to fail".into()))
+            });
+        }
+        self.memory.run(subject, input)
+    }
+
+    fn health(&self) -> BoxFuture<'_, Result<String, StoreError>> {
+        self.memory.health()
+    }
+
+    fn kind(&self) -> &'static str {
+        "memory"
+    }
+
+    fn entries(&self) -> Option<u64> {
+        self.memory.entries()
+    }
+}

@@ -1,0 +1,115 @@
+//! What becomes of a claim: renewed, lost, abandoned, settled late.
+
+use gatepost::{
+    answer::{Outcome, Refusal},
+    dedup::{Lease, Policy},
+};
+
+use super::{faulty::Faulty, stage::*, *};
+
+#[tokio::test]
+async fn a_late_success_settles_a_held_event() {
+    let world = over_memory();
+    let mut kept = None;
+    let work = |lease: Lease| {
+        kept = Some(lease);
+        std::future::ready(refused(Refusal::UpstreamTimeout))
+    };
+    drop(world.stage.once(subject("a", ""), work).await);
+    kept.unwrap().settle_late().await.unwrap();
+    let retry = what(world.pass(subject("a", ""), accepted()).await);
+    assert_eq!(retry, Ok(Outcome::Duplicate(None)));
+}
+
+#[tokio::test]
+async fn a_cancelled_leader_wedges_nobody() {
+    let brief = Policy { lease: Duration::from_millis(200), ..policy() };
+    let world = World::new(Arc::<Memory>::default(), brief);
+    let mut leader =
+        Box::pin(world.pass_when(subject("a", ""), std::future::pending(), accepted()));
+    assert!(futures_util::poll!(&mut leader).is_pending());
+    let mut twin = Box::pin(world.pass(subject("a", ""), accepted()));
+    assert!(futures_util::poll!(&mut twin).is_pending());
+    drop(leader);
+    let twin = tokio::time::timeout(SOON, twin).await.expect("it waits for the lease to end");
+    assert_eq!(what(twin), Ok(Outcome::Accepted(relayed())), "and takes over");
+}
+
+#[tokio::test]
+async fn a_lease_is_renewed_while_work_goes_on() {
+    let brief = Policy { lease: Duration::from_millis(150), ..policy() };
+    let store: Arc<dyn DedupStore> = Arc::new(Memory::default());
+    let world = World::new(store.clone(), brief);
+    let long = |lease: Lease| async move {
+        let (attempt, end) = (lease.attempt(), Instant::now() + Duration::from_millis(400));
+        while Instant::now() < end {
+            let seen = claim(&store, &subject("a", ""), A).await;
+            assert!(matches!(seen, Claimed::InFlight { .. }), "{seen:?} in attempt {attempt}");
+            sleep(Duration::from_millis(10)).await;
+        }
+        accepted()
+    };
+    let answer = world.stage.once(subject("a", ""), long).await.unwrap();
+    assert_eq!(answer.notes.error, None);
+}
+
+#[tokio::test]
+async fn a_lost_lease_is_noticed_before_the_forward() {
+    let store: Arc<dyn DedupStore> = Arc::new(Memory::default());
+    let world = World::new(store.clone(), policy());
+    let robbed = |lease: Lease| async move {
+        assert!(lease.ensure(Duration::from_secs(1)).await, "enough is left");
+        assert!(lease.remaining() <= Duration::from_mins(1));
+        assert!(lease.ensure(Duration::from_secs(90)).await, "renewed for longer");
+        assert!(lease.remaining() > Duration::from_secs(85));
+        store.complete(&subject("a", ""), Duration::ZERO).await.unwrap();
+        assert!(!lease.ensure(Duration::from_mins(2)).await, "it is not ours any more");
+        assert_eq!(lease.remaining(), Duration::ZERO);
+        refused(Refusal::StoreUnavailable)
+    };
+    let answer = world.stage.once(subject("a", ""), robbed).await.unwrap_err();
+    assert_eq!(answer.notes.error.as_deref(), Some("the claim ended before the work did"));
+}
+
+#[tokio::test]
+async fn a_claim_that_was_carried_out_without_an_answer_is_let_go() {
+    let faulty = Arc::new(Faulty::losing_answers(&["claim"]));
+    let world = World::new(faulty.clone(), policy());
+    let answer = what(world.pass(subject("a", ""), accepted()).await);
+    assert_eq!(answer, Err(Refusal::StoreUnavailable));
+    faulty.heal();
+    let seen = claim(&world.store, &subject("a", ""), A).await;
+    assert!(matches!(seen, Claimed::InFlight { .. }), "{seen:?}");
+    world.settled().await;
+    let again = Claimed::Won { attempt: 2, after_unknown: false };
+    assert_eq!(claim(&world.store, &subject("a", ""), A).await, again);
+}
+
+#[tokio::test]
+async fn a_claim_that_was_carried_out_without_an_answer_is_taken_up_by_the_next_try() {
+    let faulty = Arc::new(Faulty::losing_answers(&["claim"]));
+    let world = World::new(faulty.clone(), policy());
+    for _ in 0..3 {
+        let answer = what(world.pass(subject("a", ""), accepted()).await);
+        assert_eq!(answer, Err(Refusal::StoreUnavailable));
+    }
+    faulty.heal();
+    let answer = world.pass(subject("a", ""), accepted()).await.unwrap();
+    assert_eq!((answer.what, answer.notes.attempt), (Outcome::Accepted(relayed()), Some(1)));
+    world.settled().await;
+    assert_eq!(claim(&world.store, &subject("a", ""), A).await, DONE, "and not released later");
+}
+
+#[tokio::test]
+async fn a_hold_that_could_not_be_written_keeps_twins_away_and_is_written_later() {
+    let faulty = Arc::new(Faulty::failing(&["hold"]));
+    let world = World::new(faulty.clone(), policy());
+    let unknown = || refused(Refusal::UpstreamTimeout);
+    assert_eq!(what(world.pass(subject("a", ""), unknown()).await), Err(Refusal::UpstreamTimeout));
+    let twin = what(world.pass(subject("a", ""), accepted()).await);
+    assert_eq!(twin, Err(Refusal::UpstreamTimeout), "the same answer, and no second attempt");
+    faulty.heal();
+    world.settled().await;
+    let seen = claim(&world.store, &subject("a", ""), A).await;
+    assert!(matches!(seen, Claimed::Held { .. }), "{seen:?}");
+}
