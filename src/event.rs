@@ -5,6 +5,7 @@
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
+use arrayvec::ArrayString;
 use sha2::{Digest as _, Sha256};
 
 /// Longest event id or type that is accepted, in bytes.
@@ -174,11 +175,8 @@ impl EventKey {
     }
 
     /// Our own id of the event, the same on every retry and on every gateway: `evt_` and 26 characters.
-    pub fn event_id(&self) -> String {
-        let mut text = String::with_capacity(30);
-        text.push_str("evt_");
-        base32(&self.0, 26, &mut text);
-        text
+    pub fn event_id(&self) -> ArrayString<30> {
+        base32("evt_", &self.0)
     }
 }
 
@@ -200,10 +198,7 @@ impl Receipt {
 
 impl fmt::Display for Receipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::with_capacity(30);
-        text.push_str("req_");
-        base32(&self.0, 26, &mut text);
-        f.write_str(&text)
+        f.write_str(&base32("req_", &self.0))
     }
 }
 
@@ -213,12 +208,13 @@ impl fmt::Debug for Receipt {
     }
 }
 
-/// Appends `count` characters of lower-case base 32 (the alphabet of Crockford) of `bytes`.
-fn base32(bytes: &[u8], count: usize, text: &mut String) {
+/// `prefix` and 26 characters of lower-case base 32 (the alphabet of Crockford) of `bytes`, 30 in all.
+fn base32(prefix: &str, bytes: &[u8]) -> ArrayString<30> {
     const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+    let mut text = ArrayString::from(prefix).unwrap_or_default();
     let (mut bits, mut held) = (0_u32, 0_u32);
     let mut source = bytes.iter();
-    for _ in 0..count {
+    while !text.is_full() {
         if held < 5 {
             bits = (bits << 8) | u32::from(*source.next().unwrap_or(&0));
             held += 8;
@@ -228,6 +224,7 @@ fn base32(bytes: &[u8], count: usize, text: &mut String) {
         text.push(char::from(ALPHABET.get(index as usize).copied().unwrap_or(b'0')));
         bits &= (1 << held) - 1;
     }
+    text
 }
 
 /// Who is on the other end of a connection, as far as the socket, the PROXY protocol and trusted proxies tell.

@@ -3,10 +3,11 @@
 //! What the provider sent is passed on, so that an app which verifies today keeps working, but for a list of headers that
 //! only we or the connection may set. Ours are set last, each exactly once.
 
-use std::borrow::Cow;
+use std::fmt::{self, Write as _};
 
+use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use percent_encoding::{AsciiSet, CONTROLS, PercentEncode, utf8_percent_encode};
 
 use super::{Identity, UpstreamParams};
 use crate::{answer::Reason, event::About, receive::Envelope};
@@ -50,21 +51,18 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const ODD: &AsciiSet = &CONTROLS.add(b'%');
 const ODD_OR_SPACE: &AsciiSet = &ODD.add(b' ');
-const USER_AGENT: &str = concat!("gatepost/", env!("CARGO_PKG_VERSION"));
+const USER_AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("gatepost/", env!("CARGO_PKG_VERSION")));
+/// How many headers are added at the most.
+const OURS_MAX: usize = 18;
+/// Room for the values of ours, so that they need one allocation in all.
+const OURS_BYTES: usize = 512;
 
 /// What is said about the request besides the event.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Standing<'a> {
     /// Verified, and claimed.
-    Verified {
-        about: &'a About,
-        /// How many times it was claimed.
-        attempt: u32,
-        /// Whether an earlier attempt ended unknown.
-        after_unknown: bool,
-        /// Whether the dedup store could not be asked.
-        unclaimed: bool,
-    },
+    Verified { about: &'a About, attempt: u32, after_unknown: bool, unclaimed: bool },
     /// Not verified: the source is in shadow mode; why it would have been refused.
     Unverified(Reason),
 }
@@ -86,6 +84,8 @@ pub(super) struct Names {
     dedup: HeaderName,
     user_agent: HeaderName,
     host: Option<HeaderValue>,
+    /// What `Forwarded` says about ourselves.
+    forwarded: String,
     keep_authorization: bool,
 }
 
@@ -98,6 +98,8 @@ impl Names {
             let whole = HeaderName::try_from(format!("{prefix}{tail}"));
             whole.unwrap_or_else(|_| HeaderName::from_static(tail))
         };
+        let host = identity.host.as_deref();
+        let ours = host.map(|host| format!(";host={host}")).unwrap_or_default();
         Self {
             event_id: name("event-id"),
             source: name("source"),
@@ -111,7 +113,8 @@ impl Names {
             verified: name("verified"),
             dedup: name("dedup"),
             user_agent: name("original-user-agent"),
-            host: identity.host.as_deref().and_then(|host| HeaderValue::from_str(host).ok()),
+            host: host.and_then(|host| HeaderValue::from_str(host).ok()),
+            forwarded: format!("{ours};by=_gatepost"),
             keep_authorization: identity.keep_authorization,
             prefix,
         }
@@ -136,27 +139,28 @@ pub(super) fn build(
     for name in &params.remove_headers {
         headers.remove(name);
     }
-    forwarded(&mut headers, envelope, names);
-    about_request(&mut headers, envelope, names);
+    let mut ours = Ours { headers, text: BytesMut::with_capacity(OURS_BYTES) };
+    ours.forwarded(envelope, names);
+    ours.about_request(envelope, names);
     match standing {
         Standing::Verified { about, attempt, after_unknown, unclaimed } => {
-            about_event(&mut headers, about, names);
-            headers.insert(&names.attempt, attempt.into());
+            ours.about_event(about, names);
+            ours.headers.insert(&names.attempt, attempt.into());
             if after_unknown {
-                headers.insert(&names.previous, HeaderValue::from_static("unknown"));
+                ours.headers.insert(&names.previous, HeaderValue::from_static("unknown"));
             }
             if unclaimed {
-                headers.insert(&names.dedup, HeaderValue::from_static("unavailable"));
+                ours.headers.insert(&names.dedup, HeaderValue::from_static("unavailable"));
             }
         }
         Standing::Unverified(reason) => {
-            set(&mut headers, &names.verified, format!("false; reason={}", reason.as_str()));
+            ours.set(&names.verified, format_args!("false; reason={}", reason.as_str()));
         }
     }
     for (name, value) in &params.set_headers {
-        headers.insert(name, value.clone());
+        ours.headers.insert(name, value.clone());
     }
-    headers
+    ours.headers
 }
 
 /// What came, without what is not passed on, and without what the sender's connection names as its own.
@@ -180,57 +184,62 @@ fn is_plain(value: &HeaderValue) -> bool {
     value.as_bytes().iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t'))
 }
 
-/// Who asked, for apps that read it (RFC 7239, and its older relatives).
-fn forwarded(headers: &mut HeaderMap, envelope: &Envelope, names: &Names) {
-    let peer = envelope.peer();
-    let proto = if peer.https { "https" } else { "http" };
-    let ip = peer.ip.to_string();
-    let node = if peer.ip.is_ipv6() { format!("\"[{ip}]\"") } else { ip.clone() };
-    let host = names.host.as_ref().and_then(|host| host.to_str().ok());
-    let host = host.map(|host| format!(";host={host}")).unwrap_or_default();
-    let text = format!("for={node};proto={proto}{host};by=_gatepost");
-    if let Some(host) = &names.host {
-        headers.insert(X_FORWARDED_HOST, host.clone());
-    }
-    set(headers, header::FORWARDED, text);
-    set(headers, X_FORWARDED_FOR, ip);
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
+/// Headers to which ours are added.
+struct Ours {
+    headers: HeaderMap,
+    /// Where their values are written; each takes its part of it.
+    text: BytesMut,
 }
 
-fn about_request(headers: &mut HeaderMap, envelope: &Envelope, names: &Names) {
-    let agent = envelope.headers().get(header::USER_AGENT);
-    if let Some(agent) = agent.filter(|value| is_plain(value)) {
-        headers.insert(&names.user_agent, agent.clone());
+impl Ours {
+    fn set(&mut self, name: impl header::IntoHeaderName, value: fmt::Arguments<'_>) {
+        let written = self.text.write_fmt(value);
+        let value = HeaderValue::from_maybe_shared(self.text.split().freeze());
+        if let (Ok(()), Ok(value)) = (written, value) {
+            self.headers.insert(name, value);
+        }
     }
-    headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
-    set(headers, &names.source, envelope.source().to_string());
-    set(headers, &names.received_at, envelope.received_at().to_string());
-    set(headers, &names.receipt, envelope.receipt().to_string());
-}
 
-fn about_event(headers: &mut HeaderMap, about: &About, names: &Names) {
-    set(headers, &names.event_id, about.key.event_id());
-    set(headers, &names.event_type, visible(about.kind.as_str()).into_owned());
-    set(headers, &names.provider_id, visible(about.id.as_str()).into_owned());
-    if let Some(account) = &about.account {
-        set(headers, &names.account, visible(account.as_str()).into_owned());
+    /// Who asked, for apps that read it (RFC 7239, and its older relatives).
+    fn forwarded(&mut self, envelope: &Envelope, names: &Names) {
+        let peer = envelope.peer();
+        let (ip, proto) = (peer.ip, if peer.https { "https" } else { "http" });
+        let (open, close) = if ip.is_ipv6() { ("\"[", "]\"") } else { ("", "") };
+        let ours = &names.forwarded;
+        self.set(header::FORWARDED, format_args!("for={open}{ip}{close};proto={proto}{ours}"));
+        self.set(X_FORWARDED_FOR, format_args!("{ip}"));
+        self.headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
+        if let Some(host) = &names.host {
+            self.headers.insert(X_FORWARDED_HOST, host.clone());
+        }
     }
-    let label = about.secret_label.replace('…', "...");
-    let verified = format!("true; scheme={}; key={}", about.scheme, visible(&label));
-    set(headers, &names.verified, verified);
+
+    fn about_request(&mut self, envelope: &Envelope, names: &Names) {
+        let agent = envelope.headers().get(header::USER_AGENT);
+        if let Some(agent) = agent.filter(|value| is_plain(value)) {
+            self.headers.insert(&names.user_agent, agent.clone());
+        }
+        self.headers.insert(header::USER_AGENT, USER_AGENT);
+        self.set(&names.source, format_args!("{}", envelope.source()));
+        self.set(&names.received_at, format_args!("{}", envelope.received_at()));
+        self.set(&names.receipt, format_args!("{}", envelope.receipt()));
+    }
+
+    fn about_event(&mut self, about: &About, names: &Names) {
+        self.set(&names.event_id, format_args!("{}", about.key.event_id()));
+        self.set(&names.event_type, format_args!("{}", visible(about.kind.as_str())));
+        self.set(&names.provider_id, format_args!("{}", visible(about.id.as_str())));
+        if let Some(account) = &about.account {
+            self.set(&names.account, format_args!("{}", visible(account.as_str())));
+        }
+        let label = about.secret_label.replace('…', "...");
+        let (scheme, key) = (about.scheme, visible(&label));
+        self.set(&names.verified, format_args!("true; scheme={scheme}; key={key}"));
+    }
 }
 
 /// `text` as a header can hold it: percent-encoded (RFC 3986 §2.1) where it is more than ASCII.
-fn visible(text: &str) -> Cow<'_, str> {
+fn visible(text: &str) -> PercentEncode<'_> {
     let is_trim = text.trim() == text;
-    utf8_percent_encode(text, if is_trim { ODD } else { ODD_OR_SPACE }).into()
+    utf8_percent_encode(text, if is_trim { ODD } else { ODD_OR_SPACE })
 }
-
-fn set(headers: &mut HeaderMap, name: impl header::IntoHeaderName, value: String) {
-    if let Ok(value) = HeaderValue::try_from(value) {
-        headers.insert(name, value);
-    }
-}
-
-/// How many headers are added at the most.
-const OURS_MAX: usize = 18;
