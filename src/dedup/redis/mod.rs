@@ -21,6 +21,7 @@ use std::{
 };
 
 use ::redis::{Cmd, RedisWrite as _, Script, Value};
+use arrayvec::ArrayVec;
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
@@ -79,29 +80,51 @@ impl Redis {
         let link = Arc::new(Link::new(target, settings.timeout, settings.require_noeviction));
         let (stop, kept) = (stop.child_token(), Arc::clone(&link));
         let stopped = stop.clone();
-        tracker.spawn(async move { stopped.run_until_cancelled(kept.keep()).await });
+        let keep = async move { tokio::join!(kept.keep(), kept.tick()) };
+        tracker.spawn(async move { stopped.run_until_cancelled(keep).await });
         Ok(Self { link, prefix: settings.prefix.clone(), cluster, _stop: stop.drop_guard() })
     }
 
-    /// Runs a script on the event of `subject`, and on a guard.
-    async fn script(
-        &self,
-        code: &'static Code,
-        subject: &Subject,
-        guard: Option<EventKey>,
-        arguments: impl Fn(&mut Cmd),
-    ) -> Result<Value, StoreError> {
-        let command = |verb| {
-            let mut command = code.command(verb);
-            command.write_arg(if guard.is_some() { b"2" } else { b"1" });
-            self.key(&mut command, "evt_", subject.key, subject);
-            if let Some(guard) = guard {
-                self.key(&mut command, "sig_", guard, subject);
+    async fn ask(&self, subject: &Subject, input: Input) -> Result<Reply, StoreError> {
+        let value = self.link.run(|verb| self.command(verb, subject, input)).await?;
+        match (input, value) {
+            (Input::Claim(..), Value::Int(packed)) => Ok(Reply::Claimed(claimed(packed))),
+            (_, Value::Int(applied)) => Ok(Reply::Applied(applied == 1)),
+            (_, other) => {
+                Err(StoreError(format!("Redis gave an answer that makes no sense: {other:?}")))
             }
-            arguments(&mut command);
-            command
+        }
+    }
+
+    /// A script on the event, and on the guard where that matters.
+    fn command(&self, verb: Verb, subject: &Subject, input: Input) -> Cmd {
+        let (code, guard) = match input {
+            Input::Claim(..) => (&CLAIM, subject.guard.filter(|_| subject.suppress)),
+            Input::Complete(_) => (&COMPLETE, subject.guard),
+            Input::Release(_) | Input::Hold(..) | Input::Renew(..) => (&OWNER, None),
         };
-        self.link.run(command).await
+        let mut command = code.command(verb);
+        command.write_arg(if guard.is_some() { b"2" } else { b"1" });
+        self.key(&mut command, "evt_", subject.key, subject);
+        if let Some(guard) = guard {
+            self.key(&mut command, "sig_", guard, subject);
+        }
+        match input {
+            Input::Claim(token, lease, window) => {
+                let (lease, keep) = (millis(lease), millis(lease.max(window)).max(1));
+                command.write_arg(&first_value(keep - lease.min(keep), token));
+                command.arg(keep).write_arg(&subject.digest.0);
+                command.write_arg(&subject.key.0);
+            }
+            Input::Complete(window) => {
+                command.arg(millis(window)).write_arg(&subject.digest.0);
+                command.write_arg(&subject.key.0);
+            }
+            Input::Release(token) => owner(&mut command, token, b"F", Duration::ZERO),
+            Input::Hold(token, time) => owner(&mut command, token, b"U", time),
+            Input::Renew(token, lease) => owner(&mut command, token, b"L", lease),
+        }
+        command
     }
 
     fn key(&self, command: &mut Cmd, kind: &str, key: EventKey, subject: &Subject) {
@@ -112,60 +135,6 @@ impl Redis {
                 command.write_arg_fmt(format_args!("{prefix}{{{}}}{kind}{id}", guard.event_id()));
             }
             Some(_) | None => command.write_arg_fmt(format_args!("{prefix}{kind}{id}")),
-        }
-    }
-
-    async fn claim(
-        &self,
-        subject: &Subject,
-        token: Token,
-        lease: Duration,
-        window: Duration,
-    ) -> Result<Value, StoreError> {
-        let keep = millis(lease.max(window)).max(1);
-        let first = first_value(keep - millis(lease).min(keep), token);
-        let guard = subject.guard.filter(|_| subject.suppress);
-        let arguments = |command: &mut Cmd| {
-            command.arg(&first).arg(keep).arg(&subject.digest.0).arg(&subject.key.0);
-        };
-        self.script(&CLAIM, subject, guard, arguments).await
-    }
-
-    async fn complete(&self, subject: &Subject, window: Duration) -> Result<Value, StoreError> {
-        let arguments = |command: &mut Cmd| {
-            command.arg(millis(window)).arg(&subject.digest.0).arg(&subject.key.0);
-        };
-        self.script(&COMPLETE, subject, subject.guard, arguments).await
-    }
-
-    /// What only the owner may do.
-    async fn owner(
-        &self,
-        subject: &Subject,
-        token: Token,
-        phase: &'static str,
-        time: Duration,
-    ) -> Result<Value, StoreError> {
-        let arguments = |command: &mut Cmd| {
-            command.arg(&token.0.to_be_bytes()).arg(phase).arg(millis(time));
-        };
-        self.script(&OWNER, subject, None, arguments).await
-    }
-
-    async fn ask(&self, subject: &Subject, input: Input) -> Result<Reply, StoreError> {
-        let value = match input {
-            Input::Claim(token, lease, window) => self.claim(subject, token, lease, window).await,
-            Input::Complete(window) => self.complete(subject, window).await,
-            Input::Release(token) => self.owner(subject, token, "F", Duration::ZERO).await,
-            Input::Hold(token, time) => self.owner(subject, token, "U", time).await,
-            Input::Renew(token, lease) => self.owner(subject, token, "L", lease).await,
-        }?;
-        match (input, value) {
-            (Input::Claim(..), Value::Int(packed)) => Ok(Reply::Claimed(claimed(packed))),
-            (_, Value::Int(applied)) => Ok(Reply::Applied(applied == 1)),
-            (_, other) => {
-                Err(StoreError(format!("Redis gave an answer that makes no sense: {other:?}")))
-            }
         }
     }
 }
@@ -223,9 +192,16 @@ const ARGUMENTS: usize = 9;
 const ARGUMENT_BYTES: usize = 256;
 
 /// What is kept about an event that is claimed for the first time, and outlives its lease by `rest`.
-fn first_value(rest: u64, token: Token) -> Vec<u8> {
-    let (attempt, token) = (1_u32.to_be_bytes(), token.0.to_be_bytes());
-    [b"L\0", &attempt[..], &rest.to_be_bytes(), &token].concat()
+fn first_value(rest: u64, token: Token) -> ArrayVec<u8, 30> {
+    let (attempt, rest, token) = (1_u32.to_be_bytes(), rest.to_be_bytes(), token.0.to_be_bytes());
+    [b"L\0", &attempt[..], &rest, &token].into_iter().flatten().copied().collect()
+}
+
+/// The arguments of what only the owner may do.
+fn owner(command: &mut Cmd, token: Token, phase: &[u8], time: Duration) {
+    command.write_arg(&token.0.to_be_bytes());
+    command.write_arg(phase);
+    command.arg(millis(time));
 }
 
 /// Reads what `claim.lua` packed.
