@@ -40,6 +40,15 @@ impl Address {
         Ok(Self { host, port, tls, http })
     }
 
+    /// Whether connections may turn out to be HTTP/2.
+    pub(super) fn may_share(&self) -> bool {
+        match self.http {
+            HttpVersion::Auto => self.tls.is_some(),
+            HttpVersion::Http1 => false,
+            HttpVersion::Http2 => true,
+        }
+    }
+
     /// A new connection.
     pub(super) async fn connect(&self) -> Result<Connection, NotSent> {
         let tcp = TcpStream::connect((self.host.as_str(), self.port)).await;

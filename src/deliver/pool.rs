@@ -7,7 +7,10 @@
 use std::{
     future::poll_fn,
     pin::{Pin, pin},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::Poll,
     time::{Duration, Instant},
 };
@@ -24,7 +27,7 @@ use tokio::{net::TcpStream, task::JoinSet};
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
-use super::upstream::NotSent;
+use super::{connect::Address, upstream::NotSent};
 
 pub(super) type Outgoing = Request<Full<Bytes>>;
 pub(super) type Stream = Either<TcpStream, TlsStream<TcpStream>>;
@@ -129,6 +132,10 @@ impl Http1 {
 pub(super) struct Pool {
     idle: Mutex<Vec<(Http1, Instant)>>,
     shared: Mutex<Option<Http2>>,
+    /// Held while a connection is made that all may share.
+    connecting: tokio::sync::Mutex<()>,
+    /// The last connection was not one to share.
+    apart: AtomicBool,
 }
 
 impl Pool {
@@ -147,16 +154,35 @@ impl Pool {
         shared.clone().filter(|http2| !http2.sender.is_closed()).map(Connection::Http2)
     }
 
-    /// Keeps a connection for the next request.
+    /// A new connection; where it may be shared, one for all who need one now.
+    pub(super) async fn connect(
+        &self,
+        address: &Address,
+        idle_timeout: Duration,
+    ) -> Result<Connection, NotSent> {
+        let _turn = if address.may_share() && !self.apart.load(Relaxed) {
+            let turn = self.connecting.lock().await;
+            if let Some(connection) = self.take(idle_timeout) {
+                return Ok(connection);
+            }
+            Some(turn)
+        } else {
+            None
+        };
+        let connection = address.connect().await?;
+        if let Connection::Http2(http2) = &connection {
+            *lock(&self.shared) = Some(http2.clone());
+        }
+        self.apart.store(matches!(connection, Connection::Http1(_)), Relaxed);
+        Ok(connection)
+    }
+
+    /// Keeps a connection for the next request; one that is shared is kept already.
     pub(super) fn put(&self, connection: Connection) {
-        match connection {
-            Connection::Http2(http2) if http2.sender.is_closed() => {}
-            Connection::Http2(http2) => *lock(&self.shared) = Some(http2),
-            Connection::Http1(http1) => {
-                let mut idle = lock(&self.idle);
-                if http1.is_open() && idle.len() < IDLE_MAX {
-                    idle.push((http1, Instant::now()));
-                }
+        if let Connection::Http1(http1) = connection {
+            let mut idle = lock(&self.idle);
+            if http1.is_open() && idle.len() < IDLE_MAX {
+                idle.push((http1, Instant::now()));
             }
         }
     }

@@ -237,8 +237,8 @@ impl Upstream {
 
     async fn connect(&self, door: &Door, deadline: Instant) -> Result<Connection, NotSent> {
         let patience = Instant::now() + self.params.connect_timeout;
-        let connecting = timeout_at(deadline.min(patience), door.place.address.connect());
-        connecting.await.unwrap_or_else(|_elapsed| {
+        let connecting = door.pool.connect(&door.place.address, self.params.idle_timeout);
+        timeout_at(deadline.min(patience), connecting).await.unwrap_or_else(|_elapsed| {
             let result = if deadline < patience { "timeout" } else { "connect" };
             Err(NotSent::new(result, &"connecting took too long"))
         })

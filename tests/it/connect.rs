@@ -253,6 +253,15 @@ async fn one_http2_connection_carries_events_side_by_side() {
 }
 
 #[tokio::test]
+async fn events_that_come_at_once_share_the_first_http2_connection() {
+    let app = Upstream::speaking(Speaks { h2: true, tls: None }).await;
+    let gateway = gateway("", &format!("url: \"{}\", http: \"2\"", app.url())).await;
+    let answers = at_once(&gateway, "a", 20).await;
+    assert!(answers.iter().all(|answer| answer.status == 200));
+    assert_eq!((app.count(), app.connections()), (20, 1));
+}
+
+#[tokio::test]
 async fn http2_without_tls_is_spoken_where_the_configuration_says_so() {
     let app = Upstream::speaking(Speaks { h2: true, tls: None }).await;
     let gateway = gateway("", &format!("url: \"{}\", http: \"2\"", app.url())).await;
