@@ -19,20 +19,14 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-/// Done, or yes.
-pub(crate) const OK: u8 = 0;
-/// It worked, but the answer is no, or a part of it failed.
-pub(crate) const NO: u8 = 1;
-/// Not found.
+// The exit codes, but for those of clap, systemd and signals.
+pub(crate) const OK: u8 = 0; // done, or yes
+pub(crate) const NO: u8 = 1; // it worked, but the answer is no, or a part of it failed
 pub(crate) const NOT_FOUND: u8 = 3;
-/// No running gateway was reached.
-pub(crate) const NO_GATEWAY: u8 = 4;
-/// The record is not what was written.
-pub(crate) const TAMPERED: u8 = 6;
-/// Needs an answer and there is nobody to ask.
-pub(crate) const NEEDS_ANSWER: u8 = 7;
-/// The configuration is invalid (sysexits `EX_CONFIG`).
-pub(crate) const CONFIG: u8 = 78;
+pub(crate) const NO_GATEWAY: u8 = 4; // no running gateway was reached
+pub(crate) const TAMPERED: u8 = 6; // the record is not what was written
+pub(crate) const NEEDS_ANSWER: u8 = 7; // and there is nobody to ask
+pub(crate) const CONFIG: u8 = 78; // the configuration is invalid (sysexits `EX_CONFIG`)
 
 /// Webhook gateway: believes only signed events, passes each one on once, and keeps a record you can prove.
 #[derive(Debug, Parser)]

@@ -15,7 +15,7 @@ use super::{
     NEEDS_ANSWER, NO, NO_GATEWAY, NOT_FOUND, OK, out,
     payload::{self, Payload},
     run,
-    sender::{Ended, Prepared, Sender, Signature, own, tally},
+    sender::{Ended, Prepared, Signature, client, own, send, tally},
 };
 use crate::{
     config::{Config, Source},
@@ -105,9 +105,9 @@ impl Args {
             let why = format!("{to} is another machine; add --yes to send there");
             return Ok(out::fail(NEEDS_ANSWER, &why));
         }
-        let sender = Sender::new(&to, tls)?;
+        let client = client(&to, tls)?;
         let runtime = tokio::runtime::Runtime::new().map_err(|e| e.to_string())?;
-        let ended = runtime.block_on(sender.send(&request, self.times, self.parallel));
+        let ended = runtime.block_on(send(&client, &request, self.times, self.parallel));
         report(&ended);
         Ok(ExitCode::from(verdict(&ended)))
     }

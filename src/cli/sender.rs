@@ -3,13 +3,12 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
-use tokio::task::JoinSet;
 
 use super::out;
 use crate::{
@@ -46,10 +45,7 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// Signs `body` for `source`.
-    ///
-    /// # Errors
-    /// A sentence where the source's scheme cannot be signed.
+    /// Signs `body` for `source`; a sentence where its scheme cannot be signed.
     pub(super) fn new(
         source: &Source,
         mut headers: HeaderMap,
@@ -90,63 +86,47 @@ impl Prepared {
 /// How one request ended: the status, 0 where there was no answer, and the gateway's word for it or what went wrong.
 pub(super) type Ended = (u16, String);
 
-/// A client for one source of one gateway.
-#[derive(Clone, Debug)]
-pub(super) struct Sender(Arc<Upstream>);
+/// A client for one source of one gateway, which believes what `tls` says; a sentence where a certificate cannot be read.
+pub(super) fn client(to: &Uri, tls: UpstreamTls) -> Result<Upstream, String> {
+    let name = Name::parse("gateway").ok_or("a name")?;
+    let metrics = Metrics::new().upstream(&name);
+    let params = UpstreamParams {
+        name,
+        urls: vec![to.clone()],
+        balance: Balance::RoundRobin,
+        connect_timeout: PATIENCE,
+        concurrency: tokio::sync::Semaphore::MAX_PERMITS,
+        idle_timeout: PATIENCE,
+        http: HttpVersion::Http1,
+        remove_headers: Vec::new(),
+        set_headers: Vec::new(),
+        tls,
+    };
+    Upstream::new(params, metrics)
+}
 
-impl Sender {
-    /// A client that believes what `tls` says.
-    ///
-    /// # Errors
-    /// A sentence where a certificate cannot be read.
-    pub(super) fn new(to: &Uri, tls: UpstreamTls) -> Result<Self, String> {
-        let name = Name::parse("gateway").ok_or("a name")?;
-        let metrics = Metrics::new().upstream(&name);
-        let params = UpstreamParams {
-            name,
-            urls: vec![to.clone()],
-            balance: Balance::RoundRobin,
-            connect_timeout: PATIENCE,
-            concurrency: tokio::sync::Semaphore::MAX_PERMITS,
-            idle_timeout: PATIENCE,
-            http: HttpVersion::Http1,
-            remove_headers: Vec::new(),
-            set_headers: Vec::new(),
-            tls,
-        };
-        Upstream::new(params, metrics).map(|upstream| Self(Arc::new(upstream)))
-    }
+/// Sends `times` copies, at most `parallel` at once; says how each ended and how long it took.
+pub(super) async fn send(
+    client: &Upstream,
+    request: &Prepared,
+    times: u32,
+    parallel: u32,
+) -> Vec<(Ended, Duration)> {
+    let copies = stream::iter((0..times).map(|_| send_one(client, request)));
+    copies.buffer_unordered(parallel.max(1) as usize).collect().await
+}
 
-    /// Sends `times` copies, at most `parallel` at once; says how each ended and how long it took.
-    pub(super) async fn send(
-        &self,
-        request: &Prepared,
-        times: u32,
-        parallel: u32,
-    ) -> Vec<(Ended, Duration)> {
-        let mut running = JoinSet::new();
-        let mut ended = Vec::new();
-        for _ in 0..times {
-            if running.len() >= parallel.max(1) as usize {
-                ended.extend(running.join_next().await.and_then(Result::ok));
-            }
-            running.spawn(self.clone().one(request.clone()));
+async fn send_one(client: &Upstream, request: &Prepared) -> (Ended, Duration) {
+    let since = Instant::now();
+    let Prepared { headers, body } = request.clone();
+    let ended = match client.post(headers, body, PATIENCE).await {
+        Ok((status, headers)) => {
+            let said = headers.get(OUTCOME_HEADER).and_then(|value| value.to_str().ok());
+            (status.as_u16(), said.unwrap_or_else(|| unnamed(status)).to_owned())
         }
-        ended.extend(running.join_all().await);
-        ended
-    }
-
-    async fn one(self, request: Prepared) -> (Ended, Duration) {
-        let since = Instant::now();
-        let ended = match self.0.post(request.headers, request.body, PATIENCE).await {
-            Ok((status, headers)) => {
-                let said = headers.get(OUTCOME_HEADER).and_then(|value| value.to_str().ok());
-                (status.as_u16(), said.unwrap_or_else(|| unnamed(status)).to_owned())
-            }
-            Err(why) => (0, why),
-        };
-        (ended, since.elapsed())
-    }
+        Err(why) => (0, why),
+    };
+    (ended, since.elapsed())
 }
 
 /// Strangers are not told an outcome; the status says enough.

@@ -20,6 +20,9 @@ pub use memory::Memory;
 pub use redis::{Redis, RedisSettings};
 pub use stage::{Dedup, Parts};
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::{
     event::{Digest, EventKey},
     stage::BoxFuture,
@@ -104,9 +107,7 @@ pub struct Policy {
 }
 
 /// What happens to events while the store does not answer.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnStoreError {
     /// They are refused with 503; their senders try again.
@@ -116,9 +117,7 @@ pub enum OnStoreError {
 }
 
 /// What happens to an event whose id was done before with another body.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SameIdOtherBody {
     /// Treated as a duplicate, and said.

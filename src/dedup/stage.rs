@@ -40,7 +40,7 @@ const RETRY_SOON: Duration = Duration::from_secs(1);
 
 /// The stage.
 #[derive(Clone, Debug)]
-pub struct Dedup(Arc<Parts>);
+pub struct Dedup(pub Arc<Parts>);
 
 /// What the stage works with.
 #[derive(Debug)]
@@ -57,12 +57,6 @@ pub struct Parts {
     pub metrics: DedupMetrics,
     /// Metrics of the source.
     pub source: SourceMetrics,
-}
-
-impl From<Parts> for Dedup {
-    fn from(parts: Parts) -> Self {
-        Self(Arc::new(parts))
-    }
 }
 
 impl<N: Next<Fresh>> Stage<Routed, N> for Dedup {

@@ -2,18 +2,25 @@
 
 use std::{fmt::Display, path::Path, sync::Arc};
 
-use http::Uri;
+use http::{HeaderValue, Uri, Version, header, uri::PathAndQuery};
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_util::either::Either;
 
-use super::{HttpVersion, UpstreamTls, pool::Connection, upstream::NotSent};
+use super::{
+    HttpVersion, UpstreamTls,
+    pool::{Connection, Outgoing},
+    upstream::NotSent,
+};
 
 /// Where one url of an upstream leads.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Address {
+    url: Uri,
+    path: Uri,
+    authority: HeaderValue,
     host: String,
     port: u16,
     tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
@@ -21,23 +28,41 @@ pub(super) struct Address {
 }
 
 impl Address {
-    /// What `uri` says, with `tls` where it begins with `https`.
-    ///
-    /// # Errors
-    /// A sentence where a file cannot be read or the url cannot be used.
-    pub(super) fn new(uri: &Uri, tls: &UpstreamTls, http: HttpVersion) -> Result<Self, String> {
-        let host = uri.host().ok_or_else(|| format!("{uri} has no host"))?;
-        let host = host.trim_matches(['[', ']']).to_owned();
-        let secure = uri.scheme_str() == Some("https");
-        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let name = tls.server_name.clone().unwrap_or_else(|| host.clone());
+    /// What `url` says, with `tls` where it begins with `https`; a sentence where a file cannot be read or the url cannot
+    /// be used.
+    pub(super) fn new(url: &Uri, tls: &UpstreamTls, http: HttpVersion) -> Result<Self, String> {
+        let authority = url.authority().ok_or_else(|| format!("{url} has no host"))?;
+        let host = authority.host().trim_matches(['[', ']']).to_owned();
+        let secure = url.scheme_str() == Some("https");
         let tls = if secure {
-            let name = ServerName::try_from(name).map_err(|e| format!("{uri}: {e}"))?;
+            let name = tls.server_name.clone().unwrap_or_else(|| host.clone());
+            let name = ServerName::try_from(name).map_err(|e| format!("{url}: {e}"))?;
             Some((Arc::new(client_config(tls, http)?), name))
         } else {
             None
         };
-        Ok(Self { host, port, tls, http })
+        let path = url.path_and_query().map_or("/", PathAndQuery::as_str);
+        Ok(Self {
+            path: Uri::try_from(path).map_err(|e| e.to_string())?,
+            authority: HeaderValue::from_str(authority.as_str()).map_err(|e| e.to_string())?,
+            port: url.port_u16().unwrap_or(if secure { 443 } else { 80 }),
+            url: url.clone(),
+            host,
+            tls,
+            http,
+        })
+    }
+
+    /// HTTP/1.1 names the host in a header and asks for a path; HTTP/2 has the whole url.
+    pub(super) fn direct(&self, request: &mut Outgoing, connection: &Connection) {
+        let h2 = matches!(connection, Connection::Http2(_));
+        if h2 {
+            request.headers_mut().remove(header::HOST);
+        } else {
+            request.headers_mut().insert(header::HOST, self.authority.clone());
+        }
+        request.uri_mut().clone_from(if h2 { &self.url } else { &self.path });
+        *request.version_mut() = if h2 { Version::HTTP_2 } else { Version::HTTP_11 };
     }
 
     /// Whether connections may turn out to be HTTP/2.

@@ -11,10 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
-    uri::PathAndQuery,
-};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::{
@@ -43,17 +40,8 @@ pub struct Upstream {
 #[derive(Debug)]
 struct Door {
     /// Held by each attempt in flight, so that its count says how busy it is.
-    place: Arc<Place>,
+    address: Arc<Address>,
     pool: Pool,
-}
-
-/// Where a url leads.
-#[derive(Debug)]
-struct Place {
-    address: Address,
-    url: Uri,
-    path: Uri,
-    host: HeaderValue,
 }
 
 /// What came of an exchange.
@@ -96,8 +84,10 @@ impl Upstream {
     /// # Errors
     /// A sentence where its certificates cannot be read.
     pub fn new(params: UpstreamParams, metrics: UpstreamMetrics) -> Result<Self, String> {
-        let door =
-            |url| Ok(Door { place: Arc::new(Place::new(url, &params)?), pool: Pool::default() });
+        let door = |url| {
+            let address = Arc::new(Address::new(url, &params.tls, params.http)?);
+            Ok(Door { address, pool: Pool::default() })
+        };
         Ok(Self {
             doors: params.urls.iter().map(door).collect::<Result<_, String>>()?,
             next: AtomicUsize::new(0),
@@ -110,7 +100,7 @@ impl Upstream {
     /// The same upstream for another thread: limits are shared, connections are not.
     #[must_use]
     pub fn with_own_connections(&self) -> Self {
-        let door = |door: &Door| Door { place: Arc::clone(&door.place), pool: Pool::default() };
+        let door = |door: &Door| Door { address: Arc::clone(&door.address), pool: Pool::default() };
         Self {
             params: Arc::clone(&self.params),
             doors: self.doors.iter().map(door).collect(),
@@ -163,7 +153,7 @@ impl Upstream {
         let Ok(Ok(room)) = room else { return Exchanged::NoRoom };
         let mut why = NotSent::new("connect", &"no url");
         for door in self.turn() {
-            let busy = Arc::clone(&door.place);
+            let busy = Arc::clone(&door.address);
             match self.attempt(door, request, want_body, deadline).await {
                 Ok(Exchanged::Late(late)) => {
                     return Exchanged::Late(Box::pin(async move {
@@ -200,7 +190,7 @@ impl Upstream {
                     Err(why) => return Err(Box::new((request, why))),
                 },
             };
-            door.place.address(&mut request, &connection);
+            door.address.direct(&mut request, &connection);
             let mut head = Box::pin(connection.send(request));
             let Ok((connection, answer)) = timeout_at(deadline, &mut head).await else {
                 let late = async move { head.await.1.ok().map(|answer| answer.status()) };
@@ -228,7 +218,8 @@ impl Upstream {
         let count = self.doors.len();
         let first = self.next.fetch_add(1, Ordering::Relaxed) % count.max(1);
         let from = move |first| self.doors.iter().cycle().skip(first).take(count);
-        let busy = |at: &usize| from(first + at).next().map(|door| Arc::strong_count(&door.place));
+        let busy =
+            |at: &usize| from(first + at).next().map(|door| Arc::strong_count(&door.address));
         match self.params.balance {
             Balance::RoundRobin => from(first),
             Balance::LeastBusy => from(first + (0..count).min_by_key(busy).unwrap_or(0)),
@@ -237,7 +228,7 @@ impl Upstream {
 
     async fn connect(&self, door: &Door, deadline: Instant) -> Result<Connection, NotSent> {
         let patience = Instant::now() + self.params.connect_timeout;
-        let connecting = door.pool.connect(&door.place.address, self.params.idle_timeout);
+        let connecting = door.pool.connect(&door.address, self.params.idle_timeout);
         timeout_at(deadline.min(patience), connecting).await.unwrap_or_else(|_elapsed| {
             let result = if deadline < patience { "timeout" } else { "connect" };
             Err(NotSent::new(result, &"connecting took too long"))
@@ -264,32 +255,6 @@ impl Door {
         }
         let body = body.filter(|_| want_body);
         Exchanged::Answered { status: head.status, headers: head.headers, body }
-    }
-}
-
-impl Place {
-    fn new(url: &Uri, params: &UpstreamParams) -> Result<Self, String> {
-        let address = Address::new(url, &params.tls, params.http)?;
-        let path = url.path_and_query().map_or("/", PathAndQuery::as_str);
-        let host = url.authority().map_or("", |authority| authority.as_str());
-        Ok(Self {
-            address,
-            url: url.clone(),
-            path: Uri::try_from(path).map_err(|e| e.to_string())?,
-            host: HeaderValue::from_str(host).map_err(|e| e.to_string())?,
-        })
-    }
-
-    /// HTTP/1.1 names the host in a header and asks for a path; HTTP/2 has the whole url.
-    fn address(&self, request: &mut Outgoing, connection: &Connection) {
-        let h2 = matches!(connection, Connection::Http2(_));
-        if h2 {
-            request.headers_mut().remove(header::HOST);
-        } else {
-            request.headers_mut().insert(header::HOST, self.host.clone());
-        }
-        request.uri_mut().clone_from(if h2 { &self.url } else { &self.path });
-        *request.version_mut() = if h2 { Version::HTTP_2 } else { Version::HTTP_11 };
     }
 }
 

@@ -113,14 +113,14 @@ impl<'a> Parts<'a> {
     }
 
     pub(super) fn dedup(&self) -> Dedup {
-        Dedup::from(dedup::Parts {
+        Dedup(Arc::new(dedup::Parts {
             store: Arc::clone(&self.shared.store),
             policy: Arc::new(self.source.dedup.clone()),
             joins: self.shared.joins.clone(),
             tracker: self.shared.tracker.clone(),
             metrics: self.shared.metrics.dedup(self.shared.store.kind()),
             source: SourceMetrics::clone(&self.metrics),
-        })
+        }))
     }
 
     pub(super) fn audit(&self) -> Audit {

@@ -38,14 +38,14 @@ pub(crate) fn policy() -> Policy {
 impl World {
     pub(crate) fn new(store: Arc<dyn DedupStore>, policy: Policy) -> Self {
         let (metrics, tracker) = (Metrics::new(), TaskTracker::new());
-        let stage = Dedup::from(Parts {
+        let stage = Dedup(Arc::new(Parts {
             store: store.clone(),
             policy: Arc::new(policy),
             joins: Joins::default(),
             tracker: tracker.clone(),
             metrics: metrics.dedup("memory"),
             source: metrics.source("stripe", "proxy", 1),
-        });
+        }));
         Self { stage, store, metrics, tracker, ran: Arc::default() }
     }
 

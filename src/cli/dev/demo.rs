@@ -24,7 +24,7 @@ use crate::{
     cli::{
         NO, out,
         payload::{Payload, new_id},
-        sender::{Prepared, Sender, Signature, own, tally},
+        sender::{Prepared, Signature, client, own, send, tally},
     },
     config::Source,
 };
@@ -40,14 +40,14 @@ pub(super) async fn show(app: &Arc<app::App>, demo_app: &App) -> Result<ExitCode
     let stripe = stripe.ok_or_else(|| StartError("the demo has no source `stripe`".into()))?;
     let listen = app.addresses().first().ok_or_else(|| StartError("nothing listens".into()))?;
     let (to, tls) = own(&config, *listen, stripe).map_err(StartError)?;
-    let sender = Sender::new(&to, tls).map_err(StartError)?;
+    let client = client(&to, tls).map_err(StartError)?;
     let (id, event) = event(stripe, Signature::Valid).map_err(StartError)?;
     let (_, forged) = self::event(stripe, Signature::Forged).map_err(StartError)?;
     out::line(&format!(
         "sending {COPIES} copies of {id} (invoice.paid) at once, and a forged one, to {to}"
     ));
-    let mut ended = sender.send(&event, COPIES, COPIES).await;
-    ended.extend(sender.send(&forged, 1, 1).await);
+    let mut ended = send(&client, &event, COPIES, COPIES).await;
+    ended.extend(send(&client, &forged, 1, 1).await);
     let counts = tally(&ended);
     let count = |status, outcome: &str| counts.get(&(status, outcome.to_owned())).copied();
     let [accepted, duplicate, refused] =
