@@ -11,7 +11,6 @@ use std::{
 use super::{CONFIG, NO, NO_GATEWAY, out, sender::reachable};
 use crate::config::{self, Options};
 
-/// How long the gateway may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 #[derive(Debug, clap::Args)]
@@ -43,7 +42,6 @@ impl Args {
         }
     }
 
-    /// Status and body of the answer.
     fn ask(&self, file: Option<&Path>, what: &str, headers: &str) -> Result<(u16, String), String> {
         let address = self.admin.or_else(|| configured(file));
         let address =

@@ -25,7 +25,6 @@ const SAMPLES: [(&str, &str, &str); 9] = [
     ("standard-webhooks", "payment.succeeded", include_str!("samples/standard-webhooks.json")),
 ];
 
-/// A test event, not yet signed.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Payload {
     /// Headers that carry the id, the type and the like.
@@ -36,10 +35,7 @@ pub(super) struct Payload {
 }
 
 impl Payload {
-    /// An event of `provider` with this id and type.
-    ///
-    /// # Errors
-    /// A sentence where a type cannot be put into the form that the source reads it from.
+    /// An event of `provider`; a sentence where its id or type cannot be put where the source reads it from.
     pub(super) fn new(
         provider: &str,
         plan: &PlanParts,
@@ -66,7 +62,6 @@ impl Payload {
         put(&mut self.json, path.steps(), value);
     }
 
-    /// The bytes to send.
     pub(super) fn body(&self) -> Bytes {
         if self.form.is_empty() {
             return serde_json::to_vec_pretty(&self.json).unwrap_or_default().into();

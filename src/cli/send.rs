@@ -112,7 +112,6 @@ impl Args {
         Ok(ExitCode::from(verdict(&ended)))
     }
 
-    /// The request to send, signed as asked.
     fn prepare(&self, source: &Source) -> Result<Prepared, String> {
         let plan = source.language.identify.parts();
         let id = self.id.clone().unwrap_or_else(|| payload::new_id(plan));

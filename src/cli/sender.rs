@@ -21,7 +21,6 @@ use crate::{
     verify::Presented,
 };
 
-/// How long one answer may take.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What kind of signature is sent.

@@ -209,7 +209,6 @@ fn complete(subject: &Subject, window: Duration, now: Millis) -> Kept {
 }
 
 impl Record {
-    /// The record of an event that was never seen.
     const NONE: Self = Self { phase: Phase::Free, until: 0, attempt: 0, unknown: false, forget: 0 };
 
     fn lasting(self, until: Millis) -> Self {
@@ -242,12 +241,10 @@ impl Kept {
     }
 }
 
-/// A span of time as milliseconds.
 pub(super) fn millis(span: Duration) -> Millis {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX).min(SPAN_MAX_MS)
 }
 
-/// Milliseconds as a span of time.
 pub(super) fn span(millis: Millis) -> Duration {
     Duration::from_millis(millis)
 }

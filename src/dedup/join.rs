@@ -41,7 +41,7 @@ struct Led {
     digest: Digest,
     followers: Vec<oneshot::Sender<Answer>>,
     /// The leader's answer, where the store does not know yet how it ended.
-    answer: Option<Answer>,
+    answer: Option<Box<Answer>>,
 }
 
 /// Where a request finds itself among its twins.
@@ -148,7 +148,7 @@ impl Seat {
         let mut table = self.joins.lock();
         let led = self.key.and_then(|key| table.led.get_mut(&key));
         let followers = led.map(|led| {
-            led.answer = Some(answer.clone());
+            led.answer = Some(Box::new(answer.clone()));
             mem::take(&mut led.followers)
         });
         drop(table);

@@ -30,16 +30,6 @@ impl Fresh {
         Self { routed, lease }
     }
 
-    /// The event and where it goes.
-    pub fn routed(&self) -> &Routed {
-        &self.routed
-    }
-
-    /// Our claim.
-    pub fn lease(&self) -> &Lease {
-        &self.lease
-    }
-
     /// Takes it apart.
     pub fn into_parts(self) -> (Routed, Lease) {
         (self.routed, self.lease)

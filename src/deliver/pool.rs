@@ -206,7 +206,6 @@ pub(super) fn cause(error: &(dyn std::error::Error + 'static)) -> String {
     cause.to_string()
 }
 
-/// Idle connections per address.
 const IDLE_MAX: usize = 1024;
 /// Size of an answer's head.
 const HEAD_BYTES_MAX: u32 = 64 * 1024;

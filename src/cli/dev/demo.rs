@@ -29,7 +29,6 @@ use crate::{
     config::Source,
 };
 
-/// Copies of one event, sent at once.
 const COPIES: u32 = 50;
 
 /// Sends 50 copies of a signed event at once and a forged one, stops the gateway, verifies its record, and says how all of
@@ -75,7 +74,6 @@ pub(super) async fn show(app: &Arc<app::App>, demo_app: &App) -> Result<ExitCode
     Ok(out::fail(NO, "this is not what was promised"))
 }
 
-/// A new event with its id.
 fn event(source: &Source, signature: Signature) -> Result<(String, Prepared), String> {
     let plan = source.language.identify.parts();
     let id = new_id(plan);
@@ -103,7 +101,6 @@ pub(super) struct App {
 }
 
 impl App {
-    /// Listens on a free port of the loopback interface.
     pub(super) async fn start() -> std::io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;

@@ -91,7 +91,6 @@ fn app_url(text: &str) -> Result<Uri, String> {
 #[derive(Debug)]
 struct Setup {
     dir: PathBuf,
-    /// Removes the directory on drop.
     temporary: Option<TempDir>,
     secrets: Vec<(&'static str, String)>,
 }

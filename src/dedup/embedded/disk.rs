@@ -12,7 +12,6 @@ use super::super::{
 };
 use crate::event::{Digest, EventKey};
 
-/// Version of the tables.
 const VERSION: i64 = 1;
 /// Rows that one sweep deletes at most, per table.
 const SWEEP_ROWS: i64 = 2000;
@@ -37,10 +36,8 @@ const SCHEMA: &str = "
     CREATE INDEX guard_over ON guard (forget);
 ";
 
-/// The connection to the file.
 pub(super) struct Disk(Connection);
 
-/// What is written together.
 pub(super) struct Batch<'a>(Transaction<'a>);
 
 impl Disk {
@@ -61,7 +58,6 @@ impl Disk {
     }
 }
 
-/// Makes the tables, and returns their version.
 fn prepare(db: &Connection) -> Result<i64, rusqlite::Error> {
     db.execute_batch(
         "PRAGMA busy_timeout = 1000; PRAGMA cache_size = -4096; PRAGMA temp_store = MEMORY;

@@ -34,7 +34,6 @@ use super::{
 use crate::{event::Timestamp, stage::BoxFuture};
 use disk::Disk;
 
-/// The file in the storage directory.
 const FILE: &str = "dedup.sqlite3";
 /// Its lock: one process at a time.
 const LOCK: &str = "dedup.lock";
@@ -44,7 +43,6 @@ const QUEUE_MAX: usize = 1 << 14;
 const BATCH_MAX: usize = 1 << 10;
 /// How long what nobody waits for may wait for company.
 const LINGER: Duration = Duration::from_millis(20);
-/// How long an operation may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How often what is over is deleted.
 const SWEEP_PAUSE: Duration = Duration::from_secs(1);

@@ -15,7 +15,6 @@ use super::{RedisSettings, StoreError};
 /// Commands that wait to be written to the connection.
 const WRITE_QUEUE: usize = 1024;
 
-/// Where Redis is.
 pub(super) struct Target {
     kind: Kind,
     /// For people; without credentials.
@@ -39,9 +38,7 @@ struct Sentinels {
 /// A connection that many use at once.
 #[derive(Clone)]
 pub(super) enum Connection {
-    /// To one server.
     Single(MultiplexedConnection),
-    /// To the servers of a cluster.
     Cluster(ClusterConnection),
 }
 
@@ -71,7 +68,6 @@ impl Target {
         Ok(Self { kind, shown })
     }
 
-    /// Whether keys have slots.
     pub(super) fn is_cluster(&self) -> bool {
         matches!(self.kind, Kind::Cluster(_))
     }
