@@ -4,7 +4,10 @@
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::panic,
+    clippy::pedantic,
     clippy::string_slice,
+    clippy::type_complexity,
     clippy::unwrap_used,
     reason = "a test that panics has failed, which is what it is for"
 )]
