@@ -13,10 +13,12 @@ mod audit_world;
 
 use std::{
     fs,
+    future::Future as _,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
+    task::{Context, Waker},
     time::Duration,
 };
 
@@ -308,10 +310,13 @@ async fn rejected_requests_are_sampled_in_records_and_in_bytes() {
     let world = World::new();
     let log = world.open();
     let header = (http::header::USER_AGENT, http::HeaderValue::from_str(&"x".repeat(250)).unwrap());
+    let headers = vec![header; 5];
     for n in 0..100 {
-        let mut draft = attempt(n);
-        draft.headers = vec![header.clone(); 5];
-        log.rejected(&name("stripe"), draft);
+        if let Some(whole) = log.admits(&name("stripe"), &headers) {
+            let mut draft = attempt(n);
+            draft.origin(None, headers.iter().filter(|_| whole).map(|(name, value)| (name, value)));
+            log.note(draft);
+        }
     }
     log.close().await.unwrap();
     let records = world.records();
@@ -337,6 +342,23 @@ async fn a_disk_that_hangs_fills_the_queue_and_no_more() {
     let text = world.metrics.render();
     let dropped = text.lines().find_map(|l| l.strip_prefix("gatepost_audit_notes_dropped_total "));
     assert_ne!(dropped, Some("0"), "what was dropped is counted");
+}
+
+#[tokio::test]
+async fn who_waits_together_is_answered_whoever_goes_away() {
+    let world = World::new();
+    let disk = Disk::open(world.dir());
+    let log = world.open_disk(&disk);
+    let hanging = disk.faults.gate.lock().unwrap();
+    let mut appends: Vec<_> = (0..5).map(|n| Box::pin(log.append(attempt(n)))).collect();
+    for append in &mut appends {
+        assert!(append.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    }
+    drop(appends.remove(1));
+    drop(hanging);
+    let seqs = futures_util::future::join_all(appends).await;
+    assert_eq!(seqs, [0, 2, 3, 4].map(|n| Ok(n + 1 + OURS)));
+    log.close().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

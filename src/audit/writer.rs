@@ -13,7 +13,7 @@ use super::{
     Params,
     checkpoint::Signer,
     journal::{AuditError, BATCH_BYTES_MAX, Journal, Recovery},
-    log::{AuditLog, Job, Reply, Shared},
+    log::{AuditLog, Job, Shared, Waiters},
     record::{Draft, Kind, RECORD_BYTES_MAX},
     seal::Sealer,
     segments,
@@ -99,9 +99,9 @@ struct Writer {
     /// The time of the last record; record times do not go back by themselves.
     last: Timestamp,
     /// Who waits for a record of the batch.
-    replies: Vec<(Reply, Instant, u64)>,
-    /// What the batch holds.
-    kinds: Vec<(Kind, bool)>,
+    waiters: Waiters,
+    /// What the batch holds, and whether somebody waits for it since then.
+    batch: Vec<(Kind, Option<Instant>)>,
     packing: Option<(u64, JoinHandle<io::Result<()>>)>,
     /// When the disk is looked after next.
     house: Instant,
@@ -126,8 +126,8 @@ impl Writer {
             clock,
             params: params.clone(),
             last: recovery.time.unwrap_or(Timestamp::from_millis(i64::MIN)),
-            replies: Vec::new(),
-            kinds: Vec::new(),
+            waiters: Waiters::default(),
+            batch: Vec::new(),
             packing: None,
             house: Instant::now(),
         };
@@ -164,7 +164,7 @@ impl Writer {
             let closed = self.shared.take(&mut jobs, busy, self.idle());
             busy = !jobs.is_empty();
             if busy {
-                drop(self.batch(&mut jobs)); // whoever waits was told
+                drop(self.record(&mut jobs)); // whoever waits was told
             }
             self.keep_house();
             if closed && !busy {
@@ -183,7 +183,7 @@ impl Writer {
     }
 
     /// Writes everything that is waiting, in as few batches as their size allows.
-    fn batch(&mut self, jobs: &mut Vec<Job>) -> Result<(), AuditError> {
+    fn record(&mut self, jobs: &mut Vec<Job>) -> Result<(), AuditError> {
         let at = self.now();
         let ts = at.to_string();
         if self.journal.is_due(at) {
@@ -192,10 +192,12 @@ impl Writer {
             self.settle(rotated);
         }
         let mut result = Ok(());
-        for Job { draft, reply } in jobs.drain(..) {
+        for Job { draft, waiter } in jobs.drain(..) {
             let seq = self.journal.push(&draft, at, &ts);
-            self.kinds.push((draft.kind, reply.is_some()));
-            self.replies.extend(reply.map(|(reply, since)| (reply, since, seq)));
+            self.batch.push((draft.kind, waiter.as_ref().map(|waiter| waiter.since)));
+            if let Some(waiter) = waiter {
+                self.waiters.add(waiter, seq);
+            }
             if self.journal.pending() >= BATCH_BYTES_MAX - RECORD_BYTES_MAX {
                 result = result.and(self.flush());
             }
@@ -205,8 +207,8 @@ impl Writer {
 
     /// Our own records, as a batch of their own.
     fn write(&mut self, drafts: Vec<Draft>) -> Result<(), AuditError> {
-        let job = |draft| Job { draft, reply: None };
-        self.batch(&mut drafts.into_iter().map(job).collect())
+        let job = |draft| Job { draft, waiter: None };
+        self.record(&mut drafts.into_iter().map(job).collect())
     }
 
     /// Makes the batch durable and answers. Nobody is answered before.
@@ -215,17 +217,17 @@ impl Writer {
             return Ok(());
         }
         let result = self.journal.commit();
-        let metrics = &self.shared.metrics;
         // First those who wait: everything else has time.
-        for (reply, since, seq) in self.replies.drain(..) {
-            metrics.append.observe(since.elapsed().as_secs_f64());
-            drop(reply.send(result.clone().map(|()| seq))); // who went away does not want to know
-        }
-        for (kind, awaited) in self.kinds.drain(..) {
-            match (&result, awaited) {
+        self.waiters.answer(&result, &self.shared.answering);
+        let (metrics, now) = (&self.shared.metrics, Instant::now());
+        for (kind, since) in self.batch.drain(..) {
+            if let Some(since) = since {
+                metrics.append.observe(now.saturating_duration_since(since).as_secs_f64());
+            }
+            match (&result, since) {
                 (Ok(()), _) => metrics.recorded(kind.as_str()),
-                (Err(_), false) => drop(metrics.dropped.inc()),
-                (Err(_), true) => {}
+                (Err(_), None) => drop(metrics.dropped.inc()),
+                (Err(_), Some(_)) => {}
             }
         }
         let seq = self.journal.durable().seq;
@@ -252,7 +254,7 @@ impl Writer {
             tracing::warn!(from = %self.last, to = %now, "the clock went back");
             let record = Draft::control("clock_went_back").with("from", self.last.to_string());
             self.journal.push(&record, now, &now.to_string());
-            self.kinds.push((record.kind, false));
+            self.batch.push((record.kind, None));
             self.last = now;
         }
         self.last = self.last.max(now);

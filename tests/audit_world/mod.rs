@@ -87,7 +87,7 @@ impl World {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
         while !check(log) {
             assert!(tokio::time::Instant::now() < deadline, "never happened: {what}");
-            log.note(Draft { kind: Kind::Rejected, ..Draft::default() });
+            log.note(Draft::new(Kind::Rejected));
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -232,15 +232,10 @@ pub fn name(text: &str) -> Name {
 }
 
 pub fn attempt(n: u32) -> Draft {
-    Draft {
-        kind: Kind::Attempt,
-        receipt: Some(Receipt::random()),
-        source: Some(name("stripe")),
-        about: Some(about(n)),
-        route: Some(name("money-in")),
-        upstream: Some(name("billing")),
-        attempt: Some(1),
-        client_ip: Some([54, 187, 174, 169].into()),
-        ..Draft::default()
-    }
+    let mut draft = Draft::new(Kind::Attempt);
+    draft.request(Receipt::random(), &name("stripe"));
+    draft.event(&about(n));
+    draft.target(Some(&name("money-in")), Some(&name("billing")), Some(1));
+    draft.origin(Some([54, 187, 174, 169].into()), []);
+    draft
 }
