@@ -66,7 +66,7 @@ pub(super) struct Note {
 /// The key that signs checkpoints.
 pub(super) struct Signer {
     pair: Ed25519KeyPair,
-    public: PublicKey,
+    pub(super) public: PublicKey,
 }
 
 impl std::fmt::Debug for Signer {
@@ -104,11 +104,6 @@ impl Signer {
         let pair = Ed25519KeyPair::from_pkcs8(key.secret_pkcs8_der()).ok()?;
         let public = PublicKey::new(pair.public_key().as_ref().try_into().ok()?);
         Some(Self { pair, public })
-    }
-
-    /// The key that checks what this one signs.
-    pub(super) fn public(&self) -> &PublicKey {
-        &self.public
     }
 
     /// The line of a signed note, with its newline.

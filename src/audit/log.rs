@@ -26,7 +26,7 @@ pub const QUEUE_RECORDS_MAX: usize = 8192;
 /// Rejected requests on record, per source and second.
 pub const REJECTED_PER_SECOND: u32 = 5;
 /// Bytes of rejected requests on record, per source and second; beyond it a record goes without headers.
-const REJECTED_BYTES_PER_SECOND: u32 = 4096;
+const REJECTED_BYTES_PER_SECOND: usize = 4096;
 
 /// How long a record that nobody waits for lies in the queue, for one that somebody waits for to take it along.
 const NOTES_WAIT: Duration = Duration::from_millis(25);
@@ -174,8 +174,8 @@ impl AuditLog {
         let now = Instant::now();
         let samples = &self.0.shared.samples;
         let mut samples = samples.lock().unwrap_or_else(PoisonError::into_inner);
-        let sample = samples.entry(source.clone()).or_insert_with(|| Sample::new(now));
-        sample.take(now, weight(headers))
+        let fresh = Sample { since: now, records: 0, bytes: 0 };
+        samples.entry(source.clone()).or_insert(fresh).take(now, weight(headers))
     }
 
     /// How the log is doing.
@@ -331,41 +331,34 @@ impl Shared {
     }
 }
 
-/// Two buckets that fill up again with time: records and bytes.
+/// What a source's strangers have on record of this second.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
-    filled: Instant,
-    records: f64,
-    bytes: f64,
+    since: Instant,
+    records: u32,
+    bytes: usize,
 }
 
 impl Sample {
-    fn new(filled: Instant) -> Self {
-        let (records, bytes) = (REJECTED_PER_SECOND.into(), REJECTED_BYTES_PER_SECOND.into());
-        Self { filled, records, bytes }
-    }
-
     /// Whether one more record fits, and if so, whether all of its bytes do.
-    fn take(&mut self, now: Instant, bytes: f64) -> Option<bool> {
-        let seconds = now.saturating_duration_since(self.filled).as_secs_f64();
-        let fill = |held: f64, rate: u32| (held + seconds * f64::from(rate)).min(rate.into());
-        self.records = fill(self.records, REJECTED_PER_SECOND);
-        self.bytes = fill(self.bytes, REJECTED_BYTES_PER_SECOND);
-        self.filled = now;
-        if self.records < 1.0 {
+    fn take(&mut self, now: Instant, bytes: usize) -> Option<bool> {
+        if now.saturating_duration_since(self.since) >= Duration::from_secs(1) {
+            *self = Self { since: now, records: 0, bytes: 0 };
+        }
+        if self.records == REJECTED_PER_SECOND {
             return None;
         }
-        let whole = self.bytes >= bytes;
-        self.records -= 1.0;
-        self.bytes -= if whole { bytes } else { 0.0 };
+        let whole = self.bytes + bytes <= REJECTED_BYTES_PER_SECOND;
+        self.records += 1;
+        self.bytes += if whole { bytes } else { 0 };
         Some(whole)
     }
 }
 
 /// About how long a record will be, in bytes.
-fn weight(headers: &[(HeaderName, HeaderValue)]) -> f64 {
-    let values = headers.iter().map(|(name, value)| {
+fn weight(headers: &[(HeaderName, HeaderValue)]) -> usize {
+    let bytes = |(name, value): &(HeaderName, HeaderValue)| {
         name.as_str().len() + value.len().min(TEXT_BYTES_MAX) // longer ones are cut
-    });
-    u32::try_from(400 + values.sum::<usize>()).map_or(f64::MAX, f64::from)
+    };
+    400 + headers.iter().map(bytes).sum::<usize>()
 }

@@ -29,8 +29,9 @@ pub(super) struct Sealer {
     file: Box<dyn StorageFile>,
     len: u64,
     fsync: bool,
-    signer: Signer,
-    last: Option<Checkpoint>,
+    pub(super) signer: Signer,
+    /// The last one that this log's key signed.
+    pub(super) last: Option<Checkpoint>,
     /// When the last one was written by this process.
     since: Instant,
     copies: Option<Copies>,
@@ -44,23 +45,13 @@ impl Sealer {
         fsync: bool,
         copy_to: &[CopyTo],
     ) -> io::Result<Self> {
-        publish(&*storage, signer.public())?;
+        publish(&*storage, &signer.public)?;
         let file = open_or_create(&*storage, CHECKPOINTS)?;
-        let (last, len) = last_of(&*storage, signer.public())?;
+        let (last, len) = last_of(&*storage, &signer.public)?;
         file.truncate(len)?;
         storage.sync_dir()?;
         let copies = (!copy_to.is_empty()).then(|| Copies::start(copy_to.to_vec())).transpose()?;
         Ok(Self { storage, file, len, fsync, signer, last, since: Instant::now(), copies })
-    }
-
-    /// The last checkpoint that this log's key signed.
-    pub(super) fn last(&self) -> Option<&Checkpoint> {
-        self.last.as_ref()
-    }
-
-    /// The key that checks what is signed here.
-    pub(super) fn key(&self) -> &PublicKey {
-        self.signer.public()
     }
 
     /// How long ago the last one was written.

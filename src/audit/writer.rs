@@ -2,8 +2,9 @@
 //! syncs, the next batch gathers.
 
 use std::{
+    fmt::Display,
     io,
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -31,33 +32,20 @@ const CLOCK_BACK_MILLIS: i64 = 1000;
 /// Where the writer reads the time.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// Why the log cannot be opened.
+/// Why the log cannot be opened; a sentence for the operator.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Somebody else writes there.
-    #[error("audit log: another gatepost holds the log in {} (pid {pid})", dir.display())]
-    Held {
-        /// Which directory.
-        dir: PathBuf,
-        /// What the holder wrote into the lock file.
-        pid: String,
-    },
-    /// The checkpoint key cannot be had.
-    #[error("audit checkpoint key: {0}")]
-    Key(String),
-    /// Files cannot be read or written, or the first record could not be made durable.
-    #[error("audit log in {}: {why}", dir.display())]
-    Failed {
-        /// Which directory.
-        dir: PathBuf,
-        /// What the system says.
-        why: String,
-    },
-}
+#[error("{0}")]
+pub struct OpenError(String);
 
 impl OpenError {
-    pub(super) fn failed(dir: &Path, why: &dyn ToString) -> Self {
-        Self::Failed { dir: dir.to_owned(), why: why.to_string() }
+    pub(super) fn held(dir: &Path, pid: &str) -> Self {
+        let dir = dir.display();
+        Self(format!("audit log: another gatepost holds the log in {dir} (pid {pid})"))
+    }
+
+    /// Files cannot be read or written, or the first record could not be made durable.
+    pub(super) fn failed(dir: &Path, why: &dyn Display) -> Self {
+        Self(format!("audit log in {}: {why}", dir.display()))
     }
 }
 
@@ -74,8 +62,9 @@ pub fn open_on(
     metrics: AuditMetrics,
     clock: Clock,
 ) -> Result<AuditLog, OpenError> {
-    let signer = Signer::load_or_make(&params.checkpoint_key).map_err(OpenError::Key)?;
-    let failed = |why: &dyn ToString| OpenError::failed(&params.dir, why);
+    let signer = Signer::load_or_make(&params.checkpoint_key)
+        .map_err(|why| OpenError(format!("audit checkpoint key: {why}")))?;
+    let failed = |why: &dyn Display| OpenError::failed(&params.dir, why);
     let shared = Shared::new(metrics);
     let (mut writer, recovery) = Writer::take_up(shared.clone(), storage, params, signer, clock)
         .map_err(|error| failed(&error))?;
@@ -116,7 +105,7 @@ impl Writer {
         clock: Clock,
     ) -> io::Result<(Self, Recovery)> {
         let sealer = Sealer::open(storage.clone(), signer, params.fsync, &params.copy_to)?;
-        let covered = sealer.last().map_or(0, |last| last.size);
+        let covered = sealer.last.as_ref().map_or(0, |last| last.size);
         let (journal, recovery) = Journal::open(storage.clone(), params.clone(), covered)?;
         let writer = Self {
             shared,
@@ -138,8 +127,8 @@ impl Writer {
     fn begin(&mut self, found: Recovery) -> Result<(), AuditError> {
         let mut start = Draft::control("started")
             .with("version", env!("CARGO_PKG_VERSION"))
-            .with("key", self.sealer.key().fingerprint());
-        if let Some(last) = self.sealer.last() {
+            .with("key", self.sealer.signer.public.fingerprint());
+        if let Some(last) = &self.sealer.last {
             start = start.with("checkpoint_size", last.size);
             start = start.with("checkpoint_hash", hex::encode(last.hash));
         }
@@ -175,7 +164,7 @@ impl Writer {
 
     /// How long it may sleep: not past the next checkpoint.
     fn idle(&self) -> Duration {
-        if !self.sealer.is_behind(self.journal.durable()) {
+        if !self.sealer.is_behind(self.journal.durable) {
             return IDLE_WAIT;
         }
         let due = self.params.checkpoint_every.saturating_sub(self.sealer.age());
@@ -198,7 +187,7 @@ impl Writer {
             if let Some(waiter) = waiter {
                 self.waiters.add(waiter, seq);
             }
-            if self.journal.pending() >= BATCH_BYTES_MAX - RECORD_BYTES_MAX {
+            if self.journal.batch.len() >= BATCH_BYTES_MAX - RECORD_BYTES_MAX {
                 result = result.and(self.flush());
             }
         }
@@ -213,7 +202,7 @@ impl Writer {
 
     /// Makes the batch durable and answers. Nobody is answered before.
     fn flush(&mut self) -> Result<(), AuditError> {
-        if self.journal.pending() == 0 {
+        if self.journal.batch.is_empty() {
             return Ok(());
         }
         let result = self.journal.commit();
@@ -230,7 +219,7 @@ impl Writer {
                 (Err(_), Some(_)) => {}
             }
         }
-        let seq = self.journal.durable().seq;
+        let seq = self.journal.durable.seq;
         self.shared.report(|health| health.seq = seq);
         self.settle(result.clone());
         result
@@ -275,7 +264,7 @@ impl Writer {
     }
 
     fn seal(&mut self) {
-        let head = self.journal.durable();
+        let head = self.journal.durable;
         if self.journal.unfenced().is_err() || !self.sealer.is_behind(head) {
             return;
         }

@@ -113,8 +113,7 @@ impl World {
     /// Exports everything.
     pub fn export(&self) -> Export {
         let out = self.root.path().join("export");
-        let (dir, since, until) = (self.dir().to_owned(), None, None);
-        export::export(&export::Request { dir, since, until, out: out.clone() }).expect("exported");
+        export::export(self.dir(), &out, None, None).expect("exported");
         Export(out)
     }
 
@@ -123,9 +122,7 @@ impl World {
     }
 
     pub fn against(&self, file: &Path) -> Result<Report, String> {
-        let against = Some(file.to_owned());
-        let dir = self.dir().to_owned();
-        verify::verify(&verify::Request { dir, against, public_key: None })
+        verify::verify(self.dir(), None, Some(file))
     }
 
     /// All records, in order.
@@ -206,8 +203,7 @@ pub fn params(root: &Path) -> Params {
 }
 
 pub fn verify(dir: &Path) -> Report {
-    let request = verify::Request { dir: dir.to_owned(), ..verify::Request::default() };
-    verify::verify(&request).expect("readable")
+    verify::verify(dir, None, None).expect("readable")
 }
 
 /// An event of the source `stripe`.

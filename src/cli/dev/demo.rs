@@ -86,8 +86,7 @@ fn event(source: &Source, signature: Signature) -> Result<(String, Prepared), St
 
 /// What the record holds, if it is what was written.
 fn verify_record(dir: &Path) -> Result<String, String> {
-    let request = verify::Request { dir: dir.to_owned(), ..verify::Request::default() };
-    let report = verify::verify(&request)?;
+    let report = verify::verify(dir, None, None)?;
     match report.findings.first() {
         None => Ok(format!("{} records, {} checkpoints", report.records, report.checkpoints)),
         Some(finding) => Err(format!("record {}: {}", finding.record, finding.problem)),
