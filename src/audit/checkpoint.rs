@@ -69,12 +69,6 @@ pub(super) struct Signer {
     pub(super) public: PublicKey,
 }
 
-impl std::fmt::Debug for Signer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Signer({})", self.public.name)
-    }
-}
-
 /// A key that signed checkpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PublicKey {
@@ -151,11 +145,10 @@ impl PublicKey {
 
     /// The keys of a file: a line each, empty lines and lines that begin with `#` left out.
     pub(super) fn parse_all(text: &str) -> Option<Vec<Self>> {
-        let lines = text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
-        lines
-            .map(|line| Self::parse(line.trim_end()))
-            .collect::<Option<Vec<_>>>()
-            .filter(|keys| !keys.is_empty())
+        let lines = text.lines().map(str::trim_end);
+        let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let keys: Vec<_> = lines.map(Self::parse).collect::<Option<_>>()?;
+        (!keys.is_empty()).then_some(keys)
     }
 
     /// A line of the file of public keys, as signed notes have it.

@@ -11,7 +11,7 @@ use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::event::{About, Digest, EventId, EventType, Name, Receipt, TEXT_BYTES_MAX};
+use crate::event::{About, Digest, EventId, EventType, Name, Receipt, TEXT_BYTES_MAX, is_hidden};
 
 /// Longest line that is written or read, in bytes.
 pub(super) const RECORD_BYTES_MAX: usize = 256 * 1024;
@@ -264,10 +264,4 @@ fn escape(c: char, out: &mut Vec<u8>) {
         c if is_hidden(c) => drop(write!(out, "\\u{:04x}", u32::from(c))),
         c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
     }
-}
-
-/// Control characters, and those that turn or hide text; all of them are in the basic plane.
-pub(super) fn is_hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }

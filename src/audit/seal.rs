@@ -23,7 +23,6 @@ const COPIES_MAX: usize = 64;
 const COPIES_WAIT: Duration = Duration::from_secs(2);
 
 /// Signs and stores checkpoints.
-#[derive(Debug)]
 pub(super) struct Sealer {
     storage: Arc<dyn Storage>,
     file: Box<dyn StorageFile>,
@@ -142,7 +141,6 @@ fn last_of(storage: &dyn Storage, key: &PublicKey) -> io::Result<(Option<Checkpo
 }
 
 /// A thread that carries checkpoints away, so that a pipe nobody reads or a network drive cannot stop the log.
-#[derive(Debug)]
 struct Copies {
     queue: mpsc::SyncSender<String>,
     done: mpsc::Receiver<()>,

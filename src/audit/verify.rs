@@ -14,9 +14,10 @@ use serde_json::Value;
 
 use super::{
     checkpoint::{CHECKPOINTS, Checkpoint, PUBLIC_KEY, PublicKey, each_note},
-    record::{hash_of, is_hidden},
+    record::hash_of,
     segments::{Frame, Head, Piece, Reader, Segments, parse_hash},
 };
+use crate::event::is_hidden;
 
 /// The stand-alone verifier that goes with every export.
 pub(super) const SCRIPT: &str = include_str!("verify.py");

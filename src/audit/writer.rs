@@ -273,9 +273,8 @@ impl Writer {
             Err(error) if error.kind() == io::ErrorKind::StorageFull => Err(AuditError::Full),
             result => result.map_err(|error| self.journal.fence_off(&error)),
         };
-        #[expect(clippy::cast_precision_loss, reason = "whole seconds fit a double for ages")]
         if sealed.is_ok() {
-            self.shared.metrics.checkpoint.set(now.as_secs() as f64);
+            self.shared.metrics.checkpoint.set(now.as_seconds());
         }
         self.settle(sealed);
     }
