@@ -361,8 +361,8 @@ async fn a_batch_is_answered_with_one_wake_whoever_went_away() {
     let hanging = disk.faults.gate.lock().unwrap();
     let mut appends: Vec<_> = (0..20).map(|n| Box::pin(log.append(attempt(n)))).collect();
     for append in &mut appends {
-        let waker = Waker::from(wakes.clone());
-        assert!(append.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        let far = Waker::from(wakes.clone());
+        assert!(append.as_mut().poll(&mut Context::from_waker(&far)).is_pending());
     }
     drop(appends.remove(1));
     drop(hanging);
