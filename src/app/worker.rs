@@ -48,7 +48,9 @@ impl Worker {
         let entered = runtime.enter(); // what is spawned from here on runs there
         let (background, stop) = (common.background, common.stop);
         let store = build::worker_store(common.config, &common.shared.store, background, stop)?;
-        let shared = Shared { store, tracker: TaskTracker::new(), ..common.shared.clone() };
+        let draining = common.shared.draining.child_token(); // asked for each request: not shared by workers
+        let tracker = TaskTracker::new();
+        let shared = Shared { store, tracker, draining, ..common.shared.clone() };
         let front = Front::new(common.config, upstreams, &shared);
         let worker = Self { front: Arc::new(ArcSwap::from_pointee(front)), shared };
         drop(entered);

@@ -6,7 +6,10 @@
 use std::{
     future::Future,
     net::{SocketAddr, TcpListener},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -40,7 +43,6 @@ pub mod forwarded;
 mod internal;
 mod listener;
 pub mod proxy_protocol;
-mod pulse;
 pub mod tls;
 mod voice;
 mod wire;
@@ -119,10 +121,8 @@ where
 {
     let front: Front =
         Arc::new(move |request, peer, checked| Box::pin(front(request, peer, checked)));
-    let (open, cut) = (TaskTracker::new(), CancellationToken::new());
-    let shutdown = params.shutdown.child_token(); // what connections wait on is not shared by workers
-    let door =
-        Door { connections: params.metrics.connections(), params, front, open, shutdown, cut };
+    let (open, cut) = (TaskTracker::new(), Arc::default());
+    let door = Door { connections: params.metrics.connections(), params, front, open, cut };
     join_all(listeners.into_iter().map(|listener| door.accept(listener))).await;
     door.drain().await
 }
@@ -135,17 +135,15 @@ struct Door {
     connections: Gauge,
     /// Ours among them.
     open: TaskTracker,
-    /// Asks connections to finish.
-    shutdown: CancellationToken,
-    /// Tells connections to stop at once.
-    cut: CancellationToken,
+    /// How many of them were cut.
+    cut: Arc<AtomicUsize>,
 }
 
 impl Door {
     /// Takes connections in until shutdown; the listener is closed when this returns.
     async fn accept(&self, listener: TcpListener) {
         let accepting = listener::accept(listener, |stream, from| self.admit(stream, from));
-        if let Some(Err(error)) = self.shutdown.run_until_cancelled(accepting).await {
+        if let Some(Err(error)) = self.params.shutdown.run_until_cancelled(accepting).await {
             tracing::error!(%error, "a listening socket cannot be used");
         }
     }
@@ -161,25 +159,24 @@ impl Door {
             settings,
             front: Arc::clone(&self.front),
             tracker: self.params.tracker.clone(),
-            shutdown: self.shutdown.clone(),
+            shutdown: self.params.shutdown.clone(),
         };
-        let cut = self.cut.clone();
+        let cut = Arc::clone(&self.cut);
         drop(self.open.spawn(async move {
             let _counted = counted;
-            cut.run_until_cancelled(connection.serve(stream, from.ip().to_canonical())).await;
+            if !connection.serve(stream, from.ip().to_canonical()).await {
+                cut.fetch_add(1, Relaxed);
+            }
         }));
     }
 
-    /// A peer that never answers must not keep us: the wait is bounded, what is left then is cut.
+    /// Every connection ends within its drain timeout.
     async fn drain(&self) -> Drained {
         self.open.close();
-        let limit = self.params.settings.load().drain_timeout;
-        if tokio::time::timeout(limit, self.open.wait()).await.is_ok() {
-            return Drained::Whole;
-        }
-        let left = self.open.len();
-        self.cut.cancel();
         self.open.wait().await;
-        Drained::CutShort(left)
+        match self.cut.load(Relaxed) {
+            0 => Drained::Whole,
+            cut => Drained::CutShort(cut),
+        }
     }
 }
