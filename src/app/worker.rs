@@ -14,7 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{StartError, build};
 use crate::{
     config::Config,
-    server::{self, Drained, ServerParams, Settings},
+    server::{self, ServerParams, Settings},
     stack::{Front, Shared, Upstreams},
 };
 
@@ -30,10 +30,11 @@ pub(super) struct Common<'a> {
 }
 
 /// What the rest of the process knows of a worker.
-#[derive(Debug)]
 pub(super) struct Worker {
-    shared: Shared,
-    front: Arc<ArcSwap<Front<Incoming>>>,
+    /// Its own tracker and store among it.
+    pub(super) shared: Shared,
+    /// What new requests are answered by.
+    pub(super) front: Arc<ArcSwap<Front<Incoming>>>,
 }
 
 impl Worker {
@@ -43,7 +44,7 @@ impl Worker {
         common: &Common<'_>,
         upstreams: &Upstreams,
         listeners: Vec<TcpListener>,
-    ) -> Result<(Self, oneshot::Receiver<Drained>), StartError> {
+    ) -> Result<(Self, oneshot::Receiver<usize>), StartError> {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(StartError::of)?;
         let entered = runtime.enter(); // what is spawned from here on runs there
         let (background, stop) = (common.background, common.stop);
@@ -57,7 +58,7 @@ impl Worker {
         let params = ServerParams {
             settings: Arc::clone(common.settings),
             metrics: worker.shared.metrics.clone(),
-            tracker: worker.tracker().clone(),
+            tracker: worker.shared.tracker.clone(),
             shutdown: worker.shared.draining.clone(),
         };
         let (said, drained) = oneshot::channel();
@@ -75,21 +76,6 @@ impl Worker {
         };
         on_thread(number, runtime, work, alive)?;
         Ok((worker, drained))
-    }
-
-    /// The stacks of another configuration, for this worker.
-    pub(super) fn front(&self, config: &Config, upstreams: &Upstreams) -> Front<Incoming> {
-        Front::new(config, upstreams, &self.shared)
-    }
-
-    /// What new requests are answered by.
-    pub(super) fn swap(&self, front: Front<Incoming>) {
-        self.front.store(Arc::new(front));
-    }
-
-    /// Its tasks that outlive their connections.
-    pub(super) fn tracker(&self) -> &TaskTracker {
-        &self.shared.tracker
     }
 }
 

@@ -223,7 +223,7 @@ impl Writer {
         }
         for (kind, awaited) in self.kinds.drain(..) {
             match (&result, awaited) {
-                (Ok(()), _) => metrics.recorded(kind.as_str()),
+                (Ok(()), _) => metrics.records.count(kind.as_str()),
                 (Err(_), false) => drop(metrics.dropped.inc()),
                 (Err(_), true) => {}
             }

@@ -284,7 +284,7 @@ impl Parts {
     ) -> Result<T, StoreError> {
         let began = Instant::now();
         let done = work.await;
-        self.metrics.took(operation, began.elapsed().as_secs_f64());
+        self.metrics.operations.observe(operation, began.elapsed().as_secs_f64());
         self.metrics.up.set(i64::from(done.is_ok()));
         done
     }

@@ -33,10 +33,8 @@ use crate::{
 };
 
 pub use check::{Unreadable, check};
-pub use internal::ca_file as internal_ca;
 pub use listener::{ListenError, listen};
 
-mod certificate;
 mod check;
 mod connection;
 pub mod forwarded;
@@ -91,16 +89,6 @@ pub struct ServerParams {
     pub shutdown: CancellationToken,
 }
 
-/// How the end went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum Drained {
-    /// Every connection finished its requests.
-    Whole,
-    /// That many connections were cut after the drain timeout.
-    CutShort(usize),
-}
-
 /// What a request is answered by.
 type Front = Arc<
     dyn Fn(
@@ -112,9 +100,9 @@ type Front = Arc<
         + Sync,
 >;
 
-/// Serves every listener until `shutdown`, then lets running requests finish within the drain timeout. Runs on the
-/// runtime of one worker.
-pub async fn serve<F, Fut>(listeners: Vec<TcpListener>, params: ServerParams, front: F) -> Drained
+/// Serves every listener until `shutdown`, then lets running requests finish within the drain timeout; returns how many
+/// connections were cut after it. Runs on the runtime of one worker.
+pub async fn serve<F, Fut>(listeners: Vec<TcpListener>, params: ServerParams, front: F) -> usize
 where
     F: Fn(http::Request<Incoming>, Peer, Result<(), Unreadable>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = http::Response<Full<Bytes>>> + Send + 'static,
@@ -124,7 +112,9 @@ where
     let (open, cut) = (TaskTracker::new(), Arc::default());
     let door = Door { connections: params.metrics.connections(), params, front, open, cut };
     join_all(listeners.into_iter().map(|listener| door.accept(listener))).await;
-    door.drain().await
+    door.open.close();
+    door.open.wait().await; // every connection ends within its drain timeout
+    door.cut.load(Relaxed)
 }
 
 /// Where connections come in, and what is needed to see them out.
@@ -168,15 +158,5 @@ impl Door {
                 cut.fetch_add(1, Relaxed);
             }
         }));
-    }
-
-    /// Every connection ends within its drain timeout.
-    async fn drain(&self) -> Drained {
-        self.open.close();
-        self.open.wait().await;
-        match self.cut.load(Relaxed) {
-            0 => Drained::Whole,
-            cut => Drained::CutShort(cut),
-        }
     }
 }

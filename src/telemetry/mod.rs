@@ -8,14 +8,13 @@ mod log;
 
 use std::{
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, AtomicU64},
-    },
+    sync::{Arc, atomic::AtomicU64},
 };
 
-pub use handles::{AuditMetrics, DedupMetrics, OneMore, SourceMetrics, UpstreamMetrics};
-pub use log::{LogFormat, Sampler, start_logging};
+pub(crate) use handles::OneMore;
+pub use handles::{AuditMetrics, Closed, DedupMetrics, SourceMetrics, UpstreamMetrics};
+pub use log::LogFormat;
+pub(crate) use log::{Sampler, start_logging};
 use prometheus_client::{
     encoding::text::encode,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -26,28 +25,27 @@ use crate::{
     answer::{OUTCOME_NAMES, REASON_CLASSES, not_verified_name},
     event::Name,
 };
-use handles::Closed;
 
 /// Labels of one series.
 type Labels = Vec<(&'static str, String)>;
 type Counters = Family<Labels, Counter>;
 type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
-type Integers = Family<Labels, Gauge<i64, AtomicI64>>;
+type Integers = Family<Labels, Gauge>;
 type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
 
 /// The label of requests that no source takes: one series, however hard someone scans.
-pub const UNKNOWN_SOURCE: &str = "_unknown";
+pub(crate) const UNKNOWN_SOURCE: &str = "_unknown";
 
 /// What a delivery attempt can end in; the closed list of the label `result`.
-pub const ATTEMPT_RESULTS: [&str; 9] =
+pub(crate) const ATTEMPT_RESULTS: [&str; 9] =
     ["2xx", "3xx", "4xx", "5xx", "timeout", "connect", "tls", "reset", "garbage"];
 
 /// What is shed for; the closed list of the label `reason`.
-pub const SHED_REASONS: [&str; 5] =
+pub(crate) const SHED_REASONS: [&str; 5] =
     ["requests_in_flight", "body_memory", "connections", "upstream_concurrency", "disk"];
 
 /// Kinds of audit records; the closed list of the label `kind`.
-pub const RECORD_KINDS: [&str; 9] = [
+pub(crate) const RECORD_KINDS: [&str; 9] = [
     "attempt",
     "outcome",
     "duplicate",
@@ -60,7 +58,7 @@ pub const RECORD_KINDS: [&str; 9] = [
 ];
 
 /// Operations of a dedup store; the closed list of the label `operation`.
-pub const DEDUP_OPERATIONS: [&str; 5] = ["claim", "complete", "release", "hold", "renew"];
+pub(crate) const DEDUP_OPERATIONS: [&str; 5] = ["claim", "complete", "release", "hold", "renew"];
 
 /// All metrics of one process. Cloning shares them; a reload keeps them.
 #[derive(Clone)]
