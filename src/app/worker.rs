@@ -13,7 +13,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{StartError, build};
 use crate::{
-    config::Config,
+    config::{Config, Store},
     server::{self, ServerParams, Settings},
     stack::{Front, Shared, Upstreams},
 };
@@ -48,7 +48,11 @@ impl Worker {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(StartError::of)?;
         let entered = runtime.enter(); // what is spawned from here on runs there
         let (background, stop) = (common.background, common.stop);
-        let store = build::worker_store(common.config, &common.shared.store, background, stop)?;
+        // A connection to Redis is served by the thread that made it: each has one of its own.
+        let store = match common.config.dedup {
+            Store::Redis(_) => build::dedup_store(common.config, background, stop)?,
+            Store::Memory | Store::Embedded => Arc::clone(&common.shared.store),
+        };
         let draining = common.shared.draining.child_token(); // asked for each request: not shared by workers
         let tracker = TaskTracker::new();
         let shared = Shared { store, tracker, draining, ..common.shared.clone() };
