@@ -254,33 +254,29 @@ struct Whole {
 }
 
 impl Envelope {
-    /// The source at whose path it arrived.
-    pub fn source(&self) -> &Name {
+    pub(crate) fn source(&self) -> &Name {
         &self.0.source
     }
 
-    /// The request's name.
-    pub fn receipt(&self) -> Receipt {
+    pub(crate) fn receipt(&self) -> Receipt {
         self.0.receipt
     }
 
-    /// When it was received.
-    pub fn received_at(&self) -> Timestamp {
+    pub(crate) fn received_at(&self) -> Timestamp {
         self.0.received_at
     }
 
-    /// Who sent it.
-    pub fn peer(&self) -> Peer {
+    pub(crate) fn peer(&self) -> Peer {
         self.0.peer
     }
 
     /// Path and query as sent.
-    pub fn uri(&self) -> &Uri {
+    pub(crate) fn uri(&self) -> &Uri {
         &self.0.uri
     }
 
     /// Headers as sent.
-    pub fn headers(&self) -> &HeaderMap {
+    pub(crate) fn headers(&self) -> &HeaderMap {
         &self.0.headers
     }
 

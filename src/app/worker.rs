@@ -5,10 +5,7 @@ use std::{net::TcpListener, sync::Arc};
 
 use arc_swap::ArcSwap;
 use hyper::body::Incoming;
-use tokio::{
-    runtime::{Builder, Runtime},
-    sync::oneshot,
-};
+use tokio::{runtime::Builder, sync::oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{StartError, build};
@@ -78,26 +75,16 @@ impl Worker {
             said.send(ended).ok(); // nobody listens where the process ends otherwise
             stopped.cancelled().await; // work that no connection waits for goes on until then
         };
-        on_thread(number, runtime, work, alive)?;
+        let body = move || {
+            let _essential = Essential;
+            runtime.block_on(work);
+            drop(runtime);
+            drop(alive);
+        };
+        let thread = std::thread::Builder::new().name(format!("worker-{number}"));
+        thread.spawn(body).map_err(StartError::of)?;
         Ok((worker, drained))
     }
-}
-
-/// Runs `work` on a thread of its own; `alive` is dropped when nothing is left of it.
-fn on_thread<T: Send + 'static>(
-    number: usize,
-    runtime: Runtime,
-    work: impl Future<Output = ()> + Send + 'static,
-    alive: T,
-) -> Result<(), StartError> {
-    let body = move || {
-        let _essential = Essential;
-        runtime.block_on(work);
-        drop(runtime);
-        drop(alive);
-    };
-    let thread = std::thread::Builder::new().name(format!("worker-{number}"));
-    thread.spawn(body).map(drop).map_err(StartError::of)
 }
 
 /// A process that has lost a worker would look alive and answer only some of its senders: it ends instead, so that

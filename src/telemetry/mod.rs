@@ -6,10 +6,7 @@
 mod handles;
 mod log;
 
-use std::{
-    fmt,
-    sync::{Arc, atomic::AtomicU64},
-};
+use std::sync::{Arc, atomic::AtomicU64};
 
 pub(crate) use handles::OneMore;
 pub use handles::{AuditMetrics, Closed, DedupMetrics, SourceMetrics, UpstreamMetrics};
@@ -61,14 +58,8 @@ pub(crate) const RECORD_KINDS: [&str; 9] = [
 pub(crate) const DEDUP_OPERATIONS: [&str; 5] = ["claim", "complete", "release", "hold", "renew"];
 
 /// All metrics of one process. Cloning shares them; a reload keeps them.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Metrics(Arc<All>);
-
-impl fmt::Debug for Metrics {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Metrics")
-    }
-}
 
 impl Default for Metrics {
     fn default() -> Self {
@@ -79,6 +70,7 @@ impl Default for Metrics {
 /// Makes a struct of metrics, and registers each under its name when it is made.
 macro_rules! series {
     ($($field:ident: $kind:ty = $made:expr, $name:literal, $help:literal;)*) => {
+        #[derive(Debug)]
         struct All {
             registry: Registry,
             $($field: $kind,)*
