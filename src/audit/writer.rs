@@ -214,7 +214,7 @@ impl Writer {
                 metrics.append.observe(now.saturating_duration_since(since).as_secs_f64());
             }
             match (&result, since) {
-                (Ok(()), _) => metrics.recorded(kind.as_str()),
+                (Ok(()), _) => metrics.records.count(kind.as_str()),
                 (Err(_), None) => drop(metrics.dropped.inc()),
                 (Err(_), Some(_)) => {}
             }

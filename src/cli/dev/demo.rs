@@ -38,7 +38,7 @@ pub(super) async fn show(app: &Arc<app::App>, demo_app: &App) -> Result<ExitCode
     let config = app.config();
     let stripe = config.sources.iter().find(|source| source.name.as_str() == "stripe");
     let stripe = stripe.ok_or_else(|| StartError("the demo has no source `stripe`".into()))?;
-    let listen = app.addresses().first().ok_or_else(|| StartError("nothing listens".into()))?;
+    let listen = app.addresses.first().ok_or_else(|| StartError("nothing listens".into()))?;
     let (to, tls) = own(&config, *listen, stripe).map_err(StartError)?;
     let sender = Sender::new(&to, tls).map_err(StartError)?;
     let (id, event) = event(stripe, Signature::Valid).map_err(StartError)?;
