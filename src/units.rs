@@ -56,13 +56,18 @@ const MILLIS_MAX: u64 = 36_525 * 86_400_000;
 const BYTES_MAX: u64 = 1 << 50;
 
 impl Span {
+    /// So many milliseconds.
+    pub(crate) const fn millis(millis: u64) -> Self {
+        Self(Duration::from_millis(millis))
+    }
+
     /// So many seconds.
-    pub const fn secs(secs: u64) -> Self {
-        Self(Duration::from_secs(secs))
+    pub(crate) const fn secs(secs: u64) -> Self {
+        Self::millis(secs * 1000)
     }
 
     /// So many days.
-    pub const fn days(days: u64) -> Self {
+    pub(crate) const fn days(days: u64) -> Self {
         Self::secs(days * 86_400)
     }
 
@@ -78,22 +83,18 @@ impl Span {
             millis += part.ok_or(UnitError::TooLarge)?;
             (rest, last) = (after, factor);
         }
-        if millis > MILLIS_MAX {
-            Err(UnitError::TooLarge)
-        } else {
-            Ok(Self(Duration::from_millis(millis)))
-        }
+        if millis > MILLIS_MAX { Err(UnitError::TooLarge) } else { Ok(Self::millis(millis)) }
     }
 }
 
 impl Size {
     /// So many MiB.
-    pub const fn mib(count: u64) -> Self {
+    pub(crate) const fn mib(count: u64) -> Self {
         Self(count << 20)
     }
 
     /// So many KiB.
-    pub const fn kib(count: u64) -> Self {
+    pub(crate) const fn kib(count: u64) -> Self {
         Self(count << 10)
     }
 

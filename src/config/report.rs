@@ -327,19 +327,19 @@ fn plain(line: &str) -> String {
     line.chars().take(400).map(visible).collect()
 }
 
-/// Covers a secret character by character, so that columns hold; quotes and a prefix that says its kind stay.
+/// Covers a secret character by character, so that columns hold; the quotes around it and a prefix that says its kind stay.
 fn mask(lines: &mut [String], mark: Mark) {
     for number in mark.line..=mark.end_line {
         let Some(line) = lines.get_mut(number - 1) else { return };
         let (from, to) = mark.columns_in(number, line);
-        let word: String = line.chars().skip(from).take(to - from).collect();
-        let bare = word.trim_start_matches(['"', '\'']);
+        let word: Vec<char> = line.chars().skip(from).take(to - from).collect();
+        let quoted = |at: Option<&char>| usize::from(matches!(at, Some('"' | '\'')));
+        let first = if number == mark.line { quoted(word.first()) } else { 0 };
+        let last = if number == mark.end_line { quoted(word.last()) } else { 0 };
+        let bare: String = word.iter().skip(first).collect();
         let prefix = SECRET_PREFIXES.iter().find(|prefix| bare.starts_with(**prefix));
-        let shown = word.chars().count() - bare.chars().count() + prefix.map_or(0, |p| p.len());
-        let cover = |(at, c): (usize, char)| {
-            let covered = (from + shown..to).contains(&at) && !matches!(c, '"' | '\'');
-            if covered { '•' } else { c }
-        };
+        let covered = from + first + prefix.map_or(0, |prefix| prefix.len())..to - last;
+        let cover = |(at, c)| if covered.contains(&at) { '•' } else { c };
         *line = line.chars().enumerate().map(cover).collect();
     }
 }
