@@ -150,30 +150,23 @@ impl fmt::Display for Size {
     }
 }
 
-impl TryFrom<String> for Span {
-    type Error = UnitError;
+/// Written in files and read from them as text.
+macro_rules! as_text {
+    ($($quantity:ident)*) => {$(
+        impl TryFrom<String> for $quantity {
+            type Error = UnitError;
 
-    fn try_from(text: String) -> Result<Self, UnitError> {
-        Self::parse(&text)
-    }
+            fn try_from(text: String) -> Result<Self, UnitError> {
+                Self::parse(&text)
+            }
+        }
+
+        impl From<$quantity> for String {
+            fn from(quantity: $quantity) -> Self {
+                quantity.to_string()
+            }
+        }
+    )*};
 }
 
-impl TryFrom<String> for Size {
-    type Error = UnitError;
-
-    fn try_from(text: String) -> Result<Self, UnitError> {
-        Self::parse(&text)
-    }
-}
-
-impl From<Span> for String {
-    fn from(span: Span) -> Self {
-        span.to_string()
-    }
-}
-
-impl From<Size> for String {
-    fn from(size: Size) -> Self {
-        size.to_string()
-    }
-}
+as_text! { Span Size }
