@@ -62,7 +62,6 @@ impl From<Mark> for At {
 }
 
 impl Problem {
-    /// An error.
     pub(crate) fn error(code: &'static str, at: impl Into<At>, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Error,
@@ -76,7 +75,6 @@ impl Problem {
         }
     }
 
-    /// A warning.
     pub(crate) fn warning(
         code: &'static str,
         at: impl Into<At>,
@@ -110,12 +108,10 @@ pub(crate) trait Explain: Sized {
         self
     }
 
-    /// What to do.
     fn help(self, help: impl Into<String>) -> Self {
         self.noted("help", help)
     }
 
-    /// Why.
     fn note(self, note: impl Into<String>) -> Self {
         self.noted("note", note)
     }
@@ -161,13 +157,11 @@ impl Report {
         Self::new(file, "", vec![problem], [])
     }
 
-    /// How many errors.
-    pub fn errors(&self) -> usize {
+    pub(crate) fn errors(&self) -> usize {
         self.problems.iter().filter(|p| p.severity == Severity::Error).count()
     }
 
-    /// How many warnings.
-    pub fn warnings(&self) -> usize {
+    pub(crate) fn warnings(&self) -> usize {
         self.problems.len() - self.errors()
     }
 
@@ -178,8 +172,7 @@ impl Report {
         format!("{}{}: {}.{end}\n", self.blocks(colour), self.file, counted(errors, warnings))
     }
 
-    /// For people: every block.
-    pub fn blocks(&self, colour: bool) -> String {
+    pub(crate) fn blocks(&self, colour: bool) -> String {
         let pen = Pen(colour);
         self.problems.iter().map(|problem| self.block(problem, pen) + "\n").collect()
     }
@@ -197,28 +190,30 @@ impl Report {
     }
 
     fn object(&self, problem: &Problem) -> Json {
-        let said = [
-            ("severity", problem.severity.word()),
-            ("code", problem.code),
-            ("message", &problem.message),
-        ];
-        let place = match &problem.at {
-            At::File(mark) => vec![
-                ("line", mark.line.into()),
-                ("column", mark.column.into()),
-                ("end_line", mark.end_line.into()),
-                ("end_column", mark.end_column.into()),
-            ],
-            At::Env(name) => vec![("variable", name.as_str().into())],
-            At::Nowhere => Vec::new(),
-        };
-        let label = Some(self.label(problem)).filter(|label| !label.is_empty());
-        let notes = problem.notes.iter().map(|(kind, text)| json!({ "kind": kind, "text": text }));
-        let notes = Some(notes.collect::<Json>()).filter(|_| !problem.notes.is_empty());
-        let said = said.into_iter().map(|(key, text)| (key, text.into())).chain(place);
-        let more = label.map(|label| ("label", label.into())).into_iter();
-        let more = more.chain(notes.map(|notes| ("notes", notes)));
-        said.chain(more).map(|(key, value): (&str, Json)| (key.to_owned(), value)).collect()
+        let mut object = json!({
+            "severity": problem.severity.word(),
+            "code": problem.code,
+            "message": problem.message,
+        });
+        match &problem.at {
+            At::File(mark) => {
+                object["line"] = mark.line.into();
+                object["column"] = mark.column.into();
+                object["end_line"] = mark.end_line.into();
+                object["end_column"] = mark.end_column.into();
+            }
+            At::Env(name) => object["variable"] = name.as_str().into(),
+            At::Nowhere => {}
+        }
+        let label = self.label(problem);
+        if !label.is_empty() {
+            object["label"] = label.into();
+        }
+        if !problem.notes.is_empty() {
+            let note = |(kind, text): &(_, _)| json!({ "kind": kind, "text": text });
+            object["notes"] = problem.notes.iter().map(note).collect();
+        }
+        object
     }
 
     fn block(&self, problem: &Problem, pen: Pen) -> String {
@@ -299,7 +294,7 @@ impl Report {
 }
 
 /// `2 errors, 1 warning`.
-pub fn counted(errors: usize, warnings: usize) -> String {
+pub(crate) fn counted(errors: usize, warnings: usize) -> String {
     let one = |count, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
     match (errors, warnings) {
         (0, _) => one(warnings, "warning"),

@@ -100,7 +100,9 @@ pub(crate) fn behind_secret_keys(text: &str) -> Vec<Mark> {
         };
         let (_, value) = line.split_at(start);
         let value = value.trim_start_matches([' ', '-', '{', '[']);
-        let refers = value.starts_with(['$', '#']) || PLACES.iter().any(|p| value.starts_with(p));
+        let refers = value.starts_with("${")
+            || value.starts_with('#')
+            || PLACES.iter().any(|p| value.starts_with(p));
         if !refers {
             let end_column = line.chars().count() + 1;
             let column = end_column - value.chars().count();

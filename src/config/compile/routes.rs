@@ -25,12 +25,12 @@ impl Ground<'_> {
             self.name(&name, &at.key("name"));
             if let Some(first) = outlines.iter().find(|other| other.name == name) {
                 let first = Path::of("routes").item(first.index).key("name");
-                let first = self.tree.locate(&first).key;
+                let first = self.key(&first);
                 let message = format!("two routes are called `{name}`");
                 self.error("duplicate-name", &at.key("name"), message).first(first, "");
             }
             self.known_source(file, route, &name, &at);
-            let mark = self.tree.locate(&at).key;
+            let mark = self.key(&at);
             outlines.push(RouteOutline {
                 index,
                 source: route.source.clone().unwrap_or_default(),
@@ -61,7 +61,7 @@ impl Ground<'_> {
             let name = item.key("name");
             let at = if self.tree.has(&name) { &name } else { &item };
             let first = takers.first().map(|taker| Path::of("routes").item(taker.index));
-            let first = first.map(|first| self.tree.locate(&first).value);
+            let first = first.map(|first| self.mark(&first));
             let names: Vec<_> = takers.iter().map(|taker| format!("`{}`", taker.name)).collect();
             let message = format!("route `{}` can never match", dead.name);
             let warning = self.warn("route-unreachable", at, message);

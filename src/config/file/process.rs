@@ -8,8 +8,9 @@ use smart_default::SmartDefault;
 
 use super::count;
 use crate::{
-    config::{LogFormat, ProxyProtocol},
+    config::ProxyProtocol,
     providers::shape::OneOrMany,
+    telemetry::LogFormat,
     units::{Size, Span},
 };
 
