@@ -117,7 +117,9 @@ fn human(loaded: &Loaded, sections: &[Section], failed: usize, warnings: usize) 
 fn json_of(loaded: &Loaded, sections: &[Section]) -> serde_json::Value {
     let section = |Section(name, status, detail): &Section| json!({ "name": name, "status": status, "detail": detail });
     let mut object = loaded.warnings.json();
-    object["sections"] = sections.iter().map(section).collect();
+    if let Some(map) = object.as_object_mut() {
+        map.insert("sections".into(), sections.iter().map(section).collect());
+    }
     object
 }
 

@@ -3,6 +3,7 @@
 //! One block per problem with the line of the file under it, as compilers do. Secrets that stand in the file are masked in
 //! every line that is shown.
 
+use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 use super::{syntax::SECRET_PREFIXES, tree::Mark};
@@ -53,6 +54,22 @@ pub struct Report {
     /// The problems.
     pub problems: Vec<Problem>,
     lines: Vec<String>,
+}
+
+/// A problem as programs read it; nothing is said of what there is not.
+#[derive(Serialize)]
+struct Told<'a> {
+    severity: &'static str,
+    code: &'static str,
+    message: &'a str,
+    #[serde(flatten)]
+    place: Option<Mark>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    variable: Option<&'a str>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    label: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<Json>,
 }
 
 impl From<Mark> for At {
@@ -179,7 +196,7 @@ impl Report {
 
     /// For programs.
     pub fn json(&self) -> Json {
-        let problems: Vec<_> = self.problems.iter().map(|problem| self.object(problem)).collect();
+        let problems: Vec<_> = self.problems.iter().map(|problem| self.told(problem)).collect();
         json!({
             "v": 1,
             "file": self.file,
@@ -189,31 +206,22 @@ impl Report {
         })
     }
 
-    fn object(&self, problem: &Problem) -> Json {
-        let mut object = json!({
-            "severity": problem.severity.word(),
-            "code": problem.code,
-            "message": problem.message,
-        });
-        match &problem.at {
-            At::File(mark) => {
-                object["line"] = mark.line.into();
-                object["column"] = mark.column.into();
-                object["end_line"] = mark.end_line.into();
-                object["end_column"] = mark.end_column.into();
-            }
-            At::Env(name) => object["variable"] = name.as_str().into(),
-            At::Nowhere => {}
+    fn told<'a>(&self, problem: &'a Problem) -> Told<'a> {
+        let (place, variable) = match &problem.at {
+            At::File(mark) => (Some(*mark), None),
+            At::Env(name) => (None, Some(name.as_str())),
+            At::Nowhere => (None, None),
+        };
+        let note = |(kind, text): &(_, _)| json!({ "kind": kind, "text": text });
+        Told {
+            severity: problem.severity.word(),
+            code: problem.code,
+            message: &problem.message,
+            place,
+            variable,
+            label: self.label(problem),
+            notes: problem.notes.iter().map(note).collect(),
         }
-        let label = self.label(problem);
-        if !label.is_empty() {
-            object["label"] = label.into();
-        }
-        if !problem.notes.is_empty() {
-            let note = |(kind, text): &(_, _)| json!({ "kind": kind, "text": text });
-            object["notes"] = problem.notes.iter().map(note).collect();
-        }
-        object
     }
 
     fn block(&self, problem: &Problem, pen: Pen) -> String {
