@@ -19,15 +19,9 @@ use crate::{
 };
 
 /// Every stack of one configuration, by path. Replaced as a whole on reload; a request sees one.
-pub struct Front<B> {
+pub(crate) struct Front<B> {
     doors: HashMap<String, (Respond, Stack<B>)>,
     unknown: Respond,
-}
-
-impl<B> std::fmt::Debug for Front<B> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.doors.keys()).finish()
-    }
 }
 
 impl<B> Front<B>
@@ -35,7 +29,7 @@ where
     B: Body<Data = Bytes, Error: Send> + Send + 'static,
 {
     /// Builds the stack of every source.
-    pub fn new(config: &Config, upstreams: &Upstreams, shared: &Shared) -> Self {
+    pub(crate) fn new(config: &Config, upstreams: &Upstreams, shared: &Shared) -> Self {
         let header = &config.server.receipt_header;
         let door = |source: &Source| {
             let parts = Parts::new(config, source, upstreams, shared);
@@ -58,7 +52,7 @@ where
     }
 
     /// Answers a request; `readable` says whether the server found its head acceptable.
-    pub async fn answer(
+    pub(crate) async fn answer(
         self: Arc<Self>,
         request: http::Request<B>,
         peer: Peer,

@@ -30,8 +30,8 @@ use tower::{ServiceBuilder, util::BoxCloneSyncService};
 
 use parts::Parts;
 
-pub use front::Front;
-pub use parts::Upstreams;
+pub(crate) use front::Front;
+pub(crate) use parts::Upstreams;
 
 use crate::{
     answer::{Answered, Outcome, Refusal},
@@ -47,23 +47,20 @@ use crate::{
 /// What the stacks of one worker share, and what outlives a reload. All workers have the same, but for the tracker and a
 /// store that is reached by connections.
 #[derive(Clone, Debug)]
-pub struct Shared {
-    /// Every series.
-    pub metrics: Metrics,
-    /// The record.
-    pub log: AuditLog,
-    /// Where claims are kept.
-    pub store: Arc<dyn DedupStore>,
+pub(crate) struct Shared {
+    pub(crate) metrics: Metrics,
+    pub(crate) log: AuditLog,
+    pub(crate) store: Arc<dyn DedupStore>,
     /// Who waits for whom in this process.
-    pub joins: Joins,
+    pub(crate) joins: Joins,
     /// Knows the worker's tasks that outlive their connections.
-    pub tracker: TaskTracker,
+    pub(crate) tracker: TaskTracker,
     /// Requests in flight.
-    pub room: Arc<Budget>,
+    pub(crate) room: Arc<Budget>,
     /// Bytes of bodies in flight.
-    pub memory: Arc<Budget>,
+    pub(crate) memory: Arc<Budget>,
     /// Cancelled when the process begins to stop.
-    pub draining: CancellationToken,
+    pub(crate) draining: CancellationToken,
 }
 
 /// Answers the requests of one source. Type-erased once, at the rim.

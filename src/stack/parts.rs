@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The upstreams of a configuration, by name, with the connections of one worker.
-pub type Upstreams = Arc<HashMap<Name, Arc<Upstream>>>;
+pub(crate) type Upstreams = Arc<HashMap<Name, Arc<Upstream>>>;
 
 /// A source and what its stages are made from.
 pub(super) struct Parts<'a> {
@@ -109,7 +109,7 @@ impl<'a> Parts<'a> {
     }
 
     pub(super) fn detach(&self) -> Detach {
-        Detach { tracker: self.shared.tracker.clone() }
+        Detach(self.shared.tracker.clone())
     }
 
     pub(super) fn dedup(&self) -> Dedup {
