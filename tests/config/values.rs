@@ -106,7 +106,7 @@ fn references_are_completed_inside_values() {
 fn no_part_of_a_secret_is_printed() {
     let forms = [
         r#"{ secret: "It's a Secret to Everybody", bad: 1 }"#,
-        r#"{ secret: 'It''s a Secret to Everybody', bad: 1 }"#,
+        r"{ secret: 'It''s a Secret to Everybody', bad: 1 }",
         "{ secret: It's a Secret to Everybody, bad: 1 }",
         r#"{ secret: ["It's a Secret to Everybody", 'It''s a Secret to Everybody'], bad: 1 }"#,
         r#"{ secrte: "It's a Secret to Everybody", bad: 1 }"#,
