@@ -108,7 +108,7 @@ fn receive_to_route(bencher: Bencher<'_, '_>, bytes: usize) {
     let headers = flow.signed(HeaderMap::new(), &body);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     bencher.counter(BytesCount::of_slice(&body)).bench(|| {
-        let inbound = flow.inbound(headers.clone(), http_body_util::Full::new(body.clone()));
+        let inbound = Flow::inbound(headers.clone(), http_body_util::Full::new(body.clone()));
         runtime.block_on(stack.clone().oneshot(inbound)).expect("it is routed")
     });
 }

@@ -284,24 +284,4 @@ impl Envelope {
     pub fn body(&self) -> &Bytes {
         &self.0.body
     }
-
-    /// An envelope made by hand, for tests of the stages after this one.
-    #[cfg(test)]
-    pub(crate) fn for_test(
-        source: &str,
-        headers: HeaderMap,
-        body: impl Into<Bytes>,
-        received_at: Timestamp,
-    ) -> Self {
-        Self(Arc::new(Whole {
-            source: Name::parse(source).expect("a name"),
-            receipt: Receipt::random(),
-            received_at,
-            peer: Peer { ip: std::net::Ipv4Addr::LOCALHOST.into(), https: true },
-            uri: Uri::from_static("/"),
-            headers,
-            body: body.into(),
-            _memory: None,
-        }))
-    }
 }

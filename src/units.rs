@@ -56,13 +56,18 @@ const MILLIS_MAX: u64 = 36_525 * 86_400_000;
 const BYTES_MAX: u64 = 1 << 50;
 
 impl Span {
+    /// So many milliseconds.
+    pub(crate) const fn millis(millis: u64) -> Self {
+        Self(Duration::from_millis(millis))
+    }
+
     /// So many seconds.
-    pub const fn secs(secs: u64) -> Self {
-        Self(Duration::from_secs(secs))
+    pub(crate) const fn secs(secs: u64) -> Self {
+        Self::millis(secs * 1000)
     }
 
     /// So many days.
-    pub const fn days(days: u64) -> Self {
+    pub(crate) const fn days(days: u64) -> Self {
         Self::secs(days * 86_400)
     }
 
@@ -78,22 +83,18 @@ impl Span {
             millis += part.ok_or(UnitError::TooLarge)?;
             (rest, last) = (after, factor);
         }
-        if millis > MILLIS_MAX {
-            Err(UnitError::TooLarge)
-        } else {
-            Ok(Self(Duration::from_millis(millis)))
-        }
+        if millis > MILLIS_MAX { Err(UnitError::TooLarge) } else { Ok(Self::millis(millis)) }
     }
 }
 
 impl Size {
     /// So many MiB.
-    pub const fn mib(count: u64) -> Self {
+    pub(crate) const fn mib(count: u64) -> Self {
         Self(count << 20)
     }
 
     /// So many KiB.
-    pub const fn kib(count: u64) -> Self {
+    pub(crate) const fn kib(count: u64) -> Self {
         Self(count << 10)
     }
 
@@ -149,30 +150,23 @@ impl fmt::Display for Size {
     }
 }
 
-impl TryFrom<String> for Span {
-    type Error = UnitError;
+/// Written in files and read from them as text.
+macro_rules! as_text {
+    ($($quantity:ident)*) => {$(
+        impl TryFrom<String> for $quantity {
+            type Error = UnitError;
 
-    fn try_from(text: String) -> Result<Self, UnitError> {
-        Self::parse(&text)
-    }
+            fn try_from(text: String) -> Result<Self, UnitError> {
+                Self::parse(&text)
+            }
+        }
+
+        impl From<$quantity> for String {
+            fn from(quantity: $quantity) -> Self {
+                quantity.to_string()
+            }
+        }
+    )*};
 }
 
-impl TryFrom<String> for Size {
-    type Error = UnitError;
-
-    fn try_from(text: String) -> Result<Self, UnitError> {
-        Self::parse(&text)
-    }
-}
-
-impl From<Span> for String {
-    fn from(span: Span) -> Self {
-        span.to_string()
-    }
-}
-
-impl From<Size> for String {
-    fn from(size: Size) -> Self {
-        size.to_string()
-    }
-}
+as_text! { Span Size }

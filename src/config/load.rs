@@ -83,8 +83,9 @@ fn checked(
     exposed: bool,
 ) -> Result<Loaded, Box<Report>> {
     let mut problems = Vec::new();
-    let mut masks = syntax::likely_secrets(text);
+    let mut masks = syntax::known_secrets(text);
     let Some(mut tree) = read::tree(text, &mut problems) else {
+        masks.extend(syntax::behind_secret_keys(text));
         return Err(Report::new(name, text, problems, masks).into());
     };
     let walk = shape::walk(&mut tree, &file::schema(), &options.env);

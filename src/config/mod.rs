@@ -27,11 +27,10 @@ use serde::{Deserialize, Serialize};
 
 pub use file::public_schema as schema;
 pub use load::{find, load, parse_str};
-pub use report::{Problem, Report, Severity, counted};
+pub(crate) use report::counted;
+pub use report::{Problem, Report, Severity};
 pub use show::Effective;
 pub use subst::Env;
-
-pub use crate::telemetry::LogFormat;
 
 use tree::Mark;
 
@@ -40,6 +39,7 @@ use crate::{
     event::{Name, Timestamp},
     providers, route,
     secret::Secret,
+    telemetry::LogFormat,
     verify,
 };
 
@@ -61,17 +61,15 @@ pub struct Loaded {
     pub config: Config,
     /// What is odd about it; no errors.
     pub warnings: Report,
-    /// Every secret and where it is from.
-    pub secrets: Vec<SecretOrigin>,
-    /// Every route, in order.
-    pub routes: Vec<RouteOutline>,
+    pub(crate) secrets: Vec<SecretOrigin>,
+    pub(crate) routes: Vec<RouteOutline>,
     /// Every value in force.
     pub values: Vec<Effective>,
 }
 
 /// A route as people see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RouteOutline {
+pub(crate) struct RouteOutline {
     /// Its number in the file, from 0.
     pub(crate) index: usize,
     pub(crate) name: String,
@@ -89,7 +87,7 @@ pub struct RouteOutline {
 
 /// A secret together with where it was configured, for `check` and `config show`.
 #[derive(Clone, Debug)]
-pub struct SecretOrigin {
+pub(crate) struct SecretOrigin {
     /// `stripe`, or `stripe #2` where there are several.
     pub(crate) name: String,
     /// `None` where it was not read.
@@ -103,30 +101,22 @@ pub struct SecretOrigin {
 /// A whole configuration, checked. Never edited, only replaced.
 #[derive(Debug)]
 pub struct Config {
-    /// Where and how we listen.
-    pub server: Server,
-    /// Certificates.
-    pub tls: Tls,
+    pub(crate) server: Server,
+    pub(crate) tls: Tls,
     /// Where state is.
     pub storage: Storage,
     /// Who may call us.
     pub sources: Vec<Source>,
-    /// Our apps.
-    pub upstreams: Vec<deliver::UpstreamParams>,
-    /// Where claims are kept.
-    pub dedup: Store,
-    /// The record.
-    pub audit: audit::Params,
-    /// What is written about each request.
-    pub audit_detail: audit::Detail,
-    /// Health and metrics.
-    pub admin: Admin,
-    /// Limits with names.
-    pub limits: Limits,
-    /// Logs.
-    pub telemetry: Telemetry,
+    pub(crate) upstreams: Vec<deliver::UpstreamParams>,
+    pub(crate) dedup: Store,
+    pub(crate) audit: audit::Params,
+    /// What the record says about each request.
+    pub(crate) audit_detail: audit::Detail,
+    pub(crate) admin: Admin,
+    pub(crate) limits: Limits,
+    pub(crate) telemetry: Telemetry,
     /// The files it was read from.
-    pub files: Vec<PathBuf>,
+    pub(crate) files: Vec<PathBuf>,
     /// SHA-256 of the files, in hex: which configuration is this?
     pub fingerprint: String,
 }
@@ -233,18 +223,16 @@ pub struct Source {
 
 /// Where claims are kept.
 #[derive(Clone, Debug)]
-pub enum Store {
-    /// In memory: forgotten at exit.
+pub(crate) enum Store {
     Memory,
-    /// In an embedded database, in the storage directory.
+    /// A database in the storage directory.
     Embedded,
-    /// In Redis, shared between gateways.
     Redis(dedup::RedisSettings),
 }
 
 /// Health and metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Admin {
+pub(crate) struct Admin {
     pub(crate) listen: SocketAddr,
     /// Metrics and health for others, without anything else.
     pub(crate) metrics_listen: Option<SocketAddr>,
@@ -275,7 +263,7 @@ pub struct Limits {
 
 /// Logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Telemetry {
+pub(crate) struct Telemetry {
     /// A filter in `tracing`'s syntax: `info`, `gatepost=debug`.
     pub(crate) log_level: String,
     pub(crate) log_format: LogFormat,

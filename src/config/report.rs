@@ -3,6 +3,7 @@
 //! One block per problem with the line of the file under it, as compilers do. Secrets that stand in the file are masked in
 //! every line that is shown.
 
+use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 use super::{syntax::SECRET_PREFIXES, tree::Mark};
@@ -55,6 +56,22 @@ pub struct Report {
     lines: Vec<String>,
 }
 
+/// A problem as programs read it; nothing is said of what there is not.
+#[derive(Serialize)]
+struct Told<'a> {
+    severity: &'static str,
+    code: &'static str,
+    message: &'a str,
+    #[serde(flatten)]
+    place: Option<Mark>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    variable: Option<&'a str>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    label: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<Json>,
+}
+
 impl From<Mark> for At {
     fn from(mark: Mark) -> Self {
         Self::File(mark)
@@ -62,7 +79,6 @@ impl From<Mark> for At {
 }
 
 impl Problem {
-    /// An error.
     pub(crate) fn error(code: &'static str, at: impl Into<At>, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Error,
@@ -76,7 +92,6 @@ impl Problem {
         }
     }
 
-    /// A warning.
     pub(crate) fn warning(
         code: &'static str,
         at: impl Into<At>,
@@ -110,12 +125,10 @@ pub(crate) trait Explain: Sized {
         self
     }
 
-    /// What to do.
     fn help(self, help: impl Into<String>) -> Self {
         self.noted("help", help)
     }
 
-    /// Why.
     fn note(self, note: impl Into<String>) -> Self {
         self.noted("note", note)
     }
@@ -161,13 +174,11 @@ impl Report {
         Self::new(file, "", vec![problem], [])
     }
 
-    /// How many errors.
-    pub fn errors(&self) -> usize {
+    pub(crate) fn errors(&self) -> usize {
         self.problems.iter().filter(|p| p.severity == Severity::Error).count()
     }
 
-    /// How many warnings.
-    pub fn warnings(&self) -> usize {
+    pub(crate) fn warnings(&self) -> usize {
         self.problems.len() - self.errors()
     }
 
@@ -178,15 +189,14 @@ impl Report {
         format!("{}{}: {}.{end}\n", self.blocks(colour), self.file, counted(errors, warnings))
     }
 
-    /// For people: every block.
-    pub fn blocks(&self, colour: bool) -> String {
+    pub(crate) fn blocks(&self, colour: bool) -> String {
         let pen = Pen(colour);
         self.problems.iter().map(|problem| self.block(problem, pen) + "\n").collect()
     }
 
     /// For programs.
     pub fn json(&self) -> Json {
-        let problems: Vec<_> = self.problems.iter().map(|problem| self.object(problem)).collect();
+        let problems: Vec<_> = self.problems.iter().map(|problem| self.told(problem)).collect();
         json!({
             "v": 1,
             "file": self.file,
@@ -196,29 +206,22 @@ impl Report {
         })
     }
 
-    fn object(&self, problem: &Problem) -> Json {
-        let said = [
-            ("severity", problem.severity.word()),
-            ("code", problem.code),
-            ("message", &problem.message),
-        ];
-        let place = match &problem.at {
-            At::File(mark) => vec![
-                ("line", mark.line.into()),
-                ("column", mark.column.into()),
-                ("end_line", mark.end_line.into()),
-                ("end_column", mark.end_column.into()),
-            ],
-            At::Env(name) => vec![("variable", name.as_str().into())],
-            At::Nowhere => Vec::new(),
+    fn told<'a>(&self, problem: &'a Problem) -> Told<'a> {
+        let (place, variable) = match &problem.at {
+            At::File(mark) => (Some(*mark), None),
+            At::Env(name) => (None, Some(name.as_str())),
+            At::Nowhere => (None, None),
         };
-        let label = Some(self.label(problem)).filter(|label| !label.is_empty());
-        let notes = problem.notes.iter().map(|(kind, text)| json!({ "kind": kind, "text": text }));
-        let notes = Some(notes.collect::<Json>()).filter(|_| !problem.notes.is_empty());
-        let said = said.into_iter().map(|(key, text)| (key, text.into())).chain(place);
-        let more = label.map(|label| ("label", label.into())).into_iter();
-        let more = more.chain(notes.map(|notes| ("notes", notes)));
-        said.chain(more).map(|(key, value): (&str, Json)| (key.to_owned(), value)).collect()
+        let note = |(kind, text): &(_, _)| json!({ "kind": kind, "text": text });
+        Told {
+            severity: problem.severity.word(),
+            code: problem.code,
+            message: &problem.message,
+            place,
+            variable,
+            label: self.label(problem),
+            notes: problem.notes.iter().map(note).collect(),
+        }
     }
 
     fn block(&self, problem: &Problem, pen: Pen) -> String {
@@ -299,7 +302,7 @@ impl Report {
 }
 
 /// `2 errors, 1 warning`.
-pub fn counted(errors: usize, warnings: usize) -> String {
+pub(crate) fn counted(errors: usize, warnings: usize) -> String {
     let one = |count, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
     match (errors, warnings) {
         (0, _) => one(warnings, "warning"),
@@ -327,19 +330,19 @@ fn plain(line: &str) -> String {
     line.chars().take(400).map(visible).collect()
 }
 
-/// Covers a secret character by character, so that columns hold; quotes and a prefix that says its kind stay.
+/// Covers a secret character by character, so that columns hold; the quotes around it and a prefix that says its kind stay.
 fn mask(lines: &mut [String], mark: Mark) {
     for number in mark.line..=mark.end_line {
         let Some(line) = lines.get_mut(number - 1) else { return };
         let (from, to) = mark.columns_in(number, line);
-        let word: String = line.chars().skip(from).take(to - from).collect();
-        let bare = word.trim_start_matches(['"', '\'']);
+        let word: Vec<char> = line.chars().skip(from).take(to - from).collect();
+        let quoted = |at: Option<&char>| usize::from(matches!(at, Some('"' | '\'')));
+        let first = if number == mark.line { quoted(word.first()) } else { 0 };
+        let last = if number == mark.end_line { quoted(word.last()) } else { 0 };
+        let bare: String = word.iter().skip(first).collect();
         let prefix = SECRET_PREFIXES.iter().find(|prefix| bare.starts_with(**prefix));
-        let shown = word.chars().count() - bare.chars().count() + prefix.map_or(0, |p| p.len());
-        let cover = |(at, c): (usize, char)| {
-            let covered = (from + shown..to).contains(&at) && !matches!(c, '"' | '\'');
-            if covered { '•' } else { c }
-        };
+        let covered = from + first + prefix.map_or(0, |prefix| prefix.len())..to - last;
+        let cover = |(at, c)| if covered.contains(&at) { '•' } else { c };
         *line = line.chars().enumerate().map(cover).collect();
     }
 }

@@ -60,33 +60,61 @@ fn misfit(text: &str, number: usize, indent: usize, open: &[(usize, usize)]) -> 
     Some(Problem { beside: Some((beside, format!("this block is indented by {near}"))), ..problem })
 }
 
-/// Places of what looks like a secret, found by the names of keys and by well-known prefixes: for lines that no parser has
-/// understood.
-pub(crate) fn likely_secrets(text: &str) -> Vec<Mark> {
+/// Words that begin as well-known secrets do, wherever they stand.
+pub(crate) fn known_secrets(text: &str) -> Vec<Mark> {
+    let between = |c: char| c.is_whitespace() || ",{}[]\"'".contains(c);
     let mut marks = Vec::new();
     for (number, line) in numbered(text) {
-        let mut at = 0;
-        for word in line.split_inclusive(|c: char| c.is_whitespace() || ",{}[]\"'".contains(c)) {
-            let bare = word.trim_end_matches(|c: char| c.is_whitespace() || ",{}[]\"'".contains(c));
-            let named = line.get(..at).is_some_and(|before| {
-                let before = before.trim_end_matches([' ', '"', '\'', '[', '-']);
-                SECRET_KEYS.iter().any(|key| before.ends_with(key))
-            });
-            let known =
-                SECRET_PREFIXES.iter().any(|p| bare.starts_with(p) && bare.len() > p.len() + 4);
-            let refers = bare.starts_with('$') || bare.starts_with('#');
-            if known || (named && !bare.is_empty() && !refers && !bare.ends_with(':')) {
-                let column = line.get(..at).map_or(0, |before| before.chars().count()) + 1;
-                let end_column = column + bare.chars().count();
-                marks.push(Mark { line: number, column, end_line: number, end_column });
+        let mut column = 1;
+        for word in line.split_inclusive(between) {
+            let bare = word.trim_end_matches(between);
+            if SECRET_PREFIXES.iter().any(|p| bare.starts_with(p) && bare.len() > p.len() + 4) {
+                marks.push(Mark {
+                    end_column: column + bare.chars().count(),
+                    ..one(number, column)
+                });
             }
-            at += word.len();
+            column += word.chars().count();
+        }
+    }
+    marks
+}
+
+/// What stands behind a key that names a secret, to the end of the line and of the block under it: for files that no
+/// parser has understood.
+pub(crate) fn behind_secret_keys(text: &str) -> Vec<Mark> {
+    let mut marks = Vec::new();
+    let mut block = usize::MAX;
+    for (number, line) in numbered(text).filter(|(_, line)| is_content(line)) {
+        let found = SECRET_KEYS.iter().filter_map(|key| Some(line.find(key)? + key.len())).min();
+        let start = match found {
+            Some(start) => {
+                block = indent_of(line);
+                start
+            }
+            None if indent_of(line) > block => 0,
+            None => {
+                block = usize::MAX;
+                continue;
+            }
+        };
+        let (_, value) = line.split_at(start);
+        let value = value.trim_start_matches([' ', '-', '{', '[']);
+        let refers = value.starts_with("${")
+            || value.starts_with('#')
+            || PLACES.iter().any(|p| value.starts_with(p));
+        if !refers {
+            let end_column = line.chars().count() + 1;
+            let column = end_column - value.chars().count();
+            marks.push(Mark { end_column, ..one(number, column) });
         }
     }
     marks
 }
 
 const SECRET_KEYS: [&str; 4] = ["secret:", "secrets:", "password:", "token:"];
+/// What says where a secret is, instead of what it is.
+const PLACES: [&str; 4] = ["env:", "file:", "credential:", "expires:"];
 /// What well-known secrets begin with; it says their kind and nothing about their value.
 pub(crate) const SECRET_PREFIXES: [&str; 8] =
     ["whsec_", "sk_live_", "sk_test_", "rk_live_", "rk_test_", "pdl_ntfset_", "lin_wh_", "shpss_"];

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use serde::Serialize;
 use serde_yaml::Value;
 
 /// A range of the file, in characters; lines and columns count from 1, the end is exclusive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub(crate) struct Mark {
     pub(crate) line: usize,
     pub(crate) column: usize,

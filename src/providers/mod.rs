@@ -44,6 +44,3 @@ pub fn catalogue() -> &'static [Preset] {
 pub fn source_of(name: &str) -> Option<&'static str> {
     SOURCES.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
 }
-
-#[cfg(test)]
-mod tests;

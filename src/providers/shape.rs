@@ -164,32 +164,28 @@ pub enum IdJson {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HandshakeRule {
-    /// What a challenge looks like.
-    pub when: ChallengeShape,
+    pub(crate) when: ChallengeShape,
     /// Whether its signature is checked first.
-    pub verify: bool,
-    /// What to answer.
-    pub reply: ReplyShape,
+    pub(crate) verify: bool,
+    pub(crate) reply: ReplyShape,
 }
 
-/// What a challenge looks like.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct ChallengeShape {
+pub(crate) struct ChallengeShape {
     /// JSON values that must be equal: `{ type: url_verification }`.
-    pub json: BTreeMap<String, String>,
+    pub(crate) json: BTreeMap<String, String>,
 }
 
-/// The reply to a challenge.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ReplyShape {
-    /// Status. Default: 200.
-    pub status: Option<u16>,
-    /// Content type. Default: `text/plain; charset=utf-8`.
-    pub content_type: Option<String>,
-    /// The body as a template: `{json:challenge}`. Values put in are at most 256 characters of `A-Za-z0-9._~-`.
-    pub body: String,
+pub(crate) struct ReplyShape {
+    /// Default: 200.
+    pub(crate) status: Option<u16>,
+    /// Default: `text/plain; charset=utf-8`.
+    pub(crate) content_type: Option<String>,
+    /// A template: `{json:challenge}`. Values put in are at most 256 characters of `A-Za-z0-9._~-`.
+    pub(crate) body: String,
 }
 
 /// A provider's habits in delivering (`delivery:`): what `check` warns by.

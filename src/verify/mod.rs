@@ -102,13 +102,6 @@ impl Verified {
     pub fn into_parts(self) -> (Envelope, Proof) {
         (self.envelope, self.proof)
     }
-
-    /// A request that is said to be verified, for tests of the stages after this one.
-    #[cfg(test)]
-    pub(crate) fn for_test(envelope: Envelope) -> Self {
-        let label = "…test".into();
-        Self { envelope, proof: Proof { scheme: "hmac-sha256", slot: 1, label, signed_at: None } }
-    }
 }
 
 /// A request that was **not** verified and passes only because its source is in shadow mode.

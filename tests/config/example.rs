@@ -98,6 +98,71 @@ fn visit(root: &Json, name: &str, schema: &Json, value: &Json, seen: &mut BTreeS
     }
 }
 
+#[test]
+fn what_is_shown_as_a_default_is_the_default() {
+    let mut example = read();
+    assert_eq!(example["dedup"]["store"], "embedded");
+    let same = config_of(&without(&example, &["dedup", "store"])) == config_of(&example);
+    assert!(same, "the default store is another");
+    // So that the keys of Redis count as well.
+    example["dedup"]["store"] = "redis".into();
+    let whole = config_of(&example);
+    let defaults = said_to_be_defaults();
+    assert!(defaults.len() > 70, "the scan finds the keys: {defaults:?}");
+    for path in defaults.iter().filter(|path| path.last() != Some(&"store")) {
+        let same = config_of(&without(&example, path)) == whole;
+        assert!(same, "the default of {path:?} is another");
+    }
+    let mut other = example.clone();
+    other["limits"]["write_timeout"] = "11s".into();
+    assert!(config_of(&other) != whole, "the comparison sees a change");
+}
+
+/// All that a configuration comes to, in words.
+fn config_of(example: &Json) -> String {
+    let options = Options { offline: true, ..super::options() };
+    let text = serde_yaml::to_string(example).unwrap();
+    let mut loaded = config::parse_str("config.example.yaml", &text, &options)
+        .unwrap_or_else(|report| panic!("{}", report.human(false)));
+    loaded.config.fingerprint.clear();
+    format!("{:#?}", loaded.config)
+}
+
+fn without(example: &Json, path: &[&str]) -> Json {
+    let mut example = example.clone();
+    let (key, above) = path.split_last().unwrap();
+    let section = above.iter().fold(&mut example, |section, key| &mut section[*key]);
+    section.as_object_mut().unwrap().remove(*key).expect("the key is there");
+    example
+}
+
+/// Paths of keys that have a value, where neither they nor what they stand under is marked `(example)`. Routes, and of
+/// sources and upstreams all but one each, are examples by themselves.
+fn said_to_be_defaults() -> Vec<Vec<&'static str>> {
+    let mut above: Vec<(usize, &str, bool)> = Vec::new();
+    let mut found: Vec<Vec<_>> = Vec::new();
+    for line in EXAMPLE.lines() {
+        let indent = line.len() - line.trim_start().len();
+        let Some((key, value)) = line.trim_start().split_once(':') else { continue };
+        if key.starts_with(['#', '-']) {
+            continue;
+        }
+        above.retain(|(outer, ..)| *outer < indent);
+        let marked = line.contains("(example") || above.iter().any(|(.., marked)| *marked);
+        above.push((indent, key, marked));
+        if !marked && !value.split('#').next().unwrap().trim().is_empty() {
+            found.push(above.iter().map(|(_, key, _)| *key).collect());
+        }
+    }
+    found.retain(|path| match path.as_slice() {
+        ["version"] | ["routes", ..] | [.., "provider" | "url"] => path.contains(&"redis"),
+        ["sources", name, ..] => *name == "stripe",
+        ["upstreams", name, ..] => *name == "billing",
+        _ => true,
+    });
+    found
+}
+
 /// libyaml follows YAML 1.1 in its grammar and saphyr YAML 1.2; what plain scalars stand for is held against both
 /// versions here, so that no reader of either sees another tree.
 #[test]

@@ -100,3 +100,34 @@ fn references_are_completed_inside_values() {
         assert_eq!(completed(text), Err(code), "{text}");
     }
 }
+
+/// Every way to write a secret, beside a mistake that makes its line be shown.
+#[test]
+fn no_part_of_a_secret_is_printed() {
+    let forms = [
+        r#"{ secret: "It's a Secret to Everybody", bad: 1 }"#,
+        r"{ secret: 'It''s a Secret to Everybody', bad: 1 }",
+        "{ secret: It's a Secret to Everybody, bad: 1 }",
+        r#"{ secret: ["It's a Secret to Everybody", 'It''s a Secret to Everybody'], bad: 1 }"#,
+        r#"{ secrte: "It's a Secret to Everybody", bad: 1 }"#,
+        r#"{ provider: { secret: "It's a Secret to Everybody" }, bad: 1 }"#,
+        r#"{ secret: { literal: "It's a Secret to Everybody" }, bad: 1 }"#,
+        "{ secret: \"It's a\n     Secret to\n     Everybody\", bad: 1 }",
+        "{ secret: 'It''s a\n     Secret to\n     Everybody', bad: 1 }",
+        "\n    secret: |\n      It's a Secret to Everybody\n    bad: 1",
+        "\n    secret: >-\n      It's a\n      Secret to Everybody\n    bad: 1",
+        "\n    secret: It's a\n      Secret to Everybody\n    bad: 1",
+        "\n    secret:\n      - It's a\n        Secret to Everybody\n      - x\n    bad: 1",
+    ];
+    // A file that no reader understands is shown as it is, too.
+    let ends = |form| [(form, ""), (form, " ]"), (form, "\n  x")];
+    let understood = |(form, end): &(&&str, &str)| form.contains("secret:") || end.is_empty();
+    for (form, end) in forms.iter().flat_map(ends).filter(understood) {
+        let text = format!("version: 1\nsources:\n  a: {form}{end}\n");
+        let report = config::parse_str("gatepost.yaml", &text, &super::options()).unwrap_err();
+        let printed = format!("{}{}", report.human(false), report.json());
+        for part in ["It's", "Secret", "Everyb", "ybody"] {
+            assert!(!printed.contains(part), "`{part}` of\n{text}is in\n{printed}");
+        }
+    }
+}

@@ -76,7 +76,7 @@ impl World {
     async fn pass(&self, below: impl Next<Recorded>) -> Answer {
         let flow = shop();
         let (body, lines) = (r#"{"id":"id-1"}"#, sent());
-        let inbound = flow.inbound(flow.signed(lines, body.as_bytes()), Full::new(body.into()));
+        let inbound = Flow::inbound(flow.signed(lines, body.as_bytes()), Full::new(body.into()));
         flow.stack::<Full<Bytes>>().oneshot(inbound).await.expect("it is routed");
         let audit = Audit { log: self.log.clone(), detail: self.detail.clone() };
         let stages = ServiceBuilder::new().stage(dedup()).stage(audit);
@@ -88,7 +88,7 @@ impl World {
         let source = Name::parse("shop").unwrap();
         let note = Note { log: self.log.clone(), source, detail: self.detail.clone() };
         let below = service_fn(move |_| std::future::ready(answer.clone()));
-        note.pass(shop().inbound(sent(), ()), below).await
+        note.pass(Flow::inbound(sent(), ()), below).await
     }
 }
 

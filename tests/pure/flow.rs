@@ -88,7 +88,7 @@ impl Flow {
         B: Body<Data = Bytes, Error: Send> + Send + 'static,
     {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        runtime.block_on(self.stack().oneshot(self.inbound(headers, body)))
+        runtime.block_on(self.stack().oneshot(Self::inbound(headers, body)))
     }
 
     /// Sends a request with a good signature.
@@ -104,7 +104,7 @@ impl Flow {
         headers
     }
 
-    pub(crate) fn inbound<B>(&self, headers: HeaderMap, body: B) -> Inbound<B> {
+    pub(crate) fn inbound<B>(headers: HeaderMap, body: B) -> Inbound<B> {
         let mut request = http::Request::post("/hooks/x").body(body).unwrap();
         *request.headers_mut() = headers;
         Inbound {
@@ -194,6 +194,7 @@ pub(crate) fn route(name: &str, events: &[&str], upstream: Option<&str>) -> Rout
     Route { name, patterns: Patterns::parse(&events), when: None, target }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it is what a stage answers")]
 fn accepted() -> Answer {
     let (status, body) = (StatusCode::OK, Bytes::new());
     Ok(Outcome::Accepted(Relayed { status, content_type: None, body }).into())

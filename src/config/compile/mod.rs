@@ -42,18 +42,18 @@ pub(crate) struct Compiled {
 
 /// Compiles a file.
 pub(crate) fn compile(file: &File, ground: &mut Ground<'_>) -> Compiled {
-    let tls = process::tls(file, ground);
-    let server = process::server(file, ground);
-    let upstreams = upstreams::compile(file, &server, ground);
-    let routes = routes::outline(file, ground);
+    let tls = ground.tls(file);
+    let server = ground.server(file);
+    let upstreams = ground.upstreams(file, &server);
+    let routes = ground.routes(file);
     let mut secrets = Vec::new();
-    let sources = sources::compile(file, &server, &routes, &mut secrets, ground);
-    let dedup = stores::dedup(&file.dedup, &mut secrets, ground);
-    let (audit, audit_detail) = stores::audit(file, ground);
+    let sources = ground.sources(file, &server, &routes, &mut secrets);
+    let dedup = ground.dedup(&file.dedup, &mut secrets);
+    let (audit, audit_detail) = ground.audit(file);
     let config = Config {
-        admin: process::admin(file, &server, ground),
+        admin: ground.admin(file, &server),
         limits: process::limits(&file.limits),
-        telemetry: process::telemetry(&file.telemetry, ground),
+        telemetry: ground.telemetry(&file.telemetry),
         storage: process::storage(&file.storage),
         server,
         tls,

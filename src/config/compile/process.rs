@@ -19,88 +19,190 @@ use crate::{
     units::Size,
 };
 
-/// `server`.
-pub(crate) fn server(file: &File, ground: &mut Ground<'_>) -> Server {
-    let section = &file.server;
-    let at = Path::of("server");
-    let plain_http = file.plain_http();
-    let port = if plain_http { 8080 } else { 443 };
-    let listen = match &section.listen {
-        Some(list) => {
-            let list = list.as_slice().iter().enumerate();
-            list.map(|(i, text)| address(text, &at.key("listen").item(i), ground)).collect()
+/// Headers of a response that have a meaning already.
+const TAKEN: [&str; 6] =
+    ["content-type", "content-length", "connection", "transfer-encoding", "retry-after", "date"];
+
+impl Ground<'_> {
+    /// `server`.
+    pub(crate) fn server(&mut self, file: &File) -> Server {
+        let section = &file.server;
+        let at = Path::of("server");
+        let plain_http = file.plain_http();
+        let port = if plain_http { 8080 } else { 443 };
+        let listen = match &section.listen {
+            Some(list) => {
+                let list = list.as_slice().iter().enumerate();
+                list.map(|(i, text)| self.address(text, &at.key("listen").item(i))).collect()
+            }
+            None => vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))],
+        };
+        let hosts = section.host.as_ref().map_or(&[][..], OneOrMany::as_slice);
+        for (index, host) in hosts.iter().enumerate() {
+            self.host_name(host, &at.key("host").item(index));
         }
-        None => vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))],
-    };
-    let hosts = section.host.as_ref().map_or(&[][..], OneOrMany::as_slice);
-    for (index, host) in hosts.iter().enumerate() {
-        host_name(host, &at.key("host").item(index), ground);
+        let trusted_proxies = self.networks(&section.trusted_proxies, &at.key("trusted_proxies"));
+        if section.proxy_protocol != ProxyProtocol::None && section.trusted_proxies.is_empty() {
+            let place = at.key("proxy_protocol");
+            self.error("proxy-protocol", &place, "nobody may speak the PROXY protocol to us")
+                .help("name the proxies: `trusted_proxies: [10.0.0.0/8]`");
+        }
+        let implied =
+            || hosts.first().filter(|_| !plain_http).map(|host| format!("https://{host}"));
+        let typed = section.public_url.as_deref();
+        let public_url = typed.map(|url| self.public_url(url, &at.key("public_url"), false));
+        let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Server {
+            listen,
+            workers: section.workers.map_or_else(cores, NonZeroUsize::get),
+            hosts: hosts.to_vec(),
+            public_url: public_url.or_else(implied),
+            trusted_proxies,
+            proxy_protocol: section.proxy_protocol,
+            drain_timeout: section.drain_timeout.0,
+            receipt_header: self.receipt_header(&section.receipt_header),
+            header_prefix: self.header_prefix(&section.header_prefix),
+            hide_paths: section.hide_paths,
+        }
     }
-    let trusted_proxies = ground.networks(&section.trusted_proxies, &at.key("trusted_proxies"));
-    if section.proxy_protocol != ProxyProtocol::None && section.trusted_proxies.is_empty() {
-        let place = at.key("proxy_protocol");
-        ground
-            .error("proxy-protocol", &place, "nobody may speak the PROXY protocol to us")
-            .help("name the proxies: `trusted_proxies: [10.0.0.0/8]`");
-    }
-    let implied = || hosts.first().filter(|_| !plain_http).map(|host| format!("https://{host}"));
-    let typed = section.public_url.as_deref();
-    let public_url = typed.map(|url| public_url(url, &at.key("public_url"), false, ground));
-    let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    Server {
-        listen,
-        workers: section.workers.map_or_else(cores, NonZeroUsize::get),
-        hosts: hosts.to_vec(),
-        public_url: public_url.or_else(implied),
-        trusted_proxies,
-        proxy_protocol: section.proxy_protocol,
-        drain_timeout: section.drain_timeout.0,
-        receipt_header: receipt_header(&section.receipt_header, ground),
-        header_prefix: header_prefix(&section.header_prefix, ground),
-        hide_paths: section.hide_paths,
-    }
-}
 
-fn address(text: &str, path: &Path, ground: &mut Ground<'_>) -> SocketAddr {
-    text.parse().unwrap_or_else(|_| {
-        let port = text.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or(8443);
-        ground
-            .error("bad-address", path, format!("`{text}` is not an address with a port"))
-            .label(format!("write `\"[::]:{port}\"` for every address, or `127.0.0.1:{port}`"));
-        SocketAddr::from((Ipv4Addr::LOCALHOST, port))
-    })
-}
-
-fn host_name(host: &str, path: &Path, ground: &mut Ground<'_>) {
-    let fits = |label: &str| {
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
-        (1..=63).contains(&label.len()) && label.bytes().all(plain) && !label.starts_with('-')
-    };
-    if host.len() > 253 || !host.split('.').all(fits) {
-        ground
-            .error("bad-host", path, format!("`{host}` is not a host name"))
-            .label("a host is a name such as `hooks.example.com`, without scheme, port or path");
+    fn address(&mut self, text: &str, path: &Path) -> SocketAddr {
+        text.parse().unwrap_or_else(|_| {
+            let port = text.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or(8443);
+            self.error("bad-address", path, format!("`{text}` is not an address with a port"))
+                .label(format!("write `\"[::]:{port}\"` for every address, or `127.0.0.1:{port}`"));
+            SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+        })
     }
-}
 
-/// A URL that providers have on file, without the slash at its end.
-pub(crate) fn public_url(
-    text: &str,
-    path: &Path,
-    with_path: bool,
-    ground: &mut Ground<'_>,
-) -> String {
-    let fits = text.parse::<Uri>().is_ok_and(|url| {
-        let rest = url.path_and_query().map_or("", PathAndQuery::as_str);
-        is_http(&url) && (with_path || matches!(rest, "" | "/"))
-    });
-    if !fits {
-        let path_at_end = if with_path { "/stripe" } else { "" };
-        ground
-            .error("bad-url", path, format!("`{text}` is not our public URL"))
-            .label(format!("write `https://hooks.example.com{path_at_end}`"));
+    fn host_name(&mut self, host: &str, path: &Path) {
+        let fits = |label: &str| {
+            let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+            (1..=63).contains(&label.len()) && label.bytes().all(plain) && !label.starts_with('-')
+        };
+        if host.len() > 253 || !host.split('.').all(fits) {
+            self.error("bad-host", path, format!("`{host}` is not a host name")).label(
+                "a host is a name such as `hooks.example.com`, without scheme, port or path",
+            );
+        }
     }
-    if with_path { text.to_owned() } else { text.trim_end_matches('/').to_owned() }
+
+    /// A URL that providers have on file, without the slash at its end.
+    pub(crate) fn public_url(&mut self, text: &str, path: &Path, with_path: bool) -> String {
+        let fits = text.parse::<Uri>().is_ok_and(|url| {
+            let rest = url.path_and_query().map_or("", PathAndQuery::as_str);
+            is_http(&url) && (with_path || matches!(rest, "" | "/"))
+        });
+        if !fits {
+            let path_at_end = if with_path { "/stripe" } else { "" };
+            self.error("bad-url", path, format!("`{text}` is not our public URL"))
+                .label(format!("write `https://hooks.example.com{path_at_end}`"));
+        }
+        if with_path { text.to_owned() } else { text.trim_end_matches('/').to_owned() }
+    }
+
+    fn receipt_header(&mut self, text: &str) -> HeaderName {
+        let path = Path::of("server.receipt_header");
+        let name = self.header(text, &path).unwrap_or(http::header::AGE);
+        if TAKEN.contains(&name.as_str()) {
+            let message = format!("`{text}` already has a meaning in a response");
+            self.error("bad-header", &path, message);
+        }
+        name
+    }
+
+    fn header_prefix(&mut self, text: &str) -> String {
+        let place = Path::of("server.header_prefix");
+        let prefix = text.to_ascii_lowercase();
+        let is_name = format!("{prefix}x").parse::<HeaderName>().is_ok();
+        if !is_name || !prefix.ends_with('-') || prefix.len() > 32 {
+            self.error("header-prefix", &place, format!("`{text}` is not a prefix of headers"))
+                .label("letters, digits and `-`, with `-` at the end, such as `Gatepost-`");
+        } else if ["x-", "webhook-", "content-", "x-forwarded-", "svix-"].contains(&prefix.as_str())
+        {
+            let message = format!("headers that begin with `{text}` belong to others");
+            self.warn("header-prefix", &place, message)
+                .label("every one that a sender sets would be removed");
+        }
+        prefix
+    }
+
+    /// `tls`.
+    pub(crate) fn tls(&mut self, file: &File) -> Tls {
+        let section = file.tls.clone().unwrap_or_default();
+        let at = Path::of("tls");
+        let files = self.certificates(&section, &at.key("files"));
+        let unused = [
+            ("files", !files.is_empty() && section.mode != Some(file::TlsMode::Files)),
+            ("client_ca", section.client_ca.is_some() && section.mode == Some(file::TlsMode::None)),
+        ];
+        for (key, _) in unused.into_iter().filter(|(_, unused)| *unused) {
+            let message = format!("`{key}` has no effect with this `mode`");
+            self.warn("unused-key", &self.key(&at.key(key)), message);
+        }
+        let mode = match section.mode {
+            Some(file::TlsMode::Files) if section.files.is_empty() => {
+                self.error("tls-files", &at.key("mode"), "there is no certificate")
+                    .help("name it: `files: [{ cert: tls.crt, key: tls.key }]`");
+                TlsMode::None
+            }
+            Some(file::TlsMode::Files) => TlsMode::Files(files),
+            Some(file::TlsMode::Internal) => TlsMode::Internal,
+            Some(file::TlsMode::None) | None => TlsMode::None,
+        };
+        let client_ca = section.client_ca.map(|ca| self.file(ca, &at.key("client_ca")));
+        Tls { mode, tls13_only: section.min_version == file::TlsVersion::V13, client_ca }
+    }
+
+    fn certificates(&mut self, section: &file::Tls, at: &Path) -> Vec<CertFiles> {
+        let pairs = section.files.iter().enumerate();
+        let pairs = pairs
+            .filter_map(|(i, pair)| Some((at.item(i), pair.cert.as_ref()?, pair.key.as_ref()?)));
+        pairs
+            .map(|(at, cert, key)| CertFiles {
+                cert: self.file(cert, &at.key("cert")),
+                key: self.file(key, &at.key("key")),
+            })
+            .collect()
+    }
+
+    /// `admin`.
+    pub(crate) fn admin(&mut self, file: &File, server: &Server) -> Admin {
+        let at = Path::of("admin");
+        let listen = self.address(&file.admin.listen, &at.key("listen"));
+        if !listen.ip().is_loopback() {
+            let interface =
+                if listen.ip().is_unspecified() { "every interface" } else { "a public interface" };
+            let message = format!("the admin address would listen on {interface} without a login");
+            self.error("admin-exposed", &at.key("listen"), message)
+                .help(format!("keep 127.0.0.1:{}", listen.port()))
+                .help("only metrics and health from outside? use `metrics_listen`");
+        }
+        let metrics = file.admin.metrics_listen.as_ref();
+        let metrics_listen = metrics.map(|text| self.address(text, &at.key("metrics_listen")));
+        let own = [("admin.listen", Some(listen)), ("admin.metrics_listen", metrics_listen)];
+        let mut taken: Vec<_> = server.listen.iter().map(|a| ("server.listen", *a)).collect();
+        for (key, address) in own.into_iter().filter_map(|(key, address)| Some((key, address?))) {
+            if let Some((other, _)) = taken.iter().find(|(_, other)| overlap(*other, address)) {
+                let message = format!("`{key}` and `{other}` have the same address");
+                self.error("port-clash", &Path::of(key), message).label("choose another port");
+            }
+            taken.push((key, address));
+        }
+        Admin { listen, metrics_listen }
+    }
+
+    /// `telemetry`.
+    pub(crate) fn telemetry(&mut self, section: &file::Telemetry) -> Telemetry {
+        let level = &section.log.level;
+        if level.is_empty() || level.parse::<tracing_subscriber::filter::Targets>().is_err() {
+            let place = Path::of("telemetry.log.level");
+            self.error("bad-value", &place, format!("`{level}` is not a log level")).label(
+                "`error`, `warn`, `info`, `debug`, `trace`, or `info,gatepost::dedup=debug`",
+            );
+        }
+        Telemetry { log_level: level.clone(), log_format: section.log.format }
+    }
 }
 
 /// Whether `url` has a host and a scheme that we speak.
@@ -109,107 +211,9 @@ pub(crate) fn is_http(url: &Uri) -> bool {
         && matches!(url.scheme_str(), Some("http" | "https"))
 }
 
-/// Headers of a response that have a meaning already.
-const TAKEN: [&str; 6] =
-    ["content-type", "content-length", "connection", "transfer-encoding", "retry-after", "date"];
-
-fn receipt_header(text: &str, ground: &mut Ground<'_>) -> HeaderName {
-    let path = Path::of("server.receipt_header");
-    let name = ground.header(text, &path).unwrap_or(http::header::AGE);
-    if TAKEN.contains(&name.as_str()) {
-        let message = format!("`{text}` already has a meaning in a response");
-        ground.error("bad-header", &path, message);
-    }
-    name
-}
-
-fn header_prefix(text: &str, ground: &mut Ground<'_>) -> String {
-    let place = Path::of("server.header_prefix");
-    let prefix = text.to_ascii_lowercase();
-    let is_name = format!("{prefix}x").parse::<HeaderName>().is_ok();
-    if !is_name || !prefix.ends_with('-') || prefix.len() > 32 {
-        ground
-            .error("header-prefix", &place, format!("`{text}` is not a prefix of headers"))
-            .label("letters, digits and `-`, with `-` at the end, such as `Gatepost-`");
-    } else if ["x-", "webhook-", "content-", "x-forwarded-", "svix-"].contains(&prefix.as_str()) {
-        let message = format!("headers that begin with `{text}` belong to others");
-        ground
-            .warn("header-prefix", &place, message)
-            .label("every one that a sender sets would be removed");
-    }
-    prefix
-}
-
-/// `tls`.
-pub(crate) fn tls(file: &File, ground: &mut Ground<'_>) -> Tls {
-    let section = file.tls.clone().unwrap_or_default();
-    let at = Path::of("tls");
-    let files = certificates(&section, &at.key("files"), ground);
-    let unused = [
-        ("files", !files.is_empty() && section.mode != Some(file::TlsMode::Files)),
-        ("client_ca", section.client_ca.is_some() && section.mode == Some(file::TlsMode::None)),
-    ];
-    for (key, _) in unused.into_iter().filter(|(_, unused)| *unused) {
-        let message = format!("`{key}` has no effect with this `mode`");
-        ground.warn("unused-key", &ground.key(&at.key(key)), message);
-    }
-    let mode = match section.mode {
-        Some(file::TlsMode::Files) if section.files.is_empty() => {
-            ground
-                .error("tls-files", &at.key("mode"), "there is no certificate")
-                .help("name it: `files: [{ cert: tls.crt, key: tls.key }]`");
-            TlsMode::None
-        }
-        Some(file::TlsMode::Files) => TlsMode::Files(files),
-        Some(file::TlsMode::Internal) => TlsMode::Internal,
-        Some(file::TlsMode::None) | None => TlsMode::None,
-    };
-    let client_ca = section.client_ca.map(|ca| ground.file(ca, &at.key("client_ca")));
-    Tls { mode, tls13_only: section.min_version == file::TlsVersion::V13, client_ca }
-}
-
-fn certificates(section: &file::Tls, at: &Path, ground: &mut Ground<'_>) -> Vec<CertFiles> {
-    let pairs = section.files.iter().enumerate();
-    let pairs =
-        pairs.filter_map(|(i, pair)| Some((at.item(i), pair.cert.as_ref()?, pair.key.as_ref()?)));
-    pairs
-        .map(|(at, cert, key)| CertFiles {
-            cert: ground.file(cert, &at.key("cert")),
-            key: ground.file(key, &at.key("key")),
-        })
-        .collect()
-}
-
 /// `storage`.
 pub(crate) fn storage(section: &file::Storage) -> Storage {
     Storage { dir: section.dir.clone().into(), free_bytes_min: section.min_free.0 }
-}
-
-/// `admin`.
-pub(crate) fn admin(file: &File, server: &Server, ground: &mut Ground<'_>) -> Admin {
-    let at = Path::of("admin");
-    let listen = address(&file.admin.listen, &at.key("listen"), ground);
-    if !listen.ip().is_loopback() {
-        let interface =
-            if listen.ip().is_unspecified() { "every interface" } else { "a public interface" };
-        let message = format!("the admin address would listen on {interface} without a login");
-        ground
-            .error("admin-exposed", &at.key("listen"), message)
-            .help(format!("keep 127.0.0.1:{}", listen.port()))
-            .help("only metrics and health from outside? use `metrics_listen`");
-    }
-    let metrics = file.admin.metrics_listen.as_ref();
-    let metrics_listen = metrics.map(|text| address(text, &at.key("metrics_listen"), ground));
-    let own = [("admin.listen", Some(listen)), ("admin.metrics_listen", metrics_listen)];
-    let mut taken: Vec<_> = server.listen.iter().map(|a| ("server.listen", *a)).collect();
-    for (key, address) in own.into_iter().filter_map(|(key, address)| Some((key, address?))) {
-        if let Some((other, _)) = taken.iter().find(|(_, other)| overlap(*other, address)) {
-            let message = format!("`{key}` and `{other}` have the same address");
-            ground.error("port-clash", &Path::of(key), message).label("choose another port");
-        }
-        taken.push((key, address));
-    }
-    Admin { listen, metrics_listen }
 }
 
 fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
@@ -237,16 +241,4 @@ pub(crate) fn limits(section: &file::Limits) -> Limits {
         connection_age_max: section.connection_age_max.0,
         write_timeout: section.write_timeout.0,
     }
-}
-
-/// `telemetry`.
-pub(crate) fn telemetry(section: &file::Telemetry, ground: &mut Ground<'_>) -> Telemetry {
-    let level = &section.log.level;
-    if level.is_empty() || level.parse::<tracing_subscriber::filter::Targets>().is_err() {
-        let place = Path::of("telemetry.log.level");
-        ground
-            .error("bad-value", &place, format!("`{level}` is not a log level"))
-            .label("`error`, `warn`, `info`, `debug`, `trace`, or `info,gatepost::dedup=debug`");
-    }
-    Telemetry { log_level: level.clone(), log_format: section.log.format }
 }

@@ -19,46 +19,191 @@ use crate::{
 /// The name of a source without preset.
 const CUSTOM: &str = "custom";
 
-/// The language of a source: its preset, with what the source says itself on top.
-pub(crate) fn language(
-    name: &str,
-    shape: &file::Source,
-    captures: Vec<String>,
-    at: &Path,
-    ground: &mut Ground<'_>,
-) -> Option<Compiled> {
-    let provider = shape.provider.as_deref()?;
-    let preset = providers::preset(provider);
-    if preset.is_none() && provider != CUSTOM {
-        unknown(provider, at, ground);
-        return None;
-    }
-    let Some(verify) = shape.verify.as_ref().or(preset.map(|preset| &preset.verify)) else {
-        let message = format!("source `{name}` says not how it is verified");
-        ground.error("verify-missing", &ground.key(at), message).help(
+impl Ground<'_> {
+    /// The language of a source: its preset, with what the source says itself on top.
+    pub(crate) fn language(
+        &mut self,
+        name: &str,
+        shape: &file::Source,
+        captures: Vec<String>,
+        at: &Path,
+    ) -> Option<Compiled> {
+        let provider = shape.provider.as_deref()?;
+        let preset = providers::preset(provider);
+        if preset.is_none() && provider != CUSTOM {
+            self.unknown_provider(provider, at);
+            return None;
+        }
+        let Some(verify) = shape.verify.as_ref().or(preset.map(|preset| &preset.verify)) else {
+            let message = format!("source `{name}` says not how it is verified");
+            self.error("verify-missing", &self.key(at), message).help(
             "for example `verify: { signature: { header: X-Signature, prefix: \"sha256=\" }, signed: \"{body}\" }`",
         );
-        return None;
-    };
-    let event = event(shape, preset);
-    if event.id.is_none() {
-        let message = format!("source `{name}` has dedup but no event id");
-        ground
-            .error("event-id-missing", &ground.key(at), message)
+            return None;
+        };
+        let event = event(shape, preset);
+        if event.id.is_none() {
+            let message = format!("source `{name}` has dedup but no event id");
+            self
+            .error("event-id-missing", &self.key(at), message)
             .help("say where the id is, for example `event: { id: \"{header:X-Delivery}\" }`")
             .help("no id in the request? `event: { id: \"{body|sha256_hex}\" }` stops byte-identical repeats only");
+        }
+        let handshake = preset.map_or(&[][..], |preset| &preset.handshake);
+        let options = Options { tolerance: shape.tolerance.map(|span| span.0), captures };
+        let compiled = providers::compile(verify, &event, handshake, &options);
+        for problem in compiled.as_ref().err().into_iter().flatten() {
+            if event.id.is_some() || !problem.path.starts_with("event.id") {
+                let place = at.join(&Path::of(&problem.path));
+                let error = self.error("language", &place, &problem.message);
+                problem.help.iter().fold(error, |error, help| error.help(help));
+            }
+        }
+        compiled.ok()
     }
-    let handshake = preset.map_or(&[][..], |preset| &preset.handshake);
-    let options = Options { tolerance: shape.tolerance.map(|span| span.0), captures };
-    let compiled = providers::compile(verify, &event, handshake, &options);
-    for problem in compiled.as_ref().err().into_iter().flatten() {
-        if event.id.is_some() || !problem.path.starts_with("event.id") {
-            let place = at.join(&Path::of(&problem.path));
-            let error = ground.error("language", &place, &problem.message);
-            problem.help.iter().fold(error, |error, help| error.help(help));
+
+    fn unknown_provider(&mut self, provider: &str, at: &Path) {
+        let names =
+            || providers::catalogue().iter().map(|preset| preset.name.as_str()).chain([CUSTOM]);
+        let label = match suggest::nearest(provider, names()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("there are {}", names().collect::<Vec<_>>().join(", ")),
+        };
+        let place = at.key("provider");
+        self.error("unknown-provider", &place, format!("there is no preset `{provider}`"))
+            .label(label)
+            .help("any other sender: `provider: custom` with `verify` and `event`");
+    }
+
+    /// Warns where a source and its routes do not fit what the provider does.
+    pub(crate) fn habits(
+        &mut self,
+        name: &str,
+        shape: &file::Source,
+        routes: &[&RouteOutline],
+        language: &Compiled,
+        at: &Path,
+    ) {
+        let preset = shape.provider.as_deref().and_then(providers::preset);
+        if let Some(preset) = preset {
+            self.deadline(preset, routes);
+            self.window(preset, shape, at);
+            self.no_retry(preset, routes, at);
+            self.known_types(preset, routes);
+        }
+        if preset.is_none() || shape.verify.is_some() || shape.event.is_some() {
+            self.coverage(name, language, at);
         }
     }
-    compiled.ok()
+
+    fn deadline(&mut self, preset: &Preset, routes: &[&RouteOutline]) {
+        let (title, Some(deadline)) = (&preset.title, preset.delivery.deadline) else { return };
+        for route in routes.iter().filter(|route| route.to.is_some() && route.timeout >= deadline.0)
+        {
+            let item = Path::of("routes").item(route.index);
+            let path = item.key("timeout");
+            let margin = if deadline > Span::secs(5) { 1000 } else { 500 };
+            let better = deadline.0.saturating_sub(Duration::from_millis(margin));
+            let better = format!("{}ms", better.as_millis()).replace("000ms", "s");
+            let (place, advice) = if self.tree.has(&path) {
+                (self.mark(&path), format!("use {better}"))
+            } else {
+                (self.key(&item), format!("add `timeout: {better}`"))
+            };
+            let relation = if route.timeout > deadline.0 { "longer than" } else { "as long as" };
+            let timeout = Span(route.timeout);
+            let message = format!("`timeout` {timeout} is {relation} {title} waits ({deadline})");
+            let again = if preset.delivery.retries { " and retried" } else { "" };
+            self.warn("deadline", &place, message)
+                .label(format!("{title} will have given up{again}; {advice}"));
+        }
+    }
+
+    fn window(&mut self, preset: &Preset, shape: &file::Source, at: &Path) {
+        let Some(horizon) = preset.delivery.horizon else { return };
+        let own = shape.dedup.window;
+        if !preset.delivery.retries || own >= horizon {
+            return;
+        }
+        let days = match horizon.0.as_secs() / 86_400 {
+            1 => "1 day".to_owned(),
+            days if horizon == Span::days(days) => format!("{days} days"),
+            _ => horizon.to_string(),
+        };
+        let message = format!("`dedup.window` is {own} but {} retries for {days}", preset.title);
+        let better = Span::days(7).max(Span(horizon.0 * 2));
+        self.warn("window-short", &at.key("dedup").key("window"), message)
+            .label(format!("a retry after {own} would be delivered a second time"))
+            .help(format!("use {better}, or leave it out"));
+    }
+
+    fn no_retry(&mut self, preset: &Preset, routes: &[&RouteOutline], at: &Path) {
+        let app = routes.iter().find_map(|route| route.to.as_deref());
+        let Some(app) = app.filter(|_| !preset.delivery.retries) else { return };
+        let message =
+            format!("{} does not retry, so what `{app}` cannot take is lost", preset.title);
+        self.warn("no-retry", &at.key("provider"), message)
+            .label("route mode is `proxy`: forwarded once")
+            .help("watch for 502, 503 and 504 on this source, and redeliver those by hand");
+    }
+
+    /// Exact names that the provider is not known to send.
+    fn known_types(&mut self, preset: &Preset, routes: &[&RouteOutline]) {
+        for route in routes.iter().filter(|_| !preset.known_types.is_empty()) {
+            for (index, pattern) in route.events.iter().enumerate() {
+                let kind = pattern.strip_prefix('!').unwrap_or(pattern);
+                if kind.contains('*') || preset.known_types.iter().any(|known| known == kind) {
+                    continue;
+                }
+                let place = Path::of("routes").item(route.index).key("events").item(index);
+                let near = suggest::nearest(kind, preset.known_types.iter().map(String::as_str));
+                let label = match near {
+                    Some(near) => format!("did you mean `{near}`? (new types are fine)"),
+                    None => "new types are fine; check the spelling".to_owned(),
+                };
+                let message = format!("{} has no event type `{kind}`", preset.title);
+                self.warn("unknown-event", &place, message).label(label);
+            }
+        }
+    }
+
+    /// Id or type that anybody between the sender and us could change.
+    fn coverage(&mut self, name: &str, language: &Compiled, at: &Path) {
+        let fields = [
+            (
+                language.id_covered,
+                "id",
+                "a captured request can come again under a new id; the replay guard stops equal bytes",
+            ),
+            (language.type_covered, "type", "a captured request can be routed as another type"),
+        ];
+        for (_, field, why) in fields.into_iter().filter(|(covered, ..)| !covered) {
+            let message = format!("the signature of `{name}` does not cover the event's {field}");
+            self.warn("unsigned-field", &self.key(&at.key("event").key(field)), message)
+                .label(why)
+                .help("take it from the body where the body is signed: `{json:…}`");
+        }
+    }
+
+    /// Secrets that are something else: an API key, or of another provider.
+    pub(crate) fn secret_shapes(
+        &mut self,
+        shape: &file::Source,
+        secrets: &[SecretOrigin],
+        at: &Path,
+    ) {
+        let Some(preset) = shape.provider.as_deref().and_then(providers::preset) else { return };
+        let forms = shape.secret.as_ref().map_or(&[][..], OneOrMany::as_slice);
+        for (index, form) in forms.iter().enumerate() {
+            let mark = self.mark(&at.key("secret").item(index));
+            let read = secrets.iter().find(|s| s.mark == mark).and_then(|s| s.secret.as_ref());
+            let is_literal = matches!(form, SecretForm::Text(text) if !text.0.0.contains("${"));
+            if let Some(secret) = read {
+                let problem = secret_shape(preset, secret, is_literal);
+                self.problems.extend(problem.map(|problem| Problem { at: mark.into(), ..problem }));
+            }
+        }
+    }
 }
 
 /// The preset's fields, replaced key by key.
@@ -72,151 +217,6 @@ fn event(shape: &file::Source, preset: Option<&Preset>) -> EventFields {
         id_json: own.id_json.or(base.id_json),
         items: own.items.or(base.items),
         one_type_per_body: own.one_type_per_body || base.one_type_per_body,
-    }
-}
-
-fn unknown(provider: &str, at: &Path, ground: &mut Ground<'_>) {
-    let names = || providers::catalogue().iter().map(|preset| preset.name.as_str()).chain([CUSTOM]);
-    let label = match suggest::nearest(provider, names()) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("there are {}", names().collect::<Vec<_>>().join(", ")),
-    };
-    let place = at.key("provider");
-    ground
-        .error("unknown-provider", &place, format!("there is no preset `{provider}`"))
-        .label(label)
-        .help("any other sender: `provider: custom` with `verify` and `event`");
-}
-
-/// Warns where a source and its routes do not fit what the provider does.
-pub(crate) fn habits(
-    name: &str,
-    shape: &file::Source,
-    routes: &[&RouteOutline],
-    language: &Compiled,
-    at: &Path,
-    ground: &mut Ground<'_>,
-) {
-    let preset = shape.provider.as_deref().and_then(providers::preset);
-    if let Some(preset) = preset {
-        deadline(preset, routes, ground);
-        window(preset, shape, at, ground);
-        no_retry(preset, routes, at, ground);
-        known_types(preset, routes, ground);
-    }
-    if preset.is_none() || shape.verify.is_some() || shape.event.is_some() {
-        coverage(name, language, at, ground);
-    }
-}
-
-fn deadline(preset: &Preset, routes: &[&RouteOutline], ground: &mut Ground<'_>) {
-    let (title, Some(deadline)) = (&preset.title, preset.delivery.deadline) else { return };
-    for route in routes.iter().filter(|route| route.to.is_some() && route.timeout >= deadline.0) {
-        let item = Path::of("routes").item(route.index);
-        let path = item.key("timeout");
-        let margin = if deadline > Span::secs(5) { 1000 } else { 500 };
-        let better = deadline.0.saturating_sub(Duration::from_millis(margin));
-        let better = format!("{}ms", better.as_millis()).replace("000ms", "s");
-        let (place, advice) = if ground.tree.has(&path) {
-            (ground.mark(&path), format!("use {better}"))
-        } else {
-            (ground.key(&item), format!("add `timeout: {better}`"))
-        };
-        let relation = if route.timeout > deadline.0 { "longer than" } else { "as long as" };
-        let timeout = Span(route.timeout);
-        let message = format!("`timeout` {timeout} is {relation} {title} waits ({deadline})");
-        let again = if preset.delivery.retries { " and retried" } else { "" };
-        ground
-            .warn("deadline", &place, message)
-            .label(format!("{title} will have given up{again}; {advice}"));
-    }
-}
-
-fn window(preset: &Preset, shape: &file::Source, at: &Path, ground: &mut Ground<'_>) {
-    let Some(horizon) = preset.delivery.horizon else { return };
-    let own = shape.dedup.window;
-    if !preset.delivery.retries || own >= horizon {
-        return;
-    }
-    let days = match horizon.0.as_secs() / 86_400 {
-        1 => "1 day".to_owned(),
-        days if horizon == Span::days(days) => format!("{days} days"),
-        _ => horizon.to_string(),
-    };
-    let message = format!("`dedup.window` is {own} but {} retries for {days}", preset.title);
-    let better = Span::days(7).max(Span(horizon.0 * 2));
-    ground
-        .warn("window-short", &at.key("dedup").key("window"), message)
-        .label(format!("a retry after {own} would be delivered a second time"))
-        .help(format!("use {better}, or leave it out"));
-}
-
-fn no_retry(preset: &Preset, routes: &[&RouteOutline], at: &Path, ground: &mut Ground<'_>) {
-    let app = routes.iter().find_map(|route| route.to.as_deref());
-    let Some(app) = app.filter(|_| !preset.delivery.retries) else { return };
-    let message = format!("{} does not retry, so what `{app}` cannot take is lost", preset.title);
-    ground
-        .warn("no-retry", &at.key("provider"), message)
-        .label("route mode is `proxy`: forwarded once")
-        .help("watch for 502, 503 and 504 on this source, and redeliver those by hand");
-}
-
-/// Exact names that the provider is not known to send.
-fn known_types(preset: &Preset, routes: &[&RouteOutline], ground: &mut Ground<'_>) {
-    for route in routes.iter().filter(|_| !preset.known_types.is_empty()) {
-        for (index, pattern) in route.events.iter().enumerate() {
-            let kind = pattern.strip_prefix('!').unwrap_or(pattern);
-            if kind.contains('*') || preset.known_types.iter().any(|known| known == kind) {
-                continue;
-            }
-            let place = Path::of("routes").item(route.index).key("events").item(index);
-            let near = suggest::nearest(kind, preset.known_types.iter().map(String::as_str));
-            let label = match near {
-                Some(near) => format!("did you mean `{near}`? (new types are fine)"),
-                None => "new types are fine; check the spelling".to_owned(),
-            };
-            let message = format!("{} has no event type `{kind}`", preset.title);
-            ground.warn("unknown-event", &place, message).label(label);
-        }
-    }
-}
-
-/// Id or type that anybody between the sender and us could change.
-fn coverage(name: &str, language: &Compiled, at: &Path, ground: &mut Ground<'_>) {
-    let fields = [
-        (
-            language.id_covered,
-            "id",
-            "a captured request can come again under a new id; the replay guard stops equal bytes",
-        ),
-        (language.type_covered, "type", "a captured request can be routed as another type"),
-    ];
-    for (_, field, why) in fields.into_iter().filter(|(covered, ..)| !covered) {
-        let message = format!("the signature of `{name}` does not cover the event's {field}");
-        ground
-            .warn("unsigned-field", &ground.key(&at.key("event").key(field)), message)
-            .label(why)
-            .help("take it from the body where the body is signed: `{json:…}`");
-    }
-}
-
-/// Secrets that are something else: an API key, or of another provider.
-pub(crate) fn secret_shapes(
-    shape: &file::Source,
-    secrets: &[SecretOrigin],
-    at: &Path,
-    ground: &mut Ground<'_>,
-) {
-    let Some(preset) = shape.provider.as_deref().and_then(providers::preset) else { return };
-    let forms = shape.secret.as_ref().map_or(&[][..], OneOrMany::as_slice);
-    for (index, form) in forms.iter().enumerate() {
-        let mark = ground.mark(&at.key("secret").item(index));
-        let read = secrets.iter().find(|s| s.mark == mark).and_then(|s| s.secret.as_ref());
-        let is_literal = matches!(form, SecretForm::Text(text) if !text.0.0.contains("${"));
-        if let Some(secret) = read {
-            let problem = secret_shape(preset, secret, is_literal);
-            ground.problems.extend(problem.map(|problem| Problem { at: mark.into(), ..problem }));
-        }
     }
 }
 

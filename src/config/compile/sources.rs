@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use super::{Ground, process, provider, routes};
+use super::{Ground, routes};
 use crate::{
     config::{
         RouteOutline, SecretOrigin, Server, Source,
@@ -20,41 +20,43 @@ use crate::{
     verify::{LiveSecret, Verifier},
 };
 
-/// All sources. Their secrets are added to `secrets`.
-pub(crate) fn compile(
-    file: &File,
-    server: &Server,
-    outlines: &[RouteOutline],
-    secrets: &mut Vec<SecretOrigin>,
-    ground: &mut Ground<'_>,
-) -> Vec<Source> {
-    let mut sources = Vec::new();
-    let mut seen = Seen::default();
-    for (name, shape) in file.sources.iter().flatten() {
-        let at = Path::of("sources").key(name);
-        let memory = file.limits.body_memory;
-        if shape.shared.max_body > memory {
-            let message = format!("one body may be larger than all memory for bodies ({memory})");
-            ground
-                .error("bad-value", &at.key("max_body"), message)
-                .label("raise `limits.body_memory`");
+impl Ground<'_> {
+    /// All sources. Their secrets are added to `secrets`.
+    pub(crate) fn sources(
+        &mut self,
+        file: &File,
+        server: &Server,
+        outlines: &[RouteOutline],
+        secrets: &mut Vec<SecretOrigin>,
+    ) -> Vec<Source> {
+        let mut sources = Vec::new();
+        let mut seen = Seen::default();
+        for (name, shape) in file.sources.iter().flatten() {
+            let at = Path::of("sources").key(name);
+            let memory = file.limits.body_memory;
+            if shape.shared.max_body > memory {
+                let message =
+                    format!("one body may be larger than all memory for bodies ({memory})");
+                self.error("bad-value", &at.key("max_body"), message)
+                    .label("raise `limits.body_memory`");
+            }
+            let routes: Vec<_> = outlines.iter().filter(|route| route.source == *name).collect();
+            let mut work = Work {
+                name,
+                shape,
+                at,
+                server,
+                routes: &routes,
+                plain_http: file.plain_http(),
+                ground: self,
+            };
+            let own = work.secrets(&mut seen);
+            work.path_is_free(&mut seen);
+            sources.extend(work.source(&own));
+            secrets.extend(own);
         }
-        let routes: Vec<_> = outlines.iter().filter(|route| route.source == *name).collect();
-        let mut work = Work {
-            name,
-            shape,
-            at,
-            server,
-            routes: &routes,
-            plain_http: file.plain_http(),
-            ground,
-        };
-        let own = work.secrets(&mut seen);
-        work.path_is_free(&mut seen);
-        sources.extend(work.source(&own));
-        secrets.extend(own);
+        sources
     }
-    sources
 }
 
 /// What may be used once, by whom, and where that stands.
@@ -80,14 +82,14 @@ impl Work<'_, '_> {
         let shape = self.shape;
         let (routes, captures) = routes::of_source(self.routes);
         let routes = Routes::new(routes, shape.shared.unrouted == Unrouted::Reject);
-        routes::unreachable(self.routes, self.ground);
+        self.ground.unreachable(self.routes);
         if self.routes.is_empty() {
             self.no_route();
         }
-        let language = provider::language(self.name, shape, captures, &self.at, self.ground)?;
+        let language = self.ground.language(self.name, shape, captures, &self.at)?;
         let public_url = self.public_url(language.needs_public_url);
-        provider::habits(self.name, shape, self.routes, &language, &self.at, self.ground);
-        provider::secret_shapes(shape, secrets, &self.at, self.ground);
+        self.ground.habits(self.name, shape, self.routes, &language, &self.at);
+        self.ground.secret_shapes(shape, secrets, &self.at);
         let live: Vec<_> = secrets.iter().map(live).collect();
         let verifier = self.verifier(&language, &live, &public_url)?;
         let dedup = self.policy();
@@ -147,7 +149,7 @@ impl Work<'_, '_> {
     /// What the provider has on file; says so where it is needed and cannot be known.
     fn public_url(&mut self, needed: bool) -> String {
         if let Some(url) = &self.shape.public_url {
-            return process::public_url(url, &self.at.key("public_url"), true, self.ground);
+            return self.ground.public_url(url, &self.at.key("public_url"), true);
         }
         if let Some(base) = &self.server.public_url {
             return format!("{base}{}", self.path());

@@ -16,55 +16,103 @@ use crate::{
     secret::Secret,
 };
 
-/// `dedup.store` and `dedup.redis`.
-pub(crate) fn dedup(
-    section: &file::Dedup,
-    secrets: &mut Vec<SecretOrigin>,
-    ground: &mut Ground<'_>,
-) -> Store {
-    match section.store {
-        file::Store::Embedded => Store::Embedded,
-        file::Store::Memory => {
-            let place = Path::of("dedup.store");
-            ground
-                .warn("memory-store", &place, "events are forgotten when the process ends")
-                .label("use `embedded` or `redis` in production");
-            Store::Memory
-        }
-        file::Store::Redis => Store::Redis(redis(&section.redis, secrets, ground)),
-    }
-}
+const SCHEMES: [&str; 6] =
+    ["redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"];
 
-fn redis(
-    section: &file::Redis,
-    secrets: &mut Vec<SecretOrigin>,
-    ground: &mut Ground<'_>,
-) -> dedup::RedisSettings {
-    let at = Path::of("dedup.redis");
-    let (url, user, inline) = credentials(&section.url);
-    redis_url(&url, &at.key("url"), ground);
-    let named = section.password.as_ref().and_then(|form| {
-        let mark = ground.mark(&at.key("password"));
-        ground.reading.read(form, "redis", mark, &mut ground.problems)
-    });
-    secrets.extend(named.clone());
-    // What a variable brings is not written here.
-    let written = ground.tree.text(&at.key("url")).is_some_and(|text| !text.contains("${"));
-    if inline.is_some() && written {
-        let place = at.key("url");
-        ground
-            .warn("redis-password", &place, "the password of Redis is written in its URL")
-            .help("use `password: { env: REDIS_PASSWORD }`, or `url: ${REDIS_URL}`");
+impl Ground<'_> {
+    /// `dedup.store` and `dedup.redis`.
+    pub(crate) fn dedup(
+        &mut self,
+        section: &file::Dedup,
+        secrets: &mut Vec<SecretOrigin>,
+    ) -> Store {
+        match section.store {
+            file::Store::Embedded => Store::Embedded,
+            file::Store::Memory => {
+                let place = Path::of("dedup.store");
+                self.warn("memory-store", &place, "events are forgotten when the process ends")
+                    .label("use `embedded` or `redis` in production");
+                Store::Memory
+            }
+            file::Store::Redis => Store::Redis(self.redis(&section.redis, secrets)),
+        }
     }
-    let ca = section.ca.as_ref().map(|ca| ground.file(ca, &at.key("ca")));
-    dedup::RedisSettings {
-        url,
-        username: section.username.clone().or(user),
-        password: named.and_then(|password| password.secret).or(inline),
-        prefix: section.prefix.clone(),
-        timeout: ground.not_zero(&at.key("timeout"), section.timeout),
-        require_noeviction: section.require_noeviction,
-        ca,
+
+    fn redis(
+        &mut self,
+        section: &file::Redis,
+        secrets: &mut Vec<SecretOrigin>,
+    ) -> dedup::RedisSettings {
+        let at = Path::of("dedup.redis");
+        let (url, user, inline) = credentials(&section.url);
+        self.redis_url(&url, &at.key("url"));
+        let named = section.password.as_ref().and_then(|form| {
+            let mark = self.mark(&at.key("password"));
+            self.reading.read(form, "redis", mark, &mut self.problems)
+        });
+        secrets.extend(named.clone());
+        // What a variable brings is not written here.
+        let written = self.tree.text(&at.key("url")).is_some_and(|text| !text.contains("${"));
+        if inline.is_some() && written {
+            let place = at.key("url");
+            self.warn("redis-password", &place, "the password of Redis is written in its URL")
+                .help("use `password: { env: REDIS_PASSWORD }`, or `url: ${REDIS_URL}`");
+        }
+        let ca = section.ca.as_ref().map(|ca| self.file(ca, &at.key("ca")));
+        dedup::RedisSettings {
+            url,
+            username: section.username.clone().or(user),
+            password: named.and_then(|password| password.secret).or(inline),
+            prefix: section.prefix.clone(),
+            timeout: self.not_zero(&at.key("timeout"), section.timeout),
+            require_noeviction: section.require_noeviction,
+            ca,
+        }
+    }
+
+    fn redis_url(&mut self, url: &str, path: &Path) {
+        let fits = url.split_once("://").is_some_and(|(scheme, rest)| {
+            let mut hosts = rest.split('/').next().unwrap_or_default().split(',');
+            SCHEMES.contains(&scheme) && hosts.all(|host| host.parse::<Authority>().is_ok())
+        });
+        if !fits {
+            let label = "write `redis://host:6379/0`, `rediss://…`, `redis+sentinel://a,b/name` or `redis+cluster://a,b`";
+            self.error("bad-url", path, "this is not the URL of a Redis").label(label);
+        }
+    }
+
+    /// `audit`.
+    pub(crate) fn audit(&mut self, file: &File) -> (audit::Params, audit::Detail) {
+        let section = &file.audit;
+        let at = |key| Path::of("audit").join(&Path::of(key));
+        let below = |name: &str| std::path::Path::new(&file.storage.dir).join(name);
+        let key = section.checkpoint.key.as_ref().and_then(|key| key.file.clone());
+        let copy_to = section.checkpoint.copy_to.iter().filter_map(|copy| match copy {
+            CopyTo::Word(file::Stdout::Stdout) => Some(audit::CopyTo::Stdout),
+            CopyTo::File(place) => place.file.clone().map(|file| audit::CopyTo::File(file.into())),
+        });
+        let params = audit::Params {
+            dir: section.dir.clone().map_or_else(|| below("audit"), Into::into),
+            retention: self.not_zero(&at("retention"), section.retention),
+            rotate_bytes: section.rotate.size.0,
+            rotate_every: self.not_zero(&at("rotate.every"), section.rotate.every),
+            compress: section.compress == file::Compress::Zstd,
+            checkpoint_every: self.not_zero(&at("checkpoint.every"), section.checkpoint.every),
+            checkpoint_key: key.map_or_else(|| below("audit-signing.key"), Into::into),
+            copy_to: copy_to.collect(),
+            free_bytes_min: file.storage.min_free.0,
+            fsync: true,
+        };
+        if params.rotate_bytes < 1 << 20 {
+            let place = at("rotate.size");
+            self.error("bad-value", &place, "segments of less than 1MiB are too many");
+        }
+        let detail = audit::Detail {
+            headers: self.headers(&section.headers, &at("headers")),
+            client_ip: section.client_ip,
+            rejected: section.rejected,
+        };
+        (params, detail)
     }
 }
 
@@ -79,52 +127,4 @@ fn credentials(url: &str) -> (String, Option<String>, Option<Secret>) {
     let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
     let some = |text: &str| (!text.is_empty()).then(|| decoded(text));
     (format!("{scheme}://{rest}"), some(user), some(password).map(Secret::new))
-}
-
-const SCHEMES: [&str; 6] =
-    ["redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"];
-
-fn redis_url(url: &str, path: &Path, ground: &mut Ground<'_>) {
-    let fits = url.split_once("://").is_some_and(|(scheme, rest)| {
-        let mut hosts = rest.split('/').next().unwrap_or_default().split(',');
-        SCHEMES.contains(&scheme) && hosts.all(|host| host.parse::<Authority>().is_ok())
-    });
-    if !fits {
-        let label = "write `redis://host:6379/0`, `rediss://…`, `redis+sentinel://a,b/name` or `redis+cluster://a,b`";
-        ground.error("bad-url", path, "this is not the URL of a Redis").label(label);
-    }
-}
-
-/// `audit`.
-pub(crate) fn audit(file: &File, ground: &mut Ground<'_>) -> (audit::Params, audit::Detail) {
-    let section = &file.audit;
-    let at = |key| Path::of("audit").join(&Path::of(key));
-    let below = |name: &str| std::path::Path::new(&file.storage.dir).join(name);
-    let key = section.checkpoint.key.as_ref().and_then(|key| key.file.clone());
-    let copy_to = section.checkpoint.copy_to.iter().filter_map(|copy| match copy {
-        CopyTo::Word(file::Stdout::Stdout) => Some(audit::CopyTo::Stdout),
-        CopyTo::File(place) => place.file.clone().map(|file| audit::CopyTo::File(file.into())),
-    });
-    let params = audit::Params {
-        dir: section.dir.clone().map_or_else(|| below("audit"), Into::into),
-        retention: ground.not_zero(&at("retention"), section.retention),
-        rotate_bytes: section.rotate.size.0,
-        rotate_every: ground.not_zero(&at("rotate.every"), section.rotate.every),
-        compress: section.compress == file::Compress::Zstd,
-        checkpoint_every: ground.not_zero(&at("checkpoint.every"), section.checkpoint.every),
-        checkpoint_key: key.map_or_else(|| below("audit-signing.key"), Into::into),
-        copy_to: copy_to.collect(),
-        free_bytes_min: file.storage.min_free.0,
-        fsync: true,
-    };
-    if params.rotate_bytes < 1 << 20 {
-        let place = at("rotate.size");
-        ground.error("bad-value", &place, "segments of less than 1MiB are too many");
-    }
-    let detail = audit::Detail {
-        headers: ground.headers(&section.headers, &at("headers")),
-        client_ip: section.client_ip,
-        rejected: section.rejected,
-    };
-    (params, detail)
 }

@@ -7,7 +7,7 @@ mod process;
 mod sources;
 mod stores;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZeroUsize};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -64,6 +64,10 @@ pub(crate) struct Defaults {
     pub source: SourceDefaults,
     /// For routes.
     pub route: RouteDefaults,
+}
+
+fn count(n: usize) -> NonZeroUsize {
+    NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN)
 }
 
 impl File {

@@ -4,15 +4,18 @@ use std::num::{NonZeroU32, NonZeroUsize};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use smart_default::SmartDefault;
 
+use super::count;
 use crate::{
-    config::{LogFormat, ProxyProtocol},
+    config::ProxyProtocol,
     providers::shape::OneOrMany,
+    telemetry::LogFormat,
     units::{Size, Span},
 };
 
 /// Where and how we listen.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, SmartDefault, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Server {
     /// Our public name, or a list of names.
@@ -26,32 +29,19 @@ pub(crate) struct Server {
     /// Networks of proxies in front of us; only these may set `Forwarded` and `X-Forwarded-*`.
     pub trusted_proxies: Vec<String>,
     /// Whether connections from trusted proxies begin with a PROXY protocol header.
+    #[default(ProxyProtocol::None)]
     pub proxy_protocol: ProxyProtocol,
     /// How long running requests get after SIGTERM; stay under the orchestrator's grace period.
+    #[default(Span::secs(25))]
     pub drain_timeout: Span,
     /// The header of every response that carries the request's id.
+    #[default("Webhook-Receipt".into())]
     pub receipt_header: String,
     /// Prefix of the headers that upstreams see.
+    #[default("Gatepost-".into())]
     pub header_prefix: String,
     /// A wrong method on a known path looks like an unknown path.
     pub hide_paths: bool,
-}
-
-impl Default for Server {
-    fn default() -> Self {
-        Self {
-            host: None,
-            listen: None,
-            workers: None,
-            public_url: None,
-            trusted_proxies: Vec::new(),
-            proxy_protocol: ProxyProtocol::None,
-            drain_timeout: Span::secs(25),
-            receipt_header: "Webhook-Receipt".into(),
-            header_prefix: "Gatepost-".into(),
-            hide_paths: false,
-        }
-    }
 }
 
 /// Certificates.
@@ -99,94 +89,77 @@ pub(crate) struct CertFiles {
 }
 
 /// Where state is.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, SmartDefault, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Storage {
     /// The directory of everything that is kept.
+    #[default("/var/lib/gatepost".into())]
     pub dir: String,
     /// Below this much free space new events get 503 instead of half a record.
+    #[default(Size(1 << 30))]
     pub min_free: Size,
 }
 
-impl Default for Storage {
-    fn default() -> Self {
-        Self { dir: "/var/lib/gatepost".into(), min_free: Size(1 << 30) }
-    }
-}
-
 /// Health and metrics.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, SmartDefault, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Admin {
     /// Address of `/healthz`, `/readyz` and `/metrics`; loopback only.
+    #[default("127.0.0.1:9480".into())]
     pub listen: String,
     /// A second address for metrics and health alone, for other machines.
     pub metrics_listen: Option<String>,
 }
 
-impl Default for Admin {
-    fn default() -> Self {
-        Self { listen: "127.0.0.1:9480".into(), metrics_listen: None }
-    }
-}
-
 /// Limits with names.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, SmartDefault, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Limits {
     /// Open connections.
+    #[default(count(10_000))]
     pub connections: NonZeroUsize,
     /// Requests between admission and answer; beyond it 503 with `Retry-After`.
+    #[default(count(1024))]
     pub requests_in_flight: NonZeroUsize,
     /// From accept to the first byte.
+    #[default(Span::secs(10))]
     pub first_byte_timeout: Span,
     /// For the TLS handshake.
+    #[default(Span::secs(5))]
     pub handshake_timeout: Span,
     /// For the head of a request.
+    #[default(Span::secs(5))]
     pub header_timeout: Span,
     /// For the body of a request.
+    #[default(Span::secs(10))]
     pub body_timeout: Span,
     /// Bytes per second that a body must keep up after its first two seconds.
+    #[default(Size::kib(1))]
     pub body_rate_min: Size,
     /// Size of a request's head.
+    #[default(Size::kib(32))]
     pub header_size: Size,
     /// Number of header lines.
+    #[default(count(100))]
     pub headers: NonZeroUsize,
     /// Length of path and query.
+    #[default(Size::kib(8))]
     pub path_length: Size,
     /// Memory for bodies in flight.
+    #[default(Size::mib(256))]
     pub body_memory: Size,
     /// Streams per HTTP/2 connection.
+    #[default(NonZeroU32::new(128).unwrap_or(NonZeroU32::MIN))]
     pub h2_streams: NonZeroU32,
     /// How long a connection may be idle.
+    #[default(Span::secs(60))]
     pub idle_timeout: Span,
     /// Age at which a connection is asked to close, so that load spreads.
+    #[default(Span::secs(3600))]
     pub connection_age_max: Span,
     /// To write an answer out.
+    #[default(Span::secs(10))]
     pub write_timeout: Span,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        let count = |n| NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN);
-        Self {
-            connections: count(10_000),
-            requests_in_flight: count(1024),
-            first_byte_timeout: Span::secs(10),
-            handshake_timeout: Span::secs(5),
-            header_timeout: Span::secs(5),
-            body_timeout: Span::secs(10),
-            body_rate_min: Size::kib(1),
-            header_size: Size::kib(32),
-            headers: count(100),
-            path_length: Size::kib(8),
-            body_memory: Size::mib(256),
-            h2_streams: NonZeroU32::new(128).unwrap_or(NonZeroU32::MIN),
-            idle_timeout: Span::secs(60),
-            connection_age_max: Span::secs(3600),
-            write_timeout: Span::secs(10),
-        }
-    }
 }
 
 /// Logs.
@@ -198,17 +171,13 @@ pub(crate) struct Telemetry {
 }
 
 /// Logs.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, SmartDefault, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Log {
     /// `error`, `warn`, `info`, `debug` or `trace`; or per module: `info,gatepost::dedup=debug`.
+    #[default("info".into())]
     pub level: String,
     /// How lines look.
+    #[default(LogFormat::Auto)]
     pub format: LogFormat,
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self { level: "info".into(), format: LogFormat::Auto }
-    }
 }

@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, num::NonZeroUsize};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use smart_default::SmartDefault;
 
-use super::{DedupPolicy, Hidden, SecretForm};
+use super::{DedupPolicy, Hidden, SecretForm, count};
 use crate::{
     deliver::{Balance, HttpVersion, UpstreamTls},
     providers::shape::{EventFields, OneOrMany, Verify},
@@ -44,28 +45,21 @@ pub(crate) struct Source {
 }
 
 /// Values for every source that does not say otherwise.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, SmartDefault, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(crate) struct SourceDefaults {
     /// False is shadow mode: check, record, forward anyway, flagged.
+    #[default(true)]
     pub enforce: bool,
     /// What happens to events that no route takes: `accept` (200, recorded as ignored) or `reject` (404).
+    #[default(Unrouted::Accept)]
     pub unrouted: Unrouted,
     /// How long a body may be. Presets raise it where the provider sends more.
+    #[default(Size::mib(1))]
     pub max_body: Size,
     /// Whether the provider's challenges are answered: `auto` (as the preset says) or `none` (the app does it).
+    #[default(Handshake::Auto)]
     pub handshake: Handshake,
-}
-
-impl Default for SourceDefaults {
-    fn default() -> Self {
-        Self {
-            enforce: true,
-            unrouted: Unrouted::Accept,
-            max_body: Size::mib(1),
-            handshake: Handshake::Auto,
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -91,7 +85,7 @@ pub(crate) enum Handshake {
 }
 
 /// Which events go where.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, SmartDefault, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(crate) struct Route {
     /// Its name in records and metrics. Default: `route-` and its number.
@@ -100,6 +94,7 @@ pub(crate) struct Route {
     #[schemars(required)]
     pub source: Option<String>,
     /// Which types: `*` matches any run of characters, dots included; `!` in front excludes.
+    #[default(OneOrMany::One("*".into()))]
     pub events: OneOrMany<String>,
     /// A value of the body that must be equal besides.
     pub when: Option<When>,
@@ -112,36 +107,19 @@ pub(crate) struct Route {
     pub shared: RouteDefaults,
 }
 
-impl Default for Route {
-    fn default() -> Self {
-        Self {
-            name: None,
-            source: None,
-            events: OneOrMany::One("*".into()),
-            when: None,
-            to: None,
-            drop: false,
-            shared: RouteDefaults::default(),
-        }
-    }
-}
-
 /// Values for every route that does not say otherwise.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, SmartDefault, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(crate) struct RouteDefaults {
     /// `proxy`: forwarded once, the upstream's answer goes back to the sender.
+    #[default(Mode::Proxy)]
     pub mode: Mode,
     /// How long the upstream may take, in all.
+    #[default(Span::secs(10))]
     pub timeout: Span,
     /// What of a 2xx goes back: `status-only`, or `full` with a bounded body and its content type.
+    #[default(Reply::StatusOnly)]
     pub reply: Reply,
-}
-
-impl Default for RouteDefaults {
-    fn default() -> Self {
-        Self { mode: Mode::Proxy, timeout: Span::secs(10), reply: Reply::StatusOnly }
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -188,7 +166,7 @@ pub(crate) enum UpstreamForm {
 }
 
 /// An app.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, SmartDefault, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Upstream {
     /// Where it answers.
@@ -196,35 +174,24 @@ pub(crate) struct Upstream {
     /// Where it answers, if at several places. Either `url` or `urls`.
     pub urls: Vec<String>,
     /// How one of several is chosen.
+    #[default(Balance::RoundRobin)]
     pub balance: Balance,
     /// How long connecting, TLS included, may take.
+    #[default(Span::secs(2))]
     pub connect_timeout: Span,
     /// Attempts in flight at once; more wait within the route's timeout.
+    #[default(count(256))]
     pub concurrency: NonZeroUsize,
     /// Idle connections are closed after this; keep it below the app's own keep-alive (Node: 5s).
+    #[default(Span::secs(4))]
     pub idle_timeout: Span,
     /// `auto` (HTTP/2 where TLS negotiates it), `"1.1"` or `"2"`.
+    #[default(HttpVersion::Auto)]
     pub http: HttpVersion,
     /// Changes to the request's headers.
     pub headers: Headers,
     /// TLS towards the app.
     pub tls: UpstreamTls,
-}
-
-impl Default for Upstream {
-    fn default() -> Self {
-        Self {
-            url: None,
-            urls: Vec::new(),
-            balance: Balance::RoundRobin,
-            connect_timeout: Span::secs(2),
-            concurrency: NonZeroUsize::new(256).unwrap_or(NonZeroUsize::MIN),
-            idle_timeout: Span::secs(4),
-            http: HttpVersion::Auto,
-            headers: Headers::default(),
-            tls: UpstreamTls::default(),
-        }
-    }
 }
 
 /// Changes to the request's headers.

@@ -4,6 +4,7 @@ use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
+use smart_default::SmartDefault;
 
 use crate::{
     audit::{ClientIp, Rejected},
@@ -25,37 +26,29 @@ pub(crate) struct Dedup {
 }
 
 /// How a source's repeated events are recognised.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, SmartDefault, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(crate) struct DedupPolicy {
     /// How long a completed event is remembered; longer than the provider retries.
+    #[default(Span::days(7))]
     pub window: Span,
     /// How long an unfinished one blocks its twins; renewed while work goes on.
+    #[default(Span::secs(60))]
     pub claim: Span,
     /// How long a twin waits for the first one's answer.
+    #[default(Span::secs(2))]
     pub join_timeout: Span,
     /// When the store is away: `reject` (503, the provider retries) or `forward` (a duplicate may pass).
+    #[default(OnStoreError::Reject)]
     pub on_store_error: OnStoreError,
     /// After an unknown outcome the event is held so long, or `release`d at once. Default: the route's timeout.
     pub on_unknown: Option<OnUnknown>,
     /// A known id with another body: `flag` (a duplicate, and said) or `deliver` (an event of its own).
+    #[default(SameIdOtherBody::Flag)]
     pub same_id_other_body: SameIdOtherBody,
     /// Signed bytes that come again under a new unsigned id: `suppress`, or `off`.
+    #[default(ReplayGuard::Suppress)]
     pub replay_guard: ReplayGuard,
-}
-
-impl Default for DedupPolicy {
-    fn default() -> Self {
-        Self {
-            window: Span::days(7),
-            claim: Span::secs(60),
-            join_timeout: Span::secs(2),
-            on_store_error: OnStoreError::Reject,
-            on_unknown: None,
-            same_id_other_body: SameIdOtherBody::Flag,
-            replay_guard: ReplayGuard::Suppress,
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -89,92 +82,69 @@ pub(crate) enum ReplayGuard {
 }
 
 /// How Redis is reached.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, SmartDefault, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Redis {
     /// `redis://`, `rediss://` (TLS), `redis+sentinel://host,host/master`, `redis+cluster://host,host`.
+    #[default("redis://127.0.0.1:6379/0".into())]
     pub url: String,
     /// User name.
     pub username: Option<String>,
     /// Password.
     pub password: Option<SecretForm>,
     /// Put before every key.
+    #[default("gatepost:".into())]
     pub prefix: String,
     /// How long one operation may take, reconnecting included.
+    #[default(Span::millis(250))]
     pub timeout: Span,
     /// Not ready on a Redis that may evict our keys.
+    #[default(true)]
     pub require_noeviction: bool,
     /// PEM of the CA that signed Redis's certificate; the system's roots where absent.
     pub ca: Option<String>,
 }
 
-impl Default for Redis {
-    fn default() -> Self {
-        Self {
-            url: "redis://127.0.0.1:6379/0".into(),
-            username: None,
-            password: None,
-            prefix: "gatepost:".into(),
-            timeout: Span(std::time::Duration::from_millis(250)),
-            require_noeviction: true,
-            ca: None,
-        }
-    }
-}
-
 /// The record.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, SmartDefault, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Audit {
     /// Directory of the segments. Default: `audit` in the storage directory.
     pub dir: Option<String>,
     /// How long closed segments are kept.
+    #[default(Span::days(400))]
     pub retention: Span,
     /// Request headers that go on the record.
+    #[default(RECORDED_HEADERS.map(str::to_owned).to_vec())]
     pub headers: Vec<String>,
     /// What is kept of the sender's address: all, its network (/24, /48), nothing.
+    #[default(ClientIp::Keep)]
     pub client_ip: ClientIp,
     /// What is kept of rejected requests: at most five a second and source, or nothing. All are counted.
+    #[default(Rejected::Sampled)]
     pub rejected: Rejected,
     /// When a segment is closed.
     pub rotate: Rotate,
     /// Compression of closed segments.
+    #[default(Compress::Zstd)]
     pub compress: Compress,
     /// A signed statement of length and head, which shows a cut tail.
     pub checkpoint: Checkpoint,
 }
 
-impl Default for Audit {
-    fn default() -> Self {
-        let headers =
-            ["content-type", "user-agent", "webhook-id", "x-github-event", "x-github-delivery"];
-        Self {
-            dir: None,
-            retention: Span::days(400),
-            headers: headers.map(str::to_owned).to_vec(),
-            client_ip: ClientIp::Keep,
-            rejected: Rejected::Sampled,
-            rotate: Rotate::default(),
-            compress: Compress::Zstd,
-            checkpoint: Checkpoint::default(),
-        }
-    }
-}
+const RECORDED_HEADERS: [&str; 5] =
+    ["content-type", "user-agent", "webhook-id", "x-github-event", "x-github-delivery"];
 
 /// When a segment is closed.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, SmartDefault, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Rotate {
     /// At this size.
+    #[default(Size::mib(256))]
     pub size: Size,
     /// At this age.
+    #[default(Span::days(1))]
     pub every: Span,
-}
-
-impl Default for Rotate {
-    fn default() -> Self {
-        Self { size: Size::mib(256), every: Span::days(1) }
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -185,21 +155,16 @@ pub(crate) enum Compress {
 }
 
 /// Signed statements of length and head.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, SmartDefault, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Checkpoint {
     /// How often, while records arrive.
+    #[default(Span::secs(60))]
     pub every: Span,
     /// The Ed25519 key (PKCS#8 PEM). Default: `audit-signing.key` in the storage directory, made on first start.
     pub key: Option<KeyFile>,
     /// Where each is copied to, off this log: `stdout`, `{ file: PATH }`.
     pub copy_to: Vec<CopyTo>,
-}
-
-impl Default for Checkpoint {
-    fn default() -> Self {
-        Self { every: Span::secs(60), key: None, copy_to: Vec::new() }
-    }
 }
 
 /// A file that holds a key.
