@@ -11,13 +11,6 @@
     clippy::unwrap_used,
     reason = "a test that panics has failed, which is what it is for"
 )]
-#![allow(
-    clippy::format_collect,
-    clippy::items_after_statements,
-    clippy::type_complexity,
-    clippy::unnecessary_wraps,
-    reason = "tables and what they are held against read best where they are used"
-)]
 
 mod attacks;
 mod audited;
