@@ -5,6 +5,7 @@
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
+use arrayvec::ArrayString;
 use sha2::{Digest as _, Sha256};
 
 /// Longest event id or type that is accepted, in bytes.
@@ -12,19 +13,16 @@ pub const TEXT_BYTES_MAX: usize = 256;
 
 /// The name of a source, an upstream or a route: `[a-z0-9][a-z0-9_.-]*`, at most 63 bytes. Names come from the
 /// configuration, never from a request, and are safe as metric labels, path segments and header values.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Name(Arc<str>);
 
 impl Name {
     /// Returns the name, or `None` where `text` is not one.
     pub fn parse(text: &str) -> Option<Self> {
         let first = text.bytes().next()?;
-        let fits = text.len() <= 63
-            && (first.is_ascii_lowercase() || first.is_ascii_digit())
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_.-".contains(&b));
-        fits.then(|| Self(text.into()))
+        let is_word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        let fits = is_word(first) && text.bytes().all(|b| is_word(b) || b"_.-".contains(&b));
+        (fits && text.len() <= 63).then(|| Self(text.into()))
     }
 
     /// The name as text.
@@ -36,12 +34,6 @@ impl Name {
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", &*self.0)
     }
 }
 
@@ -135,7 +127,7 @@ impl fmt::Display for Timestamp {
 }
 
 /// SHA-256 of some bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {
@@ -148,12 +140,6 @@ impl Digest {
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex::encode(self.0))
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
     }
 }
 
@@ -174,16 +160,13 @@ impl EventKey {
     }
 
     /// Our own id of the event, the same on every retry and on every gateway: `evt_` and 26 characters.
-    pub fn event_id(&self) -> String {
-        let mut text = String::with_capacity(30);
-        text.push_str("evt_");
-        base32(&self.0, 26, &mut text);
-        text
+    pub fn event_id(&self) -> ShortId {
+        short_id("evt_", &self.0)
     }
 }
 
 /// The name of one request: random, unguessable, on every response as `Webhook-Receipt`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Receipt([u8; 16]);
 
 impl Receipt {
@@ -200,25 +183,22 @@ impl Receipt {
 
 impl fmt::Display for Receipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::with_capacity(30);
-        text.push_str("req_");
-        base32(&self.0, 26, &mut text);
-        f.write_str(&text)
+        f.write_str(&short_id("req_", &self.0))
     }
 }
 
-impl fmt::Debug for Receipt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
+/// An id of ours as people see it, in place: it is written several times per event.
+pub type ShortId = ArrayString<30>;
 
-/// Appends `count` characters of lower-case base 32 (the alphabet of Crockford) of `bytes`.
-fn base32(bytes: &[u8], count: usize, text: &mut String) {
+/// `prefix` of four characters and 26 more: the first 130 bits of `bytes` (zeros behind their end) in lower-case base 32,
+/// with the alphabet of Crockford.
+fn short_id(prefix: &str, bytes: &[u8]) -> ShortId {
     const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     let (mut bits, mut held) = (0_u32, 0_u32);
     let mut source = bytes.iter();
-    for _ in 0..count {
+    let mut text = ShortId::new();
+    text.push_str(prefix);
+    while !text.is_full() {
         if held < 5 {
             bits = (bits << 8) | u32::from(*source.next().unwrap_or(&0));
             held += 8;
@@ -228,6 +208,7 @@ fn base32(bytes: &[u8], count: usize, text: &mut String) {
         text.push(char::from(ALPHABET.get(index as usize).copied().unwrap_or(b'0')));
         bits &= (1 << held) - 1;
     }
+    text
 }
 
 /// Who is on the other end of a connection, as far as the socket, the PROXY protocol and trusted proxies tell.

@@ -209,7 +209,7 @@ fn about_request(headers: &mut HeaderMap, envelope: &Envelope, names: &Names) {
 }
 
 fn about_event(headers: &mut HeaderMap, about: &About, names: &Names) {
-    set(headers, &names.event_id, about.key.event_id());
+    set(headers, &names.event_id, about.key.event_id().to_string());
     set(headers, &names.event_type, visible(about.kind.as_str()).into_owned());
     set(headers, &names.provider_id, visible(about.id.as_str()).into_owned());
     if let Some(account) = &about.account {
