@@ -265,7 +265,7 @@ impl Parts {
     fn subject(&self, event: &Event) -> Subject {
         Subject {
             key: event.about().key,
-            guard: event.guard().map(|guard| guard.key),
+            guard: event.guard(),
             suppress: self.policy.replay_guard,
             digest: event.about().digest,
         }

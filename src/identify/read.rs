@@ -2,10 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{
-    AsRead,
-    plan::{ITEM_ID, ITEM_ITSELF, ITEM_KIND, Plan},
-};
+use super::{AsRead, ITEM_ID, ITEM_ITSELF, ITEM_KIND, Plan};
 use crate::{
     event::{Digest, EventId, EventType, TEXT_BYTES_MAX},
     json::Scalar,
@@ -79,7 +76,7 @@ impl<'r> Reader<'r> {
 
     /// Everything that is looked for.
     pub(super) fn names(&self) -> Result<Names, Wrong> {
-        let parts = self.plan.parts();
+        let parts = &self.plan.parts;
         if self.plan.sought.in_body {
             self.view.read()?;
         }
@@ -96,7 +93,7 @@ impl<'r> Reader<'r> {
 
     /// Everything that can be read and is usable.
     pub(super) fn leniently(&self) -> AsRead {
-        let parts = self.plan.parts();
+        let parts = &self.plan.parts;
         AsRead {
             kind: self.name(&parts.kind, &KIND, EventType::parse).ok().flatten(),
             captured: self.captured(),
@@ -104,7 +101,7 @@ impl<'r> Reader<'r> {
     }
 
     fn id_role(&self) -> &'static Role {
-        if self.plan.parts().id_is_integer { &INTEGER_ID } else { &ID }
+        if self.plan.parts.id_is_integer { &INTEGER_ID } else { &ID }
     }
 
     /// The first of `templates` whose values are all there. A value that is there but is not usable ends the search:
