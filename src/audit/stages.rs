@@ -76,8 +76,17 @@ fn attempt(routed: &Routed, lease: &Lease, detail: &Detail) -> Draft {
         route: Some(target.route.clone()),
         upstream: Some(target.upstream.clone()),
         attempt: Some(lease.attempt()),
-        reason: lease.after_unknown().then_some("previous_attempt_unknown"),
+        reason: excuse(lease),
         ..request(event.envelope(), detail)
+    }
+}
+
+/// Why the app may have had the event before.
+fn excuse(lease: &Lease) -> Option<&'static str> {
+    match (lease.unclaimed(), lease.after_unknown()) {
+        (true, _) => Some("dedup_unavailable"),
+        (false, true) => Some("previous_attempt_unknown"),
+        (false, false) => None,
     }
 }
 
@@ -157,8 +166,9 @@ impl<B: Send + 'static, N: Next<Inbound<B>>> Stage<Inbound<B>, N> for Note {
 
 impl Note {
     async fn record(&self, seen: Draft, answer: Answer) -> Answer {
-        let (verdict, ..) = read(&answer);
+        let (verdict, _, notes) = read(&answer);
         match verdict.recording {
+            Recording::ByDelivery if notes.unsettled => self.log.note(self.draft(seen, &answer)),
             Recording::ByDelivery | Recording::Counted => {}
             Recording::Sampled if self.detail.rejected == Rejected::None => {}
             Recording::Sampled => self.log.rejected(&self.source, self.draft(seen, &answer)),

@@ -201,6 +201,7 @@ impl Dedup {
         let settled = unsettled.is_none();
         let answer = annotate(answer, |notes| {
             notes.attempt = Some(lease.attempt());
+            notes.unsettled = lease.is_lost() || unsettled.is_some() && !lease.unclaimed();
             if let Some(unsettled) = unsettled {
                 add(notes, unsettled);
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{
-    Algorithm, Encoding, From, LiveSecret, Place, Presented, Proof, Scheme,
+    Algorithm, Encoding, From, LiveSecret, Place, Presented, Proof, Scheme, SchemeParts,
     container::BASIC,
     key::{self, Key},
 };
@@ -72,6 +72,14 @@ impl Verifier {
     pub(crate) fn reads_authorization(&self) -> bool {
         let authorization = Place::Header(http::header::AUTHORIZATION);
         self.schemes.iter().any(|p| p.scheme.parts.container.place == authorization)
+    }
+
+    /// Whether a sender shows the secret itself in this header.
+    pub(crate) fn is_shown_in(&self, header: &HeaderName) -> bool {
+        let shown = |parts: &SchemeParts| {
+            !parts.algorithm.signs() && parts.container.place == Place::Header(header.clone())
+        };
+        self.schemes.iter().any(|prepared| shown(&prepared.scheme.parts))
     }
 
     /// Where the first scheme's signed time stands in the body, if it does: a test event must have ours there.
