@@ -8,16 +8,13 @@ use crate::{
     stage::{Next, Stage},
 };
 
-/// The stage. Shutdown waits for `tracker`.
+/// The stage. Shutdown waits for the tasks that the tracker knows.
 #[derive(Clone, Debug)]
-pub struct Detach {
-    /// Knows every task that outlives its connection.
-    pub tracker: TaskTracker,
-}
+pub(crate) struct Detach(pub(crate) TaskTracker);
 
 impl<T: Send + 'static, N: Next<T>> Stage<T, N> for Detach {
     async fn pass(self, input: T, next: N) -> Answer {
         let rest = async move { next.oneshot(input).await };
-        self.tracker.spawn(rest).await.unwrap_or_else(|_panicked| Err(Refusal::Bug.into()))
+        self.0.spawn(rest).await.unwrap_or_else(|_panicked| Err(Refusal::Bug.into()))
     }
 }

@@ -71,11 +71,13 @@ impl EventType {
 
 /// Whether `text` is fit to be printed, recorded and sent on: 1 to 256 bytes, no control, bidi or zero-width characters.
 fn is_plain(text: &str) -> bool {
-    let hidden = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-    };
-    !text.is_empty() && text.len() <= TEXT_BYTES_MAX && !text.contains(hidden)
+    !text.is_empty() && text.len() <= TEXT_BYTES_MAX && !text.contains(is_hidden)
+}
+
+/// Control characters, and those that turn or hide text; all of them are in the basic plane.
+pub(crate) fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// A moment, in milliseconds since the Unix epoch. Taken once per request; every tolerance check uses that one value.

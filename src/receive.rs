@@ -4,7 +4,6 @@
 //! memory limit, and before anything is believed. `Content-Length` is checked before the first byte of the body is read.
 
 use std::{
-    future::Future,
     pin::pin,
     sync::{
         Arc,
@@ -196,7 +195,10 @@ impl Accepts {
         let mut first = Bytes::new();
         let mut pieces = BytesMut::new();
         let mut received = 0_u64;
-        while let Some(frame) = soon(self.deadline(start, received), body.frame()).await? {
+        while !body.is_end_stream() {
+            // What is there already costs no timer.
+            let next = timeout_at(self.deadline(start, received), body.frame());
+            let Some(frame) = next.await.map_err(|_late| Refusal::TooSlow)? else { break };
             let Ok(frame) = frame else { return Err(Refusal::Unreadable("body_ended_early")) };
             let Ok(data) = frame.into_data() else { continue };
             received += data.len() as u64;
@@ -221,11 +223,6 @@ impl Accepts {
 
 /// How long a body may be slower than the minimum rate.
 const RATE_GRACE: Duration = Duration::from_secs(2);
-
-/// What is there already costs no timer.
-async fn soon<T>(deadline: Instant, work: impl Future<Output = T> + Send) -> Result<T, Refusal> {
-    timeout_at(deadline, work).await.map_err(|_late| Refusal::TooSlow)
-}
 
 fn is_encoded(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
@@ -257,33 +254,29 @@ struct Whole {
 }
 
 impl Envelope {
-    /// The source at whose path it arrived.
-    pub fn source(&self) -> &Name {
+    pub(crate) fn source(&self) -> &Name {
         &self.0.source
     }
 
-    /// The request's name.
-    pub fn receipt(&self) -> Receipt {
+    pub(crate) fn receipt(&self) -> Receipt {
         self.0.receipt
     }
 
-    /// When it was received.
-    pub fn received_at(&self) -> Timestamp {
+    pub(crate) fn received_at(&self) -> Timestamp {
         self.0.received_at
     }
 
-    /// Who sent it.
-    pub fn peer(&self) -> Peer {
+    pub(crate) fn peer(&self) -> Peer {
         self.0.peer
     }
 
     /// Path and query as sent.
-    pub fn uri(&self) -> &Uri {
+    pub(crate) fn uri(&self) -> &Uri {
         &self.0.uri
     }
 
     /// Headers as sent.
-    pub fn headers(&self) -> &HeaderMap {
+    pub(crate) fn headers(&self) -> &HeaderMap {
         &self.0.headers
     }
 

@@ -22,14 +22,14 @@ use crate::{
 };
 
 /// What we answer with.
-pub type Reply = Response<Full<Bytes>>;
+pub(crate) type Reply = Response<Full<Bytes>>;
 
 /// Log lines about refused requests, per source and second.
 const REFUSED_LINES_PER_SECOND: u64 = 5;
 
 /// Everything that the answers of one source have in common.
 #[derive(Debug)]
-pub struct Respond {
+pub(crate) struct Respond {
     source: String,
     receipt_header: HeaderName,
     metrics: SourceMetrics,
@@ -52,7 +52,7 @@ struct Asked {
 impl Respond {
     /// The voice of `source`, which is `_unknown` for requests that no source takes. `receipt_header` names each request;
     /// `latency` is observed for the upstreams in it.
-    pub fn new(
+    pub(crate) fn new(
         source: &str,
         receipt_header: HeaderName,
         metrics: SourceMetrics,
@@ -63,7 +63,7 @@ impl Respond {
     }
 
     /// Runs the flow and answers, whatever happens in it: a panic is an answer, too.
-    pub async fn answer<B, N>(&self, inbound: Inbound<B>, flow: N) -> Reply
+    pub(crate) async fn answer<B, N>(&self, inbound: Inbound<B>, flow: N) -> Reply
     where
         B: Send + 'static,
         N: Next<Inbound<B>>,
@@ -75,7 +75,7 @@ impl Respond {
     }
 
     /// Answers a request that never got as far as a flow.
-    pub fn refuse<B>(&self, inbound: &Inbound<B>, refusal: Refusal) -> Reply {
+    pub(crate) fn refuse<B>(&self, inbound: &Inbound<B>, refusal: Refusal) -> Reply {
         self.finish(&Err(refusal.into()), &Asked::of(inbound))
     }
 
@@ -84,8 +84,9 @@ impl Respond {
             Ok(outcome) => (outcome.what.verdict(), &outcome.notes),
             Err(refusal) => (refusal.what.verdict(), &refusal.notes),
         };
-        self.count(answer, &verdict, notes, asked);
-        self.log(answer, &verdict, notes, asked);
+        let seconds = asked.since.elapsed().as_secs_f64();
+        self.count(answer, &verdict, notes, asked, seconds);
+        self.log(answer, &verdict, notes, asked, seconds);
         let mut reply = match answer {
             Ok(outcome) => succeed(&outcome.what, &verdict, notes),
             Err(refusal) => problem(&refusal.what, &verdict, asked),
@@ -117,9 +118,15 @@ impl Respond {
         }
     }
 
-    fn count(&self, answer: &Answer, verdict: &Verdict, notes: &Notes, asked: &Asked) {
-        let seconds = asked.since.elapsed().as_secs_f64();
-        self.metrics.ended(verdict.name);
+    fn count(
+        &self,
+        answer: &Answer,
+        verdict: &Verdict,
+        notes: &Notes,
+        asked: &Asked,
+        seconds: f64,
+    ) {
+        self.metrics.outcomes.count(verdict.name);
         self.metrics.duration.observe(seconds);
         match answer.as_ref().map(|outcome| &outcome.what).map_err(|refusal| &refusal.what) {
             Ok(Outcome::Accepted(_)) => {
@@ -130,15 +137,15 @@ impl Respond {
                     latency.observe(seconds);
                 }
             }
-            Err(Refusal::Overloaded(limit)) => self.metrics.shed(limit),
-            Err(Refusal::AuditUnavailable) => self.metrics.shed("disk"),
+            Err(Refusal::Overloaded(limit)) => self.metrics.shed.count(limit),
+            Err(Refusal::AuditUnavailable) => self.metrics.shed.count("disk"),
             _ => {}
         }
     }
 
     /// One wide line per request. Refused ones are capped per second, so that a flood does not fill
     /// the disk; the next line that is written says how many were left out.
-    fn log(&self, answer: &Answer, verdict: &Verdict, notes: &Notes, asked: &Asked) {
+    fn log(&self, answer: &Answer, verdict: &Verdict, notes: &Notes, asked: &Asked, seconds: f64) {
         let about = notes.about.as_deref();
         macro_rules! line {
             ($level:ident) => {{
@@ -155,7 +162,7 @@ impl Respond {
                     outcome = verdict.name,
                     reason = answer.as_ref().err().and_then(|refusal| refusal.what.reason()),
                     status = verdict.status.as_u16(),
-                    duration_seconds = asked.since.elapsed().as_secs_f64(),
+                    duration_seconds = seconds,
                     event_id = about.map(|a| a.key.event_id()).as_deref(),
                     provider_id = about.map(|a| a.id.as_str()),
                     event_type = about.map(|a| a.kind.as_str()),
@@ -191,7 +198,7 @@ impl Respond {
 }
 
 /// Says how a verified request ended.
-pub const OUTCOME_HEADER: HeaderName = HeaderName::from_static("webhook-outcome");
+pub(crate) const OUTCOME_HEADER: HeaderName = HeaderName::from_static("webhook-outcome");
 
 impl Asked {
     fn of<B>(inbound: &Inbound<B>) -> Self {

@@ -49,7 +49,7 @@ pub trait Stage<In, N>: Clone + Send + Sync + 'static {
 
 /// The layer of one stage.
 #[derive(Clone, Debug)]
-pub struct Through<T>(pub T);
+pub struct Through<T>(T);
 
 /// A stage and the service it hands on to. Shared: cloning a stack does not clone the stages in it.
 #[derive(Debug)]

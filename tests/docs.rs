@@ -45,10 +45,10 @@ fn documented() -> BTreeSet<Row> {
 fn exposed() -> BTreeSet<Row> {
     let metrics = Metrics::new();
     let name = Name::parse("app").unwrap();
-    metrics.source("stripe", "proxy", 1).ended("accepted");
-    metrics.upstream(&name).attempted("2xx");
-    metrics.dedup("memory").took("claim", 0.001);
-    metrics.audit().recorded("attempt");
+    metrics.source("stripe", "proxy", 1).outcomes.count("accepted");
+    metrics.upstream(&name).results.count("2xx");
+    metrics.dedup("memory").operations.observe("claim", 0.001);
+    metrics.audit().records.count("attempt");
     metrics.event_latency(&name, &name).observe(0.1);
     metrics.certificate_expiry("localhost").set(1.0);
     metrics.reloaded(true, 1.0);

@@ -1,5 +1,13 @@
 //! The house rules that a compiler does not know: layering as `src/ARCHITECTURE.md` draws it, and sizes that may not grow.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+
 use std::{
     collections::BTreeMap,
     fs,

@@ -89,7 +89,6 @@ pub async fn serve(
 }
 
 /// One connection's view of the admin server.
-#[derive(Clone)]
 struct Door {
     admin: Admin,
     scope: Scope,
@@ -99,9 +98,8 @@ struct Door {
 
 impl Door {
     async fn serve(&self, stream: TcpStream) {
-        let service = service_fn(|request: Request<Incoming>| {
-            let door = self.clone();
-            async move { Ok::<_, Infallible>(door.answer(&request).await) }
+        let service = service_fn(|request: Request<Incoming>| async move {
+            Ok::<_, Infallible>(self.answer(&request).await)
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -127,15 +125,14 @@ impl Door {
                 if let Some((status, why)) = self.refuses(request) {
                     return json(status, &json!({ "reloaded": false, "error": why }));
                 }
-                match self.admin.gateway.reload().await {
-                    Ok(message) => {
-                        json(StatusCode::OK, &json!({ "reloaded": true, "message": message }))
+                let (status, said) = match self.admin.gateway.reload().await {
+                    Ok(said) => (StatusCode::OK, json!({ "reloaded": true, "message": said })),
+                    Err(why) => {
+                        let said = json!({ "reloaded": false, "error": why });
+                        (StatusCode::UNPROCESSABLE_ENTITY, said)
                     }
-                    Err(error) => {
-                        let status = StatusCode::UNPROCESSABLE_ENTITY;
-                        json(status, &json!({ "reloaded": false, "error": error }))
-                    }
-                }
+                };
+                json(status, &said)
             }
             _ => text(StatusCode::NOT_FOUND, PLAIN, "not found\n".to_owned()),
         }

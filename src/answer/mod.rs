@@ -14,7 +14,8 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 use tracing::Level;
 
-pub use reason::{REASON_CLASSES, Reason, not_verified_name};
+pub use reason::Reason;
+pub(crate) use reason::{REASON_CLASSES, not_verified_name};
 
 use crate::event::{About, Name};
 use Recording::{ByDelivery, Counted, Durable, Noted, Sampled};
@@ -68,7 +69,7 @@ pub struct Notes {
 }
 
 /// Lets a stage add to the notes of an answer on its way up.
-pub fn annotate(answer: Answer, note: impl FnOnce(&mut Notes)) -> Answer {
+pub(crate) fn annotate(answer: Answer, note: impl FnOnce(&mut Notes)) -> Answer {
     match answer {
         Ok(mut answered) => {
             note(&mut answered.notes);
@@ -95,12 +96,10 @@ pub struct Relayed {
 /// The exact reply to a provider's challenge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Challenge {
-    /// Status to answer.
-    pub status: StatusCode,
-    /// Content type to answer.
-    pub content_type: HeaderValue,
+    pub(crate) status: StatusCode,
+    pub(crate) content_type: HeaderValue,
     /// Further headers that the provider expects.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     /// Body to answer.
     pub body: Bytes,
 }
@@ -189,18 +188,9 @@ pub enum Refusal {
     Bug,
 }
 
-/// What happens to the claim of an event when its delivery ends in a refusal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settlement {
-    /// It certainly did not reach the app: the claim is given back, a retry goes through.
-    Release,
-    /// It may have reached the app: the claim is held for a bounded time (`decisions` 25).
-    Hold,
-}
-
 /// How an answer gets onto the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Recording {
+pub(crate) enum Recording {
     /// The audit stage has done it, before and after the delivery.
     ByDelivery,
     /// Durably, before the answer: the answer is a promise that rests on the record.
@@ -214,33 +204,26 @@ pub enum Recording {
 }
 
 /// What the sender is told, and how loudly the operator is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub(crate) struct Verdict {
     /// The outcome's name: metric label, audit value, log field, filter, `Webhook-Outcome`.
-    pub name: &'static str,
-    /// HTTP status.
-    pub status: StatusCode,
-    /// Problem type (RFC 9457) for answers that are problems.
-    pub problem: Option<Problem>,
-    /// `Retry-After`.
-    pub retry_after: Option<Duration>,
+    pub(crate) name: &'static str,
+    pub(crate) status: StatusCode,
+    pub(crate) problem: Option<Problem>,
+    pub(crate) retry_after: Option<Duration>,
     /// Whether the connection is closed after the answer.
-    pub close: bool,
-    /// How it gets onto the record.
-    pub recording: Recording,
-    /// What becomes of the claim, if there is one.
-    pub settlement: Settlement,
-    /// Log level.
-    pub level: Level,
+    pub(crate) close: bool,
+    pub(crate) recording: Recording,
+    /// The event may have reached the app, so its claim is held for a bounded time (`decisions` 25); else it is given
+    /// back, and a retry goes through.
+    pub(crate) holds: bool,
+    pub(crate) level: Level,
 }
 
 /// A problem type: the last part of its URI and its constant title (RFC 9457 §3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// Last part of the type URI.
-    pub slug: &'static str,
-    /// Constant title.
-    pub title: &'static str,
+#[derive(Clone, Copy)]
+pub(crate) struct Problem {
+    pub(crate) slug: &'static str,
+    pub(crate) title: &'static str,
 }
 
 const fn problem(slug: &'static str, title: &'static str) -> Problem {
@@ -260,13 +243,13 @@ const REJECTED: Problem = problem("upstream-rejected", "The application refused 
 pub(crate) const INTERNAL: Problem = problem("internal", "Internal error");
 
 /// How long a sender is asked to wait when nothing better is known.
-pub const RETRY_AFTER: Duration = Duration::from_secs(10);
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 impl Verdict {
     fn row(name: &'static str, status: u16, recording: Recording, level: Level) -> Self {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let (problem, retry_after, close, settlement) = (None, None, false, Settlement::Release);
-        Self { name, status, problem, retry_after, close, recording, settlement, level }
+        let (problem, retry_after, close, holds) = (None, None, false, false);
+        Self { name, status, problem, retry_after, close, recording, holds, level }
     }
 
     fn closing(self) -> Self {
@@ -274,13 +257,13 @@ impl Verdict {
     }
 
     fn holding(self) -> Self {
-        Self { settlement: Settlement::Hold, ..self }
+        Self { holds: true, ..self }
     }
 }
 
 impl Outcome {
     /// The row of the table.
-    pub fn verdict(&self) -> Verdict {
+    pub(crate) fn verdict(&self) -> Verdict {
         let row = Verdict::row;
         match self {
             Self::Accepted(relayed) => row("accepted", relayed.status.into(), ByDelivery, INFO),
@@ -297,7 +280,7 @@ impl Outcome {
 
 impl Refusal {
     /// The row of the table.
-    pub fn verdict(&self) -> Verdict {
+    pub(crate) fn verdict(&self) -> Verdict {
         let row = |name, status, problem, recording, level| Verdict {
             problem: Some(problem),
             ..Verdict::row(name, status, recording, level)
@@ -344,13 +327,8 @@ impl Refusal {
         }
     }
 
-    /// What becomes of the claim.
-    pub fn settlement(&self) -> Settlement {
-        self.verdict().settlement
-    }
-
     /// Detail for the operator: the reason behind the name.
-    pub fn reason(&self) -> Option<&'static str> {
+    pub(crate) fn reason(&self) -> Option<&'static str> {
         if let Self::NotVerified(reason) = self {
             return Some(reason.as_str());
         }

@@ -34,7 +34,8 @@ pub enum Reason {
 }
 
 /// Under what verification failures are counted: the closed list of the metric label `reason`.
-pub const REASON_CLASSES: [&str; 5] = ["signature", "timestamp", "missing", "encoding", "key"];
+pub(crate) const REASON_CLASSES: [&str; 5] =
+    ["signature", "timestamp", "missing", "encoding", "key"];
 
 impl Reason {
     /// The reason's name in logs and records, and its class in metrics.
@@ -63,13 +64,13 @@ impl Reason {
     }
 
     /// One of [`REASON_CLASSES`].
-    pub const fn class(self) -> &'static str {
+    pub(crate) const fn class(self) -> &'static str {
         self.row().1
     }
 }
 
 /// The three names under which verification failures of a class are answered and counted.
-pub fn not_verified_name(class: &'static str) -> &'static str {
+pub(crate) fn not_verified_name(class: &'static str) -> &'static str {
     match class {
         "missing" => "rejected_missing",
         "timestamp" => "rejected_timestamp",

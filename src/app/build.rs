@@ -53,20 +53,6 @@ pub(super) fn dedup_store(
     })
 }
 
-/// The dedup store of a worker: the one that all share, but for Redis, where a connection is served by the thread that made
-/// it, and each has one of its own.
-pub(super) fn worker_store(
-    config: &Config,
-    shared: &Arc<dyn DedupStore>,
-    background: &TaskTracker,
-    stop: &CancellationToken,
-) -> Result<Arc<dyn DedupStore>, StartError> {
-    match &config.dedup {
-        Store::Redis(_) => dedup_store(config, background, stop),
-        Store::Memory | Store::Embedded => Ok(Arc::clone(shared)),
-    }
-}
-
 /// The upstreams of a configuration, for each worker. Those that were there `before` and are configured alike are kept,
 /// with their connections.
 pub(super) fn upstreams(

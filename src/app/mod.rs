@@ -24,8 +24,8 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use reload::{Loader, NotReloaded};
-pub use signals::run_until_signalled;
+pub(crate) use reload::Loader;
+pub(crate) use signals::run_until_signalled;
 
 use crate::{
     audit,
@@ -33,7 +33,7 @@ use crate::{
     dedup::Joins,
     event::Timestamp,
     receive::Budget,
-    server::{self, Drained, Settings, tls::Facts},
+    server::{self, Settings, tls::Facts},
     stack::{Shared, Upstreams},
     telemetry::Metrics,
 };
@@ -42,7 +42,7 @@ use worker::{Common, Worker};
 /// Why the process cannot start; a sentence for the operator.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct StartError(pub String);
+pub(crate) struct StartError(pub(crate) String);
 
 impl StartError {
     fn of(error: impl std::fmt::Display) -> Self {
@@ -51,8 +51,7 @@ impl StartError {
 }
 
 /// A running gateway.
-#[derive(Debug)]
-pub struct App {
+pub(crate) struct App {
     /// The configuration in force.
     config: ArcSwap<Config>,
     /// What new connections are served by.
@@ -60,8 +59,8 @@ pub struct App {
     /// What outlives a reload, as this thread uses it.
     shared: Shared,
     workers: Vec<Worker>,
-    /// How the connections of each worker ended, until it is asked at the end.
-    drained: Mutex<Vec<oneshot::Receiver<Drained>>>,
+    /// How many connections each worker cut, until it is asked at the end.
+    drained: Mutex<Vec<oneshot::Receiver<usize>>>,
     /// Workers, store connections, admin, watching: what is part of no event.
     background: TaskTracker,
     /// Ends them.
@@ -70,29 +69,28 @@ pub struct App {
     upstreams: tokio::sync::Mutex<Vec<Upstreams>>,
     /// Where a new configuration comes from.
     loader: Option<Loader>,
-    /// The certificates at start.
-    certificates: Vec<Facts>,
-    /// Where we listen, with the ports that the system chose.
-    addresses: Vec<SocketAddr>,
+    /// At start.
+    pub(crate) certificates: Vec<Facts>,
+    /// Where events are taken, with the ports that the system chose.
+    pub(crate) addresses: Vec<SocketAddr>,
     /// Where health and metrics are.
-    admin: SocketAddr,
+    pub(crate) admin: SocketAddr,
 }
 
 /// How the process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stopped {
-    /// Everything that was accepted was finished.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stopped {
     Clean,
-    /// Something was cut short: connections, or work that outlasted the drain timeout.
+    /// Connections were cut, or work outlasted the drain timeout.
     CutShort,
 }
 
 impl App {
     /// Brings everything up; when this returns, requests are answered.
-    ///
-    /// # Errors
-    /// What could not be had: a port, a certificate, the record, the store.
-    pub async fn start(config: Config, loader: Option<Loader>) -> Result<Arc<Self>, StartError> {
+    pub(crate) async fn start(
+        config: Config,
+        loader: Option<Loader>,
+    ) -> Result<Arc<Self>, StartError> {
         let metrics = Metrics::new();
         let (background, stop) = (TaskTracker::new(), CancellationToken::new());
         let (tls, certificates) = build::tls(&config, &metrics)?;
@@ -147,28 +145,13 @@ impl App {
         Ok(app)
     }
 
-    /// The certificates that we started with.
-    pub fn certificates(&self) -> &[Facts] {
-        &self.certificates
-    }
-
-    /// Where events are taken.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
-    }
-
-    /// Where health and metrics are.
-    pub fn admin_address(&self) -> SocketAddr {
-        self.admin
-    }
-
     /// The configuration in force.
-    pub fn config(&self) -> Arc<Config> {
+    pub(crate) fn config(&self) -> Arc<Config> {
         self.config.load_full()
     }
 
     /// Stops in order. What does not end within the drain timeout is cut short, and that is said.
-    pub async fn stop(&self) -> Stopped {
+    pub(crate) async fn stop(&self) -> Stopped {
         let deadline = Instant::now() + self.config.load().server.drain_timeout;
         // Listeners close; new requests on open connections are told to come back; connections finish.
         self.shared.draining.cancel();
@@ -177,8 +160,8 @@ impl App {
         let connections = join_all(drained).await;
         // Work that no connection waits for any more: claims, forwards, late answers.
         let detached = join_all(self.workers.iter().map(|worker| {
-            worker.tracker().close();
-            timeout_at(deadline.max(grace()), worker.tracker().wait())
+            worker.shared.tracker.close();
+            timeout_at(deadline.max(grace()), worker.shared.tracker.wait())
         }));
         let detached = detached.await.iter().all(Result::is_ok);
         // Nothing is left that needs them.
@@ -190,7 +173,7 @@ impl App {
         if let Err(error) = &closed {
             tracing::error!(%error, "the record was not closed properly");
         }
-        let whole = connections.iter().all(|drained| matches!(drained, Ok(Drained::Whole)));
+        let whole = connections.iter().all(|drained| matches!(drained, Ok(0)));
         let clean = whole && detached && ended && closed.is_ok();
         if clean { Stopped::Clean } else { Stopped::CutShort }
     }

@@ -2,47 +2,24 @@
 
 use std::sync::Arc;
 
-use super::{App, build};
+use super::{App, build, worker::Worker};
 use crate::{
     config::{Config, Store},
     dedup::RedisSettings,
     event::Timestamp,
     secret::Secret,
     server::Settings,
-    stack::Upstreams,
+    stack::{Front, Upstreams},
 };
 
-/// Reads the configuration again.
-#[derive(Clone)]
-pub struct Loader(pub Arc<dyn Fn() -> Result<Config, String> + Send + Sync>);
-
-impl std::fmt::Debug for Loader {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Loader")
-    }
-}
-
-/// Why nothing changed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotReloaded {
-    /// There is no file to read again.
-    #[error("this gateway was not started from a file")]
-    NoFile,
-    /// The file has errors; the text is the whole report.
-    #[error("{0}")]
-    Invalid(String),
-    /// Something changed that only a restart can take over.
-    #[error("{} can change only with a restart; nothing was changed", .0.join(", "))]
-    NeedsRestart(Vec<&'static str>),
-}
+/// Reads the configuration again, or says everything that is wrong with it.
+pub(crate) type Loader = Box<dyn Fn() -> Result<Config, String> + Send + Sync>;
 
 impl App {
     /// Loads the configuration again and swaps it in. A request runs wholly in one generation; the old one dies with its
-    /// last request. Certificates are read again even where the file is the same.
-    ///
-    /// # Errors
-    /// See [`NotReloaded`]; the running configuration stays in force.
-    pub async fn reload(&self) -> Result<String, NotReloaded> {
+    /// last request. Certificates are read again even where the file is the same. Returns the new configuration's
+    /// fingerprint, or a sentence on why the running one stays in force.
+    pub(crate) async fn reload(&self) -> Result<String, String> {
         let result = self.take_over(&mut *self.upstreams.lock().await);
         self.shared.metrics.reloaded(result.is_ok(), Timestamp::now().as_seconds());
         match &result {
@@ -50,30 +27,35 @@ impl App {
                 tracing::info!(kind = "reload", fingerprint, "configuration taken over");
             }
             Err(error) => {
-                tracing::error!(kind = "reload", %error, "reload refused, the running configuration stays");
+                tracing::error!(
+                    kind = "reload",
+                    error,
+                    "reload refused, the running configuration stays"
+                );
             }
         }
         result
     }
 
-    fn take_over(&self, upstreams: &mut Vec<Upstreams>) -> Result<String, NotReloaded> {
-        let loader = self.loader.as_ref().ok_or(NotReloaded::NoFile)?;
-        let config = (loader.0)().map_err(NotReloaded::Invalid)?;
+    fn take_over(&self, upstreams: &mut Vec<Upstreams>) -> Result<String, String> {
+        let loader = self.loader.as_ref().ok_or("this gateway was not started from a file")?;
+        let config = loader()?;
         let stuck = needs_restart(&self.config.load(), &config);
         if !stuck.is_empty() {
-            return Err(NotReloaded::NeedsRestart(stuck));
+            let stuck = stuck.join(", ");
+            return Err(format!("{stuck} can change only with a restart; nothing was changed"));
         }
         // Everything that can fail comes before the first swap.
         let metrics = &self.shared.metrics;
-        let invalid = |e: super::StartError| NotReloaded::Invalid(e.0);
-        let (tls, _) = build::tls(&config, metrics).map_err(invalid)?;
-        *upstreams = build::upstreams(&config, metrics, upstreams).map_err(invalid)?;
+        let (tls, _) = build::tls(&config, metrics).map_err(|e| e.0)?;
+        *upstreams = build::upstreams(&config, metrics, upstreams).map_err(|e| e.0)?;
         let workers = self.workers.iter().zip(&*upstreams);
-        let fronts: Vec<_> = workers.map(|(worker, own)| worker.front(&config, own)).collect();
+        let front = |(worker, own): (&Worker, _)| Front::new(&config, own, &worker.shared);
+        let fronts: Vec<_> = workers.map(front).collect();
         let settings = Settings::new(&config.server, &config.limits, tls);
         let fingerprint = config.fingerprint.clone();
         for (worker, front) in self.workers.iter().zip(fronts) {
-            worker.swap(front);
+            worker.front.store(Arc::new(front));
         }
         self.settings.store(Arc::new(settings));
         self.config.store(Arc::new(config));

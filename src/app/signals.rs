@@ -7,17 +7,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{App, StartError, Stopped};
 
 /// Says `ready` once signals are listened to, and runs until told to stop; then drains.
-///
-/// # Errors
-/// Where signals cannot be listened to.
-pub async fn run_until_signalled(
+pub(crate) async fn run_until_signalled(
     app: &Arc<App>,
     ready: impl FnOnce(),
 ) -> Result<ExitCode, StartError> {
     let mut signals = Signals::new()?;
     ready();
     notify(&[sd_notify::NotifyState::Ready]);
-    while signals.next().await == Told::Reload {
+    while signals.reload().await {
         reload(app).await;
     }
     tracing::info!(kind = "stop", "draining; a second signal ends at once");
@@ -66,22 +63,17 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> Told {
+    /// Waits for the next one; whether it asks for a reload, not for the end.
+    async fn reload(&mut self) -> bool {
         tokio::select! {
-            _ = self.terminate.recv() => Told::Stop,
-            _ = self.interrupt.recv() => Told::Stop,
-            _ = self.hangup.recv() => Told::Reload,
+            _ = self.terminate.recv() => false,
+            _ = self.interrupt.recv() => false,
+            _ = self.hangup.recv() => true,
         }
     }
 
     /// Waits until told to stop; a reload comes too late.
     async fn stop(&mut self) {
-        while self.next().await == Told::Reload {}
+        while self.reload().await {}
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
-    Stop,
-    Reload,
 }

@@ -35,7 +35,7 @@ impl admin::Gateway for App {
     }
 
     fn reload(&self) -> BoxFuture<'_, Result<String, String>> {
-        Box::pin(async { Self::reload(self).await.map_err(|error| error.to_string()) })
+        Box::pin(Self::reload(self))
     }
 }
 

@@ -5,16 +5,13 @@ use std::{net::TcpListener, sync::Arc};
 
 use arc_swap::ArcSwap;
 use hyper::body::Incoming;
-use tokio::{
-    runtime::{Builder, Runtime},
-    sync::oneshot,
-};
+use tokio::{runtime::Builder, sync::oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{StartError, build};
 use crate::{
-    config::Config,
-    server::{self, Drained, ServerParams, Settings},
+    config::{Config, Store},
+    server::{self, ServerParams, Settings},
     stack::{Front, Shared, Upstreams},
 };
 
@@ -30,10 +27,11 @@ pub(super) struct Common<'a> {
 }
 
 /// What the rest of the process knows of a worker.
-#[derive(Debug)]
 pub(super) struct Worker {
-    shared: Shared,
-    front: Arc<ArcSwap<Front<Incoming>>>,
+    /// Its own tracker and store among it.
+    pub(super) shared: Shared,
+    /// What new requests are answered by.
+    pub(super) front: Arc<ArcSwap<Front<Incoming>>>,
 }
 
 impl Worker {
@@ -43,19 +41,25 @@ impl Worker {
         common: &Common<'_>,
         upstreams: &Upstreams,
         listeners: Vec<TcpListener>,
-    ) -> Result<(Self, oneshot::Receiver<Drained>), StartError> {
+    ) -> Result<(Self, oneshot::Receiver<usize>), StartError> {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(StartError::of)?;
         let entered = runtime.enter(); // what is spawned from here on runs there
         let (background, stop) = (common.background, common.stop);
-        let store = build::worker_store(common.config, &common.shared.store, background, stop)?;
-        let shared = Shared { store, tracker: TaskTracker::new(), ..common.shared.clone() };
+        // A connection to Redis is served by the thread that made it: each has one of its own.
+        let store = match common.config.dedup {
+            Store::Redis(_) => build::dedup_store(common.config, background, stop)?,
+            Store::Memory | Store::Embedded => Arc::clone(&common.shared.store),
+        };
+        let draining = common.shared.draining.child_token(); // asked for each request: not shared by workers
+        let tracker = TaskTracker::new();
+        let shared = Shared { store, tracker, draining, ..common.shared.clone() };
         let front = Front::new(common.config, upstreams, &shared);
         let worker = Self { front: Arc::new(ArcSwap::from_pointee(front)), shared };
         drop(entered);
         let params = ServerParams {
             settings: Arc::clone(common.settings),
             metrics: worker.shared.metrics.clone(),
-            tracker: worker.tracker().clone(),
+            tracker: worker.shared.tracker.clone(),
             shutdown: worker.shared.draining.clone(),
         };
         let (said, drained) = oneshot::channel();
@@ -71,41 +75,16 @@ impl Worker {
             said.send(ended).ok(); // nobody listens where the process ends otherwise
             stopped.cancelled().await; // work that no connection waits for goes on until then
         };
-        on_thread(number, runtime, work, alive)?;
+        let body = move || {
+            let _essential = Essential;
+            runtime.block_on(work);
+            drop(runtime);
+            drop(alive);
+        };
+        let thread = std::thread::Builder::new().name(format!("worker-{number}"));
+        thread.spawn(body).map_err(StartError::of)?;
         Ok((worker, drained))
     }
-
-    /// The stacks of another configuration, for this worker.
-    pub(super) fn front(&self, config: &Config, upstreams: &Upstreams) -> Front<Incoming> {
-        Front::new(config, upstreams, &self.shared)
-    }
-
-    /// What new requests are answered by.
-    pub(super) fn swap(&self, front: Front<Incoming>) {
-        self.front.store(Arc::new(front));
-    }
-
-    /// Its tasks that outlive their connections.
-    pub(super) fn tracker(&self) -> &TaskTracker {
-        &self.shared.tracker
-    }
-}
-
-/// Runs `work` on a thread of its own; `alive` is dropped when nothing is left of it.
-fn on_thread<T: Send + 'static>(
-    number: usize,
-    runtime: Runtime,
-    work: impl Future<Output = ()> + Send + 'static,
-    alive: T,
-) -> Result<(), StartError> {
-    let body = move || {
-        let _essential = Essential;
-        runtime.block_on(work);
-        drop(runtime);
-        drop(alive);
-    };
-    let thread = std::thread::Builder::new().name(format!("worker-{number}"));
-    thread.spawn(body).map(drop).map_err(StartError::of)
 }
 
 /// A process that has lost a worker would look alive and answer only some of its senders: it ends instead, so that

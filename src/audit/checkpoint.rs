@@ -66,13 +66,7 @@ pub(super) struct Note {
 /// The key that signs checkpoints.
 pub(super) struct Signer {
     pair: Ed25519KeyPair,
-    public: PublicKey,
-}
-
-impl std::fmt::Debug for Signer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Signer({})", self.public.name)
-    }
+    pub(super) public: PublicKey,
 }
 
 /// A key that signed checkpoints.
@@ -104,11 +98,6 @@ impl Signer {
         let pair = Ed25519KeyPair::from_pkcs8(key.secret_pkcs8_der()).ok()?;
         let public = PublicKey::new(pair.public_key().as_ref().try_into().ok()?);
         Some(Self { pair, public })
-    }
-
-    /// The key that checks what this one signs.
-    pub(super) fn public(&self) -> &PublicKey {
-        &self.public
     }
 
     /// The line of a signed note, with its newline.
@@ -156,11 +145,10 @@ impl PublicKey {
 
     /// The keys of a file: a line each, empty lines and lines that begin with `#` left out.
     pub(super) fn parse_all(text: &str) -> Option<Vec<Self>> {
-        let lines = text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
-        lines
-            .map(|line| Self::parse(line.trim_end()))
-            .collect::<Option<Vec<_>>>()
-            .filter(|keys| !keys.is_empty())
+        let lines = text.lines().map(str::trim_end);
+        let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let keys: Vec<_> = lines.map(Self::parse).collect::<Option<_>>()?;
+        (!keys.is_empty()).then_some(keys)
     }
 
     /// A line of the file of public keys, as signed notes have it.

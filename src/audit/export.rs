@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File},
     io::{self, BufReader, BufWriter, Write as _},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use super::{
@@ -15,19 +15,6 @@ use super::{
 use crate::event::Timestamp;
 
 const README: &str = include_str!("export_readme.txt");
-
-/// What to export.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// The log.
-    pub dir: PathBuf,
-    /// Records written from then on.
-    pub since: Option<Timestamp>,
-    /// Records written before then.
-    pub until: Option<Timestamp>,
-    /// A directory that is empty or not there yet.
-    pub out: PathBuf,
-}
 
 /// What was exported. Somewhat more than was asked for: a range begins behind a checkpoint and ends with one, so that both
 /// of its ends can be proven.
@@ -41,15 +28,19 @@ pub struct Summary {
     pub checkpoints: usize,
 }
 
-/// Exports.
+/// Exports the records that were written from `since` on and before `until`, to a directory that is empty or not there yet.
 ///
 /// # Errors
 /// A sentence that says what cannot be read or written.
-pub fn export(request: &Request) -> Result<Summary, String> {
+pub fn export(
+    from: &Path,
+    out: &Path,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+) -> Result<Summary, String> {
     let failed = |path: &Path, error: io::Error| format!("{}: {error}", path.display());
-    let (from, out) = (&request.dir, &request.out);
-    let mut there = fs::create_dir_all(out).and_then(|()| fs::read_dir(out));
-    if there.as_mut().map_err(|error| format!("{}: {error}", out.display()))?.next().is_some() {
+    let there = fs::create_dir_all(out).and_then(|()| fs::read_dir(out));
+    if there.map_err(|error| failed(out, error))?.next().is_some() {
         return Err(format!(
             "{}: not empty; an export needs a directory of its own",
             out.display()
@@ -57,7 +48,7 @@ pub fn export(request: &Request) -> Result<Summary, String> {
     }
     let sizes = sizes(from).map_err(|error| failed(from, error))?;
     let segments = Segments::of(from).map_err(|error| failed(from, error))?;
-    let range = find(&segments, request).map_err(|error| failed(from, error))?;
+    let range = find(&segments, since, until).map_err(|error| failed(from, error))?;
     let (first, last) = range.ok_or("there are no records in that range")?;
     let begins = segments.firsts().next().unwrap_or(1);
     let after = sizes.iter().filter(|size| **size < first && **size + 1 >= begins).max();
@@ -79,12 +70,16 @@ fn sizes(dir: &Path) -> io::Result<Vec<u64>> {
 }
 
 /// The first and the last record of the time that is asked for.
-fn find(segments: &Segments, request: &Request) -> io::Result<Option<(u64, u64)>> {
+fn find(
+    segments: &Segments,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+) -> io::Result<Option<(u64, u64)>> {
     let mut found: Option<(u64, u64)> = None;
-    segments.each(segments.at(request.since)?, |frame, _| {
+    segments.each(segments.at(since)?, |frame, _| {
         if let Some(time) = frame.time()
-            && request.until.is_none_or(|until| time < until)
-            && (found.is_some() || request.since.is_none_or(|since| time >= since))
+            && until.is_none_or(|until| time < until)
+            && (found.is_some() || since.is_none_or(|since| time >= since))
         {
             found = Some((found.map_or(frame.seq, |(first, _)| first), frame.seq));
         }

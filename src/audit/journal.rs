@@ -58,8 +58,9 @@ pub(super) struct Journal {
     closed: Segments,
     head: Head,
     /// Where the chain stood before the batch that is being put together.
-    durable: Head,
-    batch: Vec<u8>,
+    pub(super) durable: Head,
+    /// Records that are not written yet.
+    pub(super) batch: Vec<u8>,
     fence: Option<Arc<str>>,
 }
 
@@ -89,7 +90,7 @@ impl Journal {
                 (before(&closed, first)?, first, storage.open(&segment_name(first))?)
             }
             last => {
-                let from = last.map_or(Ok(Head::ORIGIN), |(first, _)| end_of(&closed, *first))?;
+                let from = last.map_or(Ok(Head::ORIGIN), |(first, _)| closed.end_of(*first))?;
                 let file = storage.create(&segment_name(from.seq + 1))?;
                 storage.sync_dir()?;
                 (from, from.seq + 1, file)
@@ -104,16 +105,6 @@ impl Journal {
         let mut journal = Self { storage, params, live, closed, head, durable: head, batch, fence };
         journal.lay_out(STEP_BYTES)?;
         Ok((journal, recovery))
-    }
-
-    /// Where the durable chain stands.
-    pub(super) fn durable(&self) -> Head {
-        self.durable
-    }
-
-    /// Bytes in the batch.
-    pub(super) fn pending(&self) -> usize {
-        self.batch.len()
     }
 
     /// Puts a record into the batch; returns its number, which is nobody's until [`Self::commit`] has succeeded.
@@ -194,8 +185,8 @@ impl Journal {
     /// Whether the live segment has become large or old enough to be closed.
     pub(super) fn is_due(&self, now: Timestamp) -> bool {
         let old = |since: Timestamp| now >= since.plus(self.params.rotate_every);
-        let large = self.live.len >= self.params.rotate_bytes;
-        self.live.len > 0 && (large || self.live.since.is_some_and(old))
+        self.live.len > 0
+            && (self.live.len >= self.params.rotate_bytes || self.live.since.is_some_and(old))
     }
 
     /// Begins a new segment and closes the live one. Between batches only.
@@ -254,14 +245,9 @@ fn before(segments: &Segments, first: u64) -> io::Result<Head> {
         return Ok(head);
     }
     match segments.firsts().rfind(|earlier| *earlier < first) {
-        Some(earlier) => end_of(segments, earlier),
+        Some(earlier) => segments.end_of(earlier),
         None => Ok(Head { seq: first.saturating_sub(1), ..Head::ORIGIN }),
     }
-}
-
-fn end_of(segments: &Segments, first: u64) -> io::Result<Head> {
-    let nothing = || io::Error::other(format!("segment {first} holds no record"));
-    segments.end_of(first)?.ok_or_else(nothing)
 }
 
 /// What a segment holds.

@@ -11,7 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::oneshot;
+use http::{HeaderName, HeaderValue};
+use tokio::{runtime::Handle, sync::oneshot};
+use tokio_util::task::TaskTracker;
 
 use super::{journal::AuditError, record::Draft};
 use crate::{
@@ -24,7 +26,7 @@ pub const QUEUE_RECORDS_MAX: usize = 8192;
 /// Rejected requests on record, per source and second.
 pub const REJECTED_PER_SECOND: u32 = 5;
 /// Bytes of rejected requests on record, per source and second; beyond it a record goes without headers.
-pub const REJECTED_BYTES_PER_SECOND: u32 = 4096;
+const REJECTED_BYTES_PER_SECOND: usize = 4096;
 
 /// How long a record that nobody waits for lies in the queue, for one that somebody waits for to take it along.
 const NOTES_WAIT: Duration = Duration::from_millis(25);
@@ -65,6 +67,8 @@ pub(super) struct Shared {
     under_way: AtomicUsize,
     pub(super) metrics: AuditMetrics,
     samples: Mutex<HashMap<Name, Sample>>,
+    /// Knows the tasks that answer.
+    pub(super) answering: TaskTracker,
 }
 
 /// Records on their way to the writer.
@@ -79,14 +83,52 @@ struct Queue {
     health: Health,
 }
 
-/// Tells who waits for a record what became of it.
-pub(super) type Reply = oneshot::Sender<Result<u64, AuditError>>;
-
-/// A record, and who has waited for it since when.
+/// A record, and who waits for it.
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) draft: Draft,
-    pub(super) reply: Option<(Reply, Instant)>,
+    pub(super) waiter: Option<Waiter>,
+}
+
+/// Who has waited for a record, since when, and on which runtime.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    reply: oneshot::Sender<Result<u64, AuditError>>,
+    pub(super) since: Instant,
+    runtime: Handle,
+}
+
+/// The waiters of a batch, by runtime. To wake a task on another thread is a system call, so that all of a runtime are
+/// answered by one task there.
+#[derive(Debug, Default)]
+pub(super) struct Waiters(Vec<(Handle, Vec<(Waiter, u64)>)>);
+
+impl Waiters {
+    /// Adds one who waits for the record `seq`.
+    pub(super) fn add(&mut self, waiter: Waiter, seq: u64) {
+        let same = |(runtime, _): &&mut (Handle, _)| runtime.id() == waiter.runtime.id();
+        match self.0.iter_mut().find(same) {
+            Some((_, waiters)) => waiters.push((waiter, seq)),
+            None => self.0.push((waiter.runtime.clone(), vec![(waiter, seq)])),
+        }
+    }
+
+    /// Tells everybody what became of their records. Who went away does not want to know.
+    pub(super) fn answer(&mut self, result: &Result<(), AuditError>, answering: &TaskTracker) {
+        for (runtime, waiters) in self.0.drain(..) {
+            let (alone, result) = (waiters.len() == 1, result.clone());
+            let answer = move || {
+                for (waiter, seq) in waiters {
+                    drop(waiter.reply.send(result.clone().map(|()| seq)));
+                }
+            };
+            if alone {
+                answer();
+            } else {
+                drop(answering.spawn_on(async { answer() }, &runtime));
+            }
+        }
+    }
 }
 
 /// A request that is under way, as long as this lives.
@@ -114,29 +156,26 @@ impl AuditLog {
     /// Records `draft` and returns its number once it is durable.
     pub async fn append(&self, draft: Draft) -> Result<u64, AuditError> {
         let (reply, durable) = oneshot::channel();
-        self.0.shared.push(Job { draft, reply: Some((reply, Instant::now())) })?;
+        let waiter = Waiter { reply, since: Instant::now(), runtime: Handle::current() };
+        self.0.shared.push(Job { draft, waiter: Some(waiter) })?;
         durable.await.unwrap_or(Err(AuditError::Closed))
     }
 
     /// Records `draft` if that is possible without waiting; else drops and counts it. It rides with the next batch.
     pub fn note(&self, draft: Draft) {
-        if self.0.shared.push(Job { draft, reply: None }).is_err() {
+        if self.0.shared.push(Job { draft, waiter: None }).is_err() {
             self.0.shared.metrics.dropped.inc();
         }
     }
 
-    /// Notes a request that was turned away, as far as the rate allows: a stranger must not be able to fill the disk.
-    pub fn rejected(&self, source: &Name, mut draft: Draft) {
-        let Some(whole) = self.0.shared.sample(source, weight(&draft)) else { return };
-        if !whole {
-            draft.headers.clear();
-        }
-        self.note(draft);
-    }
-
-    /// Whether one more record of an unverified request fits the rate; the caller writes it.
-    pub(super) fn admits_shadow(&self, source: &Name) -> bool {
-        self.0.shared.sample(source, weight(&Draft::default())).is_some()
+    /// Whether one more record of a stranger's request with these `headers` fits the rate, and if so, whether the headers
+    /// do: a stranger must not be able to fill the disk.
+    pub fn admits(&self, source: &Name, headers: &[(HeaderName, HeaderValue)]) -> Option<bool> {
+        let now = Instant::now();
+        let samples = &self.0.shared.samples;
+        let mut samples = samples.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = Sample { since: now, records: 0, bytes: 0 };
+        samples.entry(source.clone()).or_insert(fresh).take(now, weight(headers))
     }
 
     /// How the log is doing.
@@ -151,6 +190,8 @@ impl AuditLog {
     pub async fn close(&self) -> Result<(), AuditError> {
         let owner = Arc::clone(&self.0);
         drop(tokio::task::spawn_blocking(move || owner.end()).await); // it cannot panic
+        self.0.shared.answering.close();
+        self.0.shared.answering.wait().await;
         match self.health().trouble {
             None | Some(AuditError::Closed) => Ok(()),
             Some(trouble) => Err(trouble),
@@ -208,6 +249,7 @@ impl Shared {
             under_way: AtomicUsize::new(0),
             metrics,
             samples: Mutex::default(),
+            answering: TaskTracker::new(),
         })
     }
 
@@ -219,7 +261,7 @@ impl Shared {
     /// Wakes the writer only when it sleeps and has reason to get up: most of the time a record costs no system call.
     fn push(&self, job: Job) -> Result<(), AuditError> {
         let mut queue = self.lock();
-        let awaited = job.reply.is_some();
+        let awaited = job.waiter.is_some();
         queue.admit(awaited)?;
         queue.awaited += usize::from(awaited);
         queue.jobs.push(job);
@@ -235,7 +277,7 @@ impl Shared {
     }
 
     /// Swaps what is waiting into `jobs`, after waiting for something at most for `idle`. Returns whether the log is closed.
-    /// Right `after` a batch, what nobody waits for is left lying for a while.
+    /// What nobody waits for is left lying for a while: it causes no sync of its own where another is coming.
     pub(super) fn take(&self, jobs: &mut Vec<Job>, after: bool, idle: Duration) -> bool {
         let mut queue = self.lock();
         if after {
@@ -243,6 +285,7 @@ impl Shared {
         }
         if queue.jobs.is_empty() {
             queue = self.wait(queue, 0, idle);
+            queue = self.wait(queue, 1, NOTES_WAIT);
         }
         let under_way = self.under_way.load(Ordering::Relaxed);
         if queue.awaited > 0 && under_way >= COMMIT_SIBLINGS {
@@ -286,49 +329,36 @@ impl Shared {
         queue.health.trouble.get_or_insert(AuditError::Closed);
         queue.jobs.clear();
     }
-
-    fn sample(&self, source: &Name, bytes: f64) -> Option<bool> {
-        let now = Instant::now();
-        let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
-        samples.entry(source.clone()).or_insert_with(|| Sample::new(now)).take(now, bytes)
-    }
 }
 
-/// Two buckets that fill up again with time: records and bytes.
+/// What a source's strangers have on record of this second.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
-    filled: Instant,
-    records: f64,
-    bytes: f64,
+    since: Instant,
+    records: u32,
+    bytes: usize,
 }
 
 impl Sample {
-    fn new(filled: Instant) -> Self {
-        let (records, bytes) = (REJECTED_PER_SECOND.into(), REJECTED_BYTES_PER_SECOND.into());
-        Self { filled, records, bytes }
-    }
-
     /// Whether one more record fits, and if so, whether all of its bytes do.
-    fn take(&mut self, now: Instant, bytes: f64) -> Option<bool> {
-        let seconds = now.saturating_duration_since(self.filled).as_secs_f64();
-        let fill = |held: f64, rate: u32| (held + seconds * f64::from(rate)).min(rate.into());
-        self.records = fill(self.records, REJECTED_PER_SECOND);
-        self.bytes = fill(self.bytes, REJECTED_BYTES_PER_SECOND);
-        self.filled = now;
-        if self.records < 1.0 {
+    fn take(&mut self, now: Instant, bytes: usize) -> Option<bool> {
+        if now.saturating_duration_since(self.since) >= Duration::from_secs(1) {
+            *self = Self { since: now, records: 0, bytes: 0 };
+        }
+        if self.records == REJECTED_PER_SECOND {
             return None;
         }
-        let whole = self.bytes >= bytes;
-        self.records -= 1.0;
-        self.bytes -= if whole { bytes } else { 0.0 };
+        let whole = self.bytes + bytes <= REJECTED_BYTES_PER_SECOND;
+        self.records += 1;
+        self.bytes += if whole { bytes } else { 0 };
         Some(whole)
     }
 }
 
 /// About how long a record will be, in bytes.
-fn weight(draft: &Draft) -> f64 {
-    let values = draft.headers.iter().map(|(name, value)| {
+fn weight(headers: &[(HeaderName, HeaderValue)]) -> usize {
+    let bytes = |(name, value): &(HeaderName, HeaderValue)| {
         name.as_str().len() + value.len().min(TEXT_BYTES_MAX) // longer ones are cut
-    });
-    u32::try_from(400 + values.sum::<usize>()).map_or(f64::MAX, f64::from)
+    };
+    400 + headers.iter().map(bytes).sum::<usize>()
 }

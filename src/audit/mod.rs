@@ -23,11 +23,8 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 pub use journal::AuditError;
-pub use log::{
-    AuditLog, COMMIT_SIBLINGS, Health, QUEUE_RECORDS_MAX, REJECTED_BYTES_PER_SECOND,
-    REJECTED_PER_SECOND, UnderWay,
-};
-pub use record::{Draft, Hash, Kind};
+pub use log::{AuditLog, COMMIT_SIBLINGS, Health, QUEUE_RECORDS_MAX, REJECTED_PER_SECOND};
+pub use record::{Draft, Kind};
 pub use stages::{Audit, Note, ShadowAudit};
 pub use writer::{Clock, OpenError, open, open_on};
 
@@ -162,7 +159,7 @@ pub enum Rejected {
 
 impl Detail {
     /// The sender's address, as far as it is kept.
-    pub fn keep_ip(&self, ip: IpAddr) -> Option<IpAddr> {
+    fn keep_ip(&self, ip: IpAddr) -> Option<IpAddr> {
         match (self.client_ip, ip.to_canonical()) {
             (ClientIp::Drop, _) => None,
             (ClientIp::Keep, ip) => Some(ip),
@@ -176,10 +173,13 @@ impl Detail {
     }
 
     /// The request headers that go on the record. Credentials never do, whatever was configured.
-    pub fn keep_headers(&self, headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+    fn keep_headers<'a>(
+        &'a self,
+        headers: &'a HeaderMap,
+    ) -> impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)> {
         let allowed = self.headers.iter().filter(|name| !CREDENTIALS.contains(*name));
-        let found = allowed.filter_map(|name| Some((name.clone(), headers.get(name)?.clone())));
-        found.filter(|(_, value)| !value.is_sensitive()).collect()
+        let found = allowed.filter_map(|name| Some((name, headers.get(name)?)));
+        found.filter(|(_, value)| !value.is_sensitive())
     }
 }
 

@@ -1,15 +1,17 @@
-//! One record, one line of JSON. Written by hand, because a record is written for every event before it goes anywhere.
+//! One record, one line of JSON. Printed by hand, because a record is written for every event before it goes anywhere, and
+//! printed where the event is, because the writer is one for all.
 //!
 //! `{"v":1,"seq":N,"ts":"…","kind":"…", … ,"prev":"<SHA-256 of the line before, in hex>"}`: the first four members and the
 //! last one always stand where they stand, so that a verifier can check the chain without reading the rest. No record holds
 //! a body or a secret; every value is bounded and free of control characters.
 
-use std::{borrow::Cow, fmt::Display, io::Write as _, net::IpAddr, sync::Arc, time::Duration};
+use std::{fmt::Display, io::Write as _, net::IpAddr};
 
 use http::{HeaderName, HeaderValue};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::event::{About, Digest, EventId, EventType, Name, Receipt, TEXT_BYTES_MAX};
+use crate::event::{About, Digest, EventId, EventType, Name, Receipt, TEXT_BYTES_MAX, is_hidden};
 
 /// Longest line that is written or read, in bytes.
 pub(super) const RECORD_BYTES_MAX: usize = 256 * 1024;
@@ -19,10 +21,10 @@ const HEADERS_MAX: usize = 16;
 const ITEMS_MAX: usize = 100;
 
 /// SHA-256 of a line, without its newline.
-pub type Hash = [u8; 32];
+pub(super) type Hash = [u8; 32];
 
 /// What a record is about. The names are those of [`crate::telemetry::RECORD_KINDS`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// An event is about to be forwarded.
     Attempt,
@@ -39,7 +41,6 @@ pub enum Kind {
     /// A provider's challenge was answered.
     Handshake,
     /// About the log or the process itself.
-    #[default]
     Control,
     /// Not verified, forwarded by a source in shadow mode.
     Shadow,
@@ -62,123 +63,167 @@ impl Kind {
     }
 }
 
-/// What shall go on record. The writer adds number, time and chain.
-#[derive(Clone, Debug, Default)]
+/// Room for what most records say, in bytes.
+const MEMBERS_BYTES: usize = 768;
+
+/// What shall go on record, but for number, time and chain, which the writer adds.
+#[derive(Clone, Debug)]
 pub struct Draft {
-    /// What it is about.
-    pub kind: Kind,
-    /// The request.
-    pub receipt: Option<Receipt>,
-    /// Its source.
-    pub source: Option<Name>,
-    /// The event, once it was identified.
-    pub about: Option<Arc<About>>,
-    /// The type as read from a request that was not verified.
-    pub unverified_type: Option<EventType>,
-    /// Digest and length of a body that was not identified.
-    pub body: Option<(Digest, u64)>,
-    /// How it ended.
-    pub outcome: Option<&'static str>,
-    /// Why.
-    pub reason: Option<&'static str>,
-    /// The route that took it.
-    pub route: Option<Name>,
-    /// The upstream that is asked.
-    pub upstream: Option<Name>,
-    /// Which attempt this is.
-    pub attempt: Option<u32>,
-    /// The attempt's record, in the record of how it ended.
-    pub attempt_seq: Option<u64>,
-    /// The status that the sender got.
-    pub status: Option<u16>,
-    /// The status that the upstream answered.
-    pub upstream_status: Option<u16>,
-    /// How long the upstream took.
-    pub upstream_time: Option<Duration>,
-    /// The sender's address, as far as it is kept.
-    pub client_ip: Option<IpAddr>,
-    /// The request headers that were chosen for the record.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// What went wrong, for the operator.
-    pub error: Option<Cow<'static, str>>,
-    /// What a control record says.
-    pub facts: Vec<(&'static str, serde_json::Value)>,
+    pub(super) kind: Kind,
+    /// The members behind `kind`, with a comma before each. Keys are ours and need no escaping.
+    members: Vec<u8>,
 }
 
 impl Draft {
+    /// A record that says nothing yet.
+    pub fn new(kind: Kind) -> Self {
+        Self { kind, members: Vec::with_capacity(MEMBERS_BYTES) }
+    }
+
     /// A record about the process: `what` happened, such as `started`.
-    pub(super) fn control(what: &'static str) -> Self {
-        Self::default().with("what", what)
+    pub(super) fn control(what: &str) -> Self {
+        Self::new(Kind::Control).with("what", what)
     }
 
     /// Adds a fact to a control record.
-    pub(super) fn with(mut self, key: &'static str, value: impl Into<serde_json::Value>) -> Self {
-        self.facts.push((key, value.into()));
+    pub(super) fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
+        match value.into() {
+            Value::String(text) => self.text(key, Some(&text)),
+            other => self.print(key, &other),
+        }
         self
+    }
+
+    /// Itself, and the record of how it ended, which says the same so far.
+    pub(super) fn and_ending(self) -> (Self, Self) {
+        let mut ending = Self::new(Kind::Outcome);
+        ending.members.extend_from_slice(&self.members);
+        (self, ending)
+    }
+
+    /// Which request it is about.
+    pub fn request(&mut self, receipt: Receipt, source: &Name) {
+        self.print("receipt", &format_args!("\"{receipt}\""));
+        self.raw("source", Some(source.as_str()));
+    }
+
+    /// Which event.
+    pub fn event(&mut self, about: &About) {
+        self.raw("event_id", Some(&about.key.event_id()));
+        self.text("provider_id", Some(about.id.as_str()));
+        self.text("event_type", Some(about.kind.as_str()));
+        self.text("account", about.account.as_ref().map(EventId::as_str));
+        self.body(&about.digest, about.body_bytes);
+        self.text("scheme", Some(about.scheme));
+        if about.secret_slot > 0 {
+            self.text("secret", Some(&about.secret_label));
+            self.print("secret_slot", &about.secret_slot);
+        }
+        self.items(about);
+    }
+
+    /// What a body is known by, and its length.
+    pub(super) fn body(&mut self, digest: &Digest, bytes: u64) {
+        self.key("digest");
+        self.members.extend_from_slice(b"\"sha256:");
+        self.members.extend_from_slice(&hex_of(&digest.0));
+        self.members.push(b'"');
+        self.print("bytes", &bytes);
+    }
+
+    /// Where it goes, and for which time.
+    pub fn target(&mut self, route: Option<&Name>, upstream: Option<&Name>, attempt: Option<u32>) {
+        self.raw("route", route.map(Name::as_str));
+        self.raw("upstream", upstream.map(Name::as_str));
+        self.number("attempt", attempt);
+    }
+
+    /// Where it came from, as far as that is kept.
+    pub fn origin<'a>(
+        &mut self,
+        client_ip: Option<IpAddr>,
+        headers: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+    ) {
+        if let Some(ip) = client_ip {
+            self.print("client_ip", &format_args!("\"{ip}\""));
+        }
+        let mut none = true;
+        for (name, value) in headers.into_iter().take(HEADERS_MAX) {
+            if none {
+                self.key("headers");
+            }
+            self.members.push(if none { b'{' } else { b',' });
+            quote(name.as_str(), &mut self.members);
+            self.members.push(b':');
+            quote(&String::from_utf8_lossy(value.as_bytes()), &mut self.members);
+            none = false;
+        }
+        if !none {
+            self.members.push(b'}');
+        }
     }
 
     /// Appends the record's line with its newline to `out`; returns the line's hash.
     pub(super) fn write(&self, seq: u64, ts: &str, prev: &Hash, out: &mut Vec<u8>) -> Hash {
-        let start = out.len();
-        out.extend_from_slice(b"{\"v\":1");
-        let mut line = Line(out);
-        line.number("seq", Some(seq));
-        line.raw("ts", Some(ts));
-        line.raw("kind", Some(self.kind.as_str()));
-        line.shown("receipt", self.receipt.as_ref());
-        line.raw("source", self.source.as_ref().map(Name::as_str));
-        line.shown("client_ip", self.client_ip.as_ref());
-        line.headers(&self.headers);
-        self.write_event(&mut line);
-        self.write_ending(&mut line);
-        for (key, fact) in &self.facts {
-            match fact.as_str() {
-                Some(text) => line.text(key, Some(text)),
-                None => line.print(key, format_args!("{fact}")),
-            }
-        }
-        line.hex("prev", "", prev);
-        out.push(b'}');
+        let (start, kind) = (out.len(), self.kind.as_str());
+        drop(write!(out, "{{\"v\":1,\"seq\":{seq},\"ts\":\"{ts}\",\"kind\":\"{kind}\""));
+        out.extend_from_slice(&self.members);
+        out.extend_from_slice(b",\"prev\":\"");
+        out.extend_from_slice(&hex_of(prev));
+        out.extend_from_slice(b"\"}");
         let hash = hash_of(out.get(start..).unwrap_or_default());
         out.push(b'\n');
         hash
     }
 
-    fn write_event(&self, line: &mut Line<'_>) {
-        if let Some(about) = &self.about {
-            line.raw("event_id", Some(&about.key.event_id()));
-            line.text("provider_id", Some(about.id.as_str()));
-            line.text("event_type", Some(about.kind.as_str()));
-            line.text("account", about.account.as_ref().map(EventId::as_str));
-            line.hex("digest", "sha256:", &about.digest.0);
-            line.number("bytes", Some(about.body_bytes));
-            line.text("scheme", Some(about.scheme));
-            if about.secret_slot > 0 {
-                line.text("secret", Some(&about.secret_label));
-                line.number("secret_slot", Some(about.secret_slot as u64));
-            }
-            line.items(about);
-        }
-        line.text("unverified_type", self.unverified_type.as_ref().map(EventType::as_str));
-        if let Some((digest, bytes)) = &self.body {
-            line.hex("digest", "sha256:", &digest.0);
-            line.number("bytes", Some(*bytes));
+    /// `,"key":`
+    fn key(&mut self, key: &str) {
+        self.members.extend_from_slice(b",\"");
+        self.members.extend_from_slice(key.as_bytes());
+        self.members.extend_from_slice(b"\":");
+    }
+
+    /// A value that is known to need no escaping. What is not there leaves no trace.
+    fn raw(&mut self, key: &str, value: Option<&str>) {
+        let Some(value) = value else { return };
+        self.key(key);
+        self.members.push(b'"');
+        self.members.extend_from_slice(value.as_bytes());
+        self.members.push(b'"');
+    }
+
+    pub(super) fn text(&mut self, key: &str, value: Option<&str>) {
+        let Some(value) = value else { return };
+        self.key(key);
+        quote(value, &mut self.members);
+    }
+
+    pub(super) fn number(&mut self, key: &str, value: Option<impl Display>) {
+        if let Some(value) = value {
+            self.print(key, &value);
         }
     }
 
-    fn write_ending(&self, line: &mut Line<'_>) {
-        line.text("outcome", self.outcome);
-        line.text("reason", self.reason);
-        line.raw("route", self.route.as_ref().map(Name::as_str));
-        line.raw("upstream", self.upstream.as_ref().map(Name::as_str));
-        line.number("attempt", self.attempt.map(u64::from));
-        line.number("attempt_seq", self.attempt_seq);
-        line.number("status", self.status.map(u64::from));
-        line.number("upstream_status", self.upstream_status.map(u64::from));
-        if let Some(time) = self.upstream_time {
-            line.print("upstream_seconds", format_args!("{:.6}", time.as_secs_f64()));
+    /// A vector takes everything, so there is no error to look at.
+    pub(super) fn print(&mut self, key: &str, value: &impl Display) {
+        self.key(key);
+        drop(write!(self.members, "{value}"));
+    }
+
+    fn items(&mut self, about: &About) {
+        if about.items.is_empty() {
+            return;
         }
-        line.text("error", self.error.as_deref());
+        self.key("items");
+        let out = &mut self.members;
+        for (index, (id, kind)) in about.items.iter().take(ITEMS_MAX).enumerate() {
+            out.extend_from_slice(if index == 0 { b"[[" } else { b",[" });
+            quote_or_null(id.as_ref().map(EventId::as_str), out);
+            out.push(b',');
+            quote_or_null(kind.as_ref().map(EventType::as_str), out);
+            out.push(b']');
+        }
+        out.push(b']');
     }
 }
 
@@ -187,87 +232,11 @@ pub(super) fn hash_of(line: &[u8]) -> Hash {
     Sha256::digest(line).into()
 }
 
-/// Writes members of one object; what is not there leaves no trace. Keys are ours and need no escaping.
-struct Line<'a>(&'a mut Vec<u8>);
-
-impl Line<'_> {
-    /// `,"key":`
-    fn key(&mut self, key: &str) {
-        self.0.extend_from_slice(b",\"");
-        self.0.extend_from_slice(key.as_bytes());
-        self.0.extend_from_slice(b"\":");
-    }
-
-    /// A value that is known to need no escaping.
-    fn raw(&mut self, key: &str, value: Option<&str>) {
-        let Some(value) = value else { return };
-        self.key(key);
-        self.0.push(b'"');
-        self.0.extend_from_slice(value.as_bytes());
-        self.0.push(b'"');
-    }
-
-    fn text(&mut self, key: &str, value: Option<&str>) {
-        let Some(value) = value else { return };
-        self.key(key);
-        quote(value, self.0);
-    }
-
-    fn number(&mut self, key: &str, value: Option<u64>) {
-        let Some(value) = value else { return };
-        self.print(key, format_args!("{value}"));
-    }
-
-    fn shown(&mut self, key: &str, value: Option<&impl Display>) {
-        let Some(value) = value else { return };
-        self.print(key, format_args!("\"{value}\""));
-    }
-
-    /// A vector takes everything, so there is no error to look at.
-    fn print(&mut self, key: &str, value: std::fmt::Arguments<'_>) {
-        self.key(key);
-        drop(self.0.write_fmt(value));
-    }
-
-    fn hex(&mut self, key: &str, prefix: &str, hash: &Hash) {
-        let mut digits = [0; 64];
-        self.key(key);
-        self.0.push(b'"');
-        self.0.extend_from_slice(prefix.as_bytes());
-        let fits = hex::encode_to_slice(hash, &mut digits);
-        debug_assert!(fits.is_ok(), "two digits a byte");
-        self.0.extend_from_slice(&digits);
-        self.0.push(b'"');
-    }
-
-    fn headers(&mut self, headers: &[(HeaderName, HeaderValue)]) {
-        if headers.is_empty() {
-            return;
-        }
-        self.key("headers");
-        for (index, (name, value)) in headers.iter().take(HEADERS_MAX).enumerate() {
-            self.0.push(if index == 0 { b'{' } else { b',' });
-            quote(name.as_str(), self.0);
-            self.0.push(b':');
-            quote(&String::from_utf8_lossy(value.as_bytes()), self.0);
-        }
-        self.0.push(b'}');
-    }
-
-    fn items(&mut self, about: &About) {
-        if about.items.is_empty() {
-            return;
-        }
-        self.key("items");
-        for (index, (id, kind)) in about.items.iter().take(ITEMS_MAX).enumerate() {
-            self.0.extend_from_slice(if index == 0 { b"[[" } else { b",[" });
-            quote_or_null(id.as_ref().map(EventId::as_str), self.0);
-            self.0.push(b',');
-            quote_or_null(kind.as_ref().map(EventType::as_str), self.0);
-            self.0.push(b']');
-        }
-        self.0.push(b']');
-    }
+fn hex_of(hash: &Hash) -> [u8; 64] {
+    let mut digits = [0; 64];
+    let fits = hex::encode_to_slice(hash, &mut digits);
+    debug_assert!(fits.is_ok(), "two digits a byte");
+    digits
 }
 
 fn quote_or_null(text: Option<&str>, out: &mut Vec<u8>) {
@@ -295,10 +264,4 @@ fn escape(c: char, out: &mut Vec<u8>) {
         c if is_hidden(c) => drop(write!(out, "\\u{:04x}", u32::from(c))),
         c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
     }
-}
-
-/// Control characters, and those that turn or hide text; all of them are in the basic plane.
-pub(super) fn is_hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }

@@ -23,14 +23,14 @@ const COPIES_MAX: usize = 64;
 const COPIES_WAIT: Duration = Duration::from_secs(2);
 
 /// Signs and stores checkpoints.
-#[derive(Debug)]
 pub(super) struct Sealer {
     storage: Arc<dyn Storage>,
     file: Box<dyn StorageFile>,
     len: u64,
     fsync: bool,
-    signer: Signer,
-    last: Option<Checkpoint>,
+    pub(super) signer: Signer,
+    /// The last one that this log's key signed.
+    pub(super) last: Option<Checkpoint>,
     /// When the last one was written by this process.
     since: Instant,
     copies: Option<Copies>,
@@ -44,23 +44,13 @@ impl Sealer {
         fsync: bool,
         copy_to: &[CopyTo],
     ) -> io::Result<Self> {
-        publish(&*storage, signer.public())?;
+        publish(&*storage, &signer.public)?;
         let file = open_or_create(&*storage, CHECKPOINTS)?;
-        let (last, len) = last_of(&*storage, signer.public())?;
+        let (last, len) = last_of(&*storage, &signer.public)?;
         file.truncate(len)?;
         storage.sync_dir()?;
         let copies = (!copy_to.is_empty()).then(|| Copies::start(copy_to.to_vec())).transpose()?;
         Ok(Self { storage, file, len, fsync, signer, last, since: Instant::now(), copies })
-    }
-
-    /// The last checkpoint that this log's key signed.
-    pub(super) fn last(&self) -> Option<&Checkpoint> {
-        self.last.as_ref()
-    }
-
-    /// The key that checks what is signed here.
-    pub(super) fn key(&self) -> &PublicKey {
-        self.signer.public()
     }
 
     /// How long ago the last one was written.
@@ -151,7 +141,6 @@ fn last_of(storage: &dyn Storage, key: &PublicKey) -> io::Result<(Option<Checkpo
 }
 
 /// A thread that carries checkpoints away, so that a pipe nobody reads or a network drive cannot stop the log.
-#[derive(Debug)]
 struct Copies {
     queue: mpsc::SyncSender<String>,
     done: mpsc::Receiver<()>,

@@ -98,19 +98,31 @@ impl Segments {
     ) -> io::Result<()> {
         let begin = self.firsts().rfind(|first| *first <= from).unwrap_or(0);
         for first in self.firsts().filter(|first| *first >= begin) {
-            let mut lines = self.open(first, 0)?;
-            loop {
-                match lines.advance()? {
-                    Piece::End => break,
-                    Piece::Torn => {}
-                    Piece::Line => match Frame::parse(lines.bytes()) {
-                        Some(frame) if !look(&frame, lines.bytes())? => return Ok(()),
-                        _ => {}
-                    },
-                }
+            if !self.each_in(first, &mut look)? {
+                break;
             }
         }
         Ok(())
+    }
+
+    /// The same in the one segment that begins with record `first`; says whether more is wanted.
+    fn each_in(
+        &self,
+        first: u64,
+        mut look: impl FnMut(&Frame<'_>, &[u8]) -> io::Result<bool>,
+    ) -> io::Result<bool> {
+        let mut lines = self.open(first, 0)?;
+        loop {
+            let piece = lines.advance()?;
+            if piece == Piece::End {
+                return Ok(true);
+            }
+            if let Some(frame) = Frame::parse(lines.bytes()).filter(|_| piece == Piece::Line)
+                && !look(&frame, lines.bytes())?
+            {
+                return Ok(false);
+            }
+        }
     }
 
     /// The first record of the segment in which `since` falls: the last one that begins before it.
@@ -126,22 +138,23 @@ impl Segments {
 
     /// What the first record of a segment says: where the chain stood before it, and when it was written.
     pub(super) fn beginning(&self, first: u64) -> io::Result<Option<(Head, Timestamp)>> {
-        let mut lines = self.open(first, 0)?;
-        let whole = lines.advance()? == Piece::Line;
-        let frame = Frame::parse(lines.bytes()).filter(|frame| whole && frame.seq == first);
-        Ok(frame.and_then(|f| Some((Head { seq: first - 1, hash: f.prev }, f.time()?))))
+        let mut begins = None;
+        self.each_in(first, |frame, _| {
+            let before = Head { seq: first.saturating_sub(1), hash: frame.prev };
+            begins = frame.time().filter(|_| frame.seq == first).map(|time| (before, time));
+            Ok(false)
+        })?;
+        Ok(begins)
     }
 
     /// Where the chain stands at the end of a segment, as far as it can be read.
-    pub(super) fn end_of(&self, first: u64) -> io::Result<Option<Head>> {
-        let (mut lines, mut last) = (self.open(first, 0)?, None);
-        loop {
-            match lines.advance()? {
-                Piece::End => return Ok(last),
-                Piece::Torn => {}
-                Piece::Line => last = Head::of(lines.bytes()).or(last),
-            }
-        }
+    pub(super) fn end_of(&self, first: u64) -> io::Result<Head> {
+        let mut last = None;
+        self.each_in(first, |frame, line| {
+            last = Some(Head { seq: frame.seq, hash: hash_of(line) });
+            Ok(true)
+        })?;
+        last.ok_or_else(|| io::Error::other(format!("segment {first} holds no record")))
     }
 }
 
@@ -254,14 +267,10 @@ pub struct Head {
 impl Head {
     /// Where a chain begins.
     pub const ORIGIN: Self = Self { seq: 0, hash: [0; 32] };
-
-    fn of(line: &[u8]) -> Option<Self> {
-        Frame::parse(line).map(|frame| Self { seq: frame.seq, hash: hash_of(line) })
-    }
 }
 
 /// What a verifier needs of a line: the members that stand at fixed places.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
     /// The record's number.
     pub seq: u64,

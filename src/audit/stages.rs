@@ -1,16 +1,17 @@
 //! The stages: record before the effect, note what became of it, and look at every answer on its way back.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
+use http::{HeaderName, HeaderValue};
 use tower::ServiceExt as _;
 
 use super::{AuditError, AuditLog, Detail, Draft, Flagged, Kind, Recorded, Rejected};
 use crate::{
     answer::{Answer, Answered, Notes, Outcome, Recording, Refusal, Verdict, annotate},
     dedup::{Fresh, Lease},
-    event::{Digest, Name},
+    event::{Digest, EventType, Name, Receipt},
     receive::{Envelope, Inbound},
-    route::{Routed, Shadow},
+    route::Shadow,
     stage::{Next, Stage},
 };
 
@@ -26,59 +27,39 @@ pub struct Audit {
 impl<N: Next<Recorded>> Stage<Fresh, N> for Audit {
     async fn pass(self, fresh: Fresh, next: N) -> Answer {
         let (routed, lease) = fresh.into_parts();
-        let draft = attempt(&routed, &lease, &self.detail);
-        record_first(&self.log, draft, next, |seq| Recorded { routed, lease, seq }).await
+        let (event, target) = (routed.event(), routed.target());
+        let mut both = request(Kind::Attempt, event.envelope());
+        both.event(event.about());
+        both.target(Some(&target.route), Some(&target.upstream), Some(lease.attempt()));
+        let (mut attempt, ending) = both.and_ending();
+        origin(&mut attempt, event.envelope(), &self.detail);
+        attempt.text("reason", excuse(&lease));
+        let recorded = |seq| Recorded { routed, lease, seq };
+        record_first(&self.log, attempt, ending, next, recorded).await
     }
 }
 
 /// Room first, then the record, then the effect: what cannot be taken on is refused without a record.
 async fn record_first<T, N: Next<T>>(
     log: &AuditLog,
-    draft: Draft,
+    attempt: Draft,
+    mut ending: Draft,
     mut next: N,
     recorded: impl FnOnce(u64) -> T,
 ) -> Answer {
     next.ready().await?;
-    let ending = ending_of(&draft);
-    let seq = log.append(draft).await.map_err(|error| unavailable(&error))?;
+    let seq = log.append(attempt).await.map_err(|error| unavailable(&error))?;
     let answer = next.call(recorded(seq)).await;
-    log.note(ended(Draft { attempt_seq: Some(seq), ..ending }, &answer));
+    ending.print("attempt_seq", &seq);
+    ended(&mut ending, &answer);
+    log.note(ending);
     annotate(answer, |notes| notes.audit_seq = Some(seq))
-}
-
-/// What the record of how it ended repeats of the attempt's: not where the request came from.
-fn ending_of(attempt: &Draft) -> Draft {
-    Draft {
-        kind: Kind::Outcome,
-        receipt: attempt.receipt,
-        source: attempt.source.clone(),
-        about: attempt.about.clone(),
-        unverified_type: attempt.unverified_type.clone(),
-        body: attempt.body,
-        route: attempt.route.clone(),
-        upstream: attempt.upstream.clone(),
-        attempt: attempt.attempt,
-        ..Draft::default()
-    }
 }
 
 fn unavailable(error: &AuditError) -> Answered<Refusal> {
     let mut answered = Answered::from(Refusal::AuditUnavailable);
     answered.notes.error = Some(error.to_string().into());
     answered
-}
-
-fn attempt(routed: &Routed, lease: &Lease, detail: &Detail) -> Draft {
-    let (event, target) = (routed.event(), routed.target());
-    Draft {
-        kind: Kind::Attempt,
-        about: Some(event.about().clone()),
-        route: Some(target.route.clone()),
-        upstream: Some(target.upstream.clone()),
-        attempt: Some(lease.attempt()),
-        reason: excuse(lease),
-        ..request(event.envelope(), detail)
-    }
 }
 
 /// Why the app may have had the event before.
@@ -90,15 +71,15 @@ fn excuse(lease: &Lease) -> Option<&'static str> {
     }
 }
 
-/// What a record says about any request.
-fn request(envelope: &Envelope, detail: &Detail) -> Draft {
-    Draft {
-        receipt: Some(envelope.receipt()),
-        source: Some(envelope.source().clone()),
-        client_ip: detail.keep_ip(envelope.peer().ip),
-        headers: detail.keep_headers(envelope.headers()),
-        ..Draft::default()
-    }
+fn request(kind: Kind, envelope: &Envelope) -> Draft {
+    let mut draft = Draft::new(kind);
+    draft.request(envelope.receipt(), envelope.source());
+    draft
+}
+
+/// What only the first record of a request says.
+fn origin(draft: &mut Draft, envelope: &Envelope, detail: &Detail) {
+    draft.origin(detail.keep_ip(envelope.peer().ip), detail.keep_headers(envelope.headers()));
 }
 
 /// The same for a source in shadow mode: what would have been refused is recorded, as far as the rate allows.
@@ -112,9 +93,9 @@ pub struct ShadowAudit {
 
 impl<N: Next<Flagged>> Stage<Shadow, N> for ShadowAudit {
     async fn pass(self, shadow: Shadow, next: N) -> Answer {
-        if self.log.admits_shadow(shadow.unverified().envelope().source()) {
-            let draft = would_refuse(&shadow, &self.detail);
-            return record_first(&self.log, draft, next, |_| Flagged { shadow }).await;
+        if self.log.admits(shadow.unverified().envelope().source(), &[]).is_some() {
+            let (attempt, ending) = would_refuse(&shadow, &self.detail);
+            return record_first(&self.log, attempt, ending, next, |_| Flagged { shadow }).await;
         }
         // Without a working log nothing is forwarded, recorded or not.
         if let Some(trouble) = self.log.health().trouble {
@@ -124,19 +105,18 @@ impl<N: Next<Flagged>> Stage<Shadow, N> for ShadowAudit {
     }
 }
 
-fn would_refuse(shadow: &Shadow, detail: &Detail) -> Draft {
+fn would_refuse(shadow: &Shadow, detail: &Detail) -> (Draft, Draft) {
     let (unverified, target) = (shadow.unverified(), shadow.target());
-    let body = unverified.envelope().body();
-    Draft {
-        kind: Kind::Shadow,
-        unverified_type: shadow.kind().cloned(),
-        body: Some((Digest::of(body), body.len() as u64)),
-        outcome: Some(Refusal::NotVerified(unverified.reason()).verdict().name),
-        reason: Some(unverified.reason().as_str()),
-        route: Some(target.route.clone()),
-        upstream: Some(target.upstream.clone()),
-        ..request(unverified.envelope(), detail)
-    }
+    let (envelope, reason) = (unverified.envelope(), unverified.reason());
+    let mut both = request(Kind::Shadow, envelope);
+    both.text("unverified_type", shadow.kind().map(EventType::as_str));
+    both.body(&Digest::of(envelope.body()), envelope.body().len() as u64);
+    both.target(Some(&target.route), Some(&target.upstream), None);
+    let (mut attempt, ending) = both.and_ending();
+    origin(&mut attempt, envelope, detail);
+    attempt.text("outcome", Some(Refusal::NotVerified(reason).verdict().name));
+    attempt.text("reason", Some(reason.as_str()));
+    (attempt, ending)
 }
 
 /// Looks at every answer on its way back, and puts it on record the way the one table says.
@@ -150,14 +130,21 @@ pub struct Note {
     pub detail: Arc<Detail>,
 }
 
+/// What is known of a request before anything is done with it.
+struct Seen {
+    receipt: Receipt,
+    client_ip: Option<IpAddr>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
 impl<B: Send + 'static, N: Next<Inbound<B>>> Stage<Inbound<B>, N> for Note {
     async fn pass(self, inbound: Inbound<B>, next: N) -> Answer {
         let _under_way = self.log.under_way();
-        let seen = Draft {
-            receipt: Some(inbound.receipt),
+        let headers = self.detail.keep_headers(inbound.request.headers());
+        let seen = Seen {
+            receipt: inbound.receipt,
             client_ip: self.detail.keep_ip(inbound.peer.ip),
-            headers: self.detail.keep_headers(inbound.request.headers()),
-            ..Draft::default()
+            headers: headers.map(|(name, value)| (name.clone(), value.clone())).collect(),
         };
         let answer = next.oneshot(inbound).await;
         self.record(seen, answer).await
@@ -165,16 +152,21 @@ impl<B: Send + 'static, N: Next<Inbound<B>>> Stage<Inbound<B>, N> for Note {
 }
 
 impl Note {
-    async fn record(&self, seen: Draft, answer: Answer) -> Answer {
+    async fn record(&self, mut seen: Seen, answer: Answer) -> Answer {
         let (verdict, _, notes) = read(&answer);
         match verdict.recording {
-            Recording::ByDelivery if notes.unsettled => self.log.note(self.draft(seen, &answer)),
+            Recording::ByDelivery if notes.unsettled => self.log.note(self.draft(&seen, &answer)),
             Recording::ByDelivery | Recording::Counted => {}
             Recording::Sampled if self.detail.rejected == Rejected::None => {}
-            Recording::Sampled => self.log.rejected(&self.source, self.draft(seen, &answer)),
-            Recording::Noted => self.log.note(self.draft(seen, &answer)),
+            Recording::Sampled => {
+                if let Some(whole) = self.log.admits(&self.source, &seen.headers) {
+                    seen.headers.truncate(if whole { usize::MAX } else { 0 });
+                    self.log.note(self.draft(&seen, &answer));
+                }
+            }
+            Recording::Noted => self.log.note(self.draft(&seen, &answer)),
             Recording::Durable => {
-                return match self.log.append(self.draft(seen, &answer)).await {
+                return match self.log.append(self.draft(&seen, &answer)).await {
                     Ok(seq) => annotate(answer, |notes| notes.audit_seq = Some(seq)),
                     Err(error) => Err(keep_notes(unavailable(&error), answer)),
                 };
@@ -183,18 +175,17 @@ impl Note {
         answer
     }
 
-    fn draft(&self, seen: Draft, answer: &Answer) -> Draft {
+    fn draft(&self, seen: &Seen, answer: &Answer) -> Draft {
         let (.., notes) = read(answer);
-        let draft = Draft {
-            kind: kind(answer),
-            source: Some(self.source.clone()),
-            about: notes.about.clone(),
-            attempt: notes.attempt,
-            route: notes.route.clone(),
-            upstream: notes.upstream.clone(),
-            ..seen
-        };
-        ended(draft, answer)
+        let mut draft = Draft::new(kind(answer));
+        draft.request(seen.receipt, &self.source);
+        if let Some(about) = &notes.about {
+            draft.event(about);
+        }
+        draft.target(notes.route.as_ref(), notes.upstream.as_ref(), notes.attempt);
+        draft.origin(seen.client_ip, seen.headers.iter().map(|(name, value)| (name, value)));
+        ended(&mut draft, answer);
+        draft
     }
 }
 
@@ -212,17 +203,16 @@ fn read(answer: &Answer) -> (Verdict, Option<&'static str>, &Notes) {
     }
 }
 
-fn ended(draft: Draft, answer: &Answer) -> Draft {
+fn ended(draft: &mut Draft, answer: &Answer) {
     let (verdict, reason, notes) = read(answer);
-    Draft {
-        outcome: Some(verdict.name),
-        reason,
-        status: Some(verdict.status.as_u16()),
-        upstream_status: notes.upstream_status.map(|status| status.as_u16()),
-        upstream_time: notes.upstream_time,
-        error: notes.error.clone(),
-        ..draft
+    draft.text("outcome", Some(verdict.name));
+    draft.text("reason", reason);
+    draft.print("status", &verdict.status.as_u16());
+    draft.number("upstream_status", notes.upstream_status.map(|status| status.as_u16()));
+    if let Some(time) = notes.upstream_time {
+        draft.print("upstream_seconds", &format_args!("{:.6}", time.as_secs_f64()));
     }
+    draft.text("error", notes.error.as_deref());
 }
 
 /// Under which kind an answer goes on record that is not recorded by its delivery.
@@ -237,7 +227,3 @@ fn kind(answer: &Answer) -> Kind {
         Err(_) => Kind::Rejected,
     }
 }
-
-#[cfg(test)]
-#[path = "stages_tests.rs"]
-mod tests;

@@ -81,7 +81,7 @@ impl Directory {
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(OpenError::Held { dir: path.to_owned(), pid: holder(&lock) });
+                return Err(OpenError::held(path, &holder(&lock)));
             }
             Err(TryLockError::Error(error)) => return Err(OpenError::failed(path, &error)),
         }

@@ -7,16 +7,17 @@
 use std::{
     fs::File,
     io::{self, BufReader},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use serde_json::Value;
 
 use super::{
     checkpoint::{CHECKPOINTS, Checkpoint, PUBLIC_KEY, PublicKey, each_note},
-    record::{hash_of, is_hidden},
+    record::hash_of,
     segments::{Frame, Head, Piece, Reader, Segments, parse_hash},
 };
+use crate::event::is_hidden;
 
 /// The stand-alone verifier that goes with every export.
 pub(super) const SCRIPT: &str = include_str!("verify.py");
@@ -24,17 +25,6 @@ pub(super) const SCRIPT: &str = include_str!("verify.py");
 pub(super) const EXPORT: &str = "export.json";
 /// After so many findings the rest is not listed.
 const FINDINGS_MAX: usize = 20;
-
-/// What to verify, and against what.
-#[derive(Clone, Debug, Default)]
-pub struct Request {
-    /// The log, or an export.
-    pub dir: PathBuf,
-    /// Public keys to believe instead of those that lie beside the log.
-    pub public_key: Option<PathBuf>,
-    /// Checkpoints that left the machine.
-    pub against: Option<PathBuf>,
-}
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -95,17 +85,22 @@ impl Report {
     }
 }
 
-/// Verifies a directory.
+/// Verifies a directory that is a log or an export, with the keys in `public_key` in place of those that lie beside it, and
+/// `against` checkpoints that left the machine.
 ///
 /// # Errors
 /// A sentence where it cannot be read, which says nothing about whether it is good.
-pub fn verify(request: &Request) -> Result<Report, String> {
-    let (dir, mut report) = (&request.dir, Report::default());
+pub fn verify(
+    dir: &Path,
+    public_key: Option<&Path>,
+    against: Option<&Path>,
+) -> Result<Report, String> {
+    let mut report = Report::default();
     let failed = |path: &Path| {
         let path = path.display().to_string();
         move |error: io::Error| format!("{path}: {error}")
     };
-    let keys = keys(request)?;
+    let keys = keys(public_key.unwrap_or(&dir.join(PUBLIC_KEY)))?;
     report.keys = keys.iter().map(PublicKey::fingerprint).collect();
     let beside = dir.join(CHECKPOINTS);
     // Checkpoints before records: a running gateway may add both meanwhile, and records come first there.
@@ -115,7 +110,7 @@ pub fn verify(request: &Request) -> Result<Report, String> {
     };
     let begin = begin(dir, &promises)?;
     report.export = begin.is_some();
-    if let Some(path) = &request.against {
+    if let Some(path) = against {
         let copied = load(path, true, &keys, &mut report).map_err(failed(path))?;
         if copied.is_empty() && report.is_good() {
             return Err(format!("{}: no checkpoint of an audit log", path.display()));
@@ -130,7 +125,7 @@ pub fn verify(request: &Request) -> Result<Report, String> {
     let mut walk = Walk { report, promises, ..Walk::default() };
     walk.segments(&segments).map_err(failed(dir))?;
     let report = walk.finish(begin);
-    match &request.against {
+    match against {
         Some(path) if report.is_good() && report.copies == 0 => {
             Err(format!("{}: none of its checkpoints covers a record that is here", path.display()))
         }
@@ -138,9 +133,7 @@ pub fn verify(request: &Request) -> Result<Report, String> {
     }
 }
 
-fn keys(request: &Request) -> Result<Vec<PublicKey>, String> {
-    let beside = request.dir.join(PUBLIC_KEY);
-    let path = request.public_key.as_ref().unwrap_or(&beside);
+fn keys(path: &Path) -> Result<Vec<PublicKey>, String> {
     let text =
         std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
     PublicKey::parse_all(&text)

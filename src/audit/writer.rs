@@ -2,8 +2,9 @@
 //! syncs, the next batch gathers.
 
 use std::{
+    fmt::Display,
     io,
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -13,7 +14,7 @@ use super::{
     Params,
     checkpoint::Signer,
     journal::{AuditError, BATCH_BYTES_MAX, Journal, Recovery},
-    log::{AuditLog, Job, Reply, Shared},
+    log::{AuditLog, Job, Shared, Waiters},
     record::{Draft, Kind, RECORD_BYTES_MAX},
     seal::Sealer,
     segments,
@@ -31,33 +32,20 @@ const CLOCK_BACK_MILLIS: i64 = 1000;
 /// Where the writer reads the time.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// Why the log cannot be opened.
+/// Why the log cannot be opened; a sentence for the operator.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Somebody else writes there.
-    #[error("audit log: another gatepost holds the log in {} (pid {pid})", dir.display())]
-    Held {
-        /// Which directory.
-        dir: PathBuf,
-        /// What the holder wrote into the lock file.
-        pid: String,
-    },
-    /// The checkpoint key cannot be had.
-    #[error("audit checkpoint key: {0}")]
-    Key(String),
-    /// Files cannot be read or written, or the first record could not be made durable.
-    #[error("audit log in {}: {why}", dir.display())]
-    Failed {
-        /// Which directory.
-        dir: PathBuf,
-        /// What the system says.
-        why: String,
-    },
-}
+#[error("{0}")]
+pub struct OpenError(String);
 
 impl OpenError {
-    pub(super) fn failed(dir: &Path, why: &dyn ToString) -> Self {
-        Self::Failed { dir: dir.to_owned(), why: why.to_string() }
+    pub(super) fn held(dir: &Path, pid: &str) -> Self {
+        let dir = dir.display();
+        Self(format!("audit log: another gatepost holds the log in {dir} (pid {pid})"))
+    }
+
+    /// Files cannot be read or written, or the first record could not be made durable.
+    pub(super) fn failed(dir: &Path, why: &dyn Display) -> Self {
+        Self(format!("audit log in {}: {why}", dir.display()))
     }
 }
 
@@ -74,8 +62,9 @@ pub fn open_on(
     metrics: AuditMetrics,
     clock: Clock,
 ) -> Result<AuditLog, OpenError> {
-    let signer = Signer::load_or_make(&params.checkpoint_key).map_err(OpenError::Key)?;
-    let failed = |why: &dyn ToString| OpenError::failed(&params.dir, why);
+    let signer = Signer::load_or_make(&params.checkpoint_key)
+        .map_err(|why| OpenError(format!("audit checkpoint key: {why}")))?;
+    let failed = |why: &dyn Display| OpenError::failed(&params.dir, why);
     let shared = Shared::new(metrics);
     let (mut writer, recovery) = Writer::take_up(shared.clone(), storage, params, signer, clock)
         .map_err(|error| failed(&error))?;
@@ -99,9 +88,9 @@ struct Writer {
     /// The time of the last record; record times do not go back by themselves.
     last: Timestamp,
     /// Who waits for a record of the batch.
-    replies: Vec<(Reply, Instant, u64)>,
-    /// What the batch holds.
-    kinds: Vec<(Kind, bool)>,
+    waiters: Waiters,
+    /// What the batch holds, and whether somebody waits for it since then.
+    batch: Vec<(Kind, Option<Instant>)>,
     packing: Option<(u64, JoinHandle<io::Result<()>>)>,
     /// When the disk is looked after next.
     house: Instant,
@@ -116,7 +105,7 @@ impl Writer {
         clock: Clock,
     ) -> io::Result<(Self, Recovery)> {
         let sealer = Sealer::open(storage.clone(), signer, params.fsync, &params.copy_to)?;
-        let covered = sealer.last().map_or(0, |last| last.size);
+        let covered = sealer.last.as_ref().map_or(0, |last| last.size);
         let (journal, recovery) = Journal::open(storage.clone(), params.clone(), covered)?;
         let writer = Self {
             shared,
@@ -126,8 +115,8 @@ impl Writer {
             clock,
             params: params.clone(),
             last: recovery.time.unwrap_or(Timestamp::from_millis(i64::MIN)),
-            replies: Vec::new(),
-            kinds: Vec::new(),
+            waiters: Waiters::default(),
+            batch: Vec::new(),
             packing: None,
             house: Instant::now(),
         };
@@ -138,8 +127,8 @@ impl Writer {
     fn begin(&mut self, found: Recovery) -> Result<(), AuditError> {
         let mut start = Draft::control("started")
             .with("version", env!("CARGO_PKG_VERSION"))
-            .with("key", self.sealer.key().fingerprint());
-        if let Some(last) = self.sealer.last() {
+            .with("key", self.sealer.signer.public.fingerprint());
+        if let Some(last) = &self.sealer.last {
             start = start.with("checkpoint_size", last.size);
             start = start.with("checkpoint_hash", hex::encode(last.hash));
         }
@@ -164,7 +153,7 @@ impl Writer {
             let closed = self.shared.take(&mut jobs, busy, self.idle());
             busy = !jobs.is_empty();
             if busy {
-                drop(self.batch(&mut jobs)); // whoever waits was told
+                drop(self.record(&mut jobs)); // whoever waits was told
             }
             self.keep_house();
             if closed && !busy {
@@ -175,7 +164,7 @@ impl Writer {
 
     /// How long it may sleep: not past the next checkpoint.
     fn idle(&self) -> Duration {
-        if !self.sealer.is_behind(self.journal.durable()) {
+        if !self.sealer.is_behind(self.journal.durable) {
             return IDLE_WAIT;
         }
         let due = self.params.checkpoint_every.saturating_sub(self.sealer.age());
@@ -183,7 +172,7 @@ impl Writer {
     }
 
     /// Writes everything that is waiting, in as few batches as their size allows.
-    fn batch(&mut self, jobs: &mut Vec<Job>) -> Result<(), AuditError> {
+    fn record(&mut self, jobs: &mut Vec<Job>) -> Result<(), AuditError> {
         let at = self.now();
         let ts = at.to_string();
         if self.journal.is_due(at) {
@@ -192,11 +181,13 @@ impl Writer {
             self.settle(rotated);
         }
         let mut result = Ok(());
-        for Job { draft, reply } in jobs.drain(..) {
+        for Job { draft, waiter } in jobs.drain(..) {
             let seq = self.journal.push(&draft, at, &ts);
-            self.kinds.push((draft.kind, reply.is_some()));
-            self.replies.extend(reply.map(|(reply, since)| (reply, since, seq)));
-            if self.journal.pending() >= BATCH_BYTES_MAX - RECORD_BYTES_MAX {
+            self.batch.push((draft.kind, waiter.as_ref().map(|waiter| waiter.since)));
+            if let Some(waiter) = waiter {
+                self.waiters.add(waiter, seq);
+            }
+            if self.journal.batch.len() >= BATCH_BYTES_MAX - RECORD_BYTES_MAX {
                 result = result.and(self.flush());
             }
         }
@@ -205,30 +196,30 @@ impl Writer {
 
     /// Our own records, as a batch of their own.
     fn write(&mut self, drafts: Vec<Draft>) -> Result<(), AuditError> {
-        let job = |draft| Job { draft, reply: None };
-        self.batch(&mut drafts.into_iter().map(job).collect())
+        let job = |draft| Job { draft, waiter: None };
+        self.record(&mut drafts.into_iter().map(job).collect())
     }
 
     /// Makes the batch durable and answers. Nobody is answered before.
     fn flush(&mut self) -> Result<(), AuditError> {
-        if self.journal.pending() == 0 {
+        if self.journal.batch.is_empty() {
             return Ok(());
         }
         let result = self.journal.commit();
-        let metrics = &self.shared.metrics;
         // First those who wait: everything else has time.
-        for (reply, since, seq) in self.replies.drain(..) {
-            metrics.append.observe(since.elapsed().as_secs_f64());
-            drop(reply.send(result.clone().map(|()| seq))); // who went away does not want to know
-        }
-        for (kind, awaited) in self.kinds.drain(..) {
-            match (&result, awaited) {
-                (Ok(()), _) => metrics.recorded(kind.as_str()),
-                (Err(_), false) => drop(metrics.dropped.inc()),
-                (Err(_), true) => {}
+        self.waiters.answer(&result, &self.shared.answering);
+        let (metrics, now) = (&self.shared.metrics, Instant::now());
+        for (kind, since) in self.batch.drain(..) {
+            if let Some(since) = since {
+                metrics.append.observe(now.saturating_duration_since(since).as_secs_f64());
+            }
+            match (&result, since) {
+                (Ok(()), _) => metrics.records.count(kind.as_str()),
+                (Err(_), None) => drop(metrics.dropped.inc()),
+                (Err(_), Some(_)) => {}
             }
         }
-        let seq = self.journal.durable().seq;
+        let seq = self.journal.durable.seq;
         self.shared.report(|health| health.seq = seq);
         self.settle(result.clone());
         result
@@ -252,7 +243,7 @@ impl Writer {
             tracing::warn!(from = %self.last, to = %now, "the clock went back");
             let record = Draft::control("clock_went_back").with("from", self.last.to_string());
             self.journal.push(&record, now, &now.to_string());
-            self.kinds.push((record.kind, false));
+            self.batch.push((record.kind, None));
             self.last = now;
         }
         self.last = self.last.max(now);
@@ -273,7 +264,7 @@ impl Writer {
     }
 
     fn seal(&mut self) {
-        let head = self.journal.durable();
+        let head = self.journal.durable;
         if self.journal.unfenced().is_err() || !self.sealer.is_behind(head) {
             return;
         }
@@ -282,9 +273,8 @@ impl Writer {
             Err(error) if error.kind() == io::ErrorKind::StorageFull => Err(AuditError::Full),
             result => result.map_err(|error| self.journal.fence_off(&error)),
         };
-        #[expect(clippy::cast_precision_loss, reason = "whole seconds fit a double for ages")]
         if sealed.is_ok() {
-            self.shared.metrics.checkpoint.set(now.as_secs() as f64);
+            self.shared.metrics.checkpoint.set(now.as_seconds());
         }
         self.settle(sealed);
     }

@@ -68,13 +68,20 @@ enum Command {
         /// A directory of its own
         #[arg(short, long, value_name = "DIR")]
         out: PathBuf,
-        /// From then on: 2h, 7d, 2026-11-01 or 2026-11-01T12:00:00Z
-        #[arg(long, value_name = "TIME", value_parser = moment)]
-        since: Option<Timestamp>,
-        /// Before then
-        #[arg(long, value_name = "TIME", value_parser = moment)]
-        until: Option<Timestamp>,
+        #[command(flatten)]
+        during: During,
     },
+}
+
+/// Records of which time.
+#[derive(Debug, clap::Args)]
+struct During {
+    /// From then on: 2h, 7d, 2026-11-01 or 2026-11-01T12:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    since: Option<Timestamp>,
+    /// Before then
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    until: Option<Timestamp>,
 }
 
 /// Which records.
@@ -89,12 +96,8 @@ struct Filter {
     /// That ended so, by the outcome's name, such as `accepted`, `duplicate`, `upstream_failed`
     #[arg(long, value_name = "NAME")]
     outcome: Option<String>,
-    /// From then on: 2h, 7d, 2026-11-01 or 2026-11-01T12:00:00Z
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    since: Option<Timestamp>,
-    /// Before then
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    until: Option<Timestamp>,
+    #[command(flatten)]
+    during: During,
     /// The records as they are, one line of JSON each
     #[arg(long)]
     json: bool,
@@ -103,11 +106,9 @@ struct Filter {
 impl Args {
     /// Runs on `--dir`, or on the directory that `configured` finds.
     pub(super) fn run(self, configured: impl FnOnce() -> Result<PathBuf, String>) -> ExitCode {
-        let (place, command) = match self.command {
-            Command::Verify { place: Some(place), against, public_key } => {
-                (Some(place), Command::Verify { place: None, against, public_key })
-            }
-            command => (self.dir, command),
+        let place = match &self.command {
+            Command::Verify { place: Some(place), .. } => Some(place.clone()),
+            _ => self.dir,
         };
         let dir = match place.map_or_else(configured, Ok) {
             Ok(dir) => dir,
@@ -116,25 +117,18 @@ impl Args {
                 return ExitCode::from(CONFIG);
             }
         };
-        let done = match command {
+        let in_dir = |error: io::Error| format!("{}: {error}", dir.display());
+        let done = match &self.command {
             Command::Verify { against, public_key, .. } => {
-                verify(&verify::Request { dir, public_key, against })
+                verify(&dir, public_key.as_deref(), against.as_deref())
             }
-            Command::List(filter) => list(&dir, &filter).map_err(|error| in_dir(&dir, &error)),
-            Command::Tail(filter) => tail(&dir, &filter).map_err(|error| in_dir(&dir, &error)),
-            Command::Show { id, json } => {
-                show(&dir, &id, json).map_err(|error| in_dir(&dir, &error))
-            }
-            Command::Export { out, since, until } => {
-                export(&export::Request { dir, since, until, out })
-            }
+            Command::List(filter) => list(&dir, filter).map_err(in_dir),
+            Command::Tail(filter) => tail(&dir, filter).map_err(in_dir),
+            Command::Show { id, json } => show(&dir, id, *json).map_err(in_dir),
+            Command::Export { out, during } => export(&dir, out, during),
         };
         done.unwrap_or_else(|why| out::fail(NO, &why))
     }
-}
-
-fn in_dir(dir: &Path, error: &io::Error) -> String {
-    format!("{}: {error}", dir.display())
 }
 
 /// A time: a date, a date with a time, or how long ago.
@@ -148,9 +142,13 @@ fn moment(text: &str) -> Result<Timestamp, String> {
         .map_err(|_| "write 2h, 7d, 2026-11-01 or 2026-11-01T12:00:00Z".to_owned())
 }
 
-fn verify(request: &verify::Request) -> Result<ExitCode, String> {
+fn verify(
+    dir: &Path,
+    public_key: Option<&Path>,
+    against: Option<&Path>,
+) -> Result<ExitCode, String> {
     let since = Instant::now();
-    let report = verify::verify(request)?;
+    let report = verify::verify(dir, public_key, against)?;
     let (from, to) = (day(&report.times.0), day(&report.times.1));
     let line = |what: &str, text: String| out::line(&format!("{what:<12} {text}"));
     line("segments", format!("{} ({from} … {to})", grouped(report.segments as u64)));
@@ -159,7 +157,7 @@ fn verify(request: &verify::Request) -> Result<ExitCode, String> {
     let count = grouped(report.checkpoints as u64);
     line("checkpoints", format!("{count} signed, key {}", report.keys.join(", ")));
     line("tail", tail_of(&report));
-    if request.against.is_some() {
+    if against.is_some() {
         line("copies", format!("{} agree", grouped(report.copies)));
     }
     if report.is_good() {
@@ -168,11 +166,9 @@ fn verify(request: &verify::Request) -> Result<ExitCode, String> {
     }
     out::line("TAMPERED");
     for finding in &report.findings {
-        let about = match finding.about.as_str() {
-            "" => String::new(),
-            about => format!(" ({about})"),
-        };
-        out::line(&format!("  record {}{about}: {}", grouped(finding.record), finding.problem));
+        let verify::Finding { record, about, problem } = finding;
+        let about = if about.is_empty() { String::new() } else { format!(" ({about})") };
+        out::line(&format!("  record {}{about}: {problem}", grouped(*record)));
     }
     Ok(ExitCode::from(TAMPERED))
 }
@@ -196,26 +192,22 @@ fn tail_of(report: &verify::Report) -> String {
     format!("{sealed}{newer}{torn}")
 }
 
-/// Digits in groups of three.
+/// Digits in groups of three, with a narrow space between that does not break.
 fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push('\u{202f}'); // a narrow space that does not break
-        }
-        text.push(digit);
+    match number / 1000 {
+        0 => number.to_string(),
+        thousands => format!("{}\u{202f}{:03}", grouped(thousands), number % 1000),
     }
-    text
 }
 
 fn day(time: &str) -> &str {
     time.split('T').next().unwrap_or_default()
 }
 
-fn export(request: &export::Request) -> Result<ExitCode, String> {
-    let export::Summary { first, last, checkpoints } = export::export(request)?;
-    let (first, last, place) = (grouped(first), grouped(last), request.out.display());
+fn export(dir: &Path, out: &Path, during: &During) -> Result<ExitCode, String> {
+    let During { since, until } = *during;
+    let export::Summary { first, last, checkpoints } = export::export(dir, out, since, until)?;
+    let (first, last, place) = (grouped(first), grouped(last), out.display());
     out::line(&format!("records {first} to {last} and {checkpoints} checkpoints are in {place}"));
     out::say(&format!("to verify them with nothing but Python: python3 {place}/verify.py"));
     Ok(ExitCode::SUCCESS)
@@ -224,7 +216,7 @@ fn export(request: &export::Request) -> Result<ExitCode, String> {
 fn list(dir: &Path, filter: &Filter) -> io::Result<ExitCode> {
     let segments = Segments::of(dir)?;
     let printer = Printer::new(filter);
-    segments.each(segments.at(filter.since)?, |frame, line| {
+    segments.each(segments.at(filter.during.since)?, |frame, line| {
         if let Some(record) = printer.wants(frame, line) {
             printer.print(line, &record);
         }
@@ -364,7 +356,7 @@ impl<'a> Printer<'a> {
     }
 
     fn wants(&self, frame: &Frame<'_>, line: &[u8]) -> Option<Value> {
-        let Filter { source, outcome, since, until, .. } = self.filter;
+        let Filter { source, outcome, during: During { since, until }, .. } = self.filter;
         let time = frame.time()?;
         if since.is_some_and(|since| time < since) || until.is_some_and(|until| time >= until) {
             return None;

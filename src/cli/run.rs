@@ -3,7 +3,6 @@
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::Arc,
     time::Instant,
 };
 
@@ -38,10 +37,10 @@ fn run(file: Option<&Path>) -> Result<ExitCode, ExitCode> {
         out::say(&warnings.human(out::colour()));
     }
     let again = path.clone();
-    let loader = Loader(Arc::new(move || match config::load(&again, &Options::from_env()) {
+    let loader: Loader = Box::new(move || match config::load(&again, &Options::from_env()) {
         Ok(loaded) => Ok(loaded.config),
         Err(report) => Err(report.human(false)),
-    }));
+    });
     Ok(on_runtime(async move {
         let app = App::start(config, Some(loader)).await?;
         let say = if out::is_terminal() { greet } else { announce };
@@ -94,8 +93,8 @@ fn announce(app: &App, path: &Path, _: Instant) {
         version = env!("CARGO_PKG_VERSION"),
         config = %path.display(),
         fingerprint = &*config.fingerprint,
-        listening = ?app.addresses(),
-        admin = %app.admin_address(),
+        listening = ?app.addresses,
+        admin = %app.admin,
         sources = config.sources.len(),
         upstreams = config.upstreams.len(),
         workers = config.server.workers,
@@ -112,16 +111,16 @@ fn greet(app: &App, path: &Path, since: Instant) {
     out::say(&format!("gatepost {version}  config {path} ({counts})"));
     out::say(&format!("  record    {}", config.audit.dir.display()));
     out::say(&format!("  dedup     {}", store(&config)));
-    for line in certificates(app.certificates()) {
+    for line in certificates(&app.certificates) {
         out::say(&format!("  tls       {line}"));
     }
-    for address in app.addresses() {
+    for address in &app.addresses {
         out::say(&format!("  listening {address}"));
     }
     for line in source_lines(&config) {
         out::say(&format!("              POST {line}"));
     }
-    out::say(&format!("  admin     http://{}  (/healthz /readyz /metrics)", app.admin_address()));
+    out::say(&format!("  admin     http://{}  (/healthz /readyz /metrics)", app.admin));
     out::say(&format!("  shadow    {}", shadowed(&config)));
     out::say(&format!("ready in {:.2} s", since.elapsed().as_secs_f64()));
 }

@@ -17,7 +17,7 @@ use crate::{
     deliver::{Balance, HttpVersion, Upstream, UpstreamParams, UpstreamTls},
     event::{Name, Timestamp},
     respond::OUTCOME_HEADER,
-    server::internal_ca,
+    server::tls::ca_file,
     telemetry::Metrics,
     verify::Presented,
 };
@@ -178,7 +178,7 @@ pub(super) fn own(
     let origin = match config.tls.mode {
         TlsMode::None => format!("http://{address}"),
         TlsMode::Internal => {
-            tls.ca = Some(internal_ca(&config.storage.dir));
+            tls.ca = Some(ca_file(&config.storage.dir));
             format!("https://localhost:{}", listen.port())
         }
         TlsMode::Files(_) => {

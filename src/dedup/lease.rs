@@ -44,12 +44,6 @@ impl Fresh {
     pub fn into_parts(self) -> (Routed, Lease) {
         (self.routed, self.lease)
     }
-
-    /// One that no store knows of, for tests of the stages after this one.
-    #[cfg(test)]
-    pub(crate) fn for_test(routed: Routed) -> Self {
-        Self { routed, lease: Lease::for_test() }
-    }
 }
 
 /// A claim that is ours until it is settled. Cloning shares it.
@@ -92,33 +86,6 @@ impl Lease {
     ) -> Self {
         let (ends, lost) = (AtomicU64::new(claim::millis(parts.policy.lease)), false.into());
         Self(Arc::new(Held { parts, subject, token, won, began, ends, lost }))
-    }
-
-    /// One without a claim behind it.
-    #[cfg(test)]
-    fn for_test() -> Self {
-        use super::{Joins, Memory, OnStoreError, Policy, SameIdOtherBody};
-        let (minute, metrics) = (Duration::from_mins(1), crate::telemetry::Metrics::new());
-        let policy = Policy {
-            window: minute,
-            lease: minute,
-            join_timeout: minute,
-            hold: minute,
-            same_id_other_body: SameIdOtherBody::Flag,
-            replay_guard: false,
-            on_store_error: OnStoreError::Forward,
-        };
-        let parts = Parts {
-            store: Arc::new(Memory::default()),
-            policy: Arc::new(policy),
-            joins: Joins::default(),
-            tracker: tokio_util::task::TaskTracker::new(),
-            metrics: metrics.dedup("memory"),
-            source: metrics.source("test", "proxy", 1),
-        };
-        let (key, digest) = (crate::event::EventKey::of(&[b"test"]), crate::event::Digest::of(b""));
-        let subject = Subject { key, guard: None, suppress: false, digest };
-        Self::new(Arc::new(parts), subject, Token(1), None, Instant::now())
     }
 
     /// How many times the event was claimed, this time included; 1 where nobody knows.

@@ -23,7 +23,7 @@ use super::{
     lease::Won,
 };
 use crate::{
-    answer::{Answer, Answered, Notes, Outcome, Refusal, Settlement, annotate},
+    answer::{Answer, Answered, Notes, Outcome, Refusal, annotate},
     event::{Digest, EventKey},
     identify::Event,
     route::Routed,
@@ -220,10 +220,10 @@ impl Dedup {
 
     /// What the store is to be told about an attempt that ended so.
     fn settlement(&self, answer: &Answer, token: Token) -> Input {
-        match answer.as_ref().map_err(|refused| refused.what.settlement()) {
+        match answer.as_ref().map_err(|refused| refused.what.verdict().holds) {
             Ok(_) => Input::Complete(self.0.policy.window),
-            Err(Settlement::Release) => Input::Release(token),
-            Err(Settlement::Hold) => Input::Hold(token, self.0.policy.hold),
+            Err(false) => Input::Release(token),
+            Err(true) => Input::Hold(token, self.0.policy.hold),
         }
     }
 
@@ -285,7 +285,7 @@ impl Parts {
     ) -> Result<T, StoreError> {
         let began = Instant::now();
         let done = work.await;
-        self.metrics.took(operation, began.elapsed().as_secs_f64());
+        self.metrics.operations.observe(operation, began.elapsed().as_secs_f64());
         self.metrics.up.set(i64::from(done.is_ok()));
         done
     }

@@ -197,12 +197,12 @@ impl Deliver {
     /// Counts an exchange and says what it means.
     fn conclude(&self, exchanged: Exchanged, upstream: &Upstream, lease: Option<&Lease>) -> Answer {
         let failed = |refusal: Refusal, result, error: String| {
-            upstream.metrics.attempted(result);
+            upstream.metrics.results.count(result);
             annotate(Err(refusal.into()), |notes| notes.error = Some(error.into()))
         };
         match exchanged {
             Exchanged::Answered { status, headers, body } => {
-                upstream.metrics.attempted(class(status));
+                upstream.metrics.results.count(class(status));
                 let relayed = judge(status, &headers).map(|()| Relayed {
                     status,
                     content_type: body
@@ -222,7 +222,7 @@ impl Deliver {
             Exchanged::Broke(error) => failed(Refusal::UpstreamBroke, "reset", error),
             Exchanged::Garbage(error) => failed(Refusal::UpstreamFailed, "garbage", error),
             Exchanged::Late(late) => {
-                upstream.metrics.attempted("timeout");
+                upstream.metrics.results.count("timeout");
                 self.wait_for(late, lease);
                 Err(Refusal::UpstreamTimeout.into())
             }

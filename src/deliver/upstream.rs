@@ -237,7 +237,9 @@ impl Upstream {
 
     async fn connect(&self, door: &Door, deadline: Instant) -> Result<Connection, NotSent> {
         let patience = Instant::now() + self.params.connect_timeout;
-        let connecting = timeout_at(deadline.min(patience), door.place.address.connect());
+        // In a box, so that the many requests that find a connection do not carry the space for making one.
+        let connecting = Box::pin(door.place.address.connect());
+        let connecting = timeout_at(deadline.min(patience), connecting);
         connecting.await.unwrap_or_else(|_elapsed| {
             let result = if deadline < patience { "timeout" } else { "connect" };
             Err(NotSent::new(result, &"connecting took too long"))

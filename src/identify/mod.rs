@@ -49,15 +49,6 @@ impl Event {
     pub fn captured(&self, index: usize) -> Option<&str> {
         self.captured.get(index)?.as_deref()
     }
-
-    /// An event made by hand, for tests of the stages after this one. The id is covered by the signature.
-    #[cfg(test)]
-    pub(crate) fn for_test(envelope: Envelope, id: &str, kind: &str) -> Self {
-        let text = |text: &str| vec![Template::parse(text).expect("a template")];
-        let (id, kind) = (text(id), text(kind));
-        let plan = Plan::new(PlanParts { id, kind, id_covered: true, ..PlanParts::default() });
-        identify(&plan, Verified::for_test(envelope)).expect("a fit id and type")
-    }
 }
 
 /// What a [`Plan`] is made from.

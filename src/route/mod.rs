@@ -117,15 +117,6 @@ impl Routed {
     pub fn target(&self) -> &Arc<Target> {
         &self.target
     }
-
-    /// One made by hand, for tests of the stages after this one: a route `r` to the upstream `u`.
-    #[cfg(test)]
-    pub(crate) fn for_test(event: Event) -> Self {
-        let name = |text| Name::parse(text).expect("a name");
-        let timeout = Duration::from_secs(10);
-        let target = Target { route: name("r"), upstream: name("u"), timeout, reply_full: false };
-        Self { event: Arc::new(event), target: Arc::new(target) }
-    }
 }
 
 /// An unverified request of a source in shadow mode, routed by the type as it was read.

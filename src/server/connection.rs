@@ -1,6 +1,6 @@
 //! One connection from its first byte to its last: PROXY header, TLS handshake, HTTP/1.1 or HTTP/2.
 
-use std::{convert::Infallible, future::Future, io, net::IpAddr, sync::Arc};
+use std::{convert::Infallible, future::Future, io, net::IpAddr, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Version, header::CONNECTION};
@@ -15,14 +15,16 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulConnection,
 };
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::TcpStream,
+    time::{sleep, timeout},
+};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Front, Settings, check, forwarded, proxy_protocol,
-    pulse::{Pulse, expired},
-    voice::{Carrier, Voice},
+    voice::{Carrier, Pulse, Voice},
     wire::Wire,
 };
 use crate::{config::ProxyProtocol, event::Peer};
@@ -37,18 +39,18 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Serves `socket`, which was accepted from `address`, to its end.
-    pub(super) async fn serve(self, socket: TcpStream, address: IpAddr) {
+    /// Serves `socket`, which was accepted from `address`, to its end; false where it was cut short.
+    pub(super) async fn serve(self, socket: TcpStream, address: IpAddr) -> bool {
         let greeted = self.shutdown.run_until_cancelled(Box::pin(self.greet(socket, address)));
         let ended = match greeted.await {
-            None => return,
+            None => return true,
             Some(Ok((io, peer))) if speaks_http2(&io) => self.http2(io, peer).await,
             Some(Ok((io, peer))) => self.http1(io, peer).await,
             Some(Err(error)) => Err(error.into()),
         };
-        if let Err(error) = ended {
-            tracing::debug!(%address, %error, "connection ended early");
-        }
+        let Err(error) = ended else { return true };
+        tracing::debug!(%address, %error, "connection ended early");
+        !error.is::<CutShort>()
     }
 
     /// Everything before HTTP, each step under its own deadline.
@@ -81,7 +83,6 @@ impl Connection {
         let limits = &self.settings.limits;
         let pulse =
             Pulse::new(limits.first_byte_timeout, Some(limits.header_timeout), limits.idle_timeout);
-        let io = Voice::new(io, &pulse, self.settings.receipt_header.clone())?;
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(None) // the pulse does it
@@ -89,14 +90,13 @@ impl Connection {
             .max_header_size(limits.header_bytes_max)
             .max_buf_size(limits.header_bytes_max.max(HTTP1_BUFFER_BYTES_MIN))
             .half_close(true) // who has sent everything may still wait for the answer
-            .serve_connection(TokioIo::new(io), self.service(peer, &pulse));
-        self.drive(connection, &pulse).await
+            .serve_connection(self.voice(io, &pulse), self.service(peer, &pulse));
+        self.drive(Box::pin(connection), &pulse).await
     }
 
     async fn http2(&self, io: Carrier, peer: Peer) -> Result<(), Ended> {
         let limits = &self.settings.limits;
         let pulse = Pulse::new(limits.idle_timeout, None, limits.idle_timeout);
-        let io = Voice::new(io, &pulse, self.settings.receipt_header.clone())?;
         let connection = http2::Builder::new(Tracked(self.tracker.clone()))
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.h2_streams)
@@ -107,34 +107,43 @@ impl Connection {
             .max_pending_accept_reset_streams(HTTP2_PENDING_RESETS_MAX)
             .keep_alive_interval(limits.idle_timeout / 2)
             .keep_alive_timeout(limits.write_timeout)
-            .serve_connection(TokioIo::new(io), self.service(peer, &pulse));
-        self.drive(connection, &pulse).await
+            .serve_connection(self.voice(io, &pulse), self.service(peer, &pulse));
+        self.drive(Box::pin(connection), &pulse).await
     }
 
-    /// Runs a connection until it ends, is too long silent, or is asked to end: at shutdown, and when it is old.
+    fn voice(&self, io: Carrier, pulse: &Arc<Pulse>) -> TokioIo<Voice> {
+        let receipt_header = self.settings.receipt_header.clone();
+        TokioIo::new(Voice { io, pulse: Arc::clone(pulse), receipt_header })
+    }
+
+    /// Runs a connection until it ends, is too long silent, or is asked to end: when it is old, and at shutdown. A peer
+    /// that does not let it end then must not keep us: what is left after the drain timeout is cut.
     async fn drive<C: GracefulConnection<Error = hyper::Error>>(
         &self,
-        connection: C,
+        mut connection: Pin<Box<C>>,
         pulse: &Pulse,
     ) -> Result<(), Ended> {
-        let mut connection = Box::pin(connection);
-        let expired = expired(pulse);
+        let expired = pulse.expired();
         let asked = async {
-            let age = tokio::time::sleep(self.settings.limits.connection_age_max);
+            let age = sleep(self.settings.limits.connection_age_max);
             self.shutdown.run_until_cancelled(age).await;
         };
         tokio::pin!(expired, asked);
-        let mut ending = false;
-        loop {
-            tokio::select! {
-                biased;
-                ended = connection.as_mut() => return Ok(ended?),
-                () = &mut expired => return Err("nothing happened for too long".into()),
-                () = &mut asked, if !ending => {
-                    ending = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-            }
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => return Ok(ended?),
+            () = &mut expired => return Err("nothing happened for too long".into()),
+            () = asked => connection.as_mut().graceful_shutdown(),
+        }
+        let late = async {
+            self.shutdown.cancelled().await;
+            sleep(self.settings.drain_timeout).await;
+        };
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => Ok(ended?),
+            () = expired => Err("nothing happened for too long".into()),
+            () = late => Err(CutShort.into()),
         }
     }
 
@@ -177,6 +186,10 @@ fn speaks_http2(io: &Carrier) -> bool {
 
 /// Why a connection ended before its time.
 type Ended = Box<dyn std::error::Error + Send + Sync>;
+
+#[derive(Debug, thiserror::Error)]
+#[error("it did not end within the drain timeout")]
+struct CutShort;
 
 /// Spawns what HTTP/2 runs beside the connection, streams above all, where shutdown can wait for it.
 #[derive(Clone)]

@@ -18,10 +18,7 @@ use rcgen::{
 };
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 
-use super::{
-    certificate::{Facts, facts},
-    tls::TlsError,
-};
+use super::tls::{Facts, TlsError, facts};
 use crate::{
     config::CertFiles,
     event::{Digest, Timestamp},

@@ -6,7 +6,10 @@
 use std::{
     future::Future,
     net::{SocketAddr, TcpListener},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -30,17 +33,14 @@ use crate::{
 };
 
 pub use check::{Unreadable, check};
-pub use internal::ca_file as internal_ca;
 pub use listener::{ListenError, listen};
 
-mod certificate;
 mod check;
 mod connection;
 pub mod forwarded;
 mod internal;
 mod listener;
 pub mod proxy_protocol;
-mod pulse;
 pub mod tls;
 mod voice;
 mod wire;
@@ -89,16 +89,6 @@ pub struct ServerParams {
     pub shutdown: CancellationToken,
 }
 
-/// How the end went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum Drained {
-    /// Every connection finished its requests.
-    Whole,
-    /// That many connections were cut after the drain timeout.
-    CutShort(usize),
-}
-
 /// What a request is answered by.
 type Front = Arc<
     dyn Fn(
@@ -110,21 +100,21 @@ type Front = Arc<
         + Sync,
 >;
 
-/// Serves every listener until `shutdown`, then lets running requests finish within the drain timeout. Runs on the
-/// runtime of one worker.
-pub async fn serve<F, Fut>(listeners: Vec<TcpListener>, params: ServerParams, front: F) -> Drained
+/// Serves every listener until `shutdown`, then lets running requests finish within the drain timeout; returns how many
+/// connections were cut after it. Runs on the runtime of one worker.
+pub async fn serve<F, Fut>(listeners: Vec<TcpListener>, params: ServerParams, front: F) -> usize
 where
     F: Fn(http::Request<Incoming>, Peer, Result<(), Unreadable>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = http::Response<Full<Bytes>>> + Send + 'static,
 {
     let front: Front =
         Arc::new(move |request, peer, checked| Box::pin(front(request, peer, checked)));
-    let (open, cut) = (TaskTracker::new(), CancellationToken::new());
-    let shutdown = params.shutdown.child_token(); // what connections wait on is not shared by workers
-    let door =
-        Door { connections: params.metrics.connections(), params, front, open, shutdown, cut };
+    let (open, cut) = (TaskTracker::new(), Arc::default());
+    let door = Door { connections: params.metrics.connections(), params, front, open, cut };
     join_all(listeners.into_iter().map(|listener| door.accept(listener))).await;
-    door.drain().await
+    door.open.close();
+    door.open.wait().await; // every connection ends within its drain timeout
+    door.cut.load(Relaxed)
 }
 
 /// Where connections come in, and what is needed to see them out.
@@ -135,17 +125,15 @@ struct Door {
     connections: Gauge,
     /// Ours among them.
     open: TaskTracker,
-    /// Asks connections to finish.
-    shutdown: CancellationToken,
-    /// Tells connections to stop at once.
-    cut: CancellationToken,
+    /// How many of them were cut.
+    cut: Arc<AtomicUsize>,
 }
 
 impl Door {
     /// Takes connections in until shutdown; the listener is closed when this returns.
     async fn accept(&self, listener: TcpListener) {
         let accepting = listener::accept(listener, |stream, from| self.admit(stream, from));
-        if let Some(Err(error)) = self.shutdown.run_until_cancelled(accepting).await {
+        if let Some(Err(error)) = self.params.shutdown.run_until_cancelled(accepting).await {
             tracing::error!(%error, "a listening socket cannot be used");
         }
     }
@@ -161,25 +149,14 @@ impl Door {
             settings,
             front: Arc::clone(&self.front),
             tracker: self.params.tracker.clone(),
-            shutdown: self.shutdown.clone(),
+            shutdown: self.params.shutdown.clone(),
         };
-        let cut = self.cut.clone();
+        let cut = Arc::clone(&self.cut);
         drop(self.open.spawn(async move {
             let _counted = counted;
-            cut.run_until_cancelled(connection.serve(stream, from.ip().to_canonical())).await;
+            if !connection.serve(stream, from.ip().to_canonical()).await {
+                cut.fetch_add(1, Relaxed);
+            }
         }));
-    }
-
-    /// A peer that never answers must not keep us: the wait is bounded, what is left then is cut.
-    async fn drain(&self) -> Drained {
-        self.open.close();
-        let limit = self.params.settings.load().drain_timeout;
-        if tokio::time::timeout(limit, self.open.wait()).await.is_ok() {
-            return Drained::Whole;
-        }
-        let left = self.open.len();
-        self.cut.cancel();
-        self.open.wait().await;
-        Drained::CutShort(left)
     }
 }

@@ -1,8 +1,8 @@
 //! Certificates and what we demand of TLS: 1.2 and 1.3, no early data, the protocol by ALPN, the certificate by name.
 
 use std::{
-    collections::HashMap, fmt::Display, fs, io, os::unix::fs::PermissionsExt as _, path::Path,
-    sync::Arc,
+    collections::HashMap, fmt::Display, fs, io, net::IpAddr, os::unix::fs::PermissionsExt as _,
+    path::Path, sync::Arc,
 };
 
 use rustls::{
@@ -19,9 +19,13 @@ use rustls_pki_types::{
     CertificateDer, PrivateKeyDer,
     pem::{self, PemObject as _},
 };
+use x509_parser::{
+    certificate::X509Certificate, extensions::GeneralName, prelude::FromDer as _, time::ASN1Time,
+};
 
-pub use super::{certificate::Facts, internal::ca_file};
-use super::{certificate::facts, internal};
+use super::internal;
+pub use internal::ca_file;
+
 use crate::{
     config::{CertFiles, Tls, TlsMode},
     event::Timestamp,
@@ -235,4 +239,42 @@ impl ResolvesServerCert for ByName {
         let fits = candidates.iter().find(|c| c.key.choose_scheme(schemes).is_some());
         fits.or(candidates.first()).cloned()
     }
+}
+
+/// What we need to know of a certificate of our own. Whether it can be trusted is for senders to judge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// DNS names and addresses of its subject alternative names, in lower case.
+    pub names: Vec<String>,
+    /// Not valid before.
+    pub not_before: Timestamp,
+    /// Not valid after.
+    pub not_after: Timestamp,
+}
+
+/// The facts of a certificate in DER; `None` where it is not one.
+pub(super) fn facts(der: &[u8]) -> Option<Facts> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let moment = |time: ASN1Time| Timestamp::from_millis(time.timestamp().saturating_mul(1000));
+    let validity = certificate.validity();
+    let names = certificate.subject_alternative_name().ok()?;
+    let names = names.iter().flat_map(|extension| &extension.value.general_names);
+    Some(Facts {
+        names: names.filter_map(name).collect(),
+        not_before: moment(validity.not_before),
+        not_after: moment(validity.not_after),
+    })
+}
+
+fn name(name: &GeneralName<'_>) -> Option<String> {
+    match name {
+        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+        GeneralName::IPAddress(octets) => Some(address(octets)?.to_string()),
+        _ => None,
+    }
+}
+
+fn address(octets: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(octets).ok().map(IpAddr::from);
+    v4.or_else(|| <[u8; 16]>::try_from(octets).ok().map(IpAddr::from))
 }

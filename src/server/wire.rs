@@ -5,7 +5,6 @@ use std::{
     io::{self, IoSlice},
     mem::MaybeUninit,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -15,8 +14,6 @@ use tokio::{
     net::TcpStream,
     time::{Sleep, sleep},
 };
-
-use super::pulse::Pulse;
 
 /// One connection's socket.
 #[derive(Debug)]
@@ -30,8 +27,6 @@ pub(super) struct Wire {
     /// Runs while the peer takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
     closing: Closing,
-    /// Told of everything that is read, once HTTP is spoken.
-    pulse: Option<Arc<Pulse>>,
 }
 
 #[derive(Debug)]
@@ -47,22 +42,13 @@ enum Closing {
 impl Wire {
     pub(super) fn new(socket: TcpStream, write_timeout: Duration) -> Self {
         let (ahead, closing) = (Vec::new(), Closing::Open);
-        Self { socket, ahead, given: 0, write_timeout, stalled: None, closing, pulse: None }
+        Self { socket, ahead, given: 0, write_timeout, stalled: None, closing }
     }
 
     /// Waits for the first byte; it stays there to be read.
     pub(super) async fn first_byte(&mut self) -> io::Result<()> {
         let mut wire = Pin::new(self);
         poll_fn(|cx| wire.as_mut().poll_read(cx, &mut ReadBuf::new(&mut []))).await
-    }
-
-    /// From now on `pulse` feels what is read, beginning with what is there already.
-    pub(super) fn felt_by(&mut self, pulse: &Arc<Pulse>) -> io::Result<()> {
-        self.pulse = Some(Arc::clone(pulse));
-        match self.ahead.len() {
-            0 => Ok(()),
-            bytes => pulse.heard(bytes),
-        }
     }
 
     /// Puts `bytes` back to be read again.
@@ -81,13 +67,6 @@ impl Wire {
             self.ahead = Vec::new(); // an idle connection keeps no buffer
             self.given = 0;
         }
-    }
-
-    fn note(&mut self, bytes: usize) -> io::Result<()> {
-        if bytes == 0 {
-            self.closing = Closing::Ended;
-        }
-        self.pulse.as_ref().map_or(Ok(()), |pulse| pulse.heard(bytes))
     }
 
     /// What a write came to; one that waits, waits for so long only.
@@ -135,17 +114,20 @@ impl AsyncRead for Wire {
             return Poll::Ready(Ok(()));
         }
         let before = out.filled().len();
-        if out.remaining() > SMALL_BYTES_MAX {
+        let ended = if out.remaining() > SMALL_BYTES_MAX {
             ready!(Pin::new(&mut self.socket).poll_read(cx, out))?;
-            self.note(out.filled().len() - before)?;
+            out.filled().len() == before
         } else {
             let mut space = [const { MaybeUninit::uninit() }; CHUNK_BYTES];
             let mut chunk = ReadBuf::uninit(&mut space);
             ready!(Pin::new(&mut self.socket).poll_read(cx, &mut chunk))?;
-            self.note(chunk.filled().len())?;
             let (now, later) = chunk.filled().split_at(chunk.filled().len().min(out.remaining()));
             out.put_slice(now);
             self.ahead.extend_from_slice(later);
+            chunk.filled().is_empty()
+        };
+        if ended {
+            self.closing = Closing::Ended;
         }
         Poll::Ready(Ok(()))
     }

@@ -24,12 +24,6 @@ pub struct Front<B> {
     unknown: Respond,
 }
 
-impl<B> std::fmt::Debug for Front<B> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.doors.keys()).finish()
-    }
-}
-
 impl<B> Front<B>
 where
     B: Body<Data = Bytes, Error: Send> + Send + 'static,

@@ -112,7 +112,7 @@ impl<'a> Parts<'a> {
     }
 
     pub(super) fn detach(&self) -> Detach {
-        Detach { tracker: self.shared.tracker.clone() }
+        Detach(self.shared.tracker.clone())
     }
 
     pub(super) fn dedup(&self) -> Dedup {

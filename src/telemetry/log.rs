@@ -20,7 +20,7 @@ use crate::event::Timestamp;
 
 /// Lets so many through per second, and counts the rest.
 #[derive(Debug)]
-pub struct Sampler {
+pub(crate) struct Sampler {
     per_second: u64,
     window: Mutex<Window>,
 }
@@ -33,14 +33,13 @@ struct Window {
 }
 
 impl Sampler {
-    /// A sampler that begins now.
-    pub fn new(per_second: u64) -> Self {
+    pub(crate) fn new(per_second: u64) -> Self {
         let window = Window { since: Instant::now(), taken: 0, suppressed: 0 };
         Self { per_second, window: Mutex::new(window) }
     }
 
     /// `Some` to go ahead, with the number of those left out since the last one that went ahead.
-    pub fn take(&self, now: Instant) -> Option<u64> {
+    pub(crate) fn take(&self, now: Instant) -> Option<u64> {
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
         if now.saturating_duration_since(window.since) >= Duration::from_secs(1) {
             window.since = now;
@@ -68,10 +67,7 @@ pub enum LogFormat {
 }
 
 /// Starts logging to standard error. `filter` is in `tracing`'s syntax: `info`, `gatepost=debug`.
-///
-/// # Errors
-/// A sentence where the filter cannot be understood, or logging was started before.
-pub fn start_logging(filter: &str, format: LogFormat) -> Result<(), String> {
+pub(crate) fn start_logging(filter: &str, format: LogFormat) -> Result<(), String> {
     let filter = EnvFilter::try_new(filter).map_err(|e| format!("log level {filter:?}: {e}"))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let terminal = io::stderr().is_terminal();

@@ -3,19 +3,12 @@
 //! Label values come from the configuration or from closed lists in the code, never from the network. A stage asks for its
 //! handles once, when its stack is built; nothing is looked up per request, and every series exists at 0 from start.
 
-mod handles;
 mod log;
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, AtomicU64},
-    },
-};
+use std::sync::{Arc, atomic::AtomicU64};
 
-pub use handles::{AuditMetrics, DedupMetrics, OneMore, SourceMetrics, UpstreamMetrics};
-pub use log::{LogFormat, Sampler, start_logging};
+pub use log::LogFormat;
+pub(crate) use log::{Sampler, start_logging};
 use prometheus_client::{
     encoding::text::encode,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -26,28 +19,27 @@ use crate::{
     answer::{OUTCOME_NAMES, REASON_CLASSES, not_verified_name},
     event::Name,
 };
-use handles::Closed;
 
 /// Labels of one series.
 type Labels = Vec<(&'static str, String)>;
 type Counters = Family<Labels, Counter>;
 type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
-type Integers = Family<Labels, Gauge<i64, AtomicI64>>;
+type Integers = Family<Labels, Gauge>;
 type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
 
 /// The label of requests that no source takes: one series, however hard someone scans.
-pub const UNKNOWN_SOURCE: &str = "_unknown";
+pub(crate) const UNKNOWN_SOURCE: &str = "_unknown";
 
 /// What a delivery attempt can end in; the closed list of the label `result`.
-pub const ATTEMPT_RESULTS: [&str; 9] =
+pub(crate) const ATTEMPT_RESULTS: [&str; 9] =
     ["2xx", "3xx", "4xx", "5xx", "timeout", "connect", "tls", "reset", "garbage"];
 
 /// What is shed for; the closed list of the label `reason`.
-pub const SHED_REASONS: [&str; 5] =
+pub(crate) const SHED_REASONS: [&str; 5] =
     ["requests_in_flight", "body_memory", "connections", "upstream_concurrency", "disk"];
 
 /// Kinds of audit records; the closed list of the label `kind`.
-pub const RECORD_KINDS: [&str; 9] = [
+pub(crate) const RECORD_KINDS: [&str; 9] = [
     "attempt",
     "outcome",
     "duplicate",
@@ -60,17 +52,11 @@ pub const RECORD_KINDS: [&str; 9] = [
 ];
 
 /// Operations of a dedup store; the closed list of the label `operation`.
-pub const DEDUP_OPERATIONS: [&str; 5] = ["claim", "complete", "release", "hold", "renew"];
+pub(crate) const DEDUP_OPERATIONS: [&str; 5] = ["claim", "complete", "release", "hold", "renew"];
 
 /// All metrics of one process. Cloning shares them; a reload keeps them.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Metrics(Arc<All>);
-
-impl fmt::Debug for Metrics {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Metrics")
-    }
-}
 
 impl Default for Metrics {
     fn default() -> Self {
@@ -81,6 +67,7 @@ impl Default for Metrics {
 /// Makes a struct of metrics, and registers each under its name when it is made.
 macro_rules! series {
     ($($field:ident: $kind:ty = $made:expr, $name:literal, $help:literal;)*) => {
+        #[derive(Debug)]
         struct All {
             registry: Registry,
             $($field: $kind,)*
@@ -289,4 +276,120 @@ fn counters(
         (*value, family.get_or_create_owned(&labels))
     };
     Closed(values.iter().map(counter).collect())
+}
+
+/// Series by the value of a label that can only be one of a few, the frequent ones first.
+#[derive(Clone, Debug)]
+pub struct Closed<M>(Vec<(&'static str, M)>);
+
+impl<M> Closed<M> {
+    fn get(&self, value: &'static str) -> Option<&M> {
+        let found = self.0.iter().find(|(name, _)| *name == value);
+        debug_assert!(found.is_some(), "{value} is not in the closed list");
+        found.map(|(_, metric)| metric)
+    }
+}
+
+impl Closed<Counter> {
+    /// Counts one more under `value`.
+    pub fn count(&self, value: &'static str) {
+        if let Some(counter) = self.get(value) {
+            counter.inc();
+        }
+    }
+}
+
+impl Closed<Histogram> {
+    /// Observes what was measured under `value`.
+    pub fn observe(&self, value: &'static str, measured: f64) {
+        if let Some(histogram) = self.get(value) {
+            histogram.observe(measured);
+        }
+    }
+}
+
+/// Handles of one source.
+#[derive(Clone, Debug)]
+pub struct SourceMetrics {
+    /// By [`crate::answer::OUTCOME_NAMES`].
+    pub outcomes: Closed<Counter>,
+    /// What passed in shadow mode only.
+    pub(crate) would_reject: Closed<Counter>,
+    /// By [`crate::answer::REASON_CLASSES`].
+    pub(crate) failures: Closed<Counter>,
+    /// By [`SHED_REASONS`], of all sources.
+    pub(crate) shed: Closed<Counter>,
+    slots: Vec<Counter>,
+    /// How long the provider waited.
+    pub(crate) duration: Histogram,
+    /// Sizes of bodies.
+    pub body: Histogram,
+    pub(crate) last_accepted: Gauge<f64, AtomicU64>,
+    /// Our clock minus the signed time.
+    pub(crate) clock_offset: Histogram,
+    /// Known ids with another body.
+    pub(crate) body_mismatch: Counter,
+    /// Events that no route takes.
+    pub unrouted: Counter,
+    /// Requests between admission and answer, of all sources.
+    pub(crate) in_flight: Gauge,
+}
+
+impl SourceMetrics {
+    /// Counts which secret matched, from 1.
+    pub(crate) fn matched(&self, slot: usize) {
+        if let Some(counter) = slot.checked_sub(1).and_then(|i| self.slots.get(i)) {
+            counter.inc();
+        }
+    }
+}
+
+/// Handles of one upstream.
+#[derive(Clone, Debug)]
+pub struct UpstreamMetrics {
+    /// By [`ATTEMPT_RESULTS`].
+    pub results: Closed<Counter>,
+    /// How long attempts take.
+    pub(crate) duration: Histogram,
+}
+
+/// Handles of the dedup store.
+#[derive(Clone, Debug)]
+pub struct DedupMetrics {
+    /// By [`DEDUP_OPERATIONS`].
+    pub operations: Closed<Histogram>,
+    pub(crate) up: Gauge,
+    pub(crate) entries: Gauge,
+}
+
+/// Handles of the audit log.
+#[derive(Clone, Debug)]
+pub struct AuditMetrics {
+    /// By [`RECORD_KINDS`].
+    pub records: Closed<Counter>,
+    /// Best-effort records that were dropped.
+    pub(crate) dropped: Counter,
+    /// From handing a record over to its being durable.
+    pub(crate) append: Histogram,
+    /// When the log was last sealed, in seconds since the epoch.
+    pub(crate) checkpoint: Gauge<f64, AtomicU64>,
+    /// Free space, in bytes.
+    pub(crate) free: Gauge<f64, AtomicU64>,
+}
+
+/// One more on a gauge for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct OneMore(Gauge);
+
+impl OneMore {
+    pub(crate) fn on(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for OneMore {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }

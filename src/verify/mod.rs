@@ -177,7 +177,7 @@ impl<N: Next<Verified>> Stage<Envelope, N> for Verify {
             (Ok(proof), _) => next.oneshot(Verified { envelope, proof }).await,
             (Err(reason), None) => Err(Refusal::NotVerified(reason).into()),
             (Err(reason), Some(path)) => {
-                metrics.would_reject(not_verified_name(reason.class()));
+                metrics.would_reject.count(not_verified_name(reason.class()));
                 path.oneshot(Unverified { envelope, reason }).await
             }
         }
@@ -202,6 +202,6 @@ fn note(judged: &Result<Proof, Reason>, received_at: Timestamp, metrics: &Source
                 metrics.clock_offset.observe(offset as f64 / 1000.0);
             }
         }
-        Err(reason) => metrics.failed(*reason),
+        Err(reason) => metrics.failures.count(reason.class()),
     }
 }

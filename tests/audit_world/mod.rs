@@ -87,7 +87,7 @@ impl World {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
         while !check(log) {
             assert!(tokio::time::Instant::now() < deadline, "never happened: {what}");
-            log.note(Draft { kind: Kind::Rejected, ..Draft::default() });
+            log.note(Draft::new(Kind::Rejected));
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -113,8 +113,7 @@ impl World {
     /// Exports everything.
     pub fn export(&self) -> Export {
         let out = self.root.path().join("export");
-        let (dir, since, until) = (self.dir().to_owned(), None, None);
-        export::export(&export::Request { dir, since, until, out: out.clone() }).expect("exported");
+        export::export(self.dir(), &out, None, None).expect("exported");
         Export(out)
     }
 
@@ -123,9 +122,7 @@ impl World {
     }
 
     pub fn against(&self, file: &Path) -> Result<Report, String> {
-        let against = Some(file.to_owned());
-        let dir = self.dir().to_owned();
-        verify::verify(&verify::Request { dir, against, public_key: None })
+        verify::verify(self.dir(), None, Some(file))
     }
 
     /// All records, in order.
@@ -206,8 +203,7 @@ pub fn params(root: &Path) -> Params {
 }
 
 pub fn verify(dir: &Path) -> Report {
-    let request = verify::Request { dir: dir.to_owned(), ..verify::Request::default() };
-    verify::verify(&request).expect("readable")
+    verify::verify(dir, None, None).expect("readable")
 }
 
 /// An event of the source `stripe`.
@@ -232,15 +228,10 @@ pub fn name(text: &str) -> Name {
 }
 
 pub fn attempt(n: u32) -> Draft {
-    Draft {
-        kind: Kind::Attempt,
-        receipt: Some(Receipt::random()),
-        source: Some(name("stripe")),
-        about: Some(about(n)),
-        route: Some(name("money-in")),
-        upstream: Some(name("billing")),
-        attempt: Some(1),
-        client_ip: Some([54, 187, 174, 169].into()),
-        ..Draft::default()
-    }
+    let mut draft = Draft::new(Kind::Attempt);
+    draft.request(Receipt::random(), &name("stripe"));
+    draft.event(&about(n));
+    draft.target(Some(&name("money-in")), Some(&name("billing")), Some(1));
+    draft.origin(Some([54, 187, 174, 169].into()), []);
+    draft
 }

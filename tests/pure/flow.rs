@@ -125,6 +125,11 @@ impl Flow {
         Ok(Arc::clone(self.routed.lock().unwrap().last().expect("it was routed").event()))
     }
 
+    /// What was routed last.
+    pub(crate) fn last_routed(&self) -> Routed {
+        self.routed.lock().unwrap().pop().expect("it was routed")
+    }
+
     /// What went on in shadow mode.
     pub(crate) fn shadowed(&self) -> Shadow {
         self.shadowed.lock().unwrap().last().expect("it went on").clone()

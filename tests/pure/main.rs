@@ -1,5 +1,5 @@
 //! The pure half of the flow, from bytes to a route: signatures (the providers' own, attackers', and ours), challenges, names,
-//! routes; and what is said about a description of a source that is none.
+//! routes; the record's stages on top; and what is said about a description of a source that is none.
 
 #![allow(
     clippy::expect_used,
@@ -10,6 +10,7 @@
 )]
 
 mod attacks;
+mod audited;
 mod examples;
 mod flow;
 mod grammar;

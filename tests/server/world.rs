@@ -7,7 +7,7 @@ use bytes::Bytes;
 use gatepost::{
     config::{CertFiles, Limits, ProxyProtocol, Tls, TlsMode},
     event::{Peer, Timestamp},
-    server::{self, Drained, ServerParams, Settings, Unreadable},
+    server::{self, ServerParams, Settings, Unreadable},
     telemetry::Metrics,
 };
 use http_body_util::{BodyExt as _, Full};
@@ -87,7 +87,7 @@ pub struct Server {
     pub gate: Arc<Notify>,
     /// How many requests are at the front now.
     pub running: Arc<std::sync::atomic::AtomicUsize>,
-    task: JoinHandle<Drained>,
+    task: JoinHandle<usize>,
 }
 
 impl Server {
@@ -117,7 +117,7 @@ impl Server {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    pub async fn drained(self) -> Drained {
+    pub async fn drained(self) -> usize {
         self.shutdown.cancel();
         soon(self.task).await.unwrap()
     }

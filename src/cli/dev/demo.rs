@@ -38,7 +38,7 @@ pub(super) async fn show(app: &Arc<app::App>, demo_app: &App) -> Result<ExitCode
     let config = app.config();
     let stripe = config.sources.iter().find(|source| source.name.as_str() == "stripe");
     let stripe = stripe.ok_or_else(|| StartError("the demo has no source `stripe`".into()))?;
-    let listen = app.addresses().first().ok_or_else(|| StartError("nothing listens".into()))?;
+    let listen = app.addresses.first().ok_or_else(|| StartError("nothing listens".into()))?;
     let (to, tls) = own(&config, *listen, stripe).map_err(StartError)?;
     let sender = Sender::new(&to, tls).map_err(StartError)?;
     let (id, event) = event(stripe, Signature::Valid).map_err(StartError)?;
@@ -86,8 +86,7 @@ fn event(source: &Source, signature: Signature) -> Result<(String, Prepared), St
 
 /// What the record holds, if it is what was written.
 fn verify_record(dir: &Path) -> Result<String, String> {
-    let request = verify::Request { dir: dir.to_owned(), ..verify::Request::default() };
-    let report = verify::verify(&request)?;
+    let report = verify::verify(dir, None, None)?;
     match report.findings.first() {
         None => Ok(format!("{} records, {} checkpoints", report.records, report.checkpoints)),
         Some(finding) => Err(format!("record {}: {}", finding.record, finding.problem)),

@@ -22,7 +22,7 @@ use crate::{
     config::{self, Config, Options},
     event::Receipt,
     providers,
-    server::internal_ca,
+    server::tls::ca_file,
     telemetry::{LogFormat, start_logging},
 };
 
@@ -72,7 +72,7 @@ impl Args {
         if self.demo {
             return demo::show(&app, &demo_app).await;
         }
-        let port = app.addresses().first().map_or(listen.port(), SocketAddr::port);
+        let port = app.addresses.first().map_or(listen.port(), SocketAddr::port);
         run_until_signalled(&app, || setup.greet(&to, port)).await
     }
 }
@@ -148,7 +148,7 @@ impl Setup {
         for (name, secret) in &self.secrets {
             out::say(&format!("  {name:<18} https://localhost:{port}/{name:<18} {secret}"));
         }
-        let ca = internal_ca(&self.dir);
+        let ca = ca_file(&self.dir);
         out::say(&format!("  certificate authority   {}", ca.display()));
         let file = self.file();
         out::say(&format!(

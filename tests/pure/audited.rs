@@ -1,21 +1,35 @@
 //! The stages over a real log in a temporary directory, with work below them that does as it is told.
 
 use std::{
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    task::{Context, Poll},
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderName, StatusCode};
-use serde_json::Value;
-use tower::service_fn;
-
-use super::*;
-use crate::{
-    answer::{Ignored, Reason, Relayed},
-    audit::{ClientIp, Params, open, segments::Segments},
-    event::{Peer, Timestamp},
-    identify::Event,
+use bytes::Bytes;
+use gatepost::{
+    answer::{Answer, Answered, Ignored, Outcome, Reason, Refusal, Relayed},
+    audit::{
+        Audit, AuditLog, ClientIp, Detail, Note, Params, Recorded, Rejected, open,
+        segments::Segments,
+    },
+    dedup::{Dedup, Joins, Memory, OnStoreError, Parts, Policy, SameIdOtherBody},
+    event::Name,
+    stage::{Next, Stage as _, StageExt as _},
     telemetry::Metrics,
+};
+use http::{HeaderMap, StatusCode};
+use http_body_util::Full;
+use serde_json::Value;
+use tokio_util::task::TaskTracker;
+use tower::{ServiceBuilder, ServiceExt as _, service_fn};
+
+use crate::{
+    flow::{COVERING, Flow},
+    source::headers,
 };
 
 struct World {
@@ -58,42 +72,58 @@ impl World {
         records.into_iter().filter(|record| record["kind"] != "control").collect()
     }
 
-    fn audit(&self) -> Audit {
-        Audit { log: self.log.clone(), detail: self.detail.clone() }
+    /// Lets an event pass that nobody has seen before.
+    async fn pass(&self, below: impl Next<Recorded>) -> Answer {
+        let flow = shop();
+        let (body, lines) = (r#"{"id":"id-1"}"#, sent());
+        let inbound = flow.inbound(flow.signed(lines, body.as_bytes()), Full::new(body.into()));
+        flow.stack::<Full<Bytes>>().oneshot(inbound).await.expect("it is routed");
+        let audit = Audit { log: self.log.clone(), detail: self.detail.clone() };
+        let stages = ServiceBuilder::new().stage(dedup()).stage(audit);
+        stages.service(below).oneshot(flow.last_routed()).await
     }
 
     /// Notes `answer` as that of one request.
     async fn note(&self, answer: Answer) -> Answer {
         let source = Name::parse("shop").unwrap();
         let note = Note { log: self.log.clone(), source, detail: self.detail.clone() };
-        let mut request = http::Request::new(());
-        *request.headers_mut() = headers();
-        let inbound = Inbound {
-            request,
-            peer: Peer { ip: [203, 0, 113, 77].into(), https: true },
-            receipt: crate::event::Receipt::random(),
-            received_at: Timestamp::from_millis(0),
-        };
-        let below = service_fn(move |_: Inbound<()>| std::future::ready(answer.clone()));
-        note.pass(inbound, below).await
+        let below = service_fn(move |_| std::future::ready(answer.clone()));
+        note.pass(shop().inbound(sent(), ()), below).await
     }
 }
 
-fn headers() -> HeaderMap {
-    let pairs = [("user-agent", "Shop/1"), ("authorization", "Basic x"), ("cookie", "a=b")];
-    let header =
-        |(name, value)| (HeaderName::from_static(name), http::HeaderValue::from_static(value));
-    pairs.map(header).into_iter().collect()
+fn shop() -> Flow {
+    Flow::new(&format!("{COVERING}event: {{ id: '{{json:id}}', type: order.paid }}"))
 }
 
-fn fresh() -> Fresh {
-    let envelope = Envelope::for_test("shop", headers(), "{}", Timestamp::from_millis(0));
-    Fresh::for_test(Routed::for_test(Event::for_test(envelope, "id-1", "order.paid")))
+fn sent() -> HeaderMap {
+    headers(&[("user-agent", "Shop/1"), ("authorization", "Basic x"), ("cookie", "a=b")])
+}
+
+fn dedup() -> Dedup {
+    let (minute, metrics) = (Duration::from_mins(1), Metrics::new());
+    let policy = Policy {
+        window: minute,
+        lease: minute,
+        join_timeout: minute,
+        hold: minute,
+        same_id_other_body: SameIdOtherBody::Flag,
+        replay_guard: false,
+        on_store_error: OnStoreError::Reject,
+    };
+    Dedup::from(Parts {
+        store: Arc::new(Memory::default()),
+        policy: Arc::new(policy),
+        joins: Joins::default(),
+        tracker: TaskTracker::new(),
+        metrics: metrics.dedup("memory"),
+        source: metrics.source("shop", "proxy", 1),
+    })
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "what a service answers")]
 fn accepted() -> Answer {
-    let body = bytes::Bytes::new();
+    let body = Bytes::new();
     Ok(Outcome::Accepted(Relayed { status: StatusCode::OK, content_type: None, body }).into())
 }
 
@@ -110,7 +140,7 @@ async fn the_attempt_is_on_disk_before_it_happens_and_its_ending_after() {
         );
         std::future::ready(accepted())
     });
-    let answer = world.audit().pass(fresh(), below).await.unwrap();
+    let answer = world.pass(below).await.unwrap();
     assert_eq!(answer.notes.audit_seq, Some(2));
     world.log.close().await.unwrap();
     let [attempt, outcome] = world.records().try_into().unwrap();
@@ -149,7 +179,7 @@ async fn without_a_log_nothing_is_forwarded() {
         counted.forwarded.fetch_add(1, Ordering::SeqCst);
         std::future::ready(accepted())
     });
-    let refused = world.audit().pass(fresh(), below).await.unwrap_err();
+    let refused = world.pass(below).await.unwrap_err();
     assert_eq!(refused.what, Refusal::AuditUnavailable);
     assert_eq!(refused.notes.error.as_deref(), Some("the audit log is closed"));
     assert_eq!(world.forwarded.load(Ordering::SeqCst), 0);
@@ -164,11 +194,8 @@ impl tower::Service<Recorded> for Busy {
     type Error = Answered<Refusal>;
     type Future = std::future::Ready<Answer>;
 
-    fn poll_ready(
-        &mut self,
-        _: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Result<(), Self::Error>> {
-        std::task::Poll::Ready(Err(Refusal::Overloaded("upstream_concurrency").into()))
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Err(Refusal::Overloaded("upstream_concurrency").into()))
     }
 
     fn call(&mut self, _: Recorded) -> Self::Future {
@@ -179,7 +206,7 @@ impl tower::Service<Recorded> for Busy {
 #[tokio::test]
 async fn what_cannot_be_taken_on_leaves_no_record() {
     let world = World::new(Rejected::Sampled);
-    let refused = world.audit().pass(fresh(), Busy).await.unwrap_err();
+    let refused = world.pass(Busy).await.unwrap_err();
     assert_eq!(refused.what, Refusal::Overloaded("upstream_concurrency"));
     world.log.close().await.unwrap();
     assert_eq!(world.records(), Vec::<Value>::new());
@@ -195,7 +222,7 @@ async fn strangers_are_sampled_or_not_recorded_at_all() {
         world.log.close().await.unwrap();
         let records = world.records();
         assert_eq!(records.len(), most);
-        let good = |r: &Value| r["reason"] == "signature_wrong" && r["client_ip"] == "203.0.113.0";
+        let good = |r: &Value| r["reason"] == "signature_wrong" && r["client_ip"] == "127.0.0.0";
         assert!(records.iter().all(good), "{records:?}");
     }
 }
