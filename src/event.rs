@@ -13,19 +13,16 @@ pub const TEXT_BYTES_MAX: usize = 256;
 
 /// The name of a source, an upstream or a route: `[a-z0-9][a-z0-9_.-]*`, at most 63 bytes. Names come from the
 /// configuration, never from a request, and are safe as metric labels, path segments and header values.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Name(Arc<str>);
 
 impl Name {
     /// Returns the name, or `None` where `text` is not one.
     pub fn parse(text: &str) -> Option<Self> {
         let first = text.bytes().next()?;
-        let fits = text.len() <= 63
-            && (first.is_ascii_lowercase() || first.is_ascii_digit())
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_.-".contains(&b));
-        fits.then(|| Self(text.into()))
+        let is_word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        let fits = is_word(first) && text.bytes().all(|b| is_word(b) || b"_.-".contains(&b));
+        (fits && text.len() <= 63).then(|| Self(text.into()))
     }
 
     /// The name as text.
@@ -37,12 +34,6 @@ impl Name {
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", &*self.0)
     }
 }
 
@@ -138,7 +129,7 @@ impl fmt::Display for Timestamp {
 }
 
 /// SHA-256 of some bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {
@@ -151,12 +142,6 @@ impl Digest {
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex::encode(self.0))
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
     }
 }
 
@@ -177,13 +162,13 @@ impl EventKey {
     }
 
     /// Our own id of the event, the same on every retry and on every gateway: `evt_` and 26 characters.
-    pub fn event_id(&self) -> ArrayString<30> {
-        base32("evt_", &self.0)
+    pub fn event_id(&self) -> ShortId {
+        short_id("evt_", &self.0)
     }
 }
 
 /// The name of one request: random, unguessable, on every response as `Webhook-Receipt`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Receipt([u8; 16]);
 
 impl Receipt {
@@ -200,22 +185,21 @@ impl Receipt {
 
 impl fmt::Display for Receipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&base32("req_", &self.0))
+        f.write_str(&short_id("req_", &self.0))
     }
 }
 
-impl fmt::Debug for Receipt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
+/// An id of ours as people see it, in place: it is written several times per event.
+pub type ShortId = ArrayString<30>;
 
-/// `prefix` and 26 characters of lower-case base 32 (the alphabet of Crockford) of `bytes`, 30 in all.
-fn base32(prefix: &str, bytes: &[u8]) -> ArrayString<30> {
+/// `prefix` of four characters and 26 more: the first 130 bits of `bytes` (zeros behind their end) in lower-case base 32,
+/// with the alphabet of Crockford.
+fn short_id(prefix: &str, bytes: &[u8]) -> ShortId {
     const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-    let mut text = ArrayString::from(prefix).unwrap_or_default();
     let (mut bits, mut held) = (0_u32, 0_u32);
     let mut source = bytes.iter();
+    let mut text = ShortId::new();
+    text.push_str(prefix);
     while !text.is_full() {
         if held < 5 {
             bits = (bits << 8) | u32::from(*source.next().unwrap_or(&0));

@@ -8,7 +8,7 @@ use tower::ServiceExt as _;
 use super::{AuditError, AuditLog, Detail, Draft, Flagged, Kind, Recorded, Rejected};
 use crate::{
     answer::{Answer, Answered, Notes, Outcome, Recording, Refusal, Verdict, annotate},
-    dedup::Fresh,
+    dedup::{Fresh, Lease},
     event::{Digest, EventType, Name, Receipt},
     receive::{Envelope, Inbound},
     route::Shadow,
@@ -33,7 +33,7 @@ impl<N: Next<Recorded>> Stage<Fresh, N> for Audit {
         both.target(Some(&target.route), Some(&target.upstream), Some(lease.attempt()));
         let (mut attempt, ending) = both.and_ending();
         origin(&mut attempt, event.envelope(), &self.detail);
-        attempt.text("reason", lease.after_unknown().then_some("previous_attempt_unknown"));
+        attempt.text("reason", excuse(&lease));
         let recorded = |seq| Recorded { routed, lease, seq };
         record_first(&self.log, attempt, ending, next, recorded).await
     }
@@ -60,6 +60,15 @@ fn unavailable(error: &AuditError) -> Answered<Refusal> {
     let mut answered = Answered::from(Refusal::AuditUnavailable);
     answered.notes.error = Some(error.to_string().into());
     answered
+}
+
+/// Why the app may have had the event before.
+fn excuse(lease: &Lease) -> Option<&'static str> {
+    match (lease.unclaimed(), lease.after_unknown()) {
+        (true, _) => Some("dedup_unavailable"),
+        (false, true) => Some("previous_attempt_unknown"),
+        (false, false) => None,
+    }
 }
 
 fn request(kind: Kind, envelope: &Envelope) -> Draft {
@@ -144,8 +153,9 @@ impl<B: Send + 'static, N: Next<Inbound<B>>> Stage<Inbound<B>, N> for Note {
 
 impl Note {
     async fn record(&self, mut seen: Seen, answer: Answer) -> Answer {
-        let (verdict, ..) = read(&answer);
+        let (verdict, _, notes) = read(&answer);
         match verdict.recording {
+            Recording::ByDelivery if notes.unsettled => self.log.note(self.draft(&seen, &answer)),
             Recording::ByDelivery | Recording::Counted => {}
             Recording::Sampled if self.detail.rejected == Rejected::None => {}
             Recording::Sampled => {

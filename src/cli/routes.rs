@@ -84,7 +84,7 @@ fn test(loaded: &Loaded, name: &str, kind: &str) -> ExitCode {
     let taken = !answers.is_empty();
     if !taken {
         let accepted = "answered 200 and recorded as ignored";
-        let answer = if source.routes.reject_unrouted() { "answered 404" } else { accepted };
+        let answer = if source.routes.reject_unrouted { "answered 404" } else { accepted };
         out::line(&format!("no route takes `{kind}` of {name}: {answer}"));
     }
     // The answer first, then why not the others.

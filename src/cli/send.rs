@@ -113,7 +113,7 @@ impl Args {
     }
 
     fn prepare(&self, source: &Source) -> Result<Prepared, String> {
-        let plan = source.language.identify.parts();
+        let plan = &source.language.identify.parts;
         let id = self.id.clone().unwrap_or_else(|| payload::new_id(plan));
         let kind = self.kind.as_deref();
         let mut payload = Payload::new(&source.provider, plan, &id, kind)?;

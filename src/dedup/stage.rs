@@ -195,6 +195,7 @@ impl Dedup {
         let settled = unsettled.is_none();
         let answer = annotate(answer, |notes| {
             notes.attempt = Some(lease.attempt());
+            notes.unsettled = lease.is_lost() || unsettled.is_some() && !lease.unclaimed();
             if let Some(unsettled) = unsettled {
                 add(notes, unsettled);
             }
@@ -259,7 +260,7 @@ impl Parts {
     fn subject(&self, event: &Event) -> Subject {
         Subject {
             key: event.about().key,
-            guard: event.guard().map(|guard| guard.key),
+            guard: event.guard(),
             suppress: self.policy.replay_guard,
             digest: event.about().digest,
         }

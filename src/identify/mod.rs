@@ -2,21 +2,19 @@
 //!
 //! The one maker of [`Event`].
 
-mod plan;
 mod read;
 
 use std::sync::Arc;
 
 use tower::ServiceExt as _;
 
-pub use plan::{Plan, PlanParts};
-
 use crate::{
     answer::{Answer, Refusal, annotate},
     event::{About, Digest, EventId, EventKey, EventType, Name},
+    json::{Path, Step},
     receive::Envelope,
     stage::{Next, Stage},
-    verify::{Verified, apart},
+    verify::{From, Part, Sought, Template, Value, Verified, apart},
 };
 use read::{Names, Reader};
 
@@ -25,15 +23,8 @@ use read::{Names, Reader};
 pub struct Event {
     envelope: Envelope,
     about: Arc<About>,
-    guard: Option<Guard>,
+    guard: Option<EventKey>,
     captured: Vec<Option<String>>,
-}
-
-/// What tells a replay of signed bytes under a new id, where the signature does not cover the id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Guard {
-    /// Hash of source and signed bytes (and of the type, unless one body never serves two types at this provider).
-    pub key: EventKey,
 }
 
 impl Event {
@@ -47,8 +38,9 @@ impl Event {
         &self.about
     }
 
-    /// The replay guard, where the id is not covered by the signature.
-    pub fn guard(&self) -> Option<Guard> {
+    /// What tells a replay of signed bytes under a new id, where the signature does not cover the id: a hash of source and
+    /// signed bytes (and of the type, unless one body never serves two types at this provider).
+    pub fn guard(&self) -> Option<EventKey> {
         self.guard
     }
 
@@ -59,11 +51,76 @@ impl Event {
     }
 }
 
-/// Names a request whose signature held.
-///
-/// # Errors
-/// [`Refusal::Malformed`] with the place that has no usable value, never the value.
-pub fn identify(plan: &Plan, verified: Verified) -> Result<Event, Refusal> {
+/// What a [`Plan`] is made from.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PlanParts {
+    /// Templates of the id; the first that yields a value counts.
+    pub(crate) id: Vec<Template>,
+    /// Templates of the type.
+    pub(crate) kind: Vec<Template>,
+    /// Templates of the account.
+    pub(crate) account: Vec<Template>,
+    /// Whether ids are JSON integers instead of strings.
+    pub(crate) id_is_integer: bool,
+    /// Path of a batch's items. An item that is a scalar is its own id; otherwise id and type of an item are where the
+    /// templates find them in one of the items: with items `[*]` and the id at `[0].eventId`, at `eventId` in each.
+    pub(crate) items: Option<Path>,
+    /// Paths that routes look at.
+    pub(crate) captures: Vec<Path>,
+    /// Whether the signature covers the id.
+    pub(crate) id_covered: bool,
+    /// Whether one body never serves two types at this provider.
+    pub(crate) one_type_per_body: bool,
+}
+
+/// Where id, type, account, items and the values that routes look at are.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub(crate) parts: PlanParts,
+    captures: Vec<From>,
+    sought: Sought,
+}
+
+/// Where the scalars of an item are kept.
+const ITEM_ITSELF: usize = 0;
+const ITEM_ID: usize = 1;
+const ITEM_KIND: usize = 2;
+
+impl Plan {
+    /// Prepares one pass over the body for everything that is looked for.
+    pub(crate) fn new(parts: PlanParts) -> Self {
+        let captures: Vec<From> = parts.captures.iter().cloned().map(From::Json).collect();
+        let templates = parts.id.iter().chain(&parts.kind).chain(&parts.account);
+        let places = templates.flat_map(Template::values).map(|value| &value.from);
+        let inside = |items| {
+            let nowhere = &[Step::Each][..];
+            let [id, kind] = [&parts.id, &parts.kind].map(|t| inside(items, t).unwrap_or(nowhere));
+            [&[], id, kind]
+        };
+        let inside = parts.items.as_ref().map(|items| (items, inside(items)));
+        let items = inside.as_ref().map(|(items, inside)| (*items, &inside[..]));
+        let sought = Sought::new(places.chain(&captures), items);
+        Self { parts, captures, sought }
+    }
+}
+
+/// The steps from an item to the value of the first template that reads one item.
+fn inside<'t>(items: &Path, templates: &'t [Template]) -> Option<&'t [Step]> {
+    templates.iter().find_map(|template| match template.parts.as_slice() {
+        [Part::Value(Value { from: From::Json(path), .. })] => {
+            let (way, rest) = path.steps().split_at_checked(items.steps().len())?;
+            let same = |(at, item): (&Step, &Step)| match item {
+                Step::Each => matches!(at, Step::Index(_)),
+                Step::Key(_) | Step::Index(_) => at == item,
+            };
+            way.iter().zip(items.steps()).all(same).then_some(rest)
+        }
+        _ => None,
+    })
+}
+
+/// Names a request whose signature held; the refusal names the place that has no usable value, never the value.
+pub(crate) fn identify(plan: &Plan, verified: Verified) -> Result<Event, Refusal> {
     let (envelope, proof) = verified.into_parts();
     let digest = Digest::of(envelope.body());
     let names = Reader::new(plan, &envelope, digest).names();
@@ -87,16 +144,14 @@ pub fn identify(plan: &Plan, verified: Verified) -> Result<Event, Refusal> {
 }
 
 /// What a request says about itself that nobody vouches for, as far as it can be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AsRead {
-    /// The type.
-    pub kind: Option<EventType>,
+pub(crate) struct AsRead {
+    pub(crate) kind: Option<EventType>,
     /// The values that routes look at.
-    pub captured: Vec<Option<String>>,
+    pub(crate) captured: Vec<Option<String>>,
 }
 
 /// Reads a request that was not verified, for shadow mode. What is not usable counts as not there.
-pub fn read(plan: &Plan, envelope: &Envelope) -> AsRead {
+pub(crate) fn read(plan: &Plan, envelope: &Envelope) -> AsRead {
     Reader::new(plan, envelope, Digest::of(envelope.body())).leniently()
 }
 
@@ -110,7 +165,7 @@ fn event_key(
     digest: Digest,
 ) -> EventKey {
     let account = account.map_or("", EventId::as_str);
-    let by_bytes = !plan.parts().id_covered || plan.parts().items.is_some();
+    let by_bytes = !plan.parts.id_covered || plan.parts.items.is_some();
     let digest: &[u8] = if by_bytes { &digest.0 } else { &[] };
     EventKey::of(&[
         b"v1",
@@ -121,12 +176,12 @@ fn event_key(
     ])
 }
 
-/// The replay guard's key.
-fn guard(plan: &Plan, source: &Name, kind: &EventType, digest: Digest) -> Option<Guard> {
-    let parts = plan.parts();
-    let kind = if parts.one_type_per_body { "" } else { kind.as_str() };
-    let key = || EventKey::of(&[b"guard", source.as_str().as_bytes(), &digest.0, kind.as_bytes()]);
-    (!parts.id_covered).then(|| Guard { key: key() })
+fn guard(plan: &Plan, source: &Name, kind: &EventType, digest: Digest) -> Option<EventKey> {
+    if plan.parts.id_covered {
+        return None;
+    }
+    let kind = if plan.parts.one_type_per_body { "" } else { kind.as_str() };
+    Some(EventKey::of(&[b"guard", source.as_str().as_bytes(), &digest.0, kind.as_bytes()]))
 }
 
 /// The stage.

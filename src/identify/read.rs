@@ -2,10 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{
-    AsRead,
-    plan::{ITEM_ID, ITEM_ITSELF, ITEM_KIND, Plan},
-};
+use super::{AsRead, ITEM_ID, ITEM_ITSELF, ITEM_KIND, Plan};
 use crate::{
     event::{Digest, EventId, EventType, TEXT_BYTES_MAX},
     json::Scalar,
@@ -34,37 +31,32 @@ pub(super) struct Reader<'r> {
     digest: Digest,
 }
 
-/// A name that a plan has templates for, which JSON types are taken for it, and what is said where it is not usable.
+/// A name that a plan has templates for.
 struct Role {
-    /// `1` and `"1"` are never one id.
-    is_string: bool,
-    is_integer: bool,
-    /// Whether null is as if it were not there: providers write optional names so, but no id is optional.
-    is_optional: bool,
+    /// Which JSON types are taken for it: `1` and `"1"` are never one id. Null is as if it were not there, since providers
+    /// write optional names so; but no id is optional.
+    takes: fn(&Scalar<'_>) -> bool,
     mistyped: Wrong,
     unfit: Wrong,
 }
 
 const ID: Role = Role {
-    is_string: true,
-    is_integer: false,
-    is_optional: false,
+    takes: |scalar| matches!(scalar, Scalar::String(_)),
     mistyped: "the event id is not a string",
     unfit: "the event id is empty, too long, or holds control characters",
 };
-const INTEGER_ID: Role =
-    Role { is_string: false, is_integer: true, mistyped: "the event id is not an integer", ..ID };
+const INTEGER_ID: Role = Role {
+    takes: |scalar| matches!(scalar, Scalar::Integer(_)),
+    mistyped: "the event id is not an integer",
+    ..ID
+};
 const KIND: Role = Role {
-    is_string: true,
-    is_integer: false,
-    is_optional: true,
+    takes: |scalar| matches!(scalar, Scalar::String(_) | Scalar::Null),
     mistyped: "the event type is not a string",
     unfit: "the event type is empty, too long, or holds control characters",
 };
 const ACCOUNT: Role = Role {
-    is_string: true,
-    is_integer: true,
-    is_optional: true,
+    takes: |scalar| matches!(scalar, Scalar::String(_) | Scalar::Integer(_) | Scalar::Null),
     mistyped: "the account is neither a string nor an integer",
     unfit: "the account is empty, too long, or holds control characters",
 };
@@ -79,7 +71,7 @@ impl<'r> Reader<'r> {
 
     /// Everything that is looked for.
     pub(super) fn names(&self) -> Result<Names, Wrong> {
-        let parts = self.plan.parts();
+        let parts = &self.plan.parts;
         if self.plan.sought.in_body {
             self.view.read()?;
         }
@@ -96,7 +88,7 @@ impl<'r> Reader<'r> {
 
     /// Everything that can be read and is usable.
     pub(super) fn leniently(&self) -> AsRead {
-        let parts = self.plan.parts();
+        let parts = &self.plan.parts;
         AsRead {
             kind: self.name(&parts.kind, &KIND, EventType::parse).ok().flatten(),
             captured: self.captured(),
@@ -104,7 +96,7 @@ impl<'r> Reader<'r> {
     }
 
     fn id_role(&self) -> &'static Role {
-        if self.plan.parts().id_is_integer { &INTEGER_ID } else { &ID }
+        if self.plan.parts.id_is_integer { &INTEGER_ID } else { &ID }
     }
 
     /// The first of `templates` whose values are all there. A value that is there but is not usable ends the search:
@@ -126,22 +118,28 @@ impl<'r> Reader<'r> {
         }
         let mut joined = Vec::new();
         for part in &template.parts {
-            match part {
-                Part::Literal(text) => joined.extend_from_slice(text.as_bytes()),
-                Part::Value(value) => match self.value(value, role)? {
-                    // An empty part would make two different names look the same.
-                    Some(text) if text.is_empty() && !may_be_empty(value) => return Err(role.unfit),
-                    Some(text) => joined.extend_from_slice(&text),
-                    None => return Ok(None),
-                },
+            let value = match part {
+                Part::Literal(text) => {
+                    joined.extend_from_slice(text.as_bytes());
+                    continue;
+                }
+                Part::Value(value) => value,
+            };
+            let Some(text) = self.value(value, role)? else { return Ok(None) };
+            // An empty part would make two different names look the same.
+            if text.is_empty() && !value.transforms.contains(&Transform::DefaultEmpty) {
+                return Err(role.unfit);
             }
+            joined.extend_from_slice(&text);
         }
         Ok(Some(Cow::Owned(joined)))
     }
 
     fn value(&self, value: &Value, role: &Role) -> Result<Option<Cow<'_, [u8]>>, Wrong> {
-        if let Ok(Some(scalar)) = self.view.scalar(&value.from) {
-            role.check(scalar)?;
+        if let Ok(Some(scalar)) = self.view.scalar(&value.from)
+            && !(role.takes)(scalar)
+        {
+            return Err(role.mistyped);
         }
         let (found, transforms) = match (&value.from, value.transforms.as_slice()) {
             (From::Body, [Transform::Sha256Hex, rest @ ..]) => {
@@ -171,8 +169,8 @@ impl<'r> Reader<'r> {
 
     fn items(&self) -> Vec<Item> {
         let text = |item: &[Option<Scalar<'_>>], n: usize, role: &Role| {
-            let scalar = item.get(n)?.as_ref()?;
-            role.check(scalar).ok().and_then(|()| scalar.to_text().map(Cow::into_owned))
+            let scalar = item.get(n)?.as_ref().filter(|scalar| (role.takes)(scalar))?;
+            scalar.to_text().map(Cow::into_owned)
         };
         let item = |item: &Vec<_>| {
             let role = self.id_role();
@@ -186,20 +184,3 @@ impl<'r> Reader<'r> {
 
 /// Longer values are not compared with a route's `when`.
 const CAPTURED_BYTES_MAX: usize = 4 * TEXT_BYTES_MAX;
-
-fn may_be_empty(value: &Value) -> bool {
-    value.transforms.contains(&Transform::DefaultEmpty)
-}
-
-impl Role {
-    /// Whether a JSON value is of the right type.
-    fn check(&self, scalar: &Scalar<'_>) -> Result<(), Wrong> {
-        let is_right = match scalar {
-            Scalar::String(_) => self.is_string,
-            Scalar::Integer(_) => self.is_integer,
-            Scalar::Null => self.is_optional,
-            Scalar::Bool(_) | Scalar::Other => false,
-        };
-        if is_right { Ok(()) } else { Err(self.mistyped) }
-    }
-}

@@ -35,7 +35,7 @@ pub(super) fn compile(
     let mut schemes = Vec::new();
     for (when, own, path) in parts {
         let built = Block { outer: &verify.scheme, own, when, path, tolerance, problems }.scheme();
-        timeless &= built.as_ref().is_ok_and(|scheme| scheme.parts().timestamps.is_none());
+        timeless &= built.as_ref().is_ok_and(|scheme| scheme.parts.timestamps.is_none());
         schemes.extend(built);
     }
     if timeless {
@@ -215,7 +215,7 @@ impl<'a> Block<'a> {
 
     /// A time that is not signed protects nothing: whoever replays a request writes a new one.
     fn check_time(&mut self, scheme: &Scheme) -> Result<(), Reported> {
-        let time = scheme.parts().timestamps.as_ref();
+        let time = scheme.parts.timestamps.as_ref();
         if time.is_none_or(|time| scheme.covers(&time.from)) {
             return Ok(());
         }

@@ -1,6 +1,6 @@
 //! Patterns of event types.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 /// Patterns of event types: those that include, less those that exclude.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,13 +12,17 @@ pub struct Patterns {
 impl Patterns {
     /// Parses patterns; those with a leading `!` exclude. No including pattern at all means `*`.
     pub fn parse(patterns: &[String]) -> Self {
-        let exclude = patterns.iter().filter_map(|p| p.strip_prefix('!').map(str::to_owned));
-        let mut include: Vec<_> =
-            patterns.iter().filter(|p| !p.starts_with('!')).cloned().collect();
+        let (mut include, mut exclude) = (Vec::new(), Vec::new());
+        for pattern in patterns {
+            match pattern.strip_prefix('!') {
+                Some(pattern) => exclude.push(pattern.to_owned()),
+                None => include.push(pattern.clone()),
+            }
+        }
         if include.is_empty() {
             include.push("*".into());
         }
-        Self { include, exclude: exclude.collect() }
+        Self { include, exclude }
     }
 
     /// Whether `kind` is taken.
@@ -96,25 +100,17 @@ fn covers(wide: &str, narrow: &str) -> bool {
     text.ends_with(last)
 }
 
-/// Whether some type is matched by both patterns.
+/// Whether some type is matched by both patterns. With a star in each, only their ends can rule that out: between the
+/// longer beginning and the longer end there is room for all that stands in the middle of either.
 fn overlap(one: &str, other: &str) -> bool {
-    meet(one.as_bytes(), other.as_bytes(), &mut HashSet::new())
+    let (Some((head, tail)), Some((other_head, other_tail))) = (ends(one), ends(other)) else {
+        return covers(one, other) || covers(other, one);
+    };
+    let heads_fit = head.starts_with(other_head) || other_head.starts_with(head);
+    heads_fit && (tail.ends_with(other_tail) || other_tail.ends_with(tail))
 }
 
-/// Walks both patterns at once; `seen` holds the pairs of places that were tried, each only once.
-fn meet(one: &[u8], other: &[u8], seen: &mut HashSet<(usize, usize)>) -> bool {
-    if !seen.insert((one.len(), other.len())) {
-        return false;
-    }
-    match (one.split_first(), other.split_first()) {
-        (None, None) => true,
-        (Some((b'*', after)), next) => {
-            meet(after, other, seen) || next.is_some_and(|(_, rest)| meet(one, rest, seen))
-        }
-        (next, Some((b'*', after))) => {
-            meet(one, after, seen) || next.is_some_and(|(_, rest)| meet(rest, other, seen))
-        }
-        (Some((a, one)), Some((b, other))) => a == b && meet(one, other, seen),
-        (None, Some(_)) | (Some(_), None) => false,
-    }
+/// What stands before the first star of a pattern, and behind its last.
+fn ends(pattern: &str) -> Option<(&str, &str)> {
+    Some((pattern.split_once('*')?.0, pattern.rsplit_once('*')?.1))
 }

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Every stack of one configuration, by path. Replaced as a whole on reload; a request sees one.
-pub(crate) struct Front<B> {
+pub struct Front<B> {
     doors: HashMap<String, (Respond, Stack<B>)>,
     unknown: Respond,
 }
@@ -29,7 +29,7 @@ where
     B: Body<Data = Bytes, Error: Send> + Send + 'static,
 {
     /// Builds the stack of every source.
-    pub(crate) fn new(config: &Config, upstreams: &Upstreams, shared: &Shared) -> Self {
+    pub fn new(config: &Config, upstreams: &Upstreams, shared: &Shared) -> Self {
         let header = &config.server.receipt_header;
         let door = |source: &Source| {
             let parts = Parts::new(config, source, upstreams, shared);
@@ -52,7 +52,7 @@ where
     }
 
     /// Answers a request; `readable` says whether the server found its head acceptable.
-    pub(crate) async fn answer(
+    pub async fn answer(
         self: Arc<Self>,
         request: http::Request<B>,
         peer: Peer,

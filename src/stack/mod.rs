@@ -30,8 +30,8 @@ use tower::{ServiceBuilder, util::BoxCloneSyncService};
 
 use parts::Parts;
 
-pub(crate) use front::Front;
-pub(crate) use parts::Upstreams;
+pub use front::Front;
+pub use parts::Upstreams;
 
 use crate::{
     answer::{Answered, Outcome, Refusal},
@@ -47,20 +47,23 @@ use crate::{
 /// What the stacks of one worker share, and what outlives a reload. All workers have the same, but for the tracker and a
 /// store that is reached by connections.
 #[derive(Clone, Debug)]
-pub(crate) struct Shared {
-    pub(crate) metrics: Metrics,
-    pub(crate) log: AuditLog,
-    pub(crate) store: Arc<dyn DedupStore>,
+pub struct Shared {
+    /// Every series.
+    pub metrics: Metrics,
+    /// The record.
+    pub log: AuditLog,
+    /// Where claims are kept.
+    pub store: Arc<dyn DedupStore>,
     /// Who waits for whom in this process.
-    pub(crate) joins: Joins,
+    pub joins: Joins,
     /// Knows the worker's tasks that outlive their connections.
-    pub(crate) tracker: TaskTracker,
+    pub tracker: TaskTracker,
     /// Requests in flight.
-    pub(crate) room: Arc<Budget>,
+    pub room: Arc<Budget>,
     /// Bytes of bodies in flight.
-    pub(crate) memory: Arc<Budget>,
+    pub memory: Arc<Budget>,
     /// Cancelled when the process begins to stop.
-    pub(crate) draining: CancellationToken,
+    pub draining: CancellationToken,
 }
 
 /// Answers the requests of one source. Type-erased once, at the rim.

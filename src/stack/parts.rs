@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The upstreams of a configuration, by name, with the connections of one worker.
-pub(crate) type Upstreams = Arc<HashMap<Name, Arc<Upstream>>>;
+pub type Upstreams = Arc<HashMap<Name, Arc<Upstream>>>;
 
 /// A source and what its stages are made from.
 pub(super) struct Parts<'a> {
@@ -46,6 +46,9 @@ impl<'a> Parts<'a> {
         let challenges = if source.handshake { source.language.handshakes.as_slice() } else { &[] };
         let mode = if source.enforce { "proxy" } else { "shadow" };
         let metrics = shared.metrics.source(source.name.as_str(), mode, source.secrets.len());
+        let mut detail = config.audit_detail.clone();
+        // A credential never goes on record, whatever was configured.
+        detail.headers.retain(|name| !source.verifier.is_shown_in(name));
         Self {
             config,
             source,
@@ -55,7 +58,7 @@ impl<'a> Parts<'a> {
             challenges: challenges.into(),
             plan: Arc::new(source.language.identify.clone()),
             routes: Arc::new(source.routes.clone()),
-            detail: Arc::new(config.audit_detail.clone()),
+            detail: Arc::new(detail),
         }
     }
 

@@ -2,35 +2,24 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::Value;
 use crate::{answer::Reason, event::Timestamp};
 
 /// Where a signed time is, and how far from ours it may be. Both limits still pass: with five minutes, a time that is
 /// exactly five minutes old is good.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Timestamps {
-    /// Where it is.
-    pub from: Value,
-    /// Its form.
-    pub unit: Unit,
-    /// How old it may be.
-    pub past: Duration,
-    /// How far ahead it may be.
-    pub future: Duration,
+#[derive(Clone, Debug)]
+pub(crate) struct Timestamps {
+    pub(crate) from: Value,
+    pub(crate) unit: Unit,
+    pub(crate) past: Duration,
+    pub(crate) future: Duration,
 }
 
 /// The form of a signed time.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    serde::Serialize,
-    serde::Deserialize,
-    schemars::JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Unit {
     /// Seconds since the epoch.
     #[default]
@@ -92,13 +81,14 @@ fn canonical_integer(text: &[u8]) -> Option<i64> {
 /// `2026-11-24T17:03:00Z`, with up to nine decimals, `Z` or an offset. The parser alone would take many forms more.
 fn rfc3339(text: &[u8]) -> Option<Timestamp> {
     let (date_time, rest) = text.split_at_checked(19)?;
-    let shape = b"dddd-dd-ddTdd:dd:dd";
-    let digits = rest
-        .strip_prefix(b".")
-        .map_or(0, |rest| rest.iter().take_while(|byte| byte.is_ascii_digit()).count());
-    let zone = if rest.first() == Some(&b'.') { rest.get(digits + 1..)? } else { rest };
-    let fits = (rest.first() != Some(&b'.') || (1..=9).contains(&digits))
-        && has_shape(date_time, shape)
+    let zone = match rest.strip_prefix(b".") {
+        None => rest,
+        Some(rest) => {
+            let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            (1..=9).contains(&digits).then(|| rest.split_at(digits).1)?
+        }
+    };
+    let fits = has_shape(date_time, b"dddd-dd-ddTdd:dd:dd")
         && (zone == b"Z" || has_shape(zone, b"+dd:dd") || has_shape(zone, b"-dd:dd"));
     let time: jiff::Timestamp = std::str::from_utf8(text).ok().filter(|_| fits)?.parse().ok()?;
     Some(Timestamp::from_millis(time.as_millisecond()))
@@ -106,7 +96,6 @@ fn rfc3339(text: &[u8]) -> Option<Timestamp> {
 
 /// Whether `text` is like `shape`, where `d` stands for a digit.
 fn has_shape(text: &[u8], shape: &[u8]) -> bool {
-    let like =
-        |(byte, form): (&u8, &u8)| if *form == b'd' { byte.is_ascii_digit() } else { byte == form };
+    let like = |(byte, form): (&u8, &u8)| byte == form || *form == b'd' && byte.is_ascii_digit();
     text.len() == shape.len() && text.iter().zip(shape).all(like)
 }

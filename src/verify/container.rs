@@ -8,6 +8,8 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::STANDARD},
 };
 use http::{HeaderName, HeaderValue};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::{
     Template,
@@ -26,45 +28,30 @@ const CONTAINER_BYTES_MAX: usize = 4096;
 const LINES_MAX: usize = 8;
 
 /// Where signatures are and how they are written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Container {
-    /// Where it is.
-    pub place: Place,
+#[derive(Clone, Debug)]
+pub(crate) struct Container {
+    pub(crate) place: Place,
     /// Literal that leads each signature.
-    pub prefix: Option<String>,
+    pub(crate) prefix: Option<String>,
     /// Separator of elements.
-    pub split: Option<u8>,
+    pub(crate) split: Option<u8>,
     /// Separator of key and value, and the key whose values are signatures.
-    pub pair: Option<(u8, String)>,
-    /// Encoding of a signature.
-    pub encoding: Encoding,
+    pub(crate) pair: Option<(u8, String)>,
+    pub(crate) encoding: Encoding,
     /// Whether the header may come on several lines.
-    pub repeated: bool,
+    pub(crate) repeated: bool,
     /// Whether spaces around elements are removed.
-    pub trim: bool,
+    pub(crate) trim: bool,
 }
 
-/// Where a container is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// In a header.
+pub(crate) enum Place {
     Header(HeaderName),
-    /// Anywhere else.
     Elsewhere(Template),
 }
 
 /// Encoding of a signature; canonical forms only, so that a signature has one spelling.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    serde::Serialize,
-    serde::Deserialize,
-    schemars::JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Encoding {
     /// Lower-case hexadecimal.

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit as _, Mac};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256, Sha512};
 use subtle::{Choice, ConstantTimeEq as _};
@@ -12,17 +14,7 @@ use zeroize::Zeroizing;
 use crate::secret::Secret;
 
 /// How a signature is made.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    serde::Serialize,
-    serde::Deserialize,
-    schemars::JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Algorithm {
     /// HMAC with SHA-1.
     #[serde(rename = "hmac-sha1")]
@@ -44,7 +36,7 @@ pub enum Algorithm {
 
 impl Algorithm {
     /// Its name in configuration, records and headers.
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::HmacSha1 => "hmac-sha1",
             Self::HmacSha256 => "hmac-sha256",
@@ -55,7 +47,7 @@ impl Algorithm {
     }
 
     /// Whether it signs anything, or only shows that the sender knows the secret.
-    pub const fn signs(self) -> bool {
+    pub(crate) const fn signs(self) -> bool {
         matches!(self, Self::HmacSha1 | Self::HmacSha256 | Self::HmacSha512)
     }
 
@@ -70,9 +62,7 @@ impl Algorithm {
 }
 
 /// How configured text becomes key bytes.
-#[derive(
-    Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
-)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct KeyForm {
     /// Encoding of the text. Default: `utf8`, the text's own bytes.
@@ -82,17 +72,7 @@ pub struct KeyForm {
 }
 
 /// Encoding of a secret's text.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    serde::Serialize,
-    serde::Deserialize,
-    schemars::JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum KeyEncoding {
     /// The text's own bytes.

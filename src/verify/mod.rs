@@ -15,12 +15,17 @@ use std::sync::Arc;
 use http::HeaderMap;
 use tower::{ServiceExt as _, util::BoxCloneSyncService};
 
-pub use clock::{Timestamps, Unit};
-pub use container::{Container, Encoding, Place};
+pub use clock::Unit;
+pub use container::Encoding;
 pub use key::{Algorithm, KeyEncoding, KeyForm};
-pub use scheme::{Scheme, SchemeParts};
-pub use template::{From, Part, Template, TemplateError, Transform, Value};
+pub use scheme::Scheme;
+pub use template::{Template, TemplateError};
 pub use verifier::Verifier;
+
+pub(crate) use clock::Timestamps;
+pub(crate) use container::{Container, Place};
+pub(crate) use scheme::SchemeParts;
+pub(crate) use template::{From, Part, Transform, Value};
 pub(crate) use view::{Form, NOT_JSON, Sought, View, transform};
 
 use crate::{

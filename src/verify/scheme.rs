@@ -25,36 +25,32 @@ type Pieces<'s> = ArrayVec<Cow<'s, [u8]>, PARTS_MAX>;
 
 /// What a [`Scheme`] is made from.
 #[derive(Clone, Debug)]
-pub struct SchemeParts {
+pub(crate) struct SchemeParts {
     /// The header whose presence makes this scheme the one that counts; always, where there is none.
-    pub when: Option<HeaderName>,
+    pub(crate) when: Option<HeaderName>,
     /// How configured text becomes a key.
-    pub key: KeyForm,
+    pub(crate) key: KeyForm,
     /// Where the signature is.
-    pub container: Container,
+    pub(crate) container: Container,
     /// The exact bytes that are signed; none for an algorithm that signs nothing.
-    pub signed: Option<Template>,
-    /// The algorithm.
-    pub algorithm: Algorithm,
+    pub(crate) signed: Option<Template>,
+    pub(crate) algorithm: Algorithm,
     /// The signed time.
-    pub timestamps: Option<Timestamps>,
+    pub(crate) timestamps: Option<Timestamps>,
     /// Pairs that must be equal besides.
-    pub require: Vec<(Template, Template)>,
+    pub(crate) require: Vec<(Template, Template)>,
 }
 
 /// One signature scheme, compiled.
 #[derive(Clone, Debug)]
 pub struct Scheme {
-    parts: SchemeParts,
+    pub(crate) parts: SchemeParts,
     sought: Sought,
 }
 
 impl Scheme {
-    /// Compiles a scheme.
-    ///
-    /// # Errors
-    /// A sentence where the parts do not make a scheme.
-    pub fn new(parts: SchemeParts) -> Result<Self, String> {
+    /// Compiles a scheme, or says in a sentence why the parts do not make one.
+    pub(crate) fn new(parts: SchemeParts) -> Result<Self, String> {
         let template = parts.signed.as_ref().map_or(&[][..], |signed| &signed.parts);
         if template.is_empty() == parts.algorithm.signs() {
             return Err(format!("`{}` and what is signed do not fit", parts.algorithm.as_str()));
@@ -73,23 +69,18 @@ impl Scheme {
         Ok(Self { parts, sought })
     }
 
-    /// What it was made from.
-    pub fn parts(&self) -> &SchemeParts {
-        &self.parts
-    }
-
     /// Whether it is the one that counts for a request, if no earlier one does.
     pub(super) fn counts(&self, headers: &HeaderMap) -> bool {
         self.parts.when.as_ref().is_none_or(|name| headers.contains_key(name))
     }
 
     /// Whether it signs the URL as the provider knows it.
-    pub fn needs_public_url(&self) -> bool {
+    pub(crate) fn needs_public_url(&self) -> bool {
         values(&self.parts).any(|value| value.from == From::Url)
     }
 
     /// Whether whoever changes `value` breaks the signature.
-    pub fn covers(&self, value: &Value) -> bool {
+    pub(crate) fn covers(&self, value: &Value) -> bool {
         let signed = self.parts.signed.iter().flat_map(Template::values);
         let mut whole = signed.filter(|v| v.transforms.iter().all(|t| *t != Transform::Lower));
         whole.any(|signed| match &value.from {

@@ -7,35 +7,29 @@ use http::HeaderName;
 use super::view::{Unusable, Variable, View};
 use crate::json;
 
-/// A parsed template: literals and values, in order.
+/// A parsed template: literals and values, in order; never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
-    /// The parts, in order; never empty.
-    pub parts: Vec<Part>,
+    pub(crate) parts: Vec<Part>,
 }
 
-/// A piece of a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// Text as it stands.
+pub(crate) enum Part {
     Literal(String),
-    /// Something of the request.
     Value(Value),
 }
 
-/// Something of the request, and what is done to it.
+/// Something of the request, and what is done to it, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Value {
-    /// Where it is.
-    pub from: From,
-    /// What is done to it, in order.
-    pub transforms: Vec<Transform>,
+pub(crate) struct Value {
+    pub(crate) from: From,
+    pub(crate) transforms: Vec<Transform>,
 }
 
 /// Where a value is. What comes several times is not usable, because two readers could take two.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum From {
-    /// `{body}`: the bytes of the body.
+pub(crate) enum From {
+    /// `{body}`: its bytes.
     Body,
     /// `{method}`.
     Method,
@@ -43,7 +37,7 @@ pub enum From {
     Url,
     /// `{path}`: path and query as sent.
     Path,
-    /// `{header:NAME}`: a header.
+    /// `{header:NAME}`.
     Header(HeaderName),
     /// `{query:NAME}`: a parameter of the query, decoded.
     Query(String),
@@ -57,27 +51,24 @@ pub enum From {
     Variable(String),
 }
 
-/// A named, closed transform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transform {
-    /// `|sha256_hex`: lower-case hex of SHA-256.
+pub(crate) enum Transform {
+    /// `|sha256_hex`: lower-case hex.
     Sha256Hex,
-    /// `|lower`: ASCII lower case.
+    /// `|lower`: ASCII only.
     Lower,
     /// `|default_empty`: empty where it is not there.
     DefaultEmpty,
 }
 
 /// Why a text is not a template.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TemplateError {
     /// Where, in bytes from the start.
     pub at: usize,
-    /// What is wrong.
-    pub message: String,
+    pub(crate) message: String,
     /// What was meant, perhaps.
-    pub help: Option<String>,
+    pub(crate) help: Option<String>,
 }
 
 /// Names of values, and how those that need one are written.
@@ -132,8 +123,7 @@ impl Template {
         Ok(Self { parts })
     }
 
-    /// The values, in order.
-    pub fn values(&self) -> impl Iterator<Item = &Value> {
+    pub(crate) fn values(&self) -> impl Iterator<Item = &Value> {
         self.parts.iter().filter_map(|part| match part {
             Part::Value(value) => Some(value),
             Part::Literal(_) => None,
@@ -141,7 +131,7 @@ impl Template {
     }
 
     /// The one value that it consists of, if it does.
-    pub fn sole_value(&self) -> Option<&Value> {
+    pub(crate) fn sole_value(&self) -> Option<&Value> {
         match self.parts.as_slice() {
             [Part::Value(value)] => Some(value),
             _ => None,

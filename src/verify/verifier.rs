@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{
-    Algorithm, Encoding, From, LiveSecret, Place, Presented, Proof, Scheme,
+    Algorithm, Encoding, From, LiveSecret, Place, Presented, Proof, Scheme, SchemeParts,
     container::BASIC,
     key::{self, Key},
 };
@@ -38,10 +38,7 @@ impl Held {
 }
 
 impl Verifier {
-    /// Prepares every key of every scheme.
-    ///
-    /// # Errors
-    /// A sentence for the operator where a secret does not have the form that a scheme needs (for example: not base64).
+    /// Prepares every key of every scheme, or says to the operator why a secret does not fit (for example: not base64).
     pub fn new(
         schemes: Vec<Scheme>,
         secrets: Vec<LiveSecret>,
@@ -67,19 +64,27 @@ impl Verifier {
     }
 
     /// Whether a scheme signs the URL as the provider knows it.
-    pub fn needs_public_url(&self) -> bool {
+    pub(crate) fn needs_public_url(&self) -> bool {
         self.schemes.iter().any(|prepared| prepared.scheme.needs_public_url())
     }
 
     /// Whether a scheme reads `Authorization`: then the header is the source's, and is passed on to the app.
-    pub fn reads_authorization(&self) -> bool {
+    pub(crate) fn reads_authorization(&self) -> bool {
         let authorization = Place::Header(http::header::AUTHORIZATION);
-        self.schemes.iter().any(|p| p.scheme.parts().container.place == authorization)
+        self.schemes.iter().any(|p| p.scheme.parts.container.place == authorization)
+    }
+
+    /// Whether a sender shows the secret itself in this header.
+    pub(crate) fn is_shown_in(&self, header: &HeaderName) -> bool {
+        let shown = |parts: &SchemeParts| {
+            !parts.algorithm.signs() && parts.container.place == Place::Header(header.clone())
+        };
+        self.schemes.iter().any(|prepared| shown(&prepared.scheme.parts))
     }
 
     /// Where the first scheme's signed time stands in the body, if it does: a test event must have ours there.
-    pub fn signed_time_in_body(&self) -> Option<&json::Path> {
-        let timestamps = self.schemes.first()?.scheme.parts().timestamps.as_ref()?;
+    pub(crate) fn signed_time_in_body(&self) -> Option<&json::Path> {
+        let timestamps = self.schemes.first()?.scheme.parts.timestamps.as_ref()?;
         match &timestamps.from.from {
             From::Json(path) => Some(path),
             _ => None,
@@ -98,7 +103,7 @@ impl Verifier {
             return Err(if any_live { Reason::SignatureWrong } else { Reason::SecretExpired });
         };
         Ok(Proof {
-            scheme: prepared.scheme.parts().algorithm.as_str(),
+            scheme: prepared.scheme.parts.algorithm.as_str(),
             slot: slot.into(),
             label: Arc::clone(&held.label),
             signed_at,
@@ -107,10 +112,7 @@ impl Verifier {
 
     /// Signs a body the way the provider would, with the first live secret: what `gatepost send` does. `headers` holds
     /// what the scheme signs over besides (ids, for instance); the signature and timestamp headers are returned. A signed time
-    /// inside the body is taken as it stands there.
-    ///
-    /// # Errors
-    /// A sentence where the scheme cannot be signed forwards.
+    /// inside the body is taken as it stands there. The error says why the scheme cannot be signed forwards.
     pub fn sign(
         &self,
         presented: &Presented<'_>,
@@ -146,16 +148,16 @@ fn check_secret(schemes: &[Scheme], secret: &Secret) -> Result<(), String> {
 /// GitLab's signing tokens begin with `whsec_`, its plain tokens do not. So a plain token never becomes a signing key, nor a
 /// signing key a token that could be shown instead.
 fn is_meant_for(scheme: &Scheme, schemes: &[Scheme], secret: &Secret) -> bool {
-    let form = &scheme.parts().key;
-    if schemes.iter().any(|other| other.parts().key.claims(secret)) {
+    let form = &scheme.parts.key;
+    if schemes.iter().any(|other| other.parts.key.claims(secret)) {
         return form.claims(secret);
     }
-    let is_open = |scheme: &Scheme| scheme.parts().key.strip_prefix.is_empty();
+    let is_open = |scheme: &Scheme| scheme.parts.key.strip_prefix.is_empty();
     is_open(scheme) || !schemes.iter().any(is_open)
 }
 
 fn prepare(scheme: &Scheme, secret: &Secret) -> Result<Key, String> {
-    Key::prepare(scheme.parts().algorithm, &scheme.parts().key, secret)
+    Key::prepare(scheme.parts.algorithm, &scheme.parts.key, secret)
 }
 
 fn keys(scheme: &Scheme, schemes: &[Scheme], secrets: &[LiveSecret]) -> Vec<(u16, Key)> {
@@ -169,7 +171,7 @@ fn sign(
     secret: &Secret,
     presented: &Presented<'_>,
 ) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
-    let parts = scheme.parts();
+    let parts = &scheme.parts;
     let time = parts.timestamps.as_ref();
     let time = time.map(|time| (&time.from.from, time.unit.write(presented.received_at)));
     let mut headers: HeaderMap = presented.headers.clone();

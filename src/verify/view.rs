@@ -95,7 +95,11 @@ impl<'a> View<'a> {
     pub(crate) fn read(&self) -> Result<&[Found<'a>], Unreadable> {
         let found = self.found.get_or_init(|| {
             let form = self.form()?;
-            self.sought.documents.iter().map(|document| self.find_in(document, form)).collect()
+            let mut found = Vec::with_capacity(self.sought.documents.len());
+            for document in &self.sought.documents {
+                found.push(self.find_in(document, form)?);
+            }
+            Ok(found)
         });
         found.as_deref().map_err(|unreadable| *unreadable)
     }

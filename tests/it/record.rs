@@ -60,6 +60,25 @@ async fn a_live_record_verifies_and_can_be_searched() {
     assert_eq!(gateway.cli(&["audit", "show", "evt_nope"]).status.code(), Some(3));
 }
 
+/// Whatever was configured: a token is the whole secret.
+#[tokio::test]
+async fn a_token_is_not_recorded() {
+    let gateway = Gateway::start(
+        "sources: { plain: { provider: custom, secret: \"a-token-of-sixteen-bytes\",
+           verify: { signature: { header: X-Token }, mac: token },
+           event: { id: '{json:id}', type: '{json:type}' } } }\n\
+         routes: [ { source: plain, drop: true } ]\n\
+         audit: { headers: [x-token, x-kind] }\n",
+    )
+    .await;
+    let lines = [("x-token", "a-token-of-sixteen-bytes"), ("x-kind", "shown")];
+    let headers = lines.map(|(name, value)| (name.into(), value.into())).to_vec();
+    assert_eq!(gateway.post("/plain", &headers, br#"{"id":"a","type":"t"}"#).await.status, 200);
+    let listed = text(&gateway.cli(&["audit", "list", "--json"]).stdout);
+    assert!(listed.contains(r#""x-kind":"shown""#), "{listed}");
+    assert!(!listed.contains("a-token"), "{listed}");
+}
+
 #[tokio::test]
 async fn a_changed_byte_is_found_with_its_position_by_both_verifiers() {
     let (gateway, _app) = filled().await;

@@ -149,8 +149,25 @@ async fn the_attempt_is_on_disk_before_it_happens_and_its_ending_after() {
         (&"accepted".into(), &attempt["seq"])
     );
     assert_eq!(outcome["provider_id"], "id-1");
+    assert_eq!(attempt["reason"], "dedup_unavailable", "without a claim a duplicate may follow");
     assert_eq!(attempt["headers"], serde_json::json!({ "user-agent": "Shop/1" }), "no credentials");
     assert!(outcome["headers"].is_null(), "once is enough");
+}
+
+/// How it ended is on record already when the store fails; that it may come again is not.
+#[tokio::test]
+async fn what_may_be_delivered_again_is_on_record() {
+    let world = World::new(Rejected::Sampled);
+    let mut answer = accepted();
+    answer.as_mut().unwrap().notes.error = Some("the app said so".into());
+    drop(world.note(answer.clone()).await);
+    let notes = &mut answer.as_mut().unwrap().notes;
+    (notes.error, notes.unsettled) = (Some("not settled: no store".into()), true);
+    drop(world.note(answer).await);
+    world.log.close().await.unwrap();
+    let [excuse] = world.records().try_into().unwrap();
+    assert_eq!((&excuse["kind"], &excuse["outcome"]), (&"outcome".into(), &"accepted".into()));
+    assert_eq!(excuse["error"], "not settled: no store");
 }
 
 #[tokio::test]

@@ -206,7 +206,7 @@ fn accounts_are_strings_or_integers() {
 }
 
 fn keys(event: &Event) -> (EventKey, Option<EventKey>) {
-    (event.about().key, event.guard().map(|guard| guard.key))
+    (event.about().key, event.guard())
 }
 
 #[test]
