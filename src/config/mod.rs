@@ -109,7 +109,8 @@ pub struct Config {
     pub sources: Vec<Source>,
     pub(crate) upstreams: Vec<deliver::UpstreamParams>,
     pub(crate) dedup: Store,
-    pub(crate) audit: audit::Params,
+    /// Where the record is and how it is kept.
+    pub audit: audit::Params,
     /// What the record says about each request.
     pub(crate) audit_detail: audit::Detail,
     pub(crate) admin: Admin,

@@ -16,9 +16,13 @@ use gatepost::{
         Audit, AuditLog, ClientIp, Detail, Note, Params, Recorded, Rejected, open,
         segments::Segments,
     },
-    dedup::{Dedup, Joins, Memory, OnStoreError, Parts, Policy, SameIdOtherBody},
+    dedup::{
+        Dedup, DedupStore, Joins, Memory, OnStoreError, Parts, Policy, SameIdOtherBody, StoreError,
+        Subject,
+        claim::{Input, Reply},
+    },
     event::Name,
-    stage::{Next, Stage as _, StageExt as _},
+    stage::{BoxFuture, Next, Stage as _, StageExt as _},
     telemetry::Metrics,
 };
 use http::{HeaderMap, StatusCode};
@@ -74,12 +78,16 @@ impl World {
 
     /// Lets an event pass that nobody has seen before.
     async fn pass(&self, below: impl Next<Recorded>) -> Answer {
+        self.pass_on(Arc::new(Memory::default()), below).await
+    }
+
+    async fn pass_on(&self, store: Arc<dyn DedupStore>, below: impl Next<Recorded>) -> Answer {
         let flow = shop();
         let (body, lines) = (r#"{"id":"id-1"}"#, sent());
         let inbound = Flow::inbound(flow.signed(lines, body.as_bytes()), Full::new(body.into()));
         flow.stack::<Full<Bytes>>().oneshot(inbound).await.expect("it is routed");
         let audit = Audit { log: self.log.clone(), detail: self.detail.clone() };
-        let stages = ServiceBuilder::new().stage(dedup()).stage(audit);
+        let stages = ServiceBuilder::new().stage(dedup(store)).stage(audit);
         stages.service(below).oneshot(flow.last_routed()).await
     }
 
@@ -100,7 +108,7 @@ fn sent() -> HeaderMap {
     headers(&[("user-agent", "Shop/1"), ("authorization", "Basic x"), ("cookie", "a=b")])
 }
 
-fn dedup() -> Dedup {
+fn dedup(store: Arc<dyn DedupStore>) -> Dedup {
     let (minute, metrics) = (Duration::from_mins(1), Metrics::new());
     let policy = Policy {
         window: minute,
@@ -109,10 +117,10 @@ fn dedup() -> Dedup {
         hold: minute,
         same_id_other_body: SameIdOtherBody::Flag,
         replay_guard: false,
-        on_store_error: OnStoreError::Reject,
+        on_store_error: OnStoreError::Forward,
     };
     Dedup(Arc::new(Parts {
-        store: Arc::new(Memory::default()),
+        store,
         policy: Arc::new(policy),
         joins: Joins::default(),
         tracker: TaskTracker::new(),
@@ -149,9 +157,40 @@ async fn the_attempt_is_on_disk_before_it_happens_and_its_ending_after() {
         (&"accepted".into(), &attempt["seq"])
     );
     assert_eq!(outcome["provider_id"], "id-1");
-    assert_eq!(attempt["reason"], "dedup_unavailable", "without a claim a duplicate may follow");
+    assert!(attempt["reason"].is_null(), "it was claimed, and for the first time");
     assert_eq!(attempt["headers"], serde_json::json!({ "user-agent": "Shop/1" }), "no credentials");
     assert!(outcome["headers"].is_null(), "once is enough");
+}
+
+/// A store that is not there.
+#[derive(Debug)]
+struct Away;
+
+impl DedupStore for Away {
+    fn run<'a>(&'a self, _: &'a Subject, _: Input) -> BoxFuture<'a, Result<Reply, StoreError>> {
+        Box::pin(std::future::ready(Err(StoreError("away".into()))))
+    }
+
+    fn health(&self) -> BoxFuture<'_, Result<String, StoreError>> {
+        Box::pin(std::future::ready(Err(StoreError("away".into()))))
+    }
+
+    fn kind(&self) -> &'static str {
+        "memory"
+    }
+
+    fn entries(&self) -> Option<u64> {
+        None
+    }
+}
+
+#[tokio::test]
+async fn a_forward_without_a_claim_says_so_on_record() {
+    let world = World::new(Rejected::Sampled);
+    let below = service_fn(|_: Recorded| std::future::ready(accepted()));
+    world.pass_on(Arc::new(Away), below).await.unwrap();
+    world.log.close().await.unwrap();
+    assert_eq!(world.records()[0]["reason"], "dedup_unavailable", "a duplicate may follow");
 }
 
 /// How it ended is on record already when the store fails; that it may come again is not.
