@@ -66,7 +66,14 @@ impl io::Write for Sink {
 pub struct Directory {
     path: PathBuf,
     handle: File,
-    _lock: File,
+    lock: File,
+}
+
+/// Said, not left to closing: a process that is being started may hold a copy of the descriptor for a moment.
+impl Drop for Directory {
+    fn drop(&mut self) {
+        self.lock.unlock().ok(); // it ends with the process at the latest
+    }
 }
 
 impl Directory {
@@ -90,7 +97,7 @@ impl Directory {
             writeln!(&lock, "{}", std::process::id())
         };
         sign().map_err(|error| OpenError::failed(path, &error))?;
-        Ok(Self { path: path.to_owned(), handle, _lock: lock })
+        Ok(Self { path: path.to_owned(), handle, lock })
     }
 }
 

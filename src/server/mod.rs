@@ -1,7 +1,7 @@
 //! Accept, handshake, serve, drain.
 //!
 //! Knows sockets, TLS and HTTP, and nothing of events: each request is handed to the front together with its peer and
-//! with the verdict of [`check`], so that every answer is made in one place.
+//! with the verdict of [`mod@check`], so that every answer is made in one place.
 
 use std::{
     future::Future,

@@ -55,7 +55,7 @@ pub struct Embedded {
     orders: Option<SyncSender<Order>>,
     writer: Option<JoinHandle<()>>,
     /// Held until the writer is gone.
-    _lock: File,
+    lock: File,
 }
 
 /// What the writer says about itself.
@@ -103,7 +103,7 @@ impl Embedded {
         let thread = thread::Builder::new().name("dedup-writer".into()).spawn(|| writer.run());
         let writer =
             thread.map_err(|error| StoreError(format!("cannot start the dedup store: {error}")))?;
-        Ok(Self { path, shared, orders: Some(orders), writer: Some(writer), _lock: lock })
+        Ok(Self { path, shared, orders: Some(orders), writer: Some(writer), lock })
     }
 
     async fn ask(&self, subject: &Subject, input: Input) -> Result<Reply, StoreError> {
@@ -152,6 +152,8 @@ impl Drop for Embedded {
         if self.writer.take().is_some_and(|writer| writer.join().is_err()) {
             tracing::error!("the writer of the dedup store panicked");
         }
+        // Said, not left to closing: a process that is being started may hold a copy of the descriptor for a moment.
+        self.lock.unlock().ok(); // it ends with the process at the latest
     }
 }
 
