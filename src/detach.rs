@@ -10,7 +10,7 @@ use crate::{
 
 /// The stage. Shutdown waits for the tasks that the tracker knows.
 #[derive(Clone, Debug)]
-pub(crate) struct Detach(pub(crate) TaskTracker);
+pub struct Detach(pub TaskTracker);
 
 impl<T: Send + 'static, N: Next<T>> Stage<T, N> for Detach {
     async fn pass(self, input: T, next: N) -> Answer {

@@ -39,6 +39,8 @@ pub struct Inbound<B> {
     pub receipt: Receipt,
     /// When its head was read; the one time that every later check uses.
     pub received_at: Timestamp,
+    /// Its place among the requests in flight, once it was let in.
+    pub place: Option<Share>,
 }
 
 /// Something that all requests of a process share and that is not waited for: who finds too little is sent away.
@@ -62,7 +64,7 @@ impl Budget {
 
 /// What one request holds of a budget, until it is dropped.
 #[derive(Debug)]
-struct Share {
+pub struct Share {
     budget: Arc<Budget>,
     held: u64,
 }
@@ -95,11 +97,11 @@ pub struct Admit {
 }
 
 impl<B: Send + 'static, N: Next<Inbound<B>>> Stage<Inbound<B>, N> for Admit {
-    async fn pass(self, inbound: Inbound<B>, next: N) -> Answer {
+    async fn pass(self, mut inbound: Inbound<B>, next: N) -> Answer {
         if self.draining.is_cancelled() {
             return Err(Refusal::Draining.into());
         }
-        let _place = self.room.share(1)?;
+        inbound.place = Some(self.room.share(1)?);
         next.oneshot(inbound).await
     }
 }
@@ -137,7 +139,7 @@ where
     N: Next<Envelope>,
 {
     async fn pass(self, inbound: Inbound<B>, next: N) -> Answer {
-        let Inbound { request, peer, receipt, received_at } = inbound;
+        let Inbound { request, peer, receipt, received_at, place } = inbound;
         let (parts, body) = request.into_parts();
         let length = self.0.check(&parts, peer)?;
         let mut memory = self.0.memory.share(length.unwrap_or(0))?;
@@ -146,8 +148,16 @@ where
         self.0.lengths.observe(body.len() as f64);
         let source = self.0.source.clone();
         let (uri, headers) = (parts.uri, parts.headers);
-        let whole =
-            Whole { source, receipt, received_at, peer, uri, headers, body, _memory: Some(memory) };
+        let whole = Whole {
+            source,
+            receipt,
+            received_at,
+            peer,
+            uri,
+            headers,
+            body,
+            _held: (place, memory),
+        };
         next.oneshot(Envelope(Arc::new(whole))).await
     }
 }
@@ -249,8 +259,8 @@ struct Whole {
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
-    /// Given back when the last clone of the envelope is dropped.
-    _memory: Option<Share>,
+    /// Place and memory: given back when the last clone of the envelope is dropped, wherever the work goes on by then.
+    _held: (Option<Share>, Share),
 }
 
 impl Envelope {

@@ -67,8 +67,8 @@ pub(crate) struct PlanParts {
     pub(crate) items: Option<Path>,
     /// Paths that routes look at.
     pub(crate) captures: Vec<Path>,
-    /// Whether the signature covers the id.
-    pub(crate) id_covered: bool,
+    /// Whether the signature covers the id, and the account where there is one: all that an event is known by.
+    pub(crate) key_covered: bool,
     /// Whether one body never serves two types at this provider.
     pub(crate) one_type_per_body: bool,
 }
@@ -165,7 +165,7 @@ fn event_key(
     digest: Digest,
 ) -> EventKey {
     let account = account.map_or("", EventId::as_str);
-    let by_bytes = !plan.parts.id_covered || plan.parts.items.is_some();
+    let by_bytes = !plan.parts.key_covered || plan.parts.items.is_some();
     let digest: &[u8] = if by_bytes { &digest.0 } else { &[] };
     EventKey::of(&[
         b"v1",
@@ -177,7 +177,7 @@ fn event_key(
 }
 
 fn guard(plan: &Plan, source: &Name, kind: &EventType, digest: Digest) -> Option<EventKey> {
-    if plan.parts.id_covered {
+    if plan.parts.key_covered {
         return None;
     }
     let kind = if plan.parts.one_type_per_body { "" } else { kind.as_str() };

@@ -70,7 +70,7 @@ pub fn compile(
     }
     let type_covered = are_covered(&parts.kind, &schemes);
     let id_covered = are_covered(&parts.id, &schemes);
-    parts.id_covered = id_covered;
+    parts.key_covered = id_covered && are_covered(&parts.account, &schemes);
     Ok(Compiled {
         needs_public_url: schemes.iter().any(Scheme::needs_public_url),
         identify: identify::Plan::new(parts),
@@ -113,7 +113,7 @@ fn event_parts(event: &shape::EventFields, problems: &mut Problems) -> identify:
         id_is_integer: event.id_json == Some(shape::IdJson::Integer),
         items,
         captures: Vec::new(),
-        id_covered: false,
+        key_covered: false,
         one_type_per_body: event.one_type_per_body,
     }
 }

@@ -58,8 +58,8 @@ where
         peer: Peer,
         readable: Result<(), &'static str>,
     ) -> Reply {
-        let inbound =
-            Inbound { request, peer, receipt: Receipt::random(), received_at: Timestamp::now() };
+        let (receipt, received_at) = (Receipt::random(), Timestamp::now());
+        let inbound = Inbound { request, peer, receipt, received_at, place: None };
         if let Err(why) = readable {
             return self.unknown.refuse(&inbound, Refusal::Unreadable(why));
         }

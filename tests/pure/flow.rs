@@ -112,6 +112,7 @@ impl Flow {
             peer: Peer { ip: std::net::Ipv4Addr::LOCALHOST.into(), https: true },
             receipt: Receipt::random(),
             received_at: Timestamp::from_millis(NOW * 1000),
+            place: None,
         }
     }
 

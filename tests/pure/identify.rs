@@ -234,6 +234,19 @@ fn the_digest_is_in_the_key_where_the_id_is_not_signed() {
     assert_ne!(other, signed(r#"{"id":"a","type":"t"}"#), "another source's ids are others");
 }
 
+/// The account is part of the key: where anybody can change it, the same bytes could come again as another event.
+#[test]
+fn an_account_that_is_not_signed_needs_the_replay_guard() {
+    let shops = flow("event: { id: '{json:id}', type: '{json:type}', account: '{header:x-shop}' }");
+    let send = |shop| {
+        let event = shops.event(&[("x-shop", shop)], r#"{"id":"a","type":"t"}"#).unwrap();
+        (event.about().key, event.guard())
+    };
+    let ((one, guard), (other, replay)) = (send("one"), send("other"));
+    assert_ne!(one, other);
+    assert!(guard.is_some() && replay == guard, "{guard:?} {replay:?}");
+}
+
 /// A token covers nothing, whatever the templates say.
 #[test]
 fn what_a_token_brings_is_known_by_its_bytes() {
@@ -295,8 +308,11 @@ proptest! {
         parts in prop::collection::vec(("[a-b]{1,2}", "[a-b]{0,2}", "[a-b]{1,2}", 0..2_u8, any::<bool>()), 2..40),
     ) {
         let flow = |covered| {
-            let id = if covered { "{json:id}" } else { "{header:x-id}" };
-            flow(&format!("event: {{ id: '{id}', type: t, account: '{{header:x-account}}' }}"))
+            let (id, account) = match covered {
+                true => ("{json:id}", "{json:account}"),
+                false => ("{header:x-id}", "{header:x-account}"),
+            };
+            flow(&format!("event: {{ id: '{id}', type: t, account: '{account}' }}"))
         };
         let (mut covering, mut open) = (flow(true), flow(false));
         let mut seen = HashMap::new();
@@ -304,7 +320,8 @@ proptest! {
             covering = covering.called(&source);
             open = open.called(&source);
             let flow = if covered { &covering } else { &open };
-            let body = format!(r#"{{"id":"{id}","note":{note}}}"#);
+            let body = format!(r#"{{"id":"{id}","note":{note},"account":"{account}"}}"#);
+            let body = if account.is_empty() { body.replace(r#","account":"""#, "") } else { body };
             let lines = [("x-id", id.as_str()), ("x-account", account.as_str())];
             let lines = if account.is_empty() { &lines[..1] } else { &lines[..] };
             let key = flow.event(lines, body).unwrap().about().key;

@@ -12,15 +12,17 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use gatepost::{
     answer::{Answer, Ignored, Outcome, Refusal},
+    detach::Detach,
     event::{Name, Peer, Receipt, Timestamp},
     receive::{Accepts, Admit, Budget, Envelope, Inbound, Receive},
-    stage::Stage as _,
+    stage::{Stage as _, StageExt as _},
     telemetry::Metrics,
 };
 use http_body::Frame;
 use http_body_util::StreamBody;
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::{ServiceBuilder, ServiceExt as _};
 
 use super::world::{SHORT, soon};
 
@@ -58,6 +60,7 @@ fn with_body(
         peer: Peer { ip: [192, 0, 2, 1].into(), https: true },
         receipt: Receipt::random(),
         received_at: Timestamp::now(),
+        place: None,
     }
 }
 
@@ -167,11 +170,12 @@ async fn room_is_for_so_many_requests_and_for_none_at_the_end() {
     let entered = Arc::new(Notify::new());
     let next = || {
         let (gate, entered) = (Arc::clone(&gate), Arc::clone(&entered));
-        tower::service_fn(move |_: Inbound<Pieces>| {
+        tower::service_fn(move |inbound: Inbound<Pieces>| {
             let (gate, entered) = (Arc::clone(&gate), Arc::clone(&entered));
             async move {
                 entered.notify_one();
                 gate.notified().await;
+                drop(inbound); // its place is held until here
                 Ok(Outcome::Ignored(Ignored::Dropped).into())
             }
         })
@@ -190,4 +194,43 @@ async fn room_is_for_so_many_requests_and_for_none_at_the_end() {
     assert_eq!(refusal(second), Err(Refusal::Overloaded("requests_in_flight")));
     draining.cancel();
     assert_eq!(refusal(admit.pass(request(), next()).await), Err(Refusal::Draining));
+}
+
+/// Hanging up frees no place for work that goes on: a sender could begin as much as it likes.
+#[tokio::test]
+async fn a_sender_that_hangs_up_keeps_its_place_until_the_work_is_done() {
+    let admit =
+        Admit { room: Budget::new("requests_in_flight", 1), draining: CancellationToken::new() };
+    let (entered, gate) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let work = {
+        let (entered, gate) = (Arc::clone(&entered), Arc::clone(&gate));
+        tower::service_fn(move |envelope: Envelope| {
+            let (entered, gate) = (Arc::clone(&entered), Arc::clone(&gate));
+            async move {
+                entered.notify_one();
+                gate.notified().await;
+                drop(envelope);
+                Ok(Outcome::Ignored(Ignored::Dropped).into())
+            }
+        })
+    };
+    let tracker = TaskTracker::new();
+    let stack = ServiceBuilder::new()
+        .stage(admit)
+        .stage(Receive(Arc::new(accepts())))
+        .stage(Detach(tracker.clone()))
+        .service(work);
+    let request = || inbound(&[], &["{}"], &Arc::default());
+    let sender = TaskTracker::new();
+    let first = sender.spawn(stack.clone().oneshot(request()));
+    entered.notified().await;
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    let second = soon(stack.clone().oneshot(request())).await.unwrap_err();
+    assert_eq!(second.what, Refusal::Overloaded("requests_in_flight"));
+    gate.notify_one();
+    tracker.close();
+    tracker.wait().await;
+    gate.notify_one();
+    assert!(soon(stack.oneshot(request())).await.is_ok());
 }

@@ -86,7 +86,10 @@ fn event(source: &Source, signature: Signature) -> Result<(String, Prepared), St
 fn verify_record(dir: &Path) -> Result<String, String> {
     let report = verify::verify(dir, None, None)?;
     match report.findings.first() {
-        None => Ok(format!("{} records, {} checkpoints", report.records, report.checkpoints)),
+        None => {
+            let s = if report.checkpoints == 1 { "" } else { "s" };
+            Ok(format!("{} records, {} checkpoint{s}", report.records, report.checkpoints))
+        }
         Some(finding) => Err(format!("record {}: {}", finding.record, finding.problem)),
     }
 }
