@@ -163,19 +163,24 @@ async fn twins_get_the_leaders_answer() {
     assert_eq!(world.ran(), 1);
 }
 
-#[tokio::test]
-async fn twins_of_a_failure_fail_too_and_the_next_try_passes() {
-    let world = over_memory();
+/// The answers of a leader there that ends with `answer`, and of a twin here that came while it was under way.
+async fn with_a_twin(there: &World, here: &World, answer: Answer) -> (Answer, Answer) {
     let go = Notify::new();
-    let leader = world.pass_when(subject("a", ""), go.notified(), refused(Refusal::UpstreamFailed));
+    let leader = there.pass_when(subject("a", ""), go.notified(), answer);
     let twin = async {
-        world.begun(1).await;
-        let mut twin = Box::pin(world.pass(subject("a", ""), accepted()));
+        there.begun(1).await;
+        let mut twin = Box::pin(here.pass(subject("a", ""), accepted()));
         assert!(futures_util::poll!(&mut twin).is_pending());
         go.notify_one();
         twin.await
     };
-    let (leader, twin) = tokio::join!(leader, twin);
+    tokio::join!(leader, twin)
+}
+
+#[tokio::test]
+async fn twins_of_a_failure_fail_too_and_the_next_try_passes() {
+    let world = over_memory();
+    let (leader, twin) = with_a_twin(&world, &world, refused(Refusal::UpstreamFailed)).await;
     assert_eq!(what(leader), Err(Refusal::UpstreamFailed));
     assert_eq!(what(twin), Err(Refusal::UpstreamFailed));
     let retry = world.pass(subject("a", ""), accepted()).await.unwrap();
@@ -187,16 +192,7 @@ async fn a_twin_waits_for_another_process_too() {
     let store: Arc<dyn DedupStore> = Arc::new(Memory::default());
     let here = World::new(store.clone(), policy());
     let there = World::new(store, policy());
-    let go = Notify::new();
-    let leader = there.pass_when(subject("a", ""), go.notified(), accepted());
-    let twin = async {
-        there.begun(1).await;
-        let mut twin = Box::pin(here.pass(subject("a", ""), accepted()));
-        assert!(futures_util::poll!(&mut twin).is_pending());
-        go.notify_one();
-        twin.await
-    };
-    let (leader, twin) = tokio::join!(leader, twin);
+    let (leader, twin) = with_a_twin(&there, &here, accepted()).await;
     assert!(leader.is_ok());
     assert_eq!(what(twin), Ok(Outcome::Duplicate(None)));
     assert_eq!(here.ran(), 0);
@@ -207,16 +203,7 @@ async fn a_twin_takes_over_where_another_process_failed() {
     let store: Arc<dyn DedupStore> = Arc::new(Memory::default());
     let here = World::new(store.clone(), policy());
     let there = World::new(store, policy());
-    let go = Notify::new();
-    let leader = there.pass_when(subject("a", ""), go.notified(), refused(Refusal::UpstreamFailed));
-    let twin = async {
-        there.begun(1).await;
-        let mut twin = Box::pin(here.pass(subject("a", ""), accepted()));
-        assert!(futures_util::poll!(&mut twin).is_pending());
-        go.notify_one();
-        twin.await
-    };
-    let (leader, twin) = tokio::join!(leader, twin);
+    let (leader, twin) = with_a_twin(&there, &here, refused(Refusal::UpstreamFailed)).await;
     assert_eq!(what(leader), Err(Refusal::UpstreamFailed));
     let twin = twin.unwrap();
     assert_eq!((twin.what, twin.notes.attempt), (Outcome::Accepted(relayed()), Some(2)));
