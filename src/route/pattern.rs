@@ -1,6 +1,6 @@
 //! Patterns of event types.
 
-use std::collections::BTreeSet;
+use std::{borrow::Borrow, collections::BTreeSet};
 
 /// Patterns of event types: those that include, less those that exclude.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl Patterns {
 
     /// Which of `before`, that are asked first, leave nothing to take: a route with these patterns is unreachable. None of
     /// them, where the patterns exclude all that they include; `None` where something may be left.
-    pub fn taken_by(&self, before: &[Self]) -> Option<BTreeSet<usize>> {
+    pub fn taken_by<P: Borrow<Self>>(&self, before: &[P]) -> Option<BTreeSet<usize>> {
         let mut by = BTreeSet::new();
         for pattern in &self.include {
             self.takers(pattern, before, SPARED_DEPTH, &mut by)?;
@@ -59,17 +59,17 @@ impl Patterns {
     ///
     /// A pattern that is covered by several others is covered by one of them alone (try it with letters that none of them
     /// names), so it is enough to look for one; what that one spares must then be taken by others.
-    fn takers(
+    fn takers<P: Borrow<Self>>(
         &self,
         pattern: &str,
-        before: &[Self],
+        before: &[P],
         depth: u8,
         by: &mut BTreeSet<usize>,
     ) -> Option<()> {
         if self.excluded_by(pattern).is_some() {
             return Some(());
         }
-        before.iter().enumerate().find_map(|(n, earlier)| {
+        before.iter().map(Borrow::borrow).enumerate().find_map(|(n, earlier): (_, &Self)| {
             earlier.included_by(pattern)?;
             let mut with = BTreeSet::from([n]);
             for spared in earlier.exclude.iter().filter(|spared| overlap(spared, pattern)) {

@@ -49,13 +49,15 @@ impl Ground<'_> {
 
     /// Warns of routes that can never match. Only what is certain: a route that is left out may still be unreachable.
     pub(crate) fn unreachable(&mut self, own: &[&RouteOutline]) {
-        for (n, dead) in own.iter().enumerate() {
-            let whenever =
-                |earlier: &&&RouteOutline| earlier.when.is_none() || earlier.when == dead.when;
-            let before: Vec<_> = own.iter().take(n).filter(whenever).collect();
-            let patterns = |route: &RouteOutline| route::Patterns::parse(&route.events);
-            let taken: Vec<_> = before.iter().map(|earlier| patterns(earlier)).collect();
-            let Some(by) = patterns(dead).taken_by(&taken) else { continue };
+        let patterns = |route: &&RouteOutline| route::Patterns::parse(&route.events);
+        let patterns: Vec<_> = own.iter().map(patterns).collect();
+        for (n, (dead, wanted)) in own.iter().zip(&patterns).enumerate() {
+            let whenever = |(earlier, _): &(&&RouteOutline, _)| {
+                earlier.when.is_none() || earlier.when == dead.when
+            };
+            let (before, taken): (Vec<&&RouteOutline>, Vec<_>) =
+                own.iter().zip(&patterns).take(n).filter(whenever).unzip();
+            let Some(by) = wanted.taken_by(&taken) else { continue };
             let takers: Vec<_> = by.iter().filter_map(|index| before.get(*index)).collect();
             let item = Path::of("routes").item(dead.index);
             let name = item.key("name");
