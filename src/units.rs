@@ -1,9 +1,14 @@
-//! Durations and sizes as people type them: always with a unit, exact, bounded.
+//! Durations and sizes as people type them: always with a unit, exact, bounded; and numbers of things as people read them.
 
 use std::{fmt, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+/// `1 route`, `2 routes`.
+pub(crate) fn many(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
 
 /// A length of time: `500ms`, `10s`, `5m`, `2h`, `14d`, and sums such as `1h30m`.
 #[derive(

@@ -22,7 +22,7 @@ use crate::{
     units::Span,
 };
 
-/// How often `tail` looks for more.
+/// How often `tail` looks for more: a file does not say that it has grown.
 const TAIL_EVERY: Duration = Duration::from_millis(200);
 /// How many records `tail` shows of what was there before.
 const TAIL_RECORDS: usize = 10;

@@ -19,6 +19,7 @@ use crate::{
     deliver::UpstreamParams,
     event::Timestamp,
     secret::Secret,
+    units::many,
 };
 
 /// Validates configuration, secrets, ports, stores and upstreams.
@@ -124,7 +125,6 @@ fn json_of(loaded: &Loaded, sections: &[Section]) -> serde_json::Value {
 }
 
 fn contents(loaded: &Loaded) -> Section {
-    let many = |count, word| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
     let (sources, upstreams) = (loaded.config.sources.len(), loaded.config.upstreams.len());
     let all =
         [many(sources, "source"), many(loaded.routes.len(), "route"), many(upstreams, "upstream")];

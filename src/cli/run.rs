@@ -13,6 +13,7 @@ use crate::{
     event::Timestamp,
     server::tls::Facts,
     telemetry::start_logging,
+    units::many,
 };
 
 /// Runs until SIGTERM or SIGINT; SIGHUP reloads.
@@ -123,10 +124,6 @@ fn greet(app: &App, path: &Path, since: Instant) {
     out::say(&format!("  admin     http://{}  (/healthz /readyz /metrics)", app.admin));
     out::say(&format!("  shadow    {}", shadowed(&config)));
     out::say(&format!("ready in {:.2} s", since.elapsed().as_secs_f64()));
-}
-
-fn many(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// One line per source: path, name, secrets, where its events go.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 use super::{syntax::SECRET_PREFIXES, tree::Mark};
+use crate::units::many;
 
 /// Whether a problem keeps the gateway from starting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -303,11 +304,10 @@ impl Report {
 
 /// `2 errors, 1 warning`.
 pub(crate) fn counted(errors: usize, warnings: usize) -> String {
-    let one = |count, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
     match (errors, warnings) {
-        (0, _) => one(warnings, "warning"),
-        (_, 0) => one(errors, "error"),
-        (_, _) => format!("{}, {}", one(errors, "error"), one(warnings, "warning")),
+        (0, _) => many(warnings, "warning"),
+        (_, 0) => many(errors, "error"),
+        (_, _) => format!("{}, {}", many(errors, "error"), many(warnings, "warning")),
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) fn free_port() -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
-/// Calls `done` until it says yes.
+/// Calls `done` until it says yes: another process cannot be awaited, only asked.
 pub(crate) fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + UP_TIMEOUT;
     while !done() {

@@ -27,6 +27,7 @@ use crate::{
         sender::{Prepared, Signature, client, own, send, tally},
     },
     config::Source,
+    units::many,
 };
 
 const COPIES: u32 = 50;
@@ -87,8 +88,8 @@ fn verify_record(dir: &Path) -> Result<String, String> {
     let report = verify::verify(dir, None, None)?;
     match report.findings.first() {
         None => {
-            let s = if report.checkpoints == 1 { "" } else { "s" };
-            Ok(format!("{} records, {} checkpoint{s}", report.records, report.checkpoints))
+            let checkpoints = many(report.checkpoints, "checkpoint");
+            Ok(format!("{} records, {checkpoints}", report.records))
         }
         Some(finding) => Err(format!("record {}: {}", finding.record, finding.problem)),
     }
