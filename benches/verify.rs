@@ -1,4 +1,4 @@
-//! What the pure half of the flow costs: a signature, a name, a route, and all of it in its stages.
+//! What the pure half of the flow costs: a head, a signature, a name, a route, and all of it in its stages.
 //!
 //! `cargo bench --bench verify`
 
@@ -21,6 +21,7 @@ use gatepost::{
     event::Digest,
     json::{Extractor, Path},
     route::Routes,
+    server::Guard,
     verify::Verifier,
 };
 use http::HeaderMap;
@@ -50,6 +51,24 @@ fn event(bytes: usize) -> Vec<u8> {
 fn signed(verifier: &Verifier, body: &[u8]) -> HeaderMap {
     let none = HeaderMap::new();
     verifier.sign(&presented(&none, body, NOW)).expect("signed").into_iter().collect()
+}
+
+/// A head as Stripe sends it, or as it comes through two proxies, and its body, in one read.
+#[divan::bench(args = [10, 25])]
+fn guard_a_head(bencher: Bencher<'_, '_>, headers: usize) {
+    let mut request =
+        b"POST /stripe HTTP/1.1\r\nHost: hooks.example.com\r\nContent-Length: 1000\r\n".to_vec();
+    for n in 2..headers {
+        request.extend(format!("X-Header-{n}: a value of a usual length, {n}\r\n").into_bytes());
+    }
+    request.extend(b"\r\n");
+    request.extend([b'x'; 1000]);
+    let bencher = bencher.counter(BytesCount::new(request.len() - 1000));
+    let mut guard = Guard::default();
+    bencher.bench_local(|| {
+        guard.hear(black_box(&request));
+        guard.begin(Some(1000))
+    });
 }
 
 #[divan::bench(args = SIZES)]

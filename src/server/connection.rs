@@ -3,10 +3,13 @@
 use std::{convert::Infallible, future::Future, io, net::IpAddr, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, Version, header::CONNECTION};
+use http::{
+    HeaderValue, Request, Response, Version,
+    header::{CONNECTION, EXPECT},
+};
 use http_body_util::Full;
 use hyper::{
-    body::Incoming,
+    body::{Body as _, Incoming},
     rt::Executor,
     server::conn::{http1, http2},
     service::{Service, service_fn},
@@ -113,7 +116,7 @@ impl Connection {
 
     fn voice(&self, io: Carrier, pulse: &Arc<Pulse>) -> TokioIo<Voice> {
         let receipt_header = self.settings.receipt_header.clone();
-        TokioIo::new(Voice { io, pulse: Arc::clone(pulse), receipt_header })
+        TokioIo::new(Voice { io, pulse: Arc::clone(pulse), receipt_header, is_deaf: false })
     }
 
     /// Runs a connection until it ends, is too long silent, or is asked to end: when it is old, and at shutdown. A peer
@@ -161,15 +164,19 @@ impl Connection {
         let (settings, front) = (Arc::clone(&self.settings), Arc::clone(&self.front));
         let pulse = Arc::clone(pulse);
         service_fn(move |request: Request<Incoming>| {
-            let running = pulse.begin();
+            let (running, heard) = pulse.begin(request.body().size_hint().exact());
             let resolved = forwarded::resolve(direct, request.headers(), &settings.trusted_proxies);
-            let checked = check(&request, &settings.limits).and(resolved.map(|_| ()));
-            let closes = checked.is_err() && request.version() != Version::HTTP_2;
+            let checked =
+                heard.and_then(|()| check(&request, &settings.limits)).and(resolved.map(|_| ()));
+            let is_http1 = request.version() != Version::HTTP_2;
+            let closes = is_http1 && checked.is_err();
+            let expects = is_http1 && request.headers().contains_key(EXPECT);
             let answer = front(request, resolved.unwrap_or(direct), checked);
             async move {
                 let mut response = answer.await;
-                if closes {
-                    // Who could not be understood once is not listened to further on this connection.
+                // Who could not be understood once is not listened to further on this connection. Who was to wait for
+                // leave to send a body, and is refused, may send it or not: what comes next cannot be told.
+                if closes || (expects && !response.status().is_success()) {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 drop(running);

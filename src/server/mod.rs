@@ -33,11 +33,13 @@ use crate::{
 };
 
 pub use check::{Unreadable, check};
+pub use guard::Guard;
 pub use listener::{ListenError, listen};
 
 mod check;
 mod connection;
 pub mod forwarded;
+mod guard;
 mod internal;
 mod listener;
 pub mod proxy_protocol;

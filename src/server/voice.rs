@@ -1,6 +1,6 @@
-//! What HTTP is spoken over: a socket, or TLS on it; and how long it may stay as it is: silent, in the middle of a head, or
-//! idle between requests. hyper's own header timer runs while nothing comes, too, so it cannot tell a slow head from an
-//! idle connection.
+//! What HTTP is spoken over: a socket, or TLS on it; what of it the [`Guard`] lets hyper hear; and how long it may stay as
+//! it is: silent, in the middle of a head, or idle between requests. hyper's own header timer runs while nothing comes,
+//! too, so it cannot tell a slow head from an idle connection.
 
 use std::{
     future::{Future as _, poll_fn},
@@ -12,6 +12,7 @@ use std::{
 };
 
 use http::HeaderName;
+use memchr::memmem;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, sleep},
@@ -19,7 +20,7 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 
-use super::wire::Wire;
+use super::{Guard, Unreadable, wire::Wire};
 use crate::event::Receipt;
 
 /// A socket, or TLS on it.
@@ -31,15 +32,22 @@ pub(super) struct Voice {
     pub(super) io: Carrier,
     pub(super) pulse: Arc<Pulse>,
     pub(super) receipt_header: HeaderName,
+    /// What the peer says from here on is not heard.
+    pub(super) is_deaf: bool,
 }
 
 impl Voice {
-    /// `said` with a receipt in it, where it is hyper's own refusal: an answer for which no request was begun.
+    /// `said` with a receipt in it, where it is hyper's own refusal: a head without one, while something was heard of which
+    /// no request was made.
     fn received(&self, said: &[u8]) -> Option<Vec<u8>> {
-        if !said.starts_with(b"HTTP/1.1 4") || self.pulse.state().answering {
+        let is_refusal = said.starts_with(b"HTTP/1.") && said.get(8..10) == Some(b" 4");
+        if !is_refusal || !said.ends_with(b"\r\n\r\n") || !self.pulse.is_ahead() {
             return None;
         }
-        let (status, rest) = said.split_at_checked(said.windows(2).position(|w| w == b"\r\n")?)?;
+        if memmem::find(said, self.receipt_header.as_str().as_bytes()).is_some() {
+            return None;
+        }
+        let (status, rest) = said.split_at_checked(memmem::find(said, b"\r\n")?)?;
         let receipt = format!("\r\n{}: {}", self.receipt_header, Receipt::random());
         Some([status, receipt.as_bytes(), rest].concat())
     }
@@ -51,9 +59,16 @@ impl AsyncRead for Voice {
         cx: &mut Context<'_>,
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.is_deaf {
+            return Poll::Ready(Ok(())); // as if the peer had ended: what was answered until here still arrives
+        }
         let before = out.filled().len();
         ready!(Pin::new(&mut self.io).poll_read(cx, out))?;
-        Poll::Ready(self.pulse.heard(out.filled().len() - before))
+        let read = out.filled().get(before..).unwrap_or_default();
+        let passed = self.pulse.heard(read)?;
+        self.is_deaf = passed < read.len();
+        out.set_filled(before + passed);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -107,11 +122,11 @@ struct State {
     /// When the connection is closed, unless something happens; says nothing while requests run.
     until: Instant,
     in_head: bool,
-    /// Whether what is written is the answer to a request.
-    answering: bool,
     requests: usize,
     /// Bytes read since the last request began.
     unused: usize,
+    /// None for HTTP/2, whose frames leave nothing to guess.
+    guard: Option<Guard>,
 }
 
 impl Pulse {
@@ -122,28 +137,34 @@ impl Pulse {
         idle_timeout: Duration,
     ) -> Arc<Self> {
         let until = Instant::now() + first;
-        let state = State { until, in_head: false, answering: false, requests: 0, unused: 0 };
+        let guard = header_timeout.is_some().then(Guard::default);
+        let state = State { until, in_head: false, requests: 0, unused: 0, guard };
         Arc::new(Self { state: Mutex::new(state), header_timeout, idle_timeout })
     }
 
-    /// A request has begun; it ends when the returned value is dropped.
-    pub(super) fn begin(self: &Arc<Self>) -> Running {
+    /// A request has begun, with a body of this length where it is known; it ends when the returned value is dropped.
+    /// Beside it, what the guard says of its head.
+    pub(super) fn begin(
+        self: &Arc<Self>,
+        length: Option<u64>,
+    ) -> (Running, Result<(), Unreadable>) {
         let mut state = self.state();
         state.requests += 1;
         state.in_head = false;
         state.unused = 0;
+        let verdict = state.guard.as_mut().map_or(Ok(()), |guard| guard.begin(length));
         drop(state);
-        Running(Arc::clone(self))
+        (Running(Arc::clone(self)), verdict)
     }
 
-    /// Bytes were read. Where no request comes of many, they are a flood of frames.
-    fn heard(&self, bytes: usize) -> io::Result<()> {
+    /// Bytes were read; so many of them may be passed on. Where no request comes of many, they are a flood of frames.
+    fn heard(&self, bytes: &[u8]) -> io::Result<usize> {
         let mut state = self.state();
+        let passed = state.guard.as_mut().map_or(bytes.len(), |guard| guard.hear(bytes));
         if state.requests > 0 {
-            return Ok(());
+            return Ok(passed);
         }
-        state.answering = false;
-        state.unused += bytes;
+        state.unused += bytes.len();
         if state.unused > UNUSED_BYTES_MAX {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "bytes without a request"));
         }
@@ -153,7 +174,12 @@ impl Pulse {
             state.in_head = true;
             state.until = Instant::now() + limit;
         }
-        Ok(())
+        Ok(passed)
+    }
+
+    /// Whether something was heard of which no request was made.
+    fn is_ahead(&self) -> bool {
+        self.state().guard.as_ref().is_some_and(Guard::is_ahead)
     }
 
     /// Ends when the connection has been as it is for too long. To be polled after the connection, in the same task. A
@@ -196,7 +222,6 @@ impl Drop for Running {
     fn drop(&mut self) {
         let mut state = self.0.state();
         state.requests -= 1;
-        state.answering = true;
         state.until = Instant::now() + self.0.idle_timeout;
     }
 }

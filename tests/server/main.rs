@@ -15,6 +15,8 @@ mod admin;
 mod check;
 mod drain;
 mod forwarded;
+mod guard;
+mod http1;
 mod listen;
 mod proxy_protocol;
 mod receive;

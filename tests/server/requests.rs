@@ -99,6 +99,18 @@ async fn who_has_sent_everything_still_gets_the_answer() {
     server.gate.notify_one();
     let said = String::from_utf8(closed(&mut stream).await).unwrap();
     assert!(said.ends_with("127.0.0.1 /wait "), "{said}");
+
+    let (dir, ca) = (tempfile::tempdir().unwrap(), Authority::new());
+    let server = Server::start(with_tls(&tls(vec![ca.files(dir.path(), &["a.test"])])));
+    let mut stream = Sender::trusting(&ca.pem).connect(&server, "a.test").await.unwrap();
+    let request =
+        "POST /wait HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    until(|| server.running() == 1).await;
+    server.gate.notify_one();
+    let said = String::from_utf8(closed(&mut stream).await).unwrap();
+    assert!(said.ends_with("127.0.0.1 /wait ok"), "{said}");
 }
 
 #[tokio::test]

@@ -1,0 +1,149 @@
+//! The guard alone: it finds heads where the parser finds them, however they come in pieces.
+
+use gatepost::server::Guard;
+use proptest::prelude::*;
+
+/// Feeds pieces; how many bytes may be passed on.
+fn hear(guard: &mut Guard, pieces: &[&[u8]]) -> usize {
+    let mut passed = 0;
+    for piece in pieces {
+        let now = guard.hear(piece);
+        passed += now;
+        if now < piece.len() {
+            break;
+        }
+    }
+    passed
+}
+
+const HEAD: &[u8] = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n";
+
+#[test]
+fn the_parser_must_find_the_same_heads_and_lengths() {
+    let apart = Err("its end was read in two ways");
+    let mut guard = Guard::default();
+    assert_eq!(guard.hear(HEAD), HEAD.len());
+    assert_eq!(guard.begin(Some(3)), Ok(()));
+    assert_eq!(guard.begin(Some(3)), apart, "no second head was heard");
+
+    for (length, expected) in [(Some(3), Ok(())), (Some(2), apart), (Some(0), apart), (None, apart)]
+    {
+        let mut guard = Guard::default();
+        guard.hear(HEAD);
+        assert_eq!(guard.begin(length), expected, "{length:?}");
+    }
+    let mut guard = Guard::default();
+    guard.hear(&HEAD[..HEAD.len() - 1]);
+    assert_eq!(guard.begin(Some(3)), apart, "the head is not complete");
+}
+
+#[test]
+fn a_fault_is_the_verdict_on_its_own_request_only_and_nothing_follows() {
+    let bad = b"POST / HTTP/1.1\r\nHost: a\nContent-Length: 3\r\n\r\n";
+    let mut guard = Guard::default();
+    let all = [HEAD, b"abc", bad, b"abc", HEAD, b"abc"].concat();
+    assert_eq!(guard.hear(&all), HEAD.len() + 3 + bad.len());
+    assert_eq!(guard.hear(HEAD), 0);
+    assert_eq!(guard.begin(Some(3)), Ok(()));
+    assert_eq!(guard.begin(Some(3)), Err("a line ends without CR"));
+
+    let mut guard = Guard::default();
+    guard.hear(HEAD);
+    guard.hear(b"abcPOST / HTTP/1.1\n");
+    assert_eq!(guard.begin(Some(3)), Ok(()), "the next head is not its fault");
+}
+
+#[test]
+fn what_is_wrong_with_a_chunk_is_not_passed_on() {
+    let head = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let mut guard = Guard::default();
+    assert_eq!(guard.hear(head), head.len());
+    assert_eq!(guard.begin(None), Ok(()));
+    assert_eq!(guard.hear(b"3\r\nabc\r\n3\nabc\r\n"), 8);
+    assert_eq!(guard.hear(b"0\r\n\r\n"), 0);
+}
+
+/// Pieces of which heads are made, good ones and others.
+fn fragment() -> impl Strategy<Value = &'static [u8]> {
+    prop::sample::select(vec![
+        &b"POST / HTTP/1.1\r\n"[..],
+        b"GET /x HTTP/1.0\r\n",
+        b"POST / HTTP/1.1\n",
+        b"Host: a\r\n",
+        b"Host: a\n",
+        b"Content-Length: 3\r\n",
+        b"content-length:\t 12 \r\n",
+        b"Content-Length: 3",
+        b"Content-Length:",
+        b"Transfer-Encoding: chunked\r\n",
+        b"transfer-encoding:chunked\n",
+        b"X: a very long value that does not fit into what is kept of a line, however short it seems\r\n",
+        b"\r\n",
+        b"\n",
+        b"\r",
+        b" ",
+        b":",
+        b"abc",
+        b"3\r\nabc\r\n0\r\n\r\n",
+        b"3;x\r\nabc\r\n",
+        b"0\r\n",
+        b"5\nabc",
+    ])
+}
+
+/// Where the parser below hyper ends the first head; none where it refuses or wants more.
+fn parsed(bytes: &[u8]) -> Option<usize> {
+    let mut headers = [httparse::EMPTY_HEADER; 64];
+    match httparse::Request::new(&mut headers).parse(bytes) {
+        Ok(httparse::Status::Complete(length)) => Some(length),
+        _ => None,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn pieces_make_no_difference(
+        fragments in prop::collection::vec(fragment(), 1..20),
+        cuts in prop::collection::vec(0_usize..400, 0..8),
+    ) {
+        let bytes = fragments.concat();
+        let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
+        cuts.extend([0, bytes.len()]);
+        cuts.sort_unstable();
+        let pieces: Vec<_> = cuts.windows(2).map(|cut| &bytes[cut[0]..cut[1]]).collect();
+        let singly: Vec<_> = bytes.chunks(1).collect();
+        let (mut one, mut other, mut third) = (Guard::default(), Guard::default(), Guard::default());
+        let passed = hear(&mut one, &[&bytes]);
+        for guard in [&mut other, &mut third].into_iter().zip([&pieces, &singly]) {
+            // Of a malformed line of chunks the beginning may have been passed on before its end came, but never its end.
+            let further = hear(guard.0, guard.1);
+            prop_assert!(further >= passed && !bytes[passed..further].contains(&b'\n'));
+        }
+        for length in [Some(0), Some(3), None, Some(3)] {
+            let verdict = one.begin(length);
+            prop_assert_eq!(other.begin(length), verdict);
+            prop_assert_eq!(third.begin(length), verdict);
+        }
+    }
+
+    /// A head that the parser takes ends there for the guard, too: with one byte less it has none, with all it has one.
+    #[test]
+    fn heads_end_where_the_parser_ends_them(fragments in prop::collection::vec(fragment(), 1..10)) {
+        let bytes = fragments.concat();
+        let Some(length) = parsed(&bytes) else { return Ok(()) };
+        let verdicts = |bytes: &[u8]| {
+            let body = [Some(0), Some(3), Some(12), None];
+            body.map(|body| {
+                let mut guard = Guard::default();
+                guard.hear(bytes);
+                guard.begin(body)
+            })
+        };
+        let apart = Err("its end was read in two ways");
+        prop_assert_eq!(verdicts(&bytes[..length - 1]), [apart; 4]);
+        let whole = verdicts(&bytes[..length]);
+        prop_assert!(whole.iter().any(|verdict| *verdict != apart), "{:?}", whole);
+    }
+}
