@@ -6,12 +6,13 @@
 
 use std::{
     future::poll_fn,
+    io::{self, IoSlice},
     pin::{Pin, pin},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    task::Poll,
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
@@ -23,7 +24,11 @@ use hyper::{
     client::conn::{TrySendError, http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::{net::TcpStream, task::JoinSet};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    task::JoinSet,
+};
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
@@ -31,7 +36,7 @@ use super::{connect::Address, upstream::NotSent};
 
 pub(super) type Outgoing = Request<Full<Bytes>>;
 pub(super) type Stream = Either<TcpStream, TlsStream<TcpStream>>;
-type Conn1 = http1::Connection<TokioIo<Stream>, Full<Bytes>>;
+type Conn1 = http1::Connection<TokioIo<Metered>, Full<Bytes>>;
 
 /// A connection that can take a request.
 #[derive(Debug)]
@@ -60,13 +65,14 @@ impl Connection {
     /// Speaks the first words of HTTP on `stream`.
     pub(super) async fn open(stream: Stream, h2: bool) -> Result<Self, NotSent> {
         let failed = |error: hyper::Error| NotSent::new("connect", &cause(&error));
-        let io = TokioIo::new(stream);
         if !h2 {
+            let io = TokioIo::new(Metered { io: stream, left: ANSWER_BYTES_MAX });
             let mut builder = http1::Builder::new();
             builder.max_buf_size(HEAD_BYTES_MAX as usize).max_headers(HEADERS_MAX);
             let (sender, connection) = builder.handshake(io).await.map_err(failed)?;
             return Ok(Self::Http1(Http1 { sender, connection: Some(Box::pin(connection)) }));
         }
+        let io = TokioIo::new(stream);
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder.timer(TokioTimer::new()).keep_alive_interval(H2_PING);
         builder.max_header_list_size(HEAD_BYTES_MAX);
@@ -124,6 +130,61 @@ impl Http1 {
 
     fn is_open(&self) -> bool {
         self.connection.is_some() && self.sender.is_ready()
+    }
+}
+
+/// A stream on which an answer ends: hyper reads interim answers (1xx) as long as there are any, and nobody else would have
+/// a turn meanwhile.
+#[derive(Debug)]
+struct Metered {
+    io: Stream,
+    /// What may still be read before something is written.
+    left: usize,
+}
+
+impl AsyncRead for Metered {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = out.filled().len();
+        ready!(Pin::new(&mut self.io).poll_read(cx, out))?;
+        let left = self.left.checked_sub(out.filled().len() - before);
+        self.left = left.ok_or_else(|| io::Error::other("the answer does not end"))?;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Metered {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.left = ANSWER_BYTES_MAX;
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.left = ANSWER_BYTES_MAX;
+        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
 
@@ -209,6 +270,8 @@ pub(super) fn cause(error: &(dyn std::error::Error + 'static)) -> String {
 const IDLE_MAX: usize = 1024;
 /// Size of an answer's head.
 const HEAD_BYTES_MAX: u32 = 64 * 1024;
+/// All of an answer of HTTP/1.1: interim ones, head, and as much of its body as is read, in chunks of a byte at the worst.
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// Header lines of an answer.
 const HEADERS_MAX: usize = 128;
 /// How often an idle HTTP/2 connection is checked.

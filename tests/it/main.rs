@@ -24,10 +24,12 @@
 )]
 
 mod accept;
+mod answers;
 mod commands;
 mod connect;
 mod deliver;
 mod duplicate;
+mod http1;
 mod record;
 mod redis;
 mod refuse;

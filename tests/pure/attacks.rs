@@ -1,4 +1,5 @@
-//! The attacks on signatures, ids and bodies that this is built against, row by row, and the tests that hold each of them.
+//! The attacks on signatures, ids, bodies, framing and headers that this is built against, row by row, and the tests that hold
+//! each of them. HTTP/1 has a table of its own, `tests/server/http1.json`.
 
 use std::{fs, path::Path};
 
@@ -146,11 +147,62 @@ const EVENTS: [Row; 12] = [
     ("method override and path", &["it/refuse.rs::paths_and_methods_are_exact"]),
 ];
 
+const FRAMING: [Row; 5] = [
+    (
+        "every row of the table",
+        &[
+            "server/http1.rs::every_row_ends_as_the_table_says",
+            "server/http1.rs::it_ends_the_same_however_the_bytes_arrive",
+            "server/http1.rs::it_ends_the_same_behind_a_good_request",
+        ],
+    ),
+    (
+        "two readers",
+        &[
+            "server/guard.rs::the_parser_must_find_the_same_heads_and_lengths",
+            "server/guard.rs::heads_end_where_the_parser_ends_them",
+            "server/guard.rs::pieces_make_no_difference",
+        ],
+    ),
+    ("Expect", &["it/http1.rs::leave_to_send_a_body_is_given_to_whom_it_would_be_read_from"]),
+    (
+        "half-closed",
+        &[
+            "it/http1.rs::who_half_closes_after_the_body_still_gets_the_answer",
+            "it/http1.rs::who_half_closes_in_the_middle_hears_so_and_is_not_believed",
+            "server/requests.rs::who_has_sent_everything_still_gets_the_answer",
+        ],
+    ),
+    ("host and authority", &["server/check.rs::http2"]),
+];
+
+const HEADERS: [Row; 3] = [
+    (
+        "spoofed trust headers",
+        &[
+            "it/http1.rs::what_is_not_a_senders_to_say_does_not_reach_the_app",
+            "it/http1.rs::spellings_that_only_some_apps_read_are_refused",
+        ],
+    ),
+    ("hop-by-hop strip", &["it/http1.rs::what_is_not_a_senders_to_say_does_not_reach_the_app"]),
+    (
+        "response side",
+        &[
+            "it/answers.rs::whatever_an_app_says_a_provider_hears_a_status_of_ours",
+            "it/answers.rs::of_an_apps_headers_a_provider_sees_the_content_type_only",
+            "it/answers.rs::a_gigabyte_for_an_answer_is_not_read",
+            "it/answers.rs::hints_without_end_are_no_answer",
+            "it/answers.rs::an_answer_that_nobody_asked_for_acknowledges_nothing",
+            "it/deliver.rs::statuses_are_mapped_so_that_no_provider_gives_up",
+        ],
+    ),
+];
+
 /// A test that was renamed or lost leaves its row open.
 #[test]
 fn every_row_has_its_tests() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    for (attack, held_by) in SIGNATURES.iter().chain(&EVENTS) {
+    for (attack, held_by) in SIGNATURES.iter().chain(&EVENTS).chain(&FRAMING).chain(&HEADERS) {
         for test in *held_by {
             let (file, function) = test.split_once("::").unwrap();
             let text = fs::read_to_string(tests.join(file)).unwrap_or_default();

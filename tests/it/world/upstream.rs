@@ -254,7 +254,7 @@ impl RawUpstream {
 }
 
 /// Reads a request with a `Content-Length` to its end.
-async fn read_request(stream: &mut TcpStream) -> Option<()> {
+pub async fn read_request(stream: &mut TcpStream) -> Option<()> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.ok()?);
