@@ -76,7 +76,8 @@ class Recorder:
                 if self.tls:
                     request["headers"].append(("proxy-sender", sender))
                 self.seen.append(request)
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                body = dict(request["headers"]).get("x-event-id", "ok").encode()
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
 
 
 def proxy_header(connection):
@@ -236,7 +237,7 @@ sources:
       mac: hmac-sha256
     event: {{ id: "{{header:X-Event-Id}}", type: "{{header:X-Event-Type}}" }}
 routes:
-  - {{ source: edge, to: app }}
+  - {{ source: edge, to: app, reply: full }}
 upstreams:
   app: http://127.0.0.1:{app}/app
 dedup: {{ store: memory }}
