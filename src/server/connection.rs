@@ -23,7 +23,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Front, Settings, check, forwarded, proxy_protocol,
+    Front, Settings, check, forwarded,
+    frames::Frames,
+    proxy_protocol,
     voice::{Carrier, Pulse, Voice},
     wire::Wire,
 };
@@ -90,7 +92,7 @@ impl Connection {
             .max_header_size(limits.header_bytes_max)
             .max_buf_size(limits.header_bytes_max.max(HTTP1_BUFFER_BYTES_MIN))
             .half_close(true) // who has sent everything may still wait for the answer
-            .serve_connection(self.voice(io, &pulse), self.service(peer, &pulse));
+            .serve_connection(self.voice(io, &pulse, None), self.service(peer, &pulse));
         self.drive(Box::pin(connection), &pulse).await
     }
 
@@ -107,13 +109,16 @@ impl Connection {
             .max_pending_accept_reset_streams(HTTP2_PENDING_RESETS_MAX)
             .keep_alive_interval(limits.idle_timeout / 2)
             .keep_alive_timeout(limits.write_timeout)
-            .serve_connection(self.voice(io, &pulse), self.service(peer, &pulse));
+            .serve_connection(
+                self.voice(io, &pulse, Some(Frames::new())),
+                self.service(peer, &pulse),
+            );
         self.drive(Box::pin(connection), &pulse).await
     }
 
-    fn voice(&self, io: Carrier, pulse: &Arc<Pulse>) -> TokioIo<Voice> {
+    fn voice(&self, io: Carrier, pulse: &Arc<Pulse>, frames: Option<Frames>) -> TokioIo<Voice> {
         let receipt_header = self.settings.receipt_header.clone();
-        TokioIo::new(Voice { io, pulse: Arc::clone(pulse), receipt_header })
+        TokioIo::new(Voice { io, pulse: Arc::clone(pulse), frames, receipt_header })
     }
 
     /// Runs a connection until it ends, is too long silent, or is asked to end: when it is old, and at shutdown. A peer

@@ -19,7 +19,7 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 
-use super::wire::Wire;
+use super::{frames::Frames, wire::Wire};
 use crate::event::Receipt;
 
 /// A socket, or TLS on it.
@@ -30,6 +30,8 @@ pub(super) type Carrier = Either<Wire, Box<TlsStream<Wire>>>;
 pub(super) struct Voice {
     pub(super) io: Carrier,
     pub(super) pulse: Arc<Pulse>,
+    /// None for HTTP/1.
+    pub(super) frames: Option<Frames>,
     pub(super) receipt_header: HeaderName,
 }
 
@@ -53,7 +55,11 @@ impl AsyncRead for Voice {
     ) -> Poll<io::Result<()>> {
         let before = out.filled().len();
         ready!(Pin::new(&mut self.io).poll_read(cx, out))?;
-        Poll::Ready(self.pulse.heard(out.filled().len() - before))
+        let heard = out.filled().get(before..).unwrap_or_default();
+        if let Some(frames) = &mut self.frames {
+            frames.heard(heard)?;
+        }
+        Poll::Ready(self.pulse.heard(heard.len()))
     }
 }
 
