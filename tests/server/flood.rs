@@ -10,13 +10,14 @@ use tokio::{
     net::TcpStream,
 };
 use tokio_rustls::client::TlsStream;
+use tokio_util::task::TaskTracker;
 
 use super::{
     h2::{
         ACK, DATA, END_HEADERS, END_STREAM, End, FLOODS, HEADERS, PING, PRIORITY, RST_STREAM,
         SETTINGS, WINDOW_UPDATE, frame, next, post, preface,
     },
-    world::{Authority, GET, Sender, Server, ask, soon, tls, until, with_tls},
+    world::{Authority, GET, Sender, Server, ask, connect, soon, tls, until, with_tls},
 };
 
 /// A server that speaks TLS, and what its senders need.
@@ -39,8 +40,21 @@ impl Target {
     }
 
     pub async fn dial(&self, alpn: &'static str) -> std::io::Result<TlsStream<TcpStream>> {
+        self.shake(self.server.connect().await, alpn).await
+    }
+
+    /// The handshake alone.
+    pub async fn shake(
+        &self,
+        stream: TcpStream,
+        alpn: &'static str,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
         let sender = Sender::trusting(&self.ca).alpn(&[alpn]);
-        sender.connect(&self.server, "a.test").await
+        connect(sender.config(), stream, "a.test").await
+    }
+
+    pub async fn drained(self) -> usize {
+        self.server.drained().await
     }
 }
 
@@ -71,14 +85,14 @@ fn careless() -> DuplexStream {
                 Ok::<_, Infallible>(http::Response::new(Full::<bytes::Bytes>::default()))
             }),
         );
-    drop(tokio::spawn(connection));
+    drop(TaskTracker::new().spawn(connection));
     ours
 }
 
 /// Takes everything and answers pings: not even what h2 always refuses is refused.
 fn sink() -> DuplexStream {
     let (ours, mut theirs) = duplex(64 * 1024);
-    drop(tokio::spawn(async move {
+    drop(TaskTracker::new().spawn(async move {
         theirs.read_exact(&mut [0; 24]).await?;
         loop {
             let (kind, flags, _, payload) = next(&mut theirs).await?;

@@ -290,7 +290,7 @@ impl Flood {
             end = &mut ended => end,
             _written = send => {
                 let end = tokio::time::timeout(DEADLINE, ended).await;
-                end.unwrap_or_else(|_| panic!("{}: neither ended nor answered", self.name))
+                end.expect("the connection is ended, or its last ping answered")
             }
         }
     }
@@ -298,7 +298,7 @@ impl Flood {
 
 const LAST: &[u8; 8] = b"the last";
 /// Far longer than a server needs.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Reads until the connection ends or the last ping is answered.
 pub async fn ended(stream: &mut (impl AsyncRead + Unpin)) -> End {
