@@ -39,6 +39,7 @@ pub use listener::{ListenError, listen};
 mod check;
 mod connection;
 pub mod forwarded;
+mod frames;
 mod guard;
 mod internal;
 mod listener;

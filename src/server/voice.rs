@@ -20,7 +20,7 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 
-use super::{Guard, Unreadable, wire::Wire};
+use super::{Guard, Unreadable, frames::Frames, wire::Wire};
 use crate::event::Receipt;
 
 /// A socket, or TLS on it.
@@ -31,6 +31,8 @@ pub(super) type Carrier = Either<Wire, Box<TlsStream<Wire>>>;
 pub(super) struct Voice {
     pub(super) io: Carrier,
     pub(super) pulse: Arc<Pulse>,
+    /// None for HTTP/1.
+    pub(super) frames: Option<Frames>,
     pub(super) receipt_header: HeaderName,
     /// What the peer says from here on is not heard.
     pub(super) is_deaf: bool,
@@ -65,6 +67,9 @@ impl AsyncRead for Voice {
         let before = out.filled().len();
         ready!(Pin::new(&mut self.io).poll_read(cx, out))?;
         let read = out.filled().get(before..).unwrap_or_default();
+        if let Some(frames) = &mut self.frames {
+            frames.heard(read)?;
+        }
         let passed = self.pulse.heard(read)?;
         self.is_deaf = passed < read.len();
         out.set_filled(before + passed);
@@ -122,6 +127,8 @@ struct State {
     /// When the connection is closed, unless something happens; says nothing while requests run.
     until: Instant,
     in_head: bool,
+    /// Whether the answers say that the connection ends.
+    leaving: bool,
     requests: usize,
     /// Bytes read since the last request began.
     unused: usize,
@@ -138,8 +145,16 @@ impl Pulse {
     ) -> Arc<Self> {
         let until = Instant::now() + first;
         let guard = header_timeout.is_some().then(Guard::default);
-        let state = State { until, in_head: false, requests: 0, unused: 0, guard };
+        let (in_head, leaving) = (false, false);
+        let state = State { until, in_head, leaving, requests: 0, unused: 0, guard };
         Arc::new(Self { state: Mutex::new(state), header_timeout, idle_timeout })
+    }
+
+    /// From now on each answer says that it is the last; whether answers can.
+    pub(super) fn leave(&self) -> bool {
+        let http1 = self.header_timeout.is_some();
+        self.state().leaving = http1;
+        http1
     }
 
     /// A request has begun, with a body of this length where it is known; it ends when the returned value is dropped.
@@ -217,6 +232,13 @@ impl Pulse {
 
 /// A running request.
 pub(super) struct Running(Arc<Pulse>);
+
+impl Running {
+    /// Whether the connection ends with its answer.
+    pub(super) fn is_last(&self) -> bool {
+        self.0.state().leaving
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {

@@ -29,7 +29,12 @@ mod commands;
 mod connect;
 mod deliver;
 mod duplicate;
+#[path = "../support/h2.rs"]
+mod h2;
+mod handover;
+mod hostile;
 mod http1;
+mod overload;
 mod record;
 mod redis;
 mod refuse;

@@ -14,13 +14,17 @@
 mod admin;
 mod check;
 mod drain;
+mod flood;
 mod forwarded;
 mod guard;
+#[path = "../support/h2.rs"]
+mod h2;
 mod http1;
 mod listen;
 mod proxy_protocol;
 mod receive;
 mod requests;
 mod silence;
+mod slow;
 mod tls;
 mod world;
