@@ -1,7 +1,7 @@
 //! Lets one of many equal events pass.
 //!
-//! The one maker of [`Fresh`]. The protocol is in [`claim`]: a claim is a lease with a token; *done* is written whatever is
-//! there; only the owner releases. A store may forget and may fail: that costs duplicates, never events.
+//! The one maker of [`Fresh`]. The protocol is in [`claim`], [`course`] and [`twins`]: a claim is a lease with a token; *done*
+//! is written whatever is there; only the owner releases. A store may forget and may fail: that costs duplicates, not events.
 
 pub mod claim;
 pub mod course;

@@ -2,19 +2,40 @@
 //!
 //! Times are either over at once or far away, so that no answer depends on how fast the machine is.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, path::Path};
 
 use gatepost::dedup::claim::{Kept, Phase, Reply, step};
 use proptest::{
     prelude::*,
     test_runner::{Config, TestRunner},
 };
+use rusqlite::Connection;
 use tokio::runtime::Runtime;
 
 use super::*;
 
-/// Which of the subjects of a case, and what happens to it; `None` is a restart.
-type Op = (usize, Option<Input>);
+/// What happens to one of the subjects of a case.
+#[derive(Clone, Copy, Debug)]
+enum Op {
+    Ask(Input),
+    /// The store starts again; it has forgotten nothing but its leases.
+    Restart,
+    /// The store loses what it kept about the event, but not about its signed bytes.
+    Lose,
+}
+
+/// A store to compare, and what can be done to it.
+pub(crate) struct Compared<'a> {
+    pub(crate) open: &'a dyn Fn() -> Store,
+    pub(crate) restart: Option<&'a dyn Fn(Store) -> Store>,
+    pub(crate) lose: Option<&'a dyn Fn(&Subject)>,
+}
+
+impl<'a> Compared<'a> {
+    pub(crate) fn new(open: &'a dyn Fn() -> Store) -> Self {
+        Self { open, restart: None, lose: None }
+    }
+}
 
 fn times() -> impl Strategy<Value = Duration> {
     prop_oneof![Just(Duration::ZERO), Just(HOUR), Just(HOUR)]
@@ -83,77 +104,93 @@ fn rounded(reply: Reply) -> Reply {
     }
 }
 
-/// Runs random cases; `restart` gives back a store that has forgotten nothing but its leases.
-fn differs_never(
-    cases: u32,
-    restarts: u32,
-    open: impl Fn() -> Store,
-    restart: impl Fn(Store) -> Store,
-) {
+/// Runs random cases.
+fn differs_never(cases: u32, store: &Compared<'_>) {
     let config = Config { failure_persistence: None, ..Config::with_cases(cases) };
-    differs(config, restarts, open, restart).unwrap_or_else(|error| panic!("{error}"));
+    differs(config, store).unwrap_or_else(|error| panic!("{error}"));
 }
 
 /// Runs random cases until a store answers as the pure functions do not, and says where.
-pub(crate) fn differs(
-    config: Config,
-    restarts: u32,
-    open: impl Fn() -> Store,
-    restart: impl Fn(Store) -> Store,
-) -> Result<(), String> {
+pub(crate) fn differs(config: Config, compared: &Compared<'_>) -> Result<(), String> {
     let runtime = Runtime::new().unwrap();
     let _entered = runtime.enter();
-    let op = prop_oneof![40 => inputs().prop_map(Some), restarts => Just(None)];
+    let op = prop_oneof![
+        40 => inputs().prop_map(Op::Ask),
+        compared.restart.map_or(0, |_| 3) => Just(Op::Restart),
+        compared.lose.map_or(0, |_| 2) => Just(Op::Lose),
+    ];
     let ops = prop::collection::vec((0..4_usize, op), 1..40);
-    let store = RefCell::new(Some(open()));
-    let case = |ops: Vec<Op>| {
+    let store = RefCell::new(Some((compared.open)()));
+    let case = |ops: Vec<(usize, Op)>| {
         let (subjects, mut model) = (subjects(), Model::default());
-        for (which, input) in ops {
-            let Some(input) = input else {
-                let old = store.take().unwrap();
-                store.replace(Some(restart(old)));
-                model.restart();
-                continue;
-            };
-            let expected = model.apply(&subjects[which], input);
-            let store = store.borrow().clone().unwrap();
-            let answered = runtime.block_on(store.run(&subjects[which], input));
-            let answered = answered.map_err(|error| TestCaseError::fail(error.to_string()))?;
-            prop_assert_eq!(rounded(answered), rounded(expected), "{} {:?}", which, input);
+        for (which, op) in ops {
+            let subject = &subjects[which];
+            match (op, compared.restart, compared.lose) {
+                (Op::Ask(input), ..) => {
+                    let expected = model.apply(subject, input);
+                    let store = store.borrow().clone().unwrap();
+                    let answered = runtime.block_on(store.run(subject, input));
+                    let answered = answered.map_err(|e| TestCaseError::fail(e.to_string()))?;
+                    prop_assert_eq!(rounded(answered), rounded(expected), "{} {:?}", which, input);
+                }
+                (Op::Restart, Some(restart), _) => {
+                    let old = store.take().unwrap();
+                    store.replace(Some(restart(old)));
+                    model.restart();
+                }
+                (Op::Lose, _, Some(lose)) => {
+                    lose(subject);
+                    model.0.remove(&subject.key);
+                }
+                (Op::Restart | Op::Lose, ..) => unreachable!("nobody asked for it"),
+            }
         }
         Ok(())
     };
     TestRunner::new(config).run(&ops, case).map_err(|error| error.to_string())
 }
 
-pub(crate) fn never(_: Store) -> Store {
-    unreachable!("no restarts were asked for")
+/// Deletes what a Redis keeps about an event.
+pub(crate) fn lose_in_redis(server: &redis::Server, subject: &Subject) {
+    server.cli(&["del", &format!("gatepost:{}", subject.key.event_id())]);
+}
+
+/// Deletes what a file keeps about an event.
+pub(crate) fn lose_in_file(dir: &Path, subject: &Subject) {
+    let tables = Connection::open(dir.join("dedup.sqlite3")).unwrap();
+    tables.busy_timeout(PATIENCE).unwrap();
+    tables.execute("DELETE FROM event WHERE key = ?1", [subject.key.0]).unwrap();
 }
 
 #[test]
 fn memory_answers_as_the_pure_functions_do() {
-    differs_never(400, 0, || Arc::new(Memory::default()), never);
+    differs_never(400, &Compared::new(&|| Arc::new(Memory::default())));
 }
 
 #[test]
 fn embedded_answers_as_the_pure_functions_do() {
     let dir = tempfile::tempdir().unwrap();
     let open = || Arc::new(Embedded::open(dir.path()).unwrap()) as Store;
-    differs_never(60, 3, open, |old| {
+    let restart = |old: Store| {
         drop(old);
         open()
-    });
+    };
+    let lose = |subject: &Subject| lose_in_file(dir.path(), subject);
+    let store = Compared { open: &open, restart: Some(&restart), lose: Some(&lose) };
+    differs_never(60, &store);
 }
 
 #[test]
 fn redis_answers_as_the_pure_functions_do() {
     let server = redis::Server::start(&[]);
-    differs_never(250, 0, || standalone(&server), never);
+    let lose = |subject: &Subject| lose_in_redis(&server, subject);
+    let open = || standalone(&server);
+    differs_never(250, &Compared { lose: Some(&lose), ..Compared::new(&open) });
 }
 
 #[test]
 fn a_redis_cluster_answers_as_the_pure_functions_do() {
     let nodes = redis::cluster();
     let url = format!("redis+cluster://{}", nodes[0].address());
-    differs_never(60, 0, || connect(&settings(url.clone())), never);
+    differs_never(60, &Compared::new(&|| connect(&settings(url.clone()))));
 }
