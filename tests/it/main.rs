@@ -27,6 +27,7 @@ mod accept;
 mod commands;
 mod connect;
 mod deliver;
+mod disk;
 mod duplicate;
 mod record;
 mod redis;

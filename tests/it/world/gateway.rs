@@ -85,9 +85,21 @@ impl Gateway {
 
     /// Starts a gateway on a whole configuration.
     pub async fn start_whole(dir: tempfile::TempDir, text: &str) -> Self {
+        Self::start_under(&[], dir, text).await
+    }
+
+    /// The same by a command line that ends with being replaced by the gateway.
+    pub async fn start_under(wrapper: &[String], dir: tempfile::TempDir, text: &str) -> Self {
         let file = dir.path().join("gatepost.yaml");
         write_private(&file, text);
-        let mut child = binary()
+        let mut command = binary();
+        if let [program, args @ ..] = wrapper {
+            let gateway = command.get_program().to_owned();
+            command = Command::new(program);
+            command.args(args).arg(gateway).env_clear();
+            command.env("PATH", std::env::var("PATH").unwrap_or_default());
+        }
+        let mut child = command
             .arg("-c")
             .arg(&file)
             .arg("run")
@@ -178,6 +190,10 @@ impl Gateway {
             .find(|line| line.starts_with(series) && line[series.len()..].starts_with(' '));
         line.and_then(|line| line.rsplit(' ').next()?.parse().ok())
             .unwrap_or_else(|| panic!("no series {series} in\n{text}"))
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.lock().unwrap().id()
     }
 
     /// Sends a signal by its name.
