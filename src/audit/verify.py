@@ -155,7 +155,7 @@ def walk(directory, own, copied, export, findings):
                 continue
             line = line[:-1]
             match, digest = frame(line), hashlib.sha256(line).hexdigest()
-            seq = int(match.group(1)) if match else (last or 0) + 1
+            seq = int(match.group(1)) if match else (int(name[8:28]) if last is None else last + 1)
             if not match:
                 findings.append((seq, "this is not a record"))
             elif last is None:
@@ -163,11 +163,11 @@ def walk(directory, own, copied, export, findings):
             elif seq > last + 1:
                 findings.append((last + 1, "records up to %d are missing" % (seq - 1)))
             elif seq <= last:
-                findings.append((seq, "it stands behind record %d, where it does not belong" % last))
+                findings.append((last + 1, "here stands record %d, where it does not belong" % seq))
             elif match.group(3).decode() != head:
                 findings.append((last, "its content does not match the hash in record %d" % seq))
             if match and begin not in (None, seq):
-                findings.append((seq, "its segment's name says another number"))
+                findings.append((begin, "it says that it is %d, its segment's name says %d" % (seq, begin)))
             begin = None
             if match and match.group(2) != b"control":
                 sealed_once = max(sealed_once, started)
@@ -184,7 +184,7 @@ def walk(directory, own, copied, export, findings):
     last = last or 0
     proven = export is not None and begins and begins[0] == export and begins[1] in own.get(export, ())
     if not (proven or begins == (0, "0" * 64) or begins in removed):
-        findings.append((begins[0] + 1 if begins else 1, "what was before is missing"))
+        findings.append((begins[0] + 1 if begins else int(names[0][8:28]), "what was before is missing"))
     covered = max(own, default=0)
     if covered < sealed_once:
         findings.append((covered + 1, "it was sealed up to record %d, but no checkpoint says so" % sealed_once))

@@ -33,6 +33,8 @@ pub(super) struct Walk {
     begins: Option<Head>,
     /// What control records say was removed: the last one's number and hash.
     removed: Vec<Head>,
+    /// Which record the segment that is read begins with, as its name says.
+    named: u64,
     /// The `started` of the run whose records are being read.
     started: u64,
     /// The last record of which the log itself shows that a checkpoint covered it: every run is sealed behind its
@@ -49,6 +51,7 @@ impl Walk {
         let last = segments.firsts().next_back();
         for first in segments.firsts() {
             self.report.segments += 1;
+            self.named = first;
             self.sealed_once = self.head.map_or(0, |head| head.seq);
             let mut lines = segments.open(first, 0)?;
             match self.segment(&mut lines, first, last == Some(first)) {
@@ -63,7 +66,7 @@ impl Walk {
     }
 
     fn next(&self) -> u64 {
-        self.head.map_or(1, |head| head.seq + 1)
+        self.head.map_or(self.named, |head| head.seq + 1)
     }
 
     fn segment(&mut self, lines: &mut Reader, first: u64, last: bool) -> io::Result<()> {
@@ -95,8 +98,10 @@ impl Walk {
             self.report.find(self.next(), line, "this is not a record");
             return self.advance(Head { seq: self.next(), hash }, line);
         };
-        if begins.is_some_and(|first| first != frame.seq) {
-            self.report.find(frame.seq, line, "its segment's name says another number");
+        if let Some(first) = begins.filter(|first| *first != frame.seq) {
+            let problem =
+                format!("it says that it is {}, its segment's name says {first}", frame.seq);
+            self.report.find(first, line, problem);
         }
         if self.head.is_none() {
             frame.ts.clone_into(&mut self.report.times.0);
@@ -125,9 +130,9 @@ impl Walk {
                 report.find(from, line, format!("records {from} to {to} are missing"));
             }
             _ => {
-                let problem =
-                    format!("it stands behind record {}, where it does not belong", head.seq);
-                report.find(seq, line, problem);
+                let place = head.seq + 1;
+                let problem = format!("here stands record {seq}, where it does not belong");
+                report.find(place, line, problem);
             }
         }
     }

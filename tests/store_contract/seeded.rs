@@ -2,7 +2,7 @@
 //! makes a store answer otherwise than the pure functions.
 
 use std::{
-    io::{BufRead, BufReader, Read as _, Write as _},
+    io::{BufRead, BufReader, Write as _},
     net::{Shutdown, TcpListener, TcpStream},
     thread,
 };
