@@ -29,6 +29,9 @@ const HOUSE_EVERY: Duration = Duration::from_secs(1);
 /// A clock that goes back by more than this is put on record.
 const CLOCK_BACK_MILLIS: i64 = 1000;
 
+/// How far a clock may leap and be believed where old segments are removed: one that is wrong must not empty the log.
+const LEAP_MAX: Duration = Duration::from_hours(30 * 24);
+
 /// Where the writer reads the time.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
@@ -94,6 +97,8 @@ struct Writer {
     packing: Option<(u64, JoinHandle<io::Result<()>>)>,
     /// When the disk is looked after next.
     house: Instant,
+    /// When the log was taken up: by its own last record, and by a clock that does not leap.
+    taken_up: (Timestamp, Instant),
 }
 
 impl Writer {
@@ -107,6 +112,7 @@ impl Writer {
         let sealer = Sealer::open(storage.clone(), signer, params.fsync, &params.copy_to)?;
         let covered = sealer.last.as_ref().map_or(0, |last| last.size);
         let (journal, recovery) = Journal::open(storage.clone(), params.clone(), covered)?;
+        let taken_up = (recovery.time.unwrap_or_else(|| clock()), Instant::now());
         let writer = Self {
             shared,
             storage,
@@ -119,11 +125,13 @@ impl Writer {
             batch: Vec::new(),
             packing: None,
             house: Instant::now(),
+            taken_up,
         };
         Ok((writer, recovery))
     }
 
-    /// The first record of a run: what was found, and the checkpoint that was seen last.
+    /// The first record of a run: what was found, and the checkpoint that was seen last. It is sealed before anything
+    /// follows, so that a log without checkpoints is one that somebody took them from.
     fn begin(&mut self, found: Recovery) -> Result<(), AuditError> {
         let mut start = Draft::control("started")
             .with("version", env!("CARGO_PKG_VERSION"))
@@ -142,7 +150,7 @@ impl Writer {
             tracing::error!(record, "the audit log is damaged: run `gatepost audit verify`");
             records.push(Draft::control("damage_found").with("record", record));
         }
-        let result = self.write(records);
+        let result = self.write(records).and_then(|()| self.seal());
         self.look_after_disk();
         result
     }
@@ -176,8 +184,7 @@ impl Writer {
         let at = self.now();
         let ts = at.to_string();
         if self.journal.is_due(at) {
-            self.seal();
-            let rotated = self.journal.rotate();
+            let rotated = self.seal().and_then(|()| self.journal.rotate());
             self.settle(rotated);
         }
         let mut result = Ok(());
@@ -254,7 +261,7 @@ impl Writer {
         let prepared = self.journal.prepare();
         self.settle(prepared);
         if self.sealer.age() >= self.params.checkpoint_every {
-            self.seal();
+            drop(self.seal()); // it says so itself
         }
         if Instant::now() >= self.house {
             self.look_after_disk();
@@ -263,20 +270,20 @@ impl Writer {
         }
     }
 
-    fn seal(&mut self) {
+    fn seal(&mut self) -> Result<(), AuditError> {
         let head = self.journal.durable;
-        if self.journal.unfenced().is_err() || !self.sealer.is_behind(head) {
-            return;
+        self.journal.unfenced()?;
+        if !self.sealer.is_behind(head) {
+            return Ok(());
         }
         let now = (self.clock)();
-        let sealed = match self.sealer.seal(head, &now.to_string()) {
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => Err(AuditError::Full),
-            result => result.map_err(|error| self.journal.fence_off(&error)),
-        };
+        let sealed = self.sealer.seal(head, &now.to_string());
+        let sealed = sealed.map_err(|error| self.journal.refuse(&error));
         if sealed.is_ok() {
             self.shared.metrics.checkpoint.set(now.as_seconds());
         }
-        self.settle(sealed);
+        self.settle(sealed.clone());
+        sealed
     }
 
     /// Free space, and whether a full disk has room again.
@@ -323,7 +330,8 @@ impl Writer {
 
     /// Removes segments that are older than the retention, oldest first. What is removed is put on record before.
     fn retire(&mut self) {
-        let now = (self.clock)();
+        let (since, clock) = self.taken_up;
+        let now = (self.clock)().min(since.plus(clock.elapsed() + LEAP_MAX));
         while let Ok(Some((first, last, until))) = self.journal.oldest() {
             let held = self.packing.as_ref().is_some_and(|(packing, _)| *packing == first);
             let old = until.plus(self.params.retention) < now;
@@ -336,9 +344,11 @@ impl Writer {
             if self.write(vec![record]).is_err() {
                 return;
             }
-            let removed = self.journal.remove(first);
-            if let Err(error) = removed.and_then(|()| self.sealer.forget_before(last.seq)) {
+            if let Err(error) = self.journal.remove(first) {
                 tracing::error!(segment = first, %error, "an old segment was not removed");
+            } else if let Err(error) = self.sealer.forget_before(last.seq) {
+                let forgotten = Err(self.journal.refuse(&error));
+                self.settle(forgotten);
             }
         }
     }
@@ -346,8 +356,7 @@ impl Writer {
     /// The last record, the last checkpoint, and no zeros left behind.
     fn end(mut self) {
         if self.write(vec![Draft::control("stopped")]).is_ok() {
-            self.seal();
-            let result = self.journal.cut();
+            let result = self.seal().and_then(|()| self.journal.cut());
             self.settle(result);
         }
         if let Some((first, thread)) = self.packing.take() {

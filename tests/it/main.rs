@@ -28,6 +28,7 @@ mod answers;
 mod commands;
 mod connect;
 mod deliver;
+mod disk;
 mod duplicate;
 #[path = "../support/h2.rs"]
 mod h2;

@@ -90,6 +90,15 @@ impl Gateway {
         Self::spawn(binary(), dir, text).await
     }
 
+    /// The same by a command line that ends with being replaced by the gateway.
+    pub async fn start_under(wrapper: &[String], dir: tempfile::TempDir, text: &str) -> Self {
+        let gateway = binary();
+        let mut command = Command::new(&wrapper[0]);
+        command.env_clear().env("PATH", std::env::var("PATH").unwrap_or_default());
+        command.args(&wrapper[1..]).arg(gateway.get_program());
+        Self::spawn(command, dir, text).await
+    }
+
     /// The same on a socket that listens already, as systemd hands it over: connections wait in it while no gateway runs.
     pub async fn start_on(listener: &TcpListener, dir: tempfile::TempDir, text: &str) -> Self {
         let program = binary();
