@@ -8,6 +8,7 @@ use tower::ServiceExt as _;
 use super::{AuditError, AuditLog, Detail, Draft, Flagged, Kind, Recorded, Rejected};
 use crate::{
     answer::{Answer, Answered, Notes, Outcome, Recording, Refusal, Verdict, annotate},
+    crash,
     dedup::{Fresh, Lease},
     event::{Digest, EventType, Name, Receipt},
     receive::{Envelope, Inbound},
@@ -49,6 +50,7 @@ async fn record_first<T, N: Next<T>>(
 ) -> Answer {
     next.ready().await?;
     let seq = log.append(attempt).await.map_err(|error| unavailable(&error))?;
+    crash::point("after_record");
     let answer = next.call(recorded(seq)).await;
     ending.print("attempt_seq", &seq);
     ended(&mut ending, &answer);

@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     answer::{Answer, Answered, Notes, Outcome, Refusal, annotate},
+    crash,
     event::{Digest, EventKey},
     identify::Event,
     route::Routed,
@@ -107,6 +108,7 @@ impl Dedup {
         F: Future<Output = Answer> + Send,
     {
         let (event, token, mut began) = (subject, seat.token(), Instant::now());
+        crash::point("before_claim");
         let claimed = self.claim(&mut subject, token, until, &mut began).await;
         let took = began.elapsed();
         let won = match claimed {
@@ -127,6 +129,7 @@ impl Dedup {
         let timed = |answer| annotate(answer, |notes| notes.dedup = Some(took));
         match won {
             Ok(won) => {
+                crash::point("after_claim");
                 let lease = Lease::new(self.0.clone(), subject, token, won, began);
                 timed(self.carry(seat, lease, work).await)
             }
@@ -186,12 +189,14 @@ impl Dedup {
             () = lease.keep() => Err(Refusal::Bug.into()),
         };
         let settlement = self.settlement(&answer, seat.token());
+        crash::point("before_complete");
         let unsettled = if lease.unclaimed() && answer.is_ok() {
             Some("forwarded without a claim: the dedup store is unavailable".into())
         } else {
             let settled = lease.apply(settlement).await;
             settled.err().map(|error| format!("not settled: {error}").into())
         };
+        crash::point("after_complete");
         let settled = unsettled.is_none();
         let answer = annotate(answer, |notes| {
             notes.attempt = Some(lease.attempt());
