@@ -85,12 +85,28 @@ impl Gateway {
 
     /// Starts a gateway on a whole configuration.
     pub async fn start_whole(dir: tempfile::TempDir, text: &str) -> Self {
+        Self::start_with(dir, text, &[]).await
+    }
+
+    /// The same, with these variables in its environment.
+    pub async fn start_with(dir: tempfile::TempDir, text: &str, env: &[(&str, &str)]) -> Self {
+        let started = Self::try_start(dir, text, env).await;
+        started.unwrap_or_else(|(_, log)| panic!("the gateway did not start:\n{log}"))
+    }
+
+    /// The same, for one that may end before it is ready: then its directory and its log come back.
+    pub async fn try_start(
+        dir: tempfile::TempDir,
+        text: &str,
+        env: &[(&str, &str)],
+    ) -> Result<Self, (tempfile::TempDir, String)> {
         let file = dir.path().join("gatepost.yaml");
         write_private(&file, text);
         let mut child = binary()
             .arg("-c")
             .arg(&file)
             .arg("run")
+            .envs(env.iter().copied())
             .stderr(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
@@ -103,10 +119,11 @@ impl Gateway {
         let started = tokio::time::timeout(PATIENCE, started).await;
         let Ok(Ok((address, admin))) = started else {
             let _ = child.kill();
-            panic!("the gateway did not start:\n{}", log.lock().unwrap().join("\n"));
+            let _ = child.wait();
+            return Err((dir, log.lock().unwrap().join("\n")));
         };
         let client = Client::builder(TokioExecutor::new()).build_http();
-        Self { address, admin, file, child: Mutex::new(child), log, client, dir: Some(dir) }
+        Ok(Self { address, admin, file, child: Mutex::new(child), log, client, dir: Some(dir) })
     }
 
     pub fn dir(&self) -> &Path {
@@ -187,11 +204,21 @@ impl Gateway {
         assert!(done.success());
     }
 
+    /// How it ended, if it did.
+    pub fn has_ended(&self) -> Option<ExitStatus> {
+        self.child.lock().unwrap().try_wait().unwrap()
+    }
+
+    /// Its directory, once it has ended.
+    pub fn leave(mut self) -> tempfile::TempDir {
+        self.dir.take().unwrap()
+    }
+
     /// Waits for the process to end.
     pub async fn ended(&self) -> ExitStatus {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
-            if let Some(status) = self.child.lock().unwrap().try_wait().unwrap() {
+            if let Some(status) = self.has_ended() {
                 return status;
             }
             assert!(tokio::time::Instant::now() < deadline, "the gateway does not end");
@@ -206,10 +233,10 @@ impl Gateway {
     }
 
     /// Ends it at once, as a crash would, and keeps its directory.
-    pub async fn kill(mut self) -> tempfile::TempDir {
-        self.signal("KILL");
+    pub async fn kill(self) -> tempfile::TempDir {
+        let _ = self.child.lock().unwrap().kill(); // it may have ended by itself
         self.ended().await;
-        self.dir.take().unwrap()
+        self.leave()
     }
 
     /// Runs a command of the same binary on the same configuration.
