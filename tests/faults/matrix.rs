@@ -90,6 +90,7 @@ const ROWS: &[Row] = &[
         cells: "ADRWMX",
         held: &[
             ("ADRWMX", "faults::upstream::every_way_to_fail_is_told_and_the_event_goes_through"),
+            ("MX", "faults::upstream::a_flood_of_1xx_stops_nobody_else"),
             ("ADRWX", "faults::upstream::an_app_in_chaos_loses_nothing"),
             ("ADRWX", "faults::upstream::an_app_that_is_not_there_releases_the_claim"),
         ],

@@ -90,6 +90,7 @@ async fn crash(case: &Case, dedup: &str, stuck: bool) {
     let ((told, _), dir) = tokio::join!(first, killing);
     assert!(told.is_none(), "{}: the sender sees the connection break, {told:?}", case.point);
     let before = run.app.count();
+    let claimed = run.senders.requests()[0].sent.at;
     let gateway = run.gateway_in(0, dir, dedup, &[]).await;
     let answers = deliver(&run, &gateway).await;
     let (last, waits) = answers.split_last().unwrap();
@@ -99,7 +100,8 @@ async fn crash(case: &Case, dedup: &str, stuck: bool) {
         waits.iter().all(|told| told.outcome == "duplicate_in_flight" && told.retry_after);
     assert!(in_flight, "{}: {answers:?}", case.point);
     let held = stuck && case.then == "accepted" && case.point != "before_claim:1";
-    assert!(!waits.is_empty() == held, "{}: {answers:?}", case.point);
+    let soon = run.senders.requests()[1].sent.at < claimed + 2_500_000; // the machine was not too slow for it
+    assert!(!waits.is_empty() == held || held && !soon, "{}: {answers:?}", case.point);
     let attempts = run.app.received();
     assert!(case.receipts.contains(&attempts.len()), "{}: {attempts:?}", case.point);
     if case.receipts.start() == case.receipts.end() {
@@ -135,7 +137,7 @@ async fn a_crash_at_each_point_with_redis() {
     let crash = |case: &'static Case| async move {
         let redis = RedisServer::start(&[]).await;
         let dedup = format!(
-            "store: redis, claim: 1500ms, join_timeout: 100ms, redis: {{ url: \"{}\" }}",
+            "store: redis, claim: 3s, join_timeout: 100ms, redis: {{ url: \"{}\" }}",
             redis.url()
         );
         crash(case, &dedup, true).await;

@@ -18,25 +18,32 @@ pub struct Run {
     pub clock: Clock,
     pub app: App,
     pub senders: Senders,
+    /// How long the app may take.
+    pub timeout: &'static str,
 }
 
 impl Run {
     pub async fn new(gateways: usize) -> Self {
         let clock = Clock::start();
         let (app, senders) = (App::start(clock).await, Senders::new(clock, gateways));
-        Self { clock, app, senders }
+        Self { clock, app, senders, timeout: "500ms" }
+    }
+
+    /// The same, where nothing shall take too long, however slow the machine is.
+    pub async fn patient(gateways: usize) -> Self {
+        Self { timeout: "10s", ..Self::new(gateways).await }
     }
 
     /// The configuration of a gateway whose state is in `dir`: two sources, all of it to the app.
     pub fn config(&self, dir: &Path, dedup: &str) -> String {
-        let (dir, app) = (dir.display(), self.app.url());
+        let (dir, app, timeout) = (dir.display(), self.app.url(), self.timeout);
         format!(
             "version: 1\nserver: {{ host: hooks.example.com, listen: \"127.0.0.1:0\", drain_timeout: 5s }}\n\
              tls: {{ mode: none }}\nstorage: {{ dir: \"{dir}\", min_free: 1MiB }}\nadmin: {{ listen: \"127.0.0.1:0\" }}\n\
              telemetry: {{ log: {{ level: \"warn,gatepost::cli=info\", format: json }} }}\n\
              audit: {{ rotate: {{ size: 1MiB }}, checkpoint: {{ every: 1s }} }}\n\
              sources:\n  stripe: {{ provider: stripe, secret: \"{STRIPE}\" }}\n  bank: {{ provider: stripe, secret: \"{BANK}\" }}\n\
-             routes:\n  - {{ source: stripe, to: app, timeout: {TIMEOUT} }}\n  - {{ source: bank, to: app, timeout: {TIMEOUT} }}\nupstreams: {{ app: {{ url: \"{app}\" }} }}\n\
+             routes:\n  - {{ source: stripe, to: app, timeout: {timeout} }}\n  - {{ source: bank, to: app, timeout: {timeout} }}\nupstreams: {{ app: {{ url: \"{app}\" }} }}\n\
              dedup: {{ {dedup} }}\n"
         )
     }
@@ -83,9 +90,6 @@ impl Run {
         self.ledger(&paths)
     }
 }
-
-/// How long the app may take.
-pub const TIMEOUT: &str = "500ms";
 
 /// The record in `dir` verifies.
 pub fn verified(dir: &Path) {

@@ -65,6 +65,11 @@ impl Senders {
         }))
     }
 
+    /// How many gateways there are.
+    pub fn gateways(&self) -> usize {
+        self.0.gateways.lock().unwrap().len()
+    }
+
     /// A gateway has come up, or has gone.
     pub fn gateway(&self, number: usize, address: Option<SocketAddr>) {
         self.0.gateways.lock().unwrap()[number] = address;

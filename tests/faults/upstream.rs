@@ -34,14 +34,15 @@ const GIGABYTE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 1073741824\r\n\r\n";
 /// More than enough for anything to take too long.
 const LATE: Duration = Duration::from_millis(900);
 
+fn flood(first: &str, again: &str, verdict: crate::ledger::Verdict) -> Act {
+    let again = again.repeat(16 * 1024 / again.len());
+    Act::Flood(first.as_bytes().to_vec(), again.into_bytes(), verdict)
+}
+
 fn cases() -> Vec<Case> {
     let case = |name, act, told, receipts| Case { name, act, told, receipts };
     let (broke, failed) = ((502, "upstream_broke"), (502, "upstream_failed"));
     let (timeout, well) = ((504, "upstream_timeout"), (200, "accepted"));
-    let flood = |first: &str, again: &str, verdict| {
-        let again = again.repeat(16 * 1024 / again.len());
-        Act::Flood(first.as_bytes().to_vec(), again.into_bytes(), verdict)
-    };
     vec![
         case("resets before it answers", bytes("", End::Reset, Silent), broke, 2),
         case("closes before it answers", bytes("", End::Close, Silent), broke, 2),
@@ -93,7 +94,6 @@ fn cases() -> Vec<Case> {
             well,
             1,
         ),
-        case("1xx without end", flood("", "HTTP/1.1 102 Processing\r\n\r\n", Silent), timeout, 2),
         case(
             "headers without end",
             flood("HTTP/1.1 200 OK\r\n", "x-more: and more and more\r\n", Silent),
@@ -181,6 +181,31 @@ async fn every_way_to_fail_is_told_and_the_event_goes_through() {
         gateway.metric("process_open_fds").await <= fds + cases().len() as f64
     })
     .await;
+    sound(&run.settle(vec![gateway]).await);
+}
+
+/// Informational answers without end are read until the time is over, beside everything else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_1xx_stops_nobody_else() {
+    let run = Run { timeout: "3s", ..Run::new(1).await };
+    let gateway = run.gateway(0, "store: embedded, on_unknown: release").await;
+    let memory = gateway.metric("process_resident_memory_bytes").await;
+    run.app.script(|n, _| match n {
+        1 => flood("", "HTTP/1.1 102 Processing\r\n\r\n", Silent),
+        _ => Act::Say(200),
+    });
+    let flooded = send(&run, &gateway, "evt_flooded");
+    let others = async {
+        eventually("the flood has begun", || async { run.app.count() == 1 }).await;
+        for n in 0..16 {
+            assert_eq!(send(&run, &gateway, &format!("evt_{n}")).await.outcome, "accepted");
+        }
+        grown(&gateway, memory).await
+    };
+    let (told, grown) = tokio::join!(flooded, others);
+    assert_eq!((told.status, &*told.outcome), (504, "upstream_timeout"));
+    assert!(grown < 64.0, "{grown} MiB more");
+    assert_eq!(persist(&run, &gateway, "evt_flooded").await.outcome, "accepted");
     sound(&run.settle(vec![gateway]).await);
 }
 
