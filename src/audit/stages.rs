@@ -50,6 +50,7 @@ async fn record_first<T, N: Next<T>>(
 ) -> Answer {
     next.ready().await?;
     let seq = log.append(attempt).await.map_err(|error| unavailable(&error))?;
+    let _under_way = log.recorded();
     crash::point("after_record");
     let answer = next.call(recorded(seq)).await;
     ending.print("attempt_seq", &seq);
