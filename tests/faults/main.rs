@@ -26,11 +26,13 @@ mod crash;
 mod kill;
 #[path = "../support/ledger/mod.rs"]
 mod ledger;
+mod line;
 mod matrix;
 mod network;
 mod points;
 mod redis;
 mod run;
+mod scene;
 mod sender;
 #[path = "../support/redis.rs"]
 mod server;

@@ -40,15 +40,15 @@ const ROWS: &[Row] = &[
     Row {
         fault: "gateway stopped for longer than its lease, then going on (stale owner)",
         cells: "ADRWX",
-        held: &[("ADRWX", "faults::redis::a_stale_owner_that_goes_on")],
+        held: &[("ADRWX", "faults::line::a_stale_owner_that_goes_on")],
     },
     Row {
         fault: "Redis refuses, times out, is slow (200 ms), answers by half, is cut off, half closed, garbled",
         cells: "ADRWMX",
         held: &[
-            ("ADRWMX", "faults::redis::a_line_that_misbehaves"),
-            ("ADRWX", "faults::redis::a_slow_line_delays_and_does_no_more"),
-            ("ADRWX", "faults::redis::without_redis_a_source_may_choose_duplicates"),
+            ("ADRWMX", "faults::line::a_line_that_misbehaves"),
+            ("ADRWX", "faults::line::a_slow_line_delays_and_does_no_more"),
+            ("ADRWX", "faults::line::without_redis_a_source_may_choose_duplicates"),
         ],
     },
     Row {
@@ -72,7 +72,7 @@ const ROWS: &[Row] = &[
     Row {
         fault: "partition after the forward, before *done* is written",
         cells: "ADRWX",
-        held: &[("ADRWX", "faults::redis::a_partition_after_the_forward")],
+        held: &[("ADRWX", "faults::line::a_partition_after_the_forward")],
     },
     Row {
         fault: "Redis restarted without its scripts (NOSCRIPT), READONLY, OOM, MISCONF, NOREPLICAS, LOADING",
@@ -84,7 +84,11 @@ const ROWS: &[Row] = &[
             ("ADWX", "faults::redis::a_redis_that_is_still_loading"),
         ],
     },
-    Row { fault: "Redis Cluster moves a slot (MOVED, ASK)", cells: "ADWX", held: &[] },
+    Row {
+        fault: "Redis Cluster moves slots (MOVED, ASK)",
+        cells: "ADWX",
+        held: &[("ADWX", "faults::redis::a_cluster_that_moves_its_slots")],
+    },
     Row {
         fault: "upstream 2xx, 4xx, 5xx, timeout, reset before and after its head, half an answer, garbage, 1xx and header floods, a gigabyte, late 2xx, away",
         cells: "ADRWMX",
@@ -98,12 +102,16 @@ const ROWS: &[Row] = &[
     Row {
         fault: "audit log: ENOSPC, EIO, short write, slow sync, before and after the forward",
         cells: "ADRWX",
-        held: &[],
+        held: &[
+            ("AR", "audit::after_a_failed_sync_nothing_is_written_until_a_restart"),
+            ("AR", "audit::a_full_disk_refuses_and_recovers"),
+            ("A", "audit::every_cut_of_the_file_recovers_to_a_prefix_of_its_records"),
+        ],
     },
     Row {
         fault: "embedded store: ENOSPC, EIO, torn tail, zero tail, bit flip, missing directory entry",
         cells: "ADRIWX",
-        held: &[],
+        held: &[("AW", "store_contract::embedded::a_disk_that_fails_refuses_claims_and_recovers")],
     },
     Row {
         fault: "wall clock -10 years, +10 years, ×100, a step inside the tolerance",
@@ -125,7 +133,14 @@ const ROWS: &[Row] = &[
         cells: "ADRWMX",
         held: &[("ADRWMX", "faults::client::a_hundred_twins_on_two_gateways_of_which_some_leave")],
     },
-    Row { fault: "hostile flood while honest events come", cells: "VIMX", held: &[] },
+    Row {
+        fault: "hostile flood while honest events come",
+        cells: "VIMX",
+        held: &[
+            ("V", "it::redis::strangers_cause_no_command"),
+            ("M", "server::silence::an_answer_that_nobody_takes"),
+        ],
+    },
     Row {
         fault: "reload, rotation, SIGTERM during failures of app and senders",
         cells: "ADRVIWX",

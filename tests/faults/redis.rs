@@ -1,147 +1,17 @@
 //! Redis fails in every way it has while events come. None is lost; what is delivered twice has an excuse on record, or Redis
 //! had lost its key.
 
-use std::{collections::BTreeSet, net::SocketAddr, path::Path, time::Duration};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
-use futures_util::future::join_all;
-use tokio::{task::JoinSet, time::timeout};
+use tokio::time::timeout;
 
 use crate::{
     app::Act,
-    ledger::{Ledger, Standing, Told, Verdict},
-    network::{Line, Network},
     run::{Run, sound},
-    server::{Server, free_port},
-    wire::Wire,
-    world::{Gateway, PATIENCE, eventually},
+    scene::{EVENTS, LANES, Scene, events_in, local, repeated},
+    server::{self, Server, free_port},
+    world::{PATIENCE, eventually},
 };
-
-/// A gateway or several on one Redis, and the line to it.
-struct Scene {
-    run: Run,
-    redis: Server,
-    network: Network,
-    gateways: Vec<Gateway>,
-}
-
-/// How many events a run has.
-const EVENTS: usize = 300;
-const LANES: usize = 16;
-
-fn local(port: u16) -> SocketAddr {
-    ([127, 0, 0, 1], port).into()
-}
-
-impl Scene {
-    async fn new(lines: &[&str], gateways: usize, more: &str) -> Self {
-        Self::on(Run::new(gateways).await, lines, more, "1500ms").await
-    }
-
-    async fn on(run: Run, lines: &[&str], more: &str, claim: &str) -> Self {
-        let gateways = run.senders.gateways();
-        let redis = Server::start(lines);
-        let network = Network::to(local(redis.port)).await;
-        // So that a fault comes while there is still something to do.
-        run.app.always(Act::Late(Duration::from_millis(30), 200));
-        let mut scene = Self { run, redis, network, gateways: Vec::new() };
-        for number in 0..gateways {
-            let dedup = format!(
-                "store: redis, claim: {claim}, join_timeout: 300ms{more}, redis: {{ url: \"redis://{}\", require_noeviction: {} }}",
-                scene.network.address,
-                !more.contains("forward") && !lines.iter().any(|line| line.contains("lru"))
-            );
-            let gateway = scene.run.gateway(number, &dedup).await;
-            eventually("it is ready", || async {
-                gateway.admin("GET", "/readyz").await.status == 200
-            })
-            .await;
-            scene.gateways.push(gateway);
-        }
-        scene
-    }
-
-    /// The first of its gateways, as an address to send to by hand.
-    fn door(&self) -> SocketAddr {
-        self.gateways[0].address
-    }
-
-    fn begin(&self) -> JoinSet<()> {
-        self.run.senders.begin((0..EVENTS).map(|n| format!("evt_{n:04}")), LANES, 5)
-    }
-
-    /// Sends all events while `fault` goes on, and all of them once more when all is well.
-    async fn through(&self, fault: impl Future<Output = ()>) {
-        let sending = async {
-            let lanes = self.begin();
-            timeout(3 * PATIENCE, lanes.join_all())
-                .await
-                .expect("every event gets through in the end");
-        };
-        let ((), ()) = tokio::join!(sending, fault);
-        self.again().await;
-    }
-
-    /// Sends all events once more.
-    async fn again(&self) {
-        timeout(3 * PATIENCE, self.begin().join_all()).await.expect("and once more");
-    }
-
-    /// Waits until so many events were acknowledged.
-    async fn acked(&self, count: usize) {
-        eventually("events get through", || async { self.run.senders.acked() >= count }).await;
-    }
-
-    /// Waits until so many requests, from now on, were told this.
-    async fn told(&self, outcome: &str, count: usize) {
-        let before = self.count(outcome);
-        eventually(outcome, || async { self.count(outcome) >= before + count }).await;
-    }
-
-    fn count(&self, outcome: &str) -> usize {
-        let requests = self.run.senders.requests();
-        let told = requests.iter().filter_map(|request| request.sent.told.as_ref());
-        told.filter(|told| told.outcome == outcome).count()
-    }
-
-    /// Events whose delivery had begun before `at`: their keys may be lost.
-    fn begun(&self, at: u64) -> BTreeSet<String> {
-        let received = self.run.app.received();
-        received.into_iter().filter(|r| r.at <= at).map(|r| r.event_id).collect()
-    }
-
-    /// The books, where Redis has lost what it knew of `forgotten`. No more than that comes twice without another excuse.
-    async fn settle(self, forgotten: BTreeSet<String>) -> Ledger {
-        let mut ledger = self.run.settle(self.gateways).await;
-        ledger.forgotten = forgotten.into_iter().map(|event| (event, 1)).collect();
-        sound(&ledger);
-        ledger
-    }
-
-    /// The same, where Redis has lost nothing.
-    async fn settle_whole(self) -> Ledger {
-        self.settle(BTreeSet::new()).await
-    }
-
-    /// One request.
-    async fn send(&self, event: &str) -> Told {
-        let wire = Wire::new(tokio::net::TcpStream::connect(self.door()).await.unwrap());
-        let (told, _) = self.run.senders.exchange(wire, 0, event, Standing::Genuine).await;
-        told.expect("an answer")
-    }
-}
-
-/// The events that a Redis knows of, by our ids.
-fn events_in(redis: &Server) -> BTreeSet<String> {
-    let keys = redis.cli(&["keys", "gatepost:evt_*"]);
-    keys.lines().map(|key| key.trim_start_matches("gatepost:").to_owned()).collect()
-}
-
-/// How many deliveries there were beyond one of each event, but for those with an excuse on record.
-fn repeated(ledger: &Ledger) -> usize {
-    let events: BTreeSet<_> = ledger.received.iter().map(|r| &r.event_id).collect();
-    let excused = ledger.records.iter().filter(|r| r.kind == "attempt" && !r.reason.is_empty());
-    ledger.received.len() - events.len() - excused.count()
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_redis_that_comes_back_empty() {
@@ -347,120 +217,42 @@ async fn a_stale_replica_that_takes_over() {
     assert!((50..=forgotten.len()).contains(&repeated), "{repeated} of {} lost", forgotten.len());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_line_that_misbehaves() {
-    let lines = [Line::Cut, Line::Frozen, Line::HalfAnswer, Line::HalfClosed, Line::Garbled];
-    join_all(lines.map(|line| async move {
-        let scene = Scene::new(&[], 1, "").await;
-        scene
-            .through(async {
-                for count in [60, 180] {
-                    scene.acked(count).await;
-                    scene.network.set(line);
-                    scene.told("store_unavailable", 3).await;
-                    scene.network.set(Line::Fair);
-                }
-            })
-            .await;
-        scene.settle_whole().await;
-    }))
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slow_line_delays_and_does_no_more() {
-    let scene = Scene::new(&[], 2, "").await;
-    scene.network.set(Line::Slow(Duration::from_millis(200)));
-    scene
-        .through(async {
-            scene.acked(40).await;
-            scene.network.set(Line::Fair);
-        })
-        .await;
-    scene.settle_whole().await;
-}
-
 /// After the forward Redis is not there: the app has said yes, so the sender is told so. *Done* is written later.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_partition_after_the_forward() {
-    let scene = Scene::on(Run::patient(2).await, &[], "", "12s").await;
-    scene.run.app.always(Act::Gated(200));
-    let cutting = async {
-        eventually("the app has it", || async { scene.run.app.count() == 1 }).await;
-        scene.network.set(Line::Cut);
-        scene.run.app.open();
-    };
-    let (told, ()) = tokio::join!(scene.send("evt_1"), cutting);
-    assert_eq!((told.status, &*told.outcome), (200, "accepted"));
-    let told = scene.send("evt_1").await;
-    assert_eq!(
-        (told.status, &*told.outcome),
-        (200, "duplicate"),
-        "its twins know as long as it cannot be written"
-    );
-    assert_eq!(scene.send("evt_2").await.outcome, "store_unavailable");
-    scene.network.set(Line::Fair);
-    let key = || scene.redis.cli(&["keys", "gatepost:evt_*"]);
-    eventually("it is written", || async {
-        let keys = key();
-        !keys.is_empty() && scene.redis.cli(&["get", keys.trim()]).starts_with('D')
-    })
-    .await;
-    assert_eq!(scene.send("evt_1").await.outcome, "duplicate");
-    let ledger = scene.settle_whole().await;
-    assert_eq!(ledger.received.len(), 1);
-    let unsettled = ledger.records.iter().filter(|r| r.error.starts_with("not settled"));
-    assert!(unsettled.count() > 0, "that a duplicate may follow is on record");
-}
 
 /// A gateway is stopped for longer than its lease while the app has the event; another one delivers it meanwhile.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stale_owner_that_goes_on() {
-    let scene = Scene::new(&[], 2, "").await;
-    scene.run.app.script(|n, _| if n == 1 { Act::Gated(200) } else { Act::Say(200) });
-    let meanwhile = async {
-        eventually("the app has it", || async { scene.run.app.count() == 1 }).await;
-        scene.gateways[0].signal("STOP");
-        scene.run.app.open();
-        // The other gateway lets the retry through once the lease is over.
-        let other = scene.gateways[1].address;
-        loop {
-            let wire = Wire::new(tokio::net::TcpStream::connect(other).await.unwrap());
-            let (told, _) = scene.run.senders.exchange(wire, 1, "evt_1", Standing::Genuine).await;
-            let told = told.unwrap();
-            if told.status == 200 {
-                assert_eq!(told.outcome, "accepted");
-                break;
-            }
-            assert_eq!(told.outcome, "duplicate_in_flight");
-        }
-        scene.gateways[0].signal("CONT");
-    };
-    let (told, ()) = tokio::join!(scene.send("evt_1"), meanwhile);
-    // The app had said yes in time, or the gateway woke up past its own patience: a duplicate, or a failure that is retried.
-    assert!(matches!(told.status, 200 | 504), "{told:?}");
-    assert_eq!(scene.send("evt_1").await.outcome, "duplicate");
-    let mut ledger = scene.run.settle(scene.gateways).await;
-    assert_eq!(ledger.received.len(), 2);
-    // The app did answer, but nobody was awake to hear it in time.
-    ledger.received[0].verdict = Verdict::Silent;
-    sound(&ledger);
-    let excused = ledger.records.iter().filter(|r| r.reason == "previous_attempt_unknown");
-    assert_eq!(excused.count(), 1);
-}
+
+/// A slot after the other goes to another server while events come: MOVED, ASK, scripts that the new server does not know.
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_redis_a_source_may_choose_duplicates() {
-    let scene = Scene::new(&[], 1, ", on_store_error: forward").await;
-    scene
-        .through(async {
-            scene.acked(60).await;
-            scene.network.set(Line::Cut);
-            scene.acked(120).await;
-            scene.network.set(Line::Fair);
-        })
+async fn a_cluster_that_moves_its_slots() {
+    let nodes = server::cluster();
+    let hosts: Vec<_> = nodes.iter().map(Server::address).collect();
+    let dedup = format!(
+        "store: redis, claim: 1500ms, join_timeout: 300ms, redis: {{ url: \"redis+cluster://{}\" }}",
+        hosts.join(",")
+    );
+    let run = Run::new(1).await;
+    run.app.always(Act::Late(Duration::from_millis(30), 200));
+    let gateway = run.gateway(0, &dedup).await;
+    eventually("it is ready", || async { gateway.admin("GET", "/readyz").await.status == 200 })
         .await;
-    assert_eq!(scene.count("store_unavailable"), 0);
-    let ledger = scene.settle_whole().await;
-    assert!(ledger.records.iter().any(|r| r.reason == "dedup_unavailable"));
+    let ids: Vec<_> = nodes.iter().map(|node| node.cli(&["cluster", "myid"])).collect();
+    let events = || (0..2 * EVENTS).map(|n| format!("evt_{n:04}"));
+    let lanes = run.senders.begin(events(), LANES, 5);
+    eventually("events get through", || async { run.senders.acked() >= 60 }).await;
+    let (from, to, at) = (ids[0].clone(), ids[1].clone(), hosts[0].clone());
+    let moving = tokio::task::spawn_blocking(move || {
+        let (from, to) = (["--cluster-from", &from], ["--cluster-to", &to]);
+        let reshard = ["--cluster", "reshard", &at, "--cluster-slots", "2000", "--cluster-yes"];
+        server::cli(&[&reshard[..], &from, &to].concat())
+    });
+    let done = moving.await.unwrap();
+    assert!(done.contains("Moving slot"), "{done}");
+    timeout(3 * PATIENCE, lanes.join_all()).await.expect("every event gets through in the end");
+    timeout(3 * PATIENCE, run.senders.begin(events(), LANES, 0).join_all()).await.unwrap();
+    let moved = nodes.iter().map(|node| node.cli(&["info", "errorstats"])).collect::<String>();
+    assert!(moved.contains("MOVED"), "{moved}");
+    let ledger = run.settle(vec![gateway]).await;
+    sound(&ledger);
+    assert_eq!(repeated(&ledger), 0);
 }
