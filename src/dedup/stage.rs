@@ -200,7 +200,6 @@ impl Dedup {
         let settled = unsettled.is_none();
         let answer = annotate(answer, |notes| {
             notes.attempt = Some(lease.attempt());
-            notes.unsettled = lease.is_lost() || unsettled.is_some() && !lease.unclaimed();
             if let Some(unsettled) = unsettled {
                 add(notes, unsettled);
             }
@@ -208,6 +207,7 @@ impl Dedup {
                 add(notes, "the claim ended before the work did".into());
             }
         });
+        lease.ended(&answer);
         if settled || matches!(settlement, Input::Release(_)) {
             seat.publish(&answer);
         } else {

@@ -48,6 +48,7 @@ async fn a_slow_line_delays_and_does_no_more() {
     scene.settle_whole().await;
 }
 
+/// After the forward Redis is not there: the app has said yes, so the sender is told so. *Done* is written later.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_partition_after_the_forward() {
     let scene = Scene::on(Run::patient(2).await, &[], "", "12s").await;
@@ -80,6 +81,7 @@ async fn a_partition_after_the_forward() {
     assert!(unsettled.count() > 0, "that a duplicate may follow is on record");
 }
 
+/// A gateway is stopped for longer than its lease while the app has the event; another one delivers it meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stale_owner_that_goes_on() {
     let scene = Scene::new(&[], 2, "").await;

@@ -217,10 +217,6 @@ async fn a_stale_replica_that_takes_over() {
     assert!((50..=forgotten.len()).contains(&repeated), "{repeated} of {} lost", forgotten.len());
 }
 
-/// After the forward Redis is not there: the app has said yes, so the sender is told so. *Done* is written later.
-
-/// A gateway is stopped for longer than its lease while the app has the event; another one delivers it meanwhile.
-
 /// A slot after the other goes to another server while events come: MOVED, ASK, scripts that the new server does not know.
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
