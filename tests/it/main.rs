@@ -28,6 +28,11 @@ mod commands;
 mod connect;
 mod deliver;
 mod duplicate;
+#[path = "../support/h2.rs"]
+mod h2;
+mod handover;
+mod hostile;
+mod overload;
 mod record;
 mod redis;
 mod refuse;

@@ -14,11 +14,15 @@
 mod admin;
 mod check;
 mod drain;
+mod flood;
 mod forwarded;
+#[path = "../support/h2.rs"]
+mod h2;
 mod listen;
 mod proxy_protocol;
 mod receive;
 mod requests;
 mod silence;
+mod slow;
 mod tls;
 mod world;
