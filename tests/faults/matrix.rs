@@ -103,6 +103,10 @@ const ROWS: &[Row] = &[
         fault: "audit log: ENOSPC, EIO, short write, slow sync, before and after the forward",
         cells: "ADRWX",
         held: &[
+            (
+                "AR",
+                "disk::crash::whatever_a_power_cut_leaves_is_taken_up_and_nothing_acknowledged_is_lost",
+            ),
             ("AR", "audit::after_a_failed_sync_nothing_is_written_until_a_restart"),
             ("AR", "audit::a_full_disk_refuses_and_recovers"),
             ("A", "audit::every_cut_of_the_file_recovers_to_a_prefix_of_its_records"),
@@ -137,19 +141,21 @@ const ROWS: &[Row] = &[
         fault: "hostile flood while honest events come",
         cells: "VIMX",
         held: &[
+            ("MX", "it::hostile::attacks_end_and_cost_nobody_else_anything"),
+            ("M", "it::hostile::bodies_in_flight_keep_their_budget"),
             ("V", "it::redis::strangers_cause_no_command"),
-            ("M", "server::silence::an_answer_that_nobody_takes"),
         ],
     },
     Row {
         fault: "reload, rotation, SIGTERM during failures of app and senders",
         cells: "ADRVIWX",
         held: &[
+            ("AX", "it::handover::reloads_and_restarts_under_load_fail_no_request"),
             (
-                "ADRWX",
+                "ADRIWX",
                 "faults::signals::reloads_and_restarts_in_turmoil_lose_nothing_with_the_embedded_store",
             ),
-            ("ADRWX", "faults::signals::reloads_and_restarts_in_turmoil_lose_nothing_with_redis"),
+            ("ADRIWX", "faults::signals::reloads_and_restarts_in_turmoil_lose_nothing_with_redis"),
             (
                 "V",
                 "faults::signals::forged_events_among_honest_ones_under_kills_and_reloads_get_nowhere",
