@@ -1,6 +1,7 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
 pub mod answer;
+mod crash;
 pub mod event;
 pub mod json;
 pub mod secret;

@@ -15,6 +15,7 @@ use tracing::Level;
 
 use crate::{
     answer::{Answer, Challenge, INTERNAL, Notes, Outcome, Problem, Refusal, Relayed, Verdict},
+    crash,
     event::{Name, Peer, Receipt, Timestamp},
     receive::Inbound,
     stage::Next,
@@ -80,6 +81,7 @@ impl Respond {
     }
 
     fn finish(&self, answer: &Answer, asked: &Asked) -> Reply {
+        crash::point("before_answer");
         let (verdict, notes) = match answer {
             Ok(outcome) => (outcome.what.verdict(), &outcome.notes),
             Err(refusal) => (refusal.what.verdict(), &refusal.notes),

@@ -62,8 +62,6 @@ pub struct Notes {
     pub dedup: Option<Duration>,
     /// How long the upstream took.
     pub upstream_time: Option<Duration>,
-    /// Whether the event may be delivered again although this ended well, and no record says so yet.
-    pub unsettled: bool,
     /// What went wrong, for the operator; never sent out.
     pub error: Option<Cow<'static, str>>,
 }

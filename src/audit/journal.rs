@@ -12,7 +12,7 @@ use super::{
     segments::{Frame, Head, Piece, Segments, segment_name, tidy_up},
     storage::{Storage, StorageFile, write_again},
 };
-use crate::event::Timestamp;
+use crate::{crash, event::Timestamp};
 
 /// How far a segment is laid out ahead, for so many batches like the last one, within bounds: while zeros are synced no
 /// record is, so that few records need a short step, and many a long one that is seldom.
@@ -138,8 +138,14 @@ impl Journal {
         if self.live.laid < self.live.len + need {
             self.lay_out(need + self.step).map_err(|error| self.refuse(&error))?;
         }
+        crash::point("before_write");
+        crash::after("half_written", || {
+            self.live.file.write_at(self.live.len, self.batch.split_at(self.batch.len() / 2).0)
+        });
         let written = self.live.file.write_at(self.live.len, &self.batch);
+        crash::point("written");
         written.and_then(|()| self.sync()).map_err(|error| self.fence_off(&error))?;
+        crash::point("synced");
         self.live.len += need;
         Ok(())
     }

@@ -8,6 +8,7 @@ use tower::ServiceExt as _;
 use super::{AuditError, AuditLog, Detail, Draft, Flagged, Kind, Recorded, Rejected};
 use crate::{
     answer::{Answer, Answered, Notes, Outcome, Recording, Refusal, Verdict, annotate},
+    crash,
     dedup::{Fresh, Lease},
     event::{Digest, EventType, Name, Receipt},
     receive::{Envelope, Inbound},
@@ -34,8 +35,11 @@ impl<N: Next<Recorded>> Stage<Fresh, N> for Audit {
         let (mut attempt, ending) = both.and_ending();
         origin(&mut attempt, event.envelope(), &self.detail);
         attempt.text("reason", excuse(&lease));
+        let held = lease.clone();
         let recorded = |seq| Recorded { routed, lease, seq };
-        record_first(&self.log, attempt, ending, next, recorded).await
+        let log = self.log.clone();
+        let note = |ending, _: &Answer| held.finally(move |answer| conclude(&log, ending, answer));
+        record_first(&self.log, attempt, next, recorded, ending, note).await
     }
 }
 
@@ -43,18 +47,25 @@ impl<N: Next<Recorded>> Stage<Fresh, N> for Audit {
 async fn record_first<T, N: Next<T>>(
     log: &AuditLog,
     attempt: Draft,
-    mut ending: Draft,
     mut next: N,
     recorded: impl FnOnce(u64) -> T,
+    mut ending: Draft,
+    note: impl FnOnce(Draft, &Answer),
 ) -> Answer {
     next.ready().await?;
     let seq = log.append(attempt).await.map_err(|error| unavailable(&error))?;
     let _under_way = log.recorded();
+    crash::point("after_record");
     let answer = next.call(recorded(seq)).await;
     ending.print("attempt_seq", &seq);
-    ended(&mut ending, &answer);
-    log.note(ending);
+    note(ending, &answer);
     annotate(answer, |notes| notes.audit_seq = Some(seq))
+}
+
+/// Notes how an attempt ended.
+fn conclude(log: &AuditLog, mut ending: Draft, answer: &Answer) {
+    ended(&mut ending, answer);
+    log.note(ending);
 }
 
 fn unavailable(error: &AuditError) -> Answered<Refusal> {
@@ -96,7 +107,9 @@ impl<N: Next<Flagged>> Stage<Shadow, N> for ShadowAudit {
     async fn pass(self, shadow: Shadow, next: N) -> Answer {
         if self.log.admits(shadow.unverified().envelope().source(), &[]).is_some() {
             let (attempt, ending) = would_refuse(&shadow, &self.detail);
-            return record_first(&self.log, attempt, ending, next, |_| Flagged { shadow }).await;
+            let note = |ending, answer: &Answer| conclude(&self.log, ending, answer);
+            let flagged = |_| Flagged { shadow };
+            return record_first(&self.log, attempt, next, flagged, ending, note).await;
         }
         // Without a working log nothing is forwarded, recorded or not.
         if let Some(trouble) = self.log.health().trouble {
@@ -154,9 +167,7 @@ impl<B: Send + 'static, N: Next<Inbound<B>>> Stage<Inbound<B>, N> for Note {
 
 impl Note {
     async fn record(&self, mut seen: Seen, answer: Answer) -> Answer {
-        let (verdict, _, notes) = read(&answer);
-        match verdict.recording {
-            Recording::ByDelivery if notes.unsettled => self.log.note(self.draft(&seen, &answer)),
+        match read(&answer).0.recording {
             Recording::ByDelivery | Recording::Counted => {}
             Recording::Sampled if self.detail.rejected == Rejected::None => {}
             Recording::Sampled => {

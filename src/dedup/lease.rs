@@ -1,8 +1,9 @@
 //! The claim that an event carries down the stack, and the event that carries it.
 
 use std::{
+    fmt, mem,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -13,7 +14,7 @@ use super::{
     claim::{Input, Token},
     course::{self, LOST, Won},
 };
-use crate::route::Routed;
+use crate::{answer::Answer, route::Routed};
 
 /// So that two renewals may fail before the lease is over.
 const RENEWALS_PER_TERM: u32 = 3;
@@ -53,6 +54,25 @@ struct Held {
     began: Instant,
     /// When it ends, in milliseconds since it began; [`LOST`] once the store said that it is not ours.
     ends: AtomicU64,
+    ending: Ending,
+}
+
+type Note = Box<dyn FnOnce(&Answer) + Send>;
+
+/// What waits to be told how it ended.
+#[derive(Default)]
+struct Ending(Mutex<Option<Note>>);
+
+impl Ending {
+    fn swap(&self, note: Option<Note>) -> Option<Note> {
+        mem::replace(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner), note)
+    }
+}
+
+impl fmt::Debug for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Ending")
+    }
 }
 
 impl Lease {
@@ -66,7 +86,8 @@ impl Lease {
         began: Instant,
     ) -> Self {
         let ends = course::renewed(Duration::ZERO, parts.policy.lease, true).into();
-        Self(Arc::new(Held { parts, subject, token, won, began, ends }))
+        let ending = Ending::default();
+        Self(Arc::new(Held { parts, subject, token, won, began, ends, ending }))
     }
 
     /// How many times the event was claimed, this time included; 1 where nobody knows.
@@ -103,6 +124,19 @@ impl Lease {
         match course::shortfall(self.remaining(), time, self.0.parts.policy.lease) {
             None => true,
             Some(term) => self.renew(term).await.unwrap_or(false),
+        }
+    }
+
+    /// Has `note` told how it ended once the store knows it, or cannot be told: what stands on record as accepted, without a
+    /// word about it, must not come again because of a crash in between.
+    pub fn finally(&self, note: impl FnOnce(&Answer) + Send + 'static) {
+        drop(self.0.ending.swap(Some(Box::new(note))));
+    }
+
+    /// It ended so.
+    pub(super) fn ended(&self, answer: &Answer) {
+        if let Some(note) = self.0.ending.swap(None) {
+            note(answer);
         }
     }
 

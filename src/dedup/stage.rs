@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     answer::{Answer, Answered, Notes, Refusal, annotate},
+    crash,
     identify::Event,
     route::Routed,
     stage::{Next, Stage},
@@ -107,11 +108,13 @@ impl Dedup {
         F: Future<Output = Answer> + Send,
     {
         let (event, token, mut began) = (subject, seat.token(), Instant::now());
+        crash::point("before_claim");
         let way = self.claim(&mut subject, token, until, &mut began).await;
         let took = began.elapsed();
         let timed = |answer| annotate(answer, |notes| notes.dedup = Some(took));
         let answer = match way {
             Way::Work(won) => {
+                crash::point("after_claim");
                 let lease = Lease::new(self.0.clone(), subject, token, won, began);
                 return timed(self.carry(seat, lease, work).await);
             }
@@ -168,16 +171,17 @@ impl Dedup {
             () = lease.keep() => Err(Refusal::Bug.into()),
         };
         let settlement = course::settlement(&answer, seat.token(), &self.0.policy);
+        crash::point("before_complete");
         let unsettled = if course::settles_first(lease.won(), &answer) {
             let settled = lease.apply(settlement).await;
             settled.err().map(|error| format!("not settled: {error}").into())
         } else {
             Some("forwarded without a claim: the dedup store is unavailable".into())
         };
+        crash::point("after_complete");
         let settled = unsettled.is_none();
         let answer = annotate(answer, |notes| {
             notes.attempt = Some(lease.attempt());
-            notes.unsettled = lease.is_lost() || unsettled.is_some() && !lease.unclaimed();
             if let Some(unsettled) = unsettled {
                 add(notes, unsettled);
             }
@@ -185,6 +189,7 @@ impl Dedup {
                 add(notes, "the claim ended before the work did".into());
             }
         });
+        lease.ended(&answer);
         if course::keeps_seat(settlement, settled) {
             seat.keep(&answer);
             self.settle_later(seat, lease, settlement);

@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::{
     answer::{Answer, Answered, Outcome, RETRY_AFTER, Refusal, Relayed, annotate},
     audit::{Flagged, Recorded},
+    crash,
     dedup::Lease,
     event::Name,
     receive::Envelope,
@@ -183,6 +184,7 @@ impl Deliver {
             headers::build(envelope, standing, &self.0.names, upstream.params());
         let since = Instant::now();
         let exchanged = upstream.exchange(request, target.reply_full, since + target.timeout).await;
+        crash::point("after_upstream");
         upstream.metrics.duration.observe(since.elapsed().as_secs_f64());
         annotate(self.conclude(exchanged, upstream, lease), |notes| {
             notes.upstream = Some(target.upstream.clone());

@@ -28,6 +28,7 @@ use gatepost::{
 use http::{HeaderMap, StatusCode};
 use http_body_util::Full;
 use serde_json::Value;
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 use tower::{ServiceBuilder, ServiceExt as _, service_fn};
 
@@ -193,20 +194,102 @@ async fn a_forward_without_a_claim_says_so_on_record() {
     assert_eq!(world.records()[0]["reason"], "dedup_unavailable", "a duplicate may follow");
 }
 
-/// How it ended is on record already when the store fails; that it may come again is not.
+/// A store that fails once an event was claimed.
+#[derive(Debug, Default)]
+struct Forgetful(Memory);
+
+impl DedupStore for Forgetful {
+    fn run<'a>(
+        &'a self,
+        subject: &'a Subject,
+        input: Input,
+    ) -> BoxFuture<'a, Result<Reply, StoreError>> {
+        match input {
+            Input::Claim(..) => self.0.run(subject, input),
+            _ => Away.run(subject, input),
+        }
+    }
+
+    fn health(&self) -> BoxFuture<'_, Result<String, StoreError>> {
+        self.0.health()
+    }
+
+    fn kind(&self) -> &'static str {
+        "memory"
+    }
+
+    fn entries(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// How it ended goes on record once the store knows it, or cannot be told; then that is on record, too.
 #[tokio::test]
 async fn what_may_be_delivered_again_is_on_record() {
     let world = World::new(Rejected::Sampled);
-    let mut answer = accepted();
-    answer.as_mut().unwrap().notes.error = Some("the app said so".into());
-    drop(world.note(answer.clone()).await);
-    let notes = &mut answer.as_mut().unwrap().notes;
-    (notes.error, notes.unsettled) = (Some("not settled: no store".into()), true);
-    drop(world.note(answer).await);
+    let below = service_fn(|_: Recorded| std::future::ready(accepted()));
+    world.pass_on(Arc::new(Forgetful::default()), below).await.unwrap();
     world.log.close().await.unwrap();
-    let [excuse] = world.records().try_into().unwrap();
-    assert_eq!((&excuse["kind"], &excuse["outcome"]), (&"outcome".into(), &"accepted".into()));
-    assert_eq!(excuse["error"], "not settled: no store");
+    let [_, outcome] = world.records().try_into().unwrap();
+    assert_eq!((&outcome["kind"], &outcome["outcome"]), (&"outcome".into(), &"accepted".into()));
+    assert_eq!(outcome["error"], "not settled: dedup store: away");
+}
+
+/// A store that takes its time over how an event ended.
+#[derive(Debug, Default)]
+struct Slow {
+    memory: Memory,
+    told: Notify,
+    go: Notify,
+}
+
+impl DedupStore for Slow {
+    fn run<'a>(
+        &'a self,
+        subject: &'a Subject,
+        input: Input,
+    ) -> BoxFuture<'a, Result<Reply, StoreError>> {
+        Box::pin(async move {
+            if matches!(input, Input::Complete(_)) {
+                self.told.notify_one();
+                self.go.notified().await;
+            }
+            self.memory.run(subject, input).await
+        })
+    }
+
+    fn health(&self) -> BoxFuture<'_, Result<String, StoreError>> {
+        self.memory.health()
+    }
+
+    fn kind(&self) -> &'static str {
+        "memory"
+    }
+
+    fn entries(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// A crash in between would else leave an event that is on record as accepted and comes again without a word about it.
+#[tokio::test]
+async fn nothing_is_on_record_as_accepted_before_the_store_knows() {
+    let world = World::new(Rejected::Sampled);
+    let store = Arc::new(Slow::default());
+    let below = service_fn(|_: Recorded| std::future::ready(accepted()));
+    let looking = async {
+        store.told.notified().await;
+        // What is durable takes along whatever waits.
+        drop(world.note(Ok(Outcome::Ignored(Ignored::Dropped).into())).await);
+        let kinds: Vec<_> = world.records().iter().map(|r| r["kind"].clone()).collect();
+        store.go.notify_one();
+        kinds
+    };
+    let (answer, kinds) = tokio::join!(world.pass_on(store.clone(), below), looking);
+    assert!(answer.is_ok());
+    assert_eq!(kinds, ["attempt", "ignored"]);
+    world.log.close().await.unwrap();
+    assert_eq!(world.records()[2]["outcome"], "accepted");
 }
 
 #[tokio::test]

@@ -31,7 +31,7 @@ use super::{
     DedupStore, StoreError, Subject,
     claim::{Input, Millis, Reply, millis},
 };
-use crate::{event::Timestamp, stage::BoxFuture};
+use crate::{crash, event::Timestamp, stage::BoxFuture};
 use disk::Disk;
 
 const FILE: &str = "dedup.sqlite3";
@@ -228,7 +228,9 @@ impl Writer {
                 }
             };
         }
+        crash::point("in_transaction");
         batch.commit()?;
+        crash::point("after_transaction");
         let entries = self.shared.entries.load(Ordering::Relaxed).saturating_add_signed(added);
         self.shared.entries.store(entries, Ordering::Relaxed);
         Ok(())

@@ -87,7 +87,24 @@ impl Gateway {
 
     /// Starts a gateway on a whole configuration.
     pub async fn start_whole(dir: tempfile::TempDir, text: &str) -> Self {
-        Self::spawn(binary(), dir, text).await
+        Self::start_with(dir, text, &[]).await
+    }
+
+    /// The same, with these variables in its environment.
+    pub async fn start_with(dir: tempfile::TempDir, text: &str, env: &[(&str, &str)]) -> Self {
+        let started = Self::try_start(dir, text, env).await;
+        started.unwrap_or_else(|(_, log)| panic!("the gateway did not start:\n{log}"))
+    }
+
+    /// The same, for one that may end before it is ready: then its directory and its log come back.
+    pub async fn try_start(
+        dir: tempfile::TempDir,
+        text: &str,
+        env: &[(&str, &str)],
+    ) -> Result<Self, (tempfile::TempDir, String)> {
+        let mut command = binary();
+        command.envs(env.iter().copied());
+        Self::spawn(command, dir, text).await
     }
 
     /// The same by a command line that ends with being replaced by the gateway.
@@ -107,10 +124,15 @@ impl Gateway {
         let become_it = "exec 3<&0 0</dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\"";
         shell.args(["-c", become_it]).arg(program.get_program());
         shell.stdin(OwnedFd::from(listener.try_clone().unwrap()));
-        Self::spawn(shell, dir, text).await
+        let started = Self::spawn(shell, dir, text).await;
+        started.unwrap_or_else(|(_, log)| panic!("the gateway did not start:\n{log}"))
     }
 
-    async fn spawn(mut command: Command, dir: tempfile::TempDir, text: &str) -> Self {
+    async fn spawn(
+        mut command: Command,
+        dir: tempfile::TempDir,
+        text: &str,
+    ) -> Result<Self, (tempfile::TempDir, String)> {
         let file = dir.path().join("gatepost.yaml");
         write_private(&file, text);
         let mut child = command
@@ -129,10 +151,11 @@ impl Gateway {
         let started = tokio::time::timeout(PATIENCE, started).await;
         let Ok(Ok((address, admin))) = started else {
             let _ = child.kill();
-            panic!("the gateway did not start:\n{}", log.lock().unwrap().join("\n"));
+            let _ = child.wait();
+            return Err((dir, log.lock().unwrap().join("\n")));
         };
         let client = Client::builder(TokioExecutor::new()).build_http();
-        Self { address, admin, file, child: Mutex::new(child), log, client, dir: Some(dir) }
+        Ok(Self { address, admin, file, child: Mutex::new(child), log, client, dir: Some(dir) })
     }
 
     pub fn dir(&self) -> &Path {
@@ -229,11 +252,21 @@ impl Gateway {
         assert!(done.success());
     }
 
+    /// How it ended, if it did.
+    pub fn has_ended(&self) -> Option<ExitStatus> {
+        self.child.lock().unwrap().try_wait().unwrap()
+    }
+
+    /// Its directory, once it has ended.
+    pub fn leave(mut self) -> tempfile::TempDir {
+        self.dir.take().unwrap()
+    }
+
     /// Waits for the process to end.
     pub async fn ended(&self) -> ExitStatus {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
-            if let Some(status) = self.child.lock().unwrap().try_wait().unwrap() {
+            if let Some(status) = self.has_ended() {
                 return status;
             }
             assert!(tokio::time::Instant::now() < deadline, "the gateway does not end");
@@ -250,10 +283,10 @@ impl Gateway {
     }
 
     /// Ends it at once, as a crash would, and keeps its directory.
-    pub async fn kill(mut self) -> tempfile::TempDir {
-        self.signal("KILL");
+    pub async fn kill(self) -> tempfile::TempDir {
+        let _ = self.child.lock().unwrap().kill(); // it may have ended by itself
         self.ended().await;
-        self.dir.take().unwrap()
+        self.leave()
     }
 
     /// Runs a command of the same binary on the same configuration.

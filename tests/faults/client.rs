@@ -1,0 +1,201 @@
+//! Senders hang up: in the middle of a request, before and after the claim, while the app works, while they wait for a twin.
+//! Whoever leaves, cancels nothing.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+
+use crate::{
+    app::Act,
+    ledger::{Standing, Told},
+    run::{Run, sound},
+    sender::request,
+    wire::Wire,
+    world::{Gateway, RedisServer, eventually, provider::stripe_event},
+};
+
+async fn connect(gateway: &Gateway) -> Wire {
+    Wire::new(TcpStream::connect(gateway.address).await.unwrap())
+}
+
+async fn send(run: &Run, gateway: &Gateway, event: &str) -> Told {
+    let sent = run.senders.exchange(connect(gateway).await, 0, event, Standing::Genuine).await;
+    sent.0.expect("an answer")
+}
+
+/// Sends a whole request and puts it into the books as one without an answer.
+async fn say(run: &Run, gateway: &Gateway, event: &str) -> Wire {
+    let body = stripe_event(event, "invoice.paid");
+    let mut wire = connect(gateway).await;
+    run.senders.note(event, &body, 0, Standing::Genuine, run.clock.now(), None);
+    wire.write(&request(event, &body, Standing::Genuine)).await.unwrap();
+    wire
+}
+
+/// How a sender leaves.
+#[derive(Clone, Copy, Debug)]
+enum Leaves {
+    Closes,
+    Resets,
+    /// Says that it has nothing more to say, and listens.
+    HalfCloses,
+}
+
+const WAYS: [Leaves; 3] = [Leaves::Closes, Leaves::Resets, Leaves::HalfCloses];
+
+async fn leave(mut wire: Wire, how: Leaves) -> Option<Wire> {
+    match how {
+        Leaves::Closes => None,
+        Leaves::Resets => {
+            wire.reset();
+            None
+        }
+        Leaves::HalfCloses => {
+            wire.stream.shutdown().await.unwrap();
+            Some(wire)
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_breaks_off_leaves_nothing() {
+    let run = Run::new(1).await;
+    let gateway = run.gateway(0, "store: embedded").await;
+    let body = stripe_event("evt_1", "invoice.paid");
+    let whole = request("evt_1", &body, Standing::Genuine);
+    let head = whole.len() - body.len();
+    for upto in [1, head / 2, head - 1, head, head + body.len() / 2, whole.len() - 1] {
+        for how in WAYS {
+            let mut wire = connect(&gateway).await;
+            wire.write(&whole[..upto]).await.unwrap();
+            if let Some(mut wire) = leave(wire, how).await {
+                wire.closed().await;
+            }
+        }
+    }
+    let calm = "gatepost_requests_in_flight";
+    eventually("all are gone", || async { gateway.metric(calm).await == 0.0 }).await;
+    assert!(gateway.records().iter().all(|record| record["event_id"].is_null()));
+    assert_eq!(send(&run, &gateway, "evt_1").await.outcome, "accepted");
+    let ledger = run.settle(vec![gateway]).await;
+    assert_eq!(ledger.received.len(), 1);
+    sound(&ledger);
+}
+
+/// Before the claim, as soon as the request is said; and after it, while the app works.
+#[tokio::test]
+async fn a_sender_that_leaves_cancels_nothing() {
+    let run = Run::patient(1).await;
+    let gateway = run.gateway(0, "store: embedded").await;
+    let mut events = 0;
+    for how in WAYS {
+        for early in [true, false] {
+            let event = format!("evt_{events}");
+            let before = run.app.count();
+            run.app.always(if early { Act::Say(200) } else { Act::Gated(200) });
+            let wire = say(&run, &gateway, &event).await;
+            if !early {
+                eventually("the app has it", || async { run.app.count() == before + 1 }).await;
+            }
+            let listening = leave(wire, how).await;
+            run.app.open();
+            if let Some(mut wire) = listening {
+                let (head, _) = wire.message().await.expect("who only stops to speak is answered");
+                assert_eq!((head.status(), head.get("webhook-outcome")), (200, "accepted"));
+            } else if !early {
+                let done = || {
+                    gateway
+                        .records()
+                        .iter()
+                        .any(|r| r["kind"] == "outcome" && r["provider_id"] == *event)
+                };
+                eventually("it is delivered all the same", || async { done() }).await;
+            }
+            // Before the claim the gateway may notice that nobody is there; then the retry is the first.
+            let told = send(&run, &gateway, &event).await;
+            assert!(
+                told.status == 200 && (early || told.outcome == "duplicate"),
+                "{how:?} {told:?}"
+            );
+            events += 1;
+        }
+    }
+    let ledger = run.settle(vec![gateway]).await;
+    assert_eq!(ledger.received.len(), events, "each once");
+    sound(&ledger);
+}
+
+/// The follower leaves, then the leader does; the ones who stay are answered.
+#[tokio::test]
+async fn a_twin_that_leaves_while_it_waits_takes_nobody_along() {
+    let run = Run::patient(1).await;
+    let gateway = run.gateway(0, "store: embedded, join_timeout: 10s").await;
+    run.app.always(Act::Gated(200));
+    let leader = say(&run, &gateway, "evt_1").await;
+    eventually("the app has it", || async { run.app.count() == 1 }).await;
+    let follower = say(&run, &gateway, "evt_1").await;
+    let (one, other) = (send(&run, &gateway, "evt_1"), send(&run, &gateway, "evt_1"));
+    let leaving = async {
+        let waiting = "gatepost_requests_in_flight";
+        eventually("all wait", || async { gateway.metric(waiting).await == 4.0 }).await;
+        leave(follower, Leaves::Resets).await;
+        leave(leader, Leaves::Closes).await;
+        run.app.open();
+    };
+    let (one, other, ()) = tokio::join!(one, other, leaving);
+    for told in [one, other] {
+        assert_eq!((told.status, &*told.outcome), (200, "duplicate"));
+    }
+    let ledger = run.settle(vec![gateway]).await;
+    assert_eq!(ledger.received.len(), 1);
+    sound(&ledger);
+}
+
+#[tokio::test]
+async fn a_hundred_twins_on_two_gateways_of_which_some_leave() {
+    let redis = RedisServer::start(&[]).await;
+    let dedup = format!(
+        "store: redis, claim: 12s, join_timeout: 10s, redis: {{ url: \"{}\" }}",
+        redis.url()
+    );
+    let run = Run::patient(2).await;
+    let gateways = [run.gateway(0, &dedup).await, run.gateway(1, &dedup).await];
+    run.app.always(Act::Gated(200));
+    let stay = (0..80).map(|n| send(&run, &gateways[n % 2], "evt_1"));
+    let leaving = async {
+        for n in 0..20 {
+            let wire = say(&run, &gateways[n % 2], "evt_1").await;
+            leave(wire, WAYS[n % 2]).await;
+        }
+        eventually("the app has it", || async { run.app.count() == 1 }).await;
+        run.app.open();
+    };
+    let (told, ()) = tokio::join!(join_all(stay), leaving);
+    assert!(told.iter().all(|told| told.status == 200), "{told:?}");
+    let ledger = run.settle(gateways.into()).await;
+    assert_eq!(ledger.received.len(), 1);
+    sound(&ledger);
+}
+
+/// Of three requests one is given up at some moment, under load.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn impatient_senders_lose_nothing() {
+    let run = Run::new(1).await;
+    let gateway = run.gateway(0, "store: embedded").await;
+    let fds = gateway.metric("process_open_fds").await;
+    run.senders.rude(33);
+    run.app.always(Act::Late(Duration::from_millis(2), 200));
+    let lanes = run.senders.begin((0..1500).map(|n| format!("evt_{n:04}")), 32, 5);
+    lanes.join_all().await;
+    eventually("nobody is left", || async {
+        gateway.metric("gatepost_requests_in_flight").await == 0.0
+            && gateway.metric("process_open_fds").await <= fds + 64.0
+    })
+    .await;
+    let ledger = run.settle(vec![gateway]).await;
+    let gone = ledger.sent.iter().filter(|sent| sent.told.is_none()).count();
+    assert!(gone > 300, "{gone} were given up");
+    assert_eq!(ledger.received.len(), 1500, "a hang-up costs no duplicate");
+    sound(&ledger);
+}

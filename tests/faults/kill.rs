@@ -1,0 +1,384 @@
+//! `kill -9` at random moments and at every named point, again and again, while senders go on: no acknowledged event is lost,
+//! duplicates are no more than the requests in flight at the kill, and each has its excuse on record.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use tempfile::TempDir;
+use tokio::{sync::mpsc, time::sleep};
+
+use crate::{
+    app::Act,
+    ledger::{Ledger, Received, Record, Verdict, report},
+    run::{Run, verified},
+    sender::Request,
+    wire::Dice,
+    world::{Gateway, RedisServer},
+};
+
+/// The points at which a debug build ends by itself: those that each request passes, and those of a batch.
+const POINTS: [&str; 7] = [
+    "before_claim",
+    "after_claim",
+    "after_record",
+    "after_upstream",
+    "before_complete",
+    "after_complete",
+    "before_answer",
+];
+const BATCH_POINTS: [&str; 4] = ["before_write", "half_written", "written", "synced"];
+const STORE_POINTS: [&str; 2] = ["in_transaction", "after_transaction"];
+
+/// How large a run is.
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    kills: u64,
+    events: u64,
+    seed: u64,
+}
+
+impl Size {
+    /// The variables are for long runs, and for running a seed again.
+    fn of(kills: u64, events: u64) -> Self {
+        let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
+        Self {
+            kills: number("KILL_COUNT").unwrap_or(kills),
+            events: number("KILL_EVENTS").unwrap_or(events),
+            seed: number("KILL_SEED").unwrap_or(1),
+        }
+    }
+}
+
+/// How a life of a gateway ends.
+#[derive(Clone, Debug)]
+enum Way {
+    /// From outside, at a random moment.
+    Kill,
+    /// From outside, while the app has an event and has not answered.
+    Forwarded,
+    /// By itself, at a named point.
+    Point(String),
+}
+
+/// A gateway from its start to its end.
+#[derive(Clone, Debug)]
+struct Life {
+    gateway: usize,
+    from: u64,
+    to: u64,
+    /// How it ended, if that was how it was meant to.
+    way: String,
+}
+
+/// A run of kills.
+struct Killing {
+    run: Run,
+    size: Size,
+    gateways: usize,
+    dedup: String,
+    points: Vec<(&'static str, u64)>,
+}
+
+impl Killing {
+    async fn new(size: Size, gateways: usize, dedup: String) -> Self {
+        let per = size.events / size.kills;
+        let mut points: Vec<_> = POINTS.iter().map(|point| (*point, per)).collect();
+        points.extend(BATCH_POINTS.iter().map(|point| (*point, per / 8 + 2)));
+        if dedup.contains("embedded") {
+            points.extend(STORE_POINTS.iter().map(|point| (*point, per / 8 + 2)));
+        }
+        Self { run: Run::new(gateways).await, size, gateways, dedup, points }
+    }
+
+    /// Half of the lives end from outside, half at a point, each in its turn.
+    fn way(&self, kill: u64, dice: &mut Dice) -> Way {
+        let points = self.points.len() as u64;
+        match (kill * 5 + self.size.seed) % (2 * points) {
+            n if n + 2 < points => Way::Kill,
+            n if n < points => Way::Forwarded,
+            n => {
+                let (point, often) = self.points[usize::try_from(n - points).unwrap()];
+                Way::Point(format!("{point}:{}", 1 + dice.below(often)))
+            }
+        }
+    }
+
+    /// Kills gateway `number` again and again; then it lives on.
+    async fn lives(&self, number: usize) -> (Gateway, Vec<Life>) {
+        let mut dice = Dice(self.size.seed * 1000 + number as u64);
+        let (mut dir, mut lives) = (tempfile::tempdir().unwrap(), Vec::new());
+        let kills = self.size.kills / self.gateways as u64;
+        for kill in 0..kills {
+            let due = self.size.events * kill / kills + dice.below(self.size.events / kills);
+            let way = self.way(kill, &mut dice);
+            let (life, left) = self.life(number, dir, &way, due, &mut dice).await;
+            lives.push(life);
+            dir = left;
+        }
+        (self.run.gateway_in(number, dir, &self.dedup, &[]).await, lives)
+    }
+
+    /// One life: until it ends by itself, or until about `due` events were acknowledged.
+    async fn life(
+        &self,
+        number: usize,
+        dir: TempDir,
+        way: &Way,
+        due: u64,
+        dice: &mut Dice,
+    ) -> (Life, TempDir) {
+        let from = self.run.clock.now();
+        let point = if let Way::Point(point) = way { point.as_str() } else { "" };
+        let text = self.run.config(dir.path(), &self.dedup);
+        let started = Gateway::try_start(dir, &text, &[("GATEPOST_CRASH_AT", point)]).await;
+        let life =
+            |way: &str| Life { gateway: number, from, to: self.run.clock.now(), way: way.into() };
+        let gateway = match started {
+            Ok(gateway) => gateway,
+            Err((dir, _)) if !point.is_empty() => return (life(point), dir), // in its first breath
+            Err((_, log)) => panic!("a gateway does not start after a crash:\n{log}"),
+        };
+        self.run.senders.gateway(number, Some(gateway.address));
+        // Where the app must have one, that is waited for.
+        let due = if matches!(way, Way::Forwarded) { self.size.events } else { due };
+        let mut forwarded = match way {
+            Way::Forwarded => Some(self.forwarded(1 + dice.below(50) as usize)),
+            Way::Kill | Way::Point(_) => None,
+        };
+        let reached = loop {
+            if gateway.has_ended().is_some() {
+                break point;
+            }
+            if forwarded.as_mut().is_some_and(|seen| seen.try_recv().is_ok()) {
+                break "forwarded";
+            }
+            if self.run.senders.acked() as u64 >= due.min(self.size.events - 1) {
+                sleep(Duration::from_micros(dice.below(5000))).await;
+                break if gateway.has_ended().is_some() { point } else { "killed" };
+            }
+            sleep(Duration::from_millis(1)).await;
+        };
+        assert!(!reached.is_empty(), "ended by itself: {:?}", gateway.log());
+        self.run.senders.gateway(number, None);
+        let dir = gateway.kill().await;
+        (life(reached), dir)
+    }
+
+    /// Waits for the `count`-th event from now to be at the app, which then never answers it.
+    fn forwarded(&self, count: usize) -> mpsc::UnboundedReceiver<()> {
+        let (tell, seen) = mpsc::unbounded_channel();
+        let at = self.run.app.count() + count;
+        self.run.app.script(move |n, _| {
+            if n == at && tell.send(()).is_ok() { Act::Never } else { Act::Say(200) }
+        });
+        seen
+    }
+
+    /// All of it: kills, until every event was acknowledged; then the books are joined.
+    async fn go(&self) -> Books {
+        let events = (0..self.size.events).map(|n| format!("evt_{n:07}"));
+        let mut lanes = self.run.senders.begin(events, LANES, 5);
+        let ended = join_all((0..self.gateways).map(|number| self.lives(number))).await;
+        while let Some(lane) = lanes.join_next().await {
+            lane.unwrap();
+        }
+        let (mut records, mut lives) = (Vec::new(), Vec::new());
+        for (gateway, of) in ended {
+            let (status, dir) = gateway.stop().await;
+            assert!(status.success(), "{status}");
+            verified(dir.path());
+            records.push(Record::all_in(&dir.path().join("audit")));
+            lives.extend(of);
+        }
+        Books {
+            requests: self.run.senders.requests(),
+            received: self.run.app.received(),
+            records,
+            lives,
+        }
+    }
+}
+
+/// How many requests there are at once.
+const LANES: usize = 32;
+
+/// Everything that was written down.
+#[derive(Clone)]
+struct Books {
+    requests: Vec<Request>,
+    received: Vec<Received>,
+    /// By gateway.
+    records: Vec<Vec<Record>>,
+    lives: Vec<Life>,
+}
+
+impl Books {
+    fn ledger(&self) -> Ledger {
+        Ledger {
+            sent: self.requests.iter().map(|request| request.sent.clone()).collect(),
+            received: self.received.clone(),
+            records: self.records.concat(),
+            ..Ledger::default()
+        }
+    }
+
+    /// Duplicates that no kill explains: the delivery before must have been under way when a gateway ended, for a request that
+    /// got no answer because of it; and one such request explains one duplicate.
+    fn unexplained(&self) -> (usize, Vec<String>) {
+        let mut home = BTreeMap::new();
+        for (gateway, records) in self.records.iter().enumerate() {
+            home.extend(records.iter().map(|record| (record.receipt.as_str(), gateway)));
+        }
+        let mut broken: BTreeMap<(usize, (&str, &str)), Vec<u64>> = BTreeMap::new();
+        for Request { sent, gateway } in self.requests.iter().filter(|r| r.sent.told.is_none()) {
+            broken.entry((*gateway, (&sent.source, &sent.id))).or_default().push(sent.at);
+        }
+        let mut taken: BTreeMap<(&str, &str), Vec<&Received>> = BTreeMap::new();
+        for received in self.received.iter().filter(|r| r.verdict != Verdict::Refused) {
+            taken.entry((&received.source, &received.id)).or_default().push(received);
+        }
+        // An app that kept silent towards a gateway that lived on: its sender was told so.
+        let told = self.requests.iter().filter_map(|request| request.sent.told.as_ref());
+        let late: BTreeSet<_> = told.filter(|t| t.status == 504).map(|t| &*t.receipt).collect();
+        let (mut duplicates, mut findings) = (0, Vec::new());
+        for (id, of) in taken {
+            for before in &of[..of.len() - 1] {
+                if late.contains(&*before.receipt) {
+                    continue;
+                }
+                duplicates += 1;
+                let gateway = home.get(before.receipt.as_str()).copied().unwrap_or(usize::MAX);
+                // What the kill cut off was sent in a life that it ended; it may have reached the app a moment after.
+                let ended = |at: &u64| {
+                    let of_it = self.lives.iter().filter(|life| life.gateway == gateway);
+                    *at <= before.at && of_it.into_iter().any(|l| (l.from..=l.to).contains(at))
+                };
+                let cut = broken.get_mut(&(gateway, id)).and_then(|broken| {
+                    let at = broken.iter().rposition(ended)?;
+                    Some(broken.remove(at))
+                });
+                if cut.is_none() {
+                    findings.push(format!("{id:?} came again, and no kill explains it: {of:?}"));
+                }
+            }
+        }
+        (duplicates, findings)
+    }
+
+    /// What a reader of a long run wants to see.
+    fn figures(&self, duplicates: usize) -> String {
+        let mut ways: BTreeMap<&str, usize> = BTreeMap::new();
+        for life in &self.lives {
+            *ways.entry(life.way.split(':').next().unwrap()).or_default() += 1;
+        }
+        let broken = self.requests.iter().filter(|request| request.sent.told.is_none()).count();
+        format!(
+            "{} kills {ways:?}, {} requests, {broken} cut off, {} deliveries, {duplicates} duplicates",
+            self.lives.len(),
+            self.requests.len(),
+            self.received.len()
+        )
+    }
+}
+
+/// What must hold after any number of kills.
+#[track_caller]
+fn hold(books: &Books, points: &[(&'static str, u64)]) {
+    let findings = books.ledger().check();
+    assert!(findings.is_empty(), "{} findings:\n{}", findings.len(), report(&findings));
+    let (duplicates, findings) = books.unexplained();
+    assert!(findings.is_empty(), "{}", findings.join("\n"));
+    eprintln!("{}", books.figures(duplicates));
+    if books.lives.len() >= 100 {
+        for (point, _) in points.iter().chain(&[("killed", 0), ("forwarded", 0)]) {
+            let reached = books.lives.iter().any(|life| life.way.split(':').next() == Some(point));
+            assert!(reached, "no life ended at {point}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_lose_nothing_with_the_embedded_store() {
+    let killing = Killing::new(Size::of(150, 30_000), 1, "store: embedded".into()).await;
+    let books = killing.go().await;
+    hold(&books, &killing.points);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_lose_nothing_with_two_gateways_on_one_redis() {
+    let redis = RedisServer::start(&[]).await;
+    let dedup = format!(
+        "store: redis, claim: 1500ms, join_timeout: 300ms, redis: {{ url: \"{}\" }}",
+        redis.url()
+    );
+    let killing = Killing::new(Size::of(150, 30_000), 2, dedup).await;
+    let books = killing.go().await;
+    hold(&books, &killing.points);
+}
+
+/// What was written down of a real run is forged in five ways, and each is seen.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forged_run_is_seen_through() {
+    let size = Size { kills: 4, events: 600, seed: 1 };
+    let killing = Killing::new(size, 1, "store: embedded".into()).await;
+    let honest = killing.go().await;
+    hold(&honest, &killing.points);
+    // An event that was accepted at once, and that nobody was cut off with.
+    let once = |received: &&Received| {
+        let of_it =
+            honest.received.iter().filter(|other| other.event_id == received.event_id).count();
+        let cut = honest.requests.iter().any(|r| r.sent.id == received.id && r.sent.told.is_none());
+        of_it == 1 && !cut
+    };
+    let event = honest.received.iter().find(once).unwrap().clone();
+    let rules = |forge: &dyn Fn(&mut Books)| {
+        let mut books = honest.clone();
+        forge(&mut books);
+        let rules: Vec<_> = books.ledger().check().iter().map(|finding| finding.rule).collect();
+        (rules, books.unexplained().1.len())
+    };
+    let lost =
+        rules(&|books| books.received.retain(|received| received.event_id != event.event_id));
+    assert!(
+        matches!(lost.0[0], "lost" | "isolated"),
+        "{lost:?}: the other source has an event of this name"
+    );
+    let unrecorded = rules(&|books| {
+        books.records[0].retain(|r| r.kind != "attempt" || r.receipt != event.receipt);
+    });
+    assert_eq!(unrecorded.0, ["unrecorded"]);
+    let again = |books: &mut Books, reason: &str| {
+        let begun = |r: &&Record| r.kind == "attempt" && r.receipt == event.receipt;
+        let mut attempt = books.records[0].iter().find(begun).unwrap().clone();
+        attempt.receipt = "req_again".into();
+        attempt.reason = reason.into();
+        books.records[0].push(attempt);
+        let at = killing.run.clock.now();
+        books.received.push(Received {
+            receipt: "req_again".into(),
+            at,
+            ended: at,
+            ..event.clone()
+        });
+    };
+    let unexcused = rules(&|books| again(books, ""));
+    assert_eq!(
+        unexcused,
+        (vec!["unexcused"], 1),
+        "the second has no excuse, and no kill explains it"
+    );
+    let unexplained = rules(&|books| again(books, "previous_attempt_unknown"));
+    assert_eq!(unexplained, (vec![], 1), "it has an excuse, but no kill explains it");
+    // A duplicate that a kill did cause, of which the sender claims to have had an answer.
+    let mut answered = honest.clone();
+    let told = answered.requests.iter().find_map(|request| request.sent.told.clone());
+    for request in &mut answered.requests {
+        request.sent.told = request.sent.told.take().or_else(|| told.clone());
+    }
+    let duplicates = honest.unexplained().0;
+    assert!(duplicates > 0, "four kills under load cause some");
+    assert_eq!(answered.unexplained().1.len(), duplicates);
+}

@@ -1,0 +1,146 @@
+//! A crash at each named point, one event, and what the protocol says must follow: what the sender sees, what the next
+//! delivery finds, whether the app gets the event twice.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use futures_util::future::join_all;
+use tokio::{net::TcpStream, sync::mpsc, time::sleep};
+
+use crate::{
+    app::Act,
+    ledger::{Standing, Told},
+    run::{Run, sound},
+    wire::Wire,
+    world::{Gateway, RedisServer},
+};
+
+/// Where it crashes, how often the app gets the event in all, and what the first answer after the crash may be.
+struct Case {
+    point: &'static str,
+    receipts: RangeInclusive<usize>,
+    then: &'static str,
+}
+
+const fn case(point: &'static str, receipts: RangeInclusive<usize>, then: &'static str) -> Case {
+    Case { point, receipts, then }
+}
+
+/// In the order of the flow: C0, C1, C2, C3 and C4 of the protocol. A record before the first is that of the start.
+const CASES: [Case; 12] = [
+    case("before_claim:1", 1..=1, "accepted"),
+    case("after_claim:1", 1..=1, "accepted"),
+    case("before_write:2", 1..=1, "accepted"),
+    case("half_written:2", 1..=1, "accepted"),
+    case("written:2", 1..=1, "accepted"),
+    case("synced:2", 1..=1, "accepted"),
+    case("after_record:1", 1..=1, "accepted"),
+    case("forwarded", 2..=2, "accepted"),
+    case("after_upstream:1", 2..=2, "accepted"),
+    case("before_complete:1", 2..=2, "accepted"),
+    case("after_complete:1", 1..=1, "duplicate"),
+    case("before_answer:1", 1..=1, "duplicate"),
+];
+
+/// Inside of the embedded store. Claim and *done* may share a transaction.
+const STORE_CASES: [Case; 2] =
+    [case("in_transaction:1", 1..=2, "accepted"), case("after_transaction:1", 1..=2, "")];
+
+/// Sends the event until it is acknowledged; every answer on the way.
+async fn deliver(run: &Run, gateway: &Gateway) -> Vec<Told> {
+    let mut answers = Vec::new();
+    loop {
+        let wire = Wire::new(TcpStream::connect(gateway.address).await.unwrap());
+        let (told, _) = run.senders.exchange(wire, 0, "evt_1", Standing::Genuine).await;
+        let told = told.expect("an answer");
+        let acked = (200..300).contains(&told.status);
+        answers.push(told);
+        if acked {
+            return answers;
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Crashes at the point with one event, starts again, and sends the event until it is acknowledged.
+async fn crash(case: &Case, dedup: &str, stuck: bool) {
+    let run = Run::new(1).await;
+    let outside = !case.point.contains(':');
+    let (tell, mut forwarded) = mpsc::unbounded_channel();
+    run.app.script(move |n, _| {
+        if outside && n == 1 {
+            tell.send(()).unwrap();
+            return Act::Never;
+        }
+        Act::Say(200)
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let env = [("GATEPOST_CRASH_AT", case.point)];
+    let gateway = run.gateway_in(0, dir, dedup, &env).await;
+    let wire = Wire::new(TcpStream::connect(gateway.address).await.unwrap());
+    let first = run.senders.exchange(wire, 0, "evt_1", Standing::Genuine);
+    let killing = async {
+        if outside {
+            forwarded.recv().await.unwrap();
+            gateway.kill().await
+        } else {
+            gateway.ended().await;
+            gateway.leave()
+        }
+    };
+    let ((told, _), dir) = tokio::join!(first, killing);
+    assert!(told.is_none(), "{}: the sender sees the connection break, {told:?}", case.point);
+    let before = run.app.count();
+    let claimed = run.senders.requests()[0].sent.at;
+    let gateway = run.gateway_in(0, dir, dedup, &[]).await;
+    let answers = deliver(&run, &gateway).await;
+    let (last, waits) = answers.split_last().unwrap();
+    assert!(last.outcome.starts_with(case.then), "{}: {answers:?}", case.point);
+    // Only a claim that outlives its gateway keeps the event away, and only for as long as a lease.
+    let in_flight =
+        waits.iter().all(|told| told.outcome == "duplicate_in_flight" && told.retry_after);
+    assert!(in_flight, "{}: {answers:?}", case.point);
+    let held = stuck && case.then == "accepted" && case.point != "before_claim:1";
+    let soon = run.senders.requests()[1].sent.at < claimed + 2_500_000; // the machine was not too slow for it
+    assert!(waits.is_empty() != held || held && !soon, "{}: {answers:?}", case.point);
+    let attempts = run.app.received();
+    assert!(case.receipts.contains(&attempts.len()), "{}: {attempts:?}", case.point);
+    if case.receipts.start() == case.receipts.end() {
+        let came = usize::from(*case.receipts.end() > 1 || case.then != "accepted");
+        assert_eq!(before, came, "{}", case.point);
+    }
+    assert_eq!(torn(&gateway), case.point.starts_with("half_written"), "{}", case.point);
+    let ledger = run.settle(vec![gateway]).await;
+    sound(&ledger);
+    if stuck && attempts.len() == 2 {
+        let excuses = ledger.records.iter().filter(|r| r.reason == "previous_attempt_unknown");
+        assert_eq!(excuses.count(), 1, "{}", case.point);
+        assert_eq!(attempts[1].attempt, 2);
+    }
+}
+
+/// Whether the log of `gateway` says that its last record was unfinished.
+fn torn(gateway: &Gateway) -> bool {
+    let files = std::fs::read_dir(gateway.dir().join("audit")).unwrap();
+    let files = files.map(|file| std::fs::read(file.unwrap().path()).unwrap());
+    let said = |text: Vec<u8>| String::from_utf8_lossy(&text).contains("torn_tail_cut");
+    files.into_iter().any(said)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_at_each_point_with_the_embedded_store() {
+    let cases = CASES.iter().chain(&STORE_CASES);
+    join_all(cases.map(|case| crash(case, "store: embedded", false))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_at_each_point_with_redis() {
+    let crash = |case: &'static Case| async move {
+        let redis = RedisServer::start(&[]).await;
+        let dedup = format!(
+            "store: redis, claim: 3s, join_timeout: 100ms, redis: {{ url: \"{}\" }}",
+            redis.url()
+        );
+        crash(case, &dedup, true).await;
+    };
+    join_all(CASES.iter().map(crash)).await;
+}

@@ -1,0 +1,254 @@
+//! Redis fails in every way it has while events come. None is lost; what is delivered twice has an excuse on record, or Redis
+//! had lost its key.
+
+use std::{collections::BTreeSet, path::Path, time::Duration};
+
+use tokio::time::timeout;
+
+use crate::{
+    app::Act,
+    run::{Run, sound},
+    scene::{EVENTS, LANES, Scene, events_in, local, repeated},
+    server::{self, Server, free_port},
+    world::{PATIENCE, eventually},
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_redis_that_comes_back_empty() {
+    let mut scene = Scene::new(&[], 2, "").await;
+    let lanes = scene.begin();
+    scene.acked(60).await;
+    scene.redis.kill();
+    let lost = scene.run.clock.now();
+    scene.told("store_unavailable", 3).await;
+    scene.redis.up();
+    timeout(PATIENCE, lanes.join_all()).await.unwrap();
+    scene.again().await;
+    let forgotten = scene.begun(lost);
+    let ledger = scene.settle(forgotten.clone()).await;
+    let repeated = repeated(&ledger);
+    assert!((30..=forgotten.len()).contains(&repeated), "{repeated} of {} lost", forgotten.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restarted_redis_that_remembers_but_for_its_scripts() {
+    let mut scene = Scene::new(&["appendonly yes", "appendfsync always"], 2, "").await;
+    let lanes = scene.begin();
+    for count in [60, 180] {
+        scene.acked(count).await;
+        scene.redis.kill();
+        scene.told("store_unavailable", 3).await;
+        scene.redis.up();
+    }
+    timeout(PATIENCE, lanes.join_all()).await.unwrap();
+    scene.again().await;
+    assert!(
+        scene.redis.cli(&["info", "commandstats"]).contains("cmdstat_eval:"),
+        "scripts were sent again"
+    );
+    scene.settle_whole().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopped_redis_that_carries_commands_out_later() {
+    let scene = Scene::new(&[], 2, "").await;
+    scene
+        .through(async {
+            for count in [60, 180] {
+                scene.acked(count).await;
+                scene.redis.signal("STOP");
+                scene.told("store_unavailable", 3).await;
+                scene.redis.signal("CONT");
+            }
+        })
+        .await;
+    scene.settle_whole().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_redis() {
+    let scene = Scene::new(&[], 2, "").await;
+    scene
+        .through(async {
+            for (count, what) in [(40, "write"), (140, "all")] {
+                scene.acked(count).await;
+                scene.redis.cli(&["client", "pause", "700", what]);
+                scene.told("store_unavailable", 3).await;
+            }
+        })
+        .await;
+    scene.settle_whole().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flushed_redis() {
+    let scene = Scene::new(&[], 2, "").await;
+    let mut lost = 0;
+    scene
+        .through(async {
+            scene.acked(100).await;
+            scene.redis.cli(&["flushall"]);
+            lost = scene.run.clock.now();
+        })
+        .await;
+    let forgotten = scene.begun(lost);
+    let ledger = scene.settle(forgotten.clone()).await;
+    let repeated = repeated(&ledger);
+    assert!((60..=forgotten.len()).contains(&repeated), "{repeated} of {} lost", forgotten.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_evicting_redis_costs_as_many_duplicates_as_keys() {
+    let scene = Scene::new(&["maxmemory 3mb", "maxmemory-policy allkeys-lru"], 1, "").await;
+    timeout(PATIENCE, scene.begin().join_all()).await.unwrap();
+    // Others fill it.
+    let fill = "for n = 1, 4000 do redis.call('SET', 'other' .. n, string.rep('x', 500)) end";
+    scene.redis.cli(&["eval", fill, "0"]);
+    scene.redis.cli(&["config", "set", "maxmemory", "0"]);
+    let forgotten = &scene.begun(u64::MAX) - &events_in(&scene.redis);
+    assert!(forgotten.len() > EVENTS / 10, "some are evicted: {} of {EVENTS}", forgotten.len());
+    scene.again().await;
+    let ledger = scene.settle(forgotten.clone()).await;
+    assert_eq!(repeated(&ledger), forgotten.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_takes_no_writes() {
+    let scene = Scene::new(&[], 2, "").await;
+    let nowhere = free_port().to_string();
+    let refuse: [(&[&str], &[&str]); 3] = [
+        // READONLY: made a replica of a master that is not there.
+        (&["replicaof", "127.0.0.1", &nowhere], &["replicaof", "no", "one"]),
+        // OOM.
+        (&["config", "set", "maxmemory", "1"], &["config", "set", "maxmemory", "0"]),
+        // NOREPLICAS.
+        (
+            &["config", "set", "min-replicas-to-write", "1"],
+            &["config", "set", "min-replicas-to-write", "0"],
+        ),
+    ];
+    scene
+        .through(async {
+            for (round, (begin, end)) in refuse.iter().enumerate() {
+                scene.acked(40 + 80 * round).await;
+                scene.redis.cli(begin);
+                scene.told("store_unavailable", 5).await;
+                scene.redis.cli(end);
+            }
+        })
+        .await;
+    scene.settle_whole().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_cannot_save() {
+    let scene = Scene::new(&["save 3600 1", "enable-protected-configs yes"], 1, "").await;
+    let (dir, gone) = (scene.redis.path("."), scene.redis.path("gone"));
+    std::fs::create_dir(&gone).unwrap();
+    let to = |dir: &Path| scene.redis.cli(&["config", "set", "dir", dir.to_str().unwrap()]);
+    scene
+        .through(async {
+            scene.acked(60).await;
+            to(&gone);
+            std::fs::remove_dir(&gone).unwrap();
+            scene.redis.cli(&["bgsave"]);
+            let refused = || scene.redis.cli(&["set", "x", "y"]);
+            eventually("MISCONF", || async { refused().contains("MISCONF") }).await;
+            scene.told("store_unavailable", 5).await;
+            to(&dir);
+            scene.redis.cli(&["bgsave"]);
+        })
+        .await;
+    scene.settle_whole().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_is_still_loading() {
+    let mut scene = Scene::new(
+        &["save 3600 1", "key-load-delay 300", "loading-process-events-interval-bytes 1024"],
+        1,
+        "",
+    )
+    .await;
+    let lanes = scene.begin();
+    scene.acked(60).await;
+    let fill = "for n = 1, 3000 do redis.call('SET', 'other' .. n, string.rep('x', 100)) end";
+    scene.redis.cli(&["eval", fill, "0"]);
+    let saved = scene.begun(u64::MAX);
+    scene.redis.cli(&["save"]);
+    scene.redis.kill();
+    let forgotten = &scene.begun(u64::MAX) - &saved;
+    scene.redis.up();
+    let mut loading = false;
+    eventually("it has loaded", || {
+        let info = scene.redis.cli(&["info", "persistence"]);
+        loading |= info.contains("loading:1");
+        async move { info.contains("loading:0") }
+    })
+    .await;
+    assert!(loading, "it took its time");
+    let requests = scene.run.senders.requests();
+    assert!(scene.count("store_unavailable") > 0, "{:?}", requests.last());
+    timeout(PATIENCE, lanes.join_all()).await.unwrap();
+    scene.again().await;
+    // What was delivered between the save and the kill.
+    scene.settle(forgotten).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stale_replica_that_takes_over() {
+    let scene = Scene::new(&[], 2, "").await;
+    let replica = Server::start(&[&format!("replicaof 127.0.0.1 {}", scene.redis.port)]);
+    let mut forgotten = BTreeSet::new();
+    eventually("replication", || async { replica.cli(&["role"]).contains("connected") }).await;
+    scene
+        .through(async {
+            scene.acked(60).await;
+            // The replica hears nothing any more; then it is made the master, and everybody led there.
+            replica.cli(&["replicaof", "no", "one"]);
+            let stale = events_in(&replica);
+            scene.acked(180).await;
+            scene.network.lead_to(local(replica.port));
+            forgotten = &events_in(&scene.redis) - &stale;
+        })
+        .await;
+    let ledger = scene.settle(forgotten.clone()).await;
+    let repeated = repeated(&ledger);
+    assert!((50..=forgotten.len()).contains(&repeated), "{repeated} of {} lost", forgotten.len());
+}
+
+/// A slot after the other goes to another server while events come: MOVED, ASK, scripts that the new server does not know.
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_moves_its_slots() {
+    let nodes = server::cluster();
+    let hosts: Vec<_> = nodes.iter().map(Server::address).collect();
+    let dedup = format!(
+        "store: redis, claim: 1500ms, join_timeout: 300ms, redis: {{ url: \"redis+cluster://{}\" }}",
+        hosts.join(",")
+    );
+    let run = Run::new(1).await;
+    run.app.always(Act::Late(Duration::from_millis(30), 200));
+    let gateway = run.gateway(0, &dedup).await;
+    eventually("it is ready", || async { gateway.admin("GET", "/readyz").await.status == 200 })
+        .await;
+    let ids: Vec<_> = nodes.iter().map(|node| node.cli(&["cluster", "myid"])).collect();
+    let events = || (0..2 * EVENTS).map(|n| format!("evt_{n:04}"));
+    let lanes = run.senders.begin(events(), LANES, 5);
+    eventually("events get through", || async { run.senders.acked() >= 60 }).await;
+    let (from, to, at) = (ids[0].clone(), ids[1].clone(), hosts[0].clone());
+    let moving = tokio::task::spawn_blocking(move || {
+        let (from, to) = (["--cluster-from", &from], ["--cluster-to", &to]);
+        let reshard = ["--cluster", "reshard", &at, "--cluster-slots", "2000", "--cluster-yes"];
+        server::cli(&[&reshard[..], &from, &to].concat())
+    });
+    let done = moving.await.unwrap();
+    assert!(done.contains("Moving slot"), "{done}");
+    timeout(3 * PATIENCE, lanes.join_all()).await.expect("every event gets through in the end");
+    timeout(3 * PATIENCE, run.senders.begin(events(), LANES, 0).join_all()).await.unwrap();
+    let moved = nodes.iter().map(|node| node.cli(&["info", "errorstats"])).collect::<String>();
+    assert!(moved.contains("MOVED"), "{moved}");
+    let ledger = run.settle(vec![gateway]).await;
+    sound(&ledger);
+    assert_eq!(repeated(&ledger), 0);
+}

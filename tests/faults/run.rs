@@ -1,0 +1,106 @@
+//! What all runs have in common: a clock, an app, senders, the directories of gateways, and the ledger that joins them.
+
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use crate::{
+    BANK, STRIPE,
+    app::App,
+    ledger::{Ledger, Record, report},
+    sender::Senders,
+    wire::Clock,
+    world::{Gateway, gateway::binary},
+};
+
+/// A run.
+pub struct Run {
+    pub clock: Clock,
+    pub app: App,
+    pub senders: Senders,
+    /// How long the app may take.
+    pub timeout: &'static str,
+}
+
+impl Run {
+    pub async fn new(gateways: usize) -> Self {
+        let clock = Clock::start();
+        let (app, senders) = (App::start(clock).await, Senders::new(clock, gateways));
+        Self { clock, app, senders, timeout: "500ms" }
+    }
+
+    /// The same, where nothing shall take too long, however slow the machine is.
+    pub async fn patient(gateways: usize) -> Self {
+        Self { timeout: "10s", ..Self::new(gateways).await }
+    }
+
+    /// The configuration of a gateway whose state is in `dir`: two sources, all of it to the app.
+    pub fn config(&self, dir: &Path, dedup: &str) -> String {
+        let (dir, app, timeout) = (dir.display(), self.app.url(), self.timeout);
+        format!(
+            "version: 1\nserver: {{ host: hooks.example.com, listen: \"127.0.0.1:0\", drain_timeout: 5s }}\n\
+             tls: {{ mode: none }}\nstorage: {{ dir: \"{dir}\", min_free: 1MiB }}\nadmin: {{ listen: \"127.0.0.1:0\" }}\n\
+             telemetry: {{ log: {{ level: \"warn,gatepost::cli=info\", format: json }} }}\n\
+             audit: {{ rotate: {{ size: 1MiB }}, checkpoint: {{ every: 1s }} }}\n\
+             sources:\n  stripe: {{ provider: stripe, secret: \"{STRIPE}\" }}\n  bank: {{ provider: stripe, secret: \"{BANK}\" }}\n\
+             routes:\n  - {{ source: stripe, to: app, timeout: {timeout} }}\n  - {{ source: bank, to: app, timeout: {timeout} }}\nupstreams: {{ app: {{ url: \"{app}\" }} }}\n\
+             dedup: {{ {dedup} }}\n"
+        )
+    }
+
+    /// Starts a gateway, with what a test adds to `dedup`.
+    pub async fn gateway(&self, number: usize, dedup: &str) -> Gateway {
+        self.gateway_in(number, tempfile::tempdir().unwrap(), dedup, &[]).await
+    }
+
+    /// The same in a directory that may have been used before, with variables in its environment.
+    pub async fn gateway_in(
+        &self,
+        number: usize,
+        dir: TempDir,
+        dedup: &str,
+        env: &[(&str, &str)],
+    ) -> Gateway {
+        let text = self.config(dir.path(), dedup);
+        let gateway = Gateway::start_with(dir, &text, env).await;
+        self.senders.gateway(number, Some(gateway.address));
+        gateway
+    }
+
+    /// Everything that is known about this run.
+    pub fn ledger(&self, dirs: &[&Path]) -> Ledger {
+        Ledger {
+            sent: self.senders.requests().into_iter().map(|request| request.sent).collect(),
+            received: self.app.received(),
+            records: dirs.iter().flat_map(|dir| Record::all_in(&dir.join("audit"))).collect(),
+            ..Ledger::default()
+        }
+    }
+
+    /// Stops gateways in order, and holds every rule against what is known.
+    pub async fn settle(&self, gateways: Vec<Gateway>) -> Ledger {
+        let mut dirs = Vec::new();
+        for gateway in gateways {
+            let (status, dir) = gateway.stop().await;
+            assert!(status.success(), "a gateway did not end in order: {status}");
+            dirs.push(dir);
+        }
+        let paths: Vec<_> = dirs.iter().map(TempDir::path).collect();
+        paths.iter().for_each(|dir| verified(dir));
+        self.ledger(&paths)
+    }
+}
+
+/// The record in `dir` verifies.
+pub fn verified(dir: &Path) {
+    let out = binary().args(["audit", "verify"]).arg(dir.join("audit")).output().unwrap();
+    let said = [out.stdout, out.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
+    assert!(out.status.success(), "{}", said.concat());
+}
+
+/// Every rule holds.
+#[track_caller]
+pub fn sound(ledger: &Ledger) {
+    let findings = ledger.check();
+    assert!(findings.is_empty(), "{} findings:\n{}", findings.len(), report(&findings));
+}

@@ -1,0 +1,254 @@
+//! Senders as providers are: each event again and again until it is acknowledged, over kept connections, some of them twice at
+//! once. Every request and its answer is put into the books.
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    net::TcpStream,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    BANK, STRIPE,
+    ledger::{Sent, Standing, Told},
+    wire::{Clock, Dice, Wire, digest},
+    world::{PATIENCE, Provider, provider::stripe_event},
+};
+
+/// How soon a sender tries again. Providers wait longer; a test has no time.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A request, and which gateway it went to.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub sent: Sent,
+    pub gateway: usize,
+}
+
+struct Shared {
+    clock: Clock,
+    /// Where the gateways are; nothing where one is down.
+    gateways: Mutex<Vec<Option<SocketAddr>>>,
+    requests: Mutex<Vec<Request>>,
+    /// What is to be sent.
+    queue: Mutex<VecDeque<String>>,
+    /// What is queued or under way.
+    open: AtomicUsize,
+    acked: AtomicUsize,
+    /// Of a hundred requests, so many are given up by their sender at some moment.
+    rude: AtomicUsize,
+}
+
+/// The senders.
+#[derive(Clone)]
+pub struct Senders(Arc<Shared>);
+
+impl Senders {
+    pub fn new(clock: Clock, gateways: usize) -> Self {
+        Self(Arc::new(Shared {
+            clock,
+            gateways: Mutex::new(vec![None; gateways]),
+            requests: Mutex::default(),
+            queue: Mutex::default(),
+            open: 0.into(),
+            acked: 0.into(),
+            rude: 0.into(),
+        }))
+    }
+
+    /// How many gateways there are.
+    pub fn gateways(&self) -> usize {
+        self.0.gateways.lock().unwrap().len()
+    }
+
+    /// A gateway has come up, or has gone.
+    pub fn gateway(&self, number: usize, address: Option<SocketAddr>) {
+        self.0.gateways.lock().unwrap()[number] = address;
+    }
+
+    pub fn requests(&self) -> Vec<Request> {
+        self.0.requests.lock().unwrap().clone()
+    }
+
+    /// How many events were acknowledged.
+    pub fn acked(&self) -> usize {
+        self.0.acked.load(Ordering::Relaxed)
+    }
+
+    /// Of a hundred requests, `rude` are given up at some moment from now on.
+    pub fn rude(&self, rude: usize) {
+        self.0.rude.store(rude, Ordering::SeqCst);
+    }
+
+    /// Begins to send `count` events `names` over `lanes` connections at once; of a hundred, `twice` are sent twice.
+    pub fn begin(
+        &self,
+        events: impl Iterator<Item = String>,
+        lanes: usize,
+        twice: u64,
+    ) -> JoinSet<()> {
+        let mut dice = Dice(7);
+        let mut queue = VecDeque::new();
+        let names: Vec<_> = events.collect();
+        for n in 0..names.len() {
+            // Two sources with equal ids.
+            let event = format!("{}/{}", ["stripe", "bank"][n % 2], names[n - n % 2]);
+            if dice.below(100) < twice {
+                queue.push_back(event.clone());
+            }
+            queue.push_back(event);
+        }
+        self.0.open.store(queue.len(), Ordering::SeqCst);
+        *self.0.queue.lock().unwrap() = queue;
+        let mut tasks = JoinSet::new();
+        for lane in 0..lanes {
+            tasks.spawn(self.clone().lane(lane));
+        }
+        tasks
+    }
+
+    async fn lane(self, lane: usize) {
+        let mut kept: Option<(SocketAddr, Wire)> = None;
+        let mut turn = lane;
+        while self.0.open.load(Ordering::SeqCst) > 0 {
+            let next = self.0.queue.lock().unwrap().pop_front();
+            let Some(event) = next else {
+                sleep(PAUSE).await;
+                continue;
+            };
+            turn += 1;
+            if self.deliver(&event, turn, &mut kept).await {
+                self.0.acked.fetch_add(1, Ordering::Relaxed);
+                self.0.open.fetch_sub(1, Ordering::SeqCst);
+            } else {
+                self.0.queue.lock().unwrap().push_back(event);
+                sleep(PAUSE).await;
+            }
+        }
+    }
+
+    /// Tries once; whether it was acknowledged.
+    async fn deliver(
+        &self,
+        event: &str,
+        turn: usize,
+        kept: &mut Option<(SocketAddr, Wire)>,
+    ) -> bool {
+        let (gateway, address) = {
+            let gateways = self.0.gateways.lock().unwrap();
+            let gateway = turn / 64 % gateways.len();
+            (gateway, gateways[gateway])
+        };
+        let Some(address) = address else { return false };
+        let wire = match kept.take() {
+            Some((to, wire)) if to == address => wire,
+            _ => match TcpStream::connect(address).await {
+                Ok(stream) => Wire::new(stream),
+                Err(_) => return false,
+            },
+        };
+        let mut dice = Dice(self.0.clock.now());
+        let patience = if dice.below(100) < self.0.rude.load(Ordering::SeqCst) as u64 {
+            Duration::from_micros(dice.below(6000))
+        } else {
+            PATIENCE
+        };
+        let (told, wire) = self.patiently(wire, gateway, event, Standing::Genuine, patience).await;
+        *kept = wire.map(|wire| (address, wire));
+        told.is_some_and(|told| (200..300).contains(&told.status))
+    }
+
+    /// Sends one request and puts it into the books; the connection comes back where it may be used again.
+    pub async fn exchange(
+        &self,
+        wire: Wire,
+        gateway: usize,
+        event: &str,
+        standing: Standing,
+    ) -> (Option<Told>, Option<Wire>) {
+        self.patiently(wire, gateway, event, standing, PATIENCE).await
+    }
+
+    /// The same, but the sender hangs up where there is no answer in this time.
+    pub async fn patiently(
+        &self,
+        mut wire: Wire,
+        gateway: usize,
+        event: &str,
+        standing: Standing,
+        patience: Duration,
+    ) -> (Option<Told>, Option<Wire>) {
+        let body = stripe_event(parted(event).1, "invoice.paid");
+        let at = self.0.clock.now();
+        let answered = async {
+            wire.write(&request(event, &body, standing)).await.ok()?;
+            wire.message().await.ok()
+        };
+        let answered = timeout(patience, answered).await.ok().flatten();
+        let told = answered.map(|(head, _)| Told {
+            at: self.0.clock.now(),
+            status: head.status(),
+            outcome: head.get("webhook-outcome").into(),
+            receipt: head.get("webhook-receipt").into(),
+            retry_after: head.has("retry-after"),
+        });
+        self.note(event, &body, gateway, standing, at, told.clone());
+        let wire = told.is_some().then_some(wire);
+        (told, wire)
+    }
+
+    /// Puts a request into the books.
+    pub fn note(
+        &self,
+        event: &str,
+        body: &[u8],
+        gateway: usize,
+        standing: Standing,
+        at: u64,
+        told: Option<Told>,
+    ) {
+        let (source, id) = parted(event);
+        let sent = Sent {
+            source: source.into(),
+            id: id.into(),
+            event_id: String::new(),
+            digest: digest(body),
+            standing,
+            at,
+            told,
+        };
+        self.0.requests.lock().unwrap().push(Request { sent, gateway });
+    }
+}
+
+/// Source and id of an event `source/id`; without a source it is Stripe's.
+fn parted(event: &str) -> (&str, &str) {
+    event.split_once('/').unwrap_or(("stripe", event))
+}
+
+/// A whole request about `event`.
+pub fn request(event: &str, body: &[u8], standing: Standing) -> Vec<u8> {
+    let (source, _) = parted(event);
+    let secret = match (standing, source) {
+        (Standing::Forged, _) => "whsec_of_somebody_else_0123456789",
+        (_, "stripe") => STRIPE,
+        _ => BANK,
+    };
+    let mut text = format!(
+        "POST /{source} HTTP/1.1\r\nhost: hooks.example.com\r\ncontent-type: application/json\r\ncontent-length: {}\r\n",
+        body.len()
+    );
+    for (name, value) in Provider::Stripe(secret).sign("", "", body) {
+        text += &format!("{name}: {value}\r\n");
+    }
+    [text.as_bytes(), b"\r\n", body].concat()
+}
