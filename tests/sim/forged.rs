@@ -1,0 +1,255 @@
+//! The ledger is a check, so it is checked: a true one passes, and each lie in it is found by the rule named for it.
+
+use crate::ledger::{Ledger, Received, Record, Sent, Standing, Told, Verdict, report};
+
+/// A ledger in which all is well: one event that failed once, one that was sent twice, one that nobody wanted.
+fn honest() -> Ledger {
+    let mut ledger = Ledger::default();
+    ledger.attempt("shop", "a", "r1", 10, ("upstream_failed", 502), Verdict::Refused);
+    ledger.attempt("shop", "a", "r2", 20, ("accepted", 200), Verdict::Accepted);
+    ledger.attempt("shop", "b", "r3", 30, ("accepted", 200), Verdict::Accepted);
+    ledger.send("shop", "b", "r4", 40, ("duplicate", 200));
+    ledger.send("shop", "c", "r5", 50, ("ignored", 200));
+    ledger.record("ignored", "shop", "c", "r5", "ignored");
+    ledger.attempt("bank", "a", "r6", 60, ("accepted", 200), Verdict::Accepted);
+    ledger
+}
+
+fn event(source: &str, id: &str) -> String {
+    format!("evt_{source}_{id}")
+}
+
+impl Ledger {
+    /// A request and its answer.
+    fn send(&mut self, source: &str, id: &str, receipt: &str, at: u64, told: (&str, u16)) {
+        let (outcome, status) = told;
+        let told = Told {
+            at: at + 9,
+            status,
+            outcome: outcome.into(),
+            receipt: receipt.into(),
+            retry_after: status == 503,
+        };
+        self.sent.push(Sent {
+            source: source.into(),
+            id: id.into(),
+            event_id: event(source, id),
+            digest: format!("digest of {id}"),
+            standing: Standing::Genuine,
+            at,
+            told: Some(told),
+        });
+    }
+
+    fn record(&mut self, kind: &str, source: &str, id: &str, receipt: &str, outcome: &str) {
+        self.records.push(Record {
+            seq: self.records.len() as u64 + 1,
+            kind: kind.into(),
+            source: source.into(),
+            receipt: receipt.into(),
+            event_id: event(source, id),
+            provider_id: id.into(),
+            digest: format!("digest of {id}"),
+            attempt: u32::from(kind == "attempt"),
+            outcome: outcome.into(),
+            durable_at: Some(0),
+            ..Record::default()
+        });
+    }
+
+    fn receive(&mut self, source: &str, id: &str, receipt: &str, at: u64, verdict: Verdict) {
+        self.received.push(Received {
+            source: source.into(),
+            id: id.into(),
+            event_id: event(source, id),
+            digest: format!("digest of {id}"),
+            receipt: receipt.into(),
+            attempt: 1,
+            at,
+            ended: at + 1,
+            verdict,
+        });
+    }
+
+    /// A request that reached the app, as all three saw it.
+    fn attempt(
+        &mut self,
+        source: &str,
+        id: &str,
+        receipt: &str,
+        at: u64,
+        told: (&str, u16),
+        verdict: Verdict,
+    ) {
+        self.send(source, id, receipt, at, told);
+        self.record("attempt", source, id, receipt, "");
+        self.receive(source, id, receipt, at + 2, verdict);
+        self.record("outcome", source, id, receipt, told.0);
+    }
+}
+
+/// Makes the honest ledger lie, and expects exactly this rule to see it.
+#[track_caller]
+fn finds(rule: &str, lie: impl FnOnce(&mut Ledger)) {
+    let mut ledger = honest();
+    lie(&mut ledger);
+    let findings = ledger.check();
+    assert!(
+        !findings.is_empty() && findings.iter().all(|finding| finding.rule == rule),
+        "{rule} was expected, found:\n{}",
+        report(&findings)
+    );
+}
+
+#[track_caller]
+fn passes(change: impl FnOnce(&mut Ledger)) {
+    let mut ledger = honest();
+    change(&mut ledger);
+    let findings = ledger.check();
+    assert!(findings.is_empty(), "{}", report(&findings));
+}
+
+#[test]
+fn an_honest_ledger_passes() {
+    passes(|_| {});
+    passes(|ledger| ledger.calm_at = Some(20));
+}
+
+#[test]
+fn a_lost_event_is_found() {
+    finds("lost", |ledger| ledger.received.retain(|r| r.receipt != "r3"));
+    finds("lost", |ledger| ledger.received[2].verdict = Verdict::Refused);
+    finds("lost", |ledger| ledger.send("shop", "d", "r7", 70, ("accepted", 200)));
+    finds("lost", |ledger| ledger.send("shop", "d", "r7", 70, ("duplicate", 200)));
+    // Told before it was delivered.
+    finds("lost", |ledger| ledger.sent[2].told.as_mut().unwrap().at = 31);
+    // Not wanted, says the answer; nothing, says the record.
+    finds("lost", |ledger| ledger.records.retain(|r| r.receipt != "r5"));
+}
+
+#[test]
+fn one_more_than_there_are_excuses_is_found() {
+    // The same attempt twice.
+    finds("extra", |ledger| {
+        let twice = Received { at: 21, ..ledger.received[1].clone() };
+        ledger.received.push(twice);
+    });
+}
+
+#[test]
+fn a_delivery_after_a_clean_one_is_found() {
+    // As many as there are excuses, but the excuse belongs to a crash before the first of them.
+    finds("unexcused", |ledger| {
+        ledger.record("attempt", "shop", "b", "r0", "");
+        ledger.attempt("shop", "b", "r7", 70, ("accepted", 200), Verdict::Accepted);
+    });
+    // With an excuse of its own, or where the store is known to have lost the key, it passes.
+    passes(|ledger| {
+        ledger.attempt("shop", "b", "r7", 70, ("accepted", 200), Verdict::Accepted);
+        let begun = ledger.records.iter_mut().find(|r| r.receipt == "r7");
+        begun.unwrap().reason = "previous_attempt_unknown".into();
+    });
+    passes(|ledger| {
+        ledger.attempt("shop", "b", "r7", 70, ("accepted", 200), Verdict::Accepted);
+        ledger.forgotten.insert(event("shop", "b"), 1);
+    });
+    // An unclaimed delivery is not settled, and says so.
+    passes(|ledger| {
+        let begun = ledger.records.iter_mut().find(|r| r.receipt == "r3");
+        begun.unwrap().reason = "dedup_unavailable".into();
+        ledger.attempt("shop", "b", "r7", 70, ("accepted", 200), Verdict::Accepted);
+    });
+}
+
+#[test]
+fn an_effect_without_a_record_is_found() {
+    let of = |receipt: &'static str| move |r: &Record| r.receipt != receipt || r.kind != "attempt";
+    finds("unrecorded", |ledger| ledger.records.retain(of("r6")));
+    finds("unrecorded", |ledger| ledger.records[0].durable_at = Some(13));
+    finds("unrecorded", |ledger| ledger.received[0].attempt = 2);
+}
+
+#[test]
+fn what_was_not_verified_is_found() {
+    // Acked.
+    finds("unverified", |ledger| {
+        ledger.send("shop", "x", "r7", 70, ("", 200));
+        ledger.sent.last_mut().unwrap().standing = Standing::Forged;
+    });
+    // At the app, on record, in the store.
+    finds("unverified", |ledger| {
+        ledger.record("attempt", "shop", "x", "r7", "");
+        ledger.receive("shop", "x", "r7", 70, Verdict::Refused);
+    });
+    finds("unverified", |ledger| ledger.record("duplicate", "shop", "x", "r7", "duplicate"));
+    finds("unverified", |ledger| assert!(ledger.stored.insert("evt_x".into())));
+    passes(|ledger| assert!(ledger.stored.insert(event("shop", "c"))));
+    // Another body under an id that is known.
+    finds("unverified", |ledger| {
+        ledger.record("attempt", "shop", "a", "r7", "");
+        ledger.records.last_mut().unwrap().digest = "another".into();
+    });
+}
+
+#[test]
+fn a_mix_of_sources_is_found() {
+    // Told that it is done, because another source's event of the same name was.
+    finds("isolated", |ledger| ledger.send("bank", "b", "r7", 70, ("duplicate", 200)));
+    // Delivered as another source's.
+    finds("isolated", |ledger| {
+        ledger.record("attempt", "bank", "b", "r7", "");
+        ledger.receive("bank", "b", "r7", 70, Verdict::Refused);
+    });
+    // Two sources' events under one id of ours.
+    finds("isolated", |ledger| {
+        for each in &mut ledger.records {
+            each.event_id = each.event_id.replace("bank", "shop");
+        }
+        for each in &mut ledger.received {
+            each.event_id = each.event_id.replace("bank", "shop");
+        }
+        ledger.forgotten.insert(event("shop", "a"), 1);
+    });
+}
+
+#[test]
+fn a_wrong_answer_is_found() {
+    for status in [102, 302, 409, 410, 429] {
+        finds("answer", |ledger| ledger.send("shop", "d", "r7", 70, ("x", status)));
+    }
+    // A good signature refused; a failure where the app had accepted; a refusal that does not say when to come again.
+    finds("answer", |ledger| ledger.send("shop", "d", "r7", 70, ("", 401)));
+    finds("answer", |ledger| ledger.sent[2].told.as_mut().unwrap().status = 502);
+    finds("answer", |ledger| {
+        ledger.send("shop", "d", "r7", 70, ("store_unavailable", 503));
+        ledger.sent.last_mut().unwrap().told.as_mut().unwrap().retry_after = false;
+    });
+    finds("answer", |ledger| {
+        ledger.send("shop", "x", "r7", 70, ("", 404));
+        ledger.sent.last_mut().unwrap().standing = Standing::Forged;
+    });
+}
+
+#[test]
+fn an_event_that_stays_stuck_is_found() {
+    finds("wedged", |ledger| {
+        ledger.send("shop", "d", "r7", 70, ("duplicate_in_flight", 503));
+        ledger.calm_at = Some(70);
+    });
+    passes(|ledger| {
+        ledger.send("shop", "d", "r7", 70, ("duplicate_in_flight", 503));
+        ledger.calm_at = Some(71);
+    });
+}
+
+#[test]
+fn a_line_of_a_log_is_read() {
+    let line = r#"{"v":1,"seq":7,"ts":"2026-11-24T17:03:00.123Z","kind":"attempt","receipt":"req_1","source":"shop","event_id":"evt_1","provider_id":"a","digest":"sha256:00ff","attempt":2,"reason":"previous_attempt_unknown","prev":"00"}"#;
+    let record = Record::parse(line).unwrap();
+    assert_eq!((record.seq, record.attempt), (7, 2));
+    let said =
+        [&record.kind, &record.receipt, &record.source, &record.event_id, &record.provider_id];
+    assert_eq!(said, ["attempt", "req_1", "shop", "evt_1", "a"]);
+    assert_eq!((&*record.digest, &*record.reason), ("00ff", "previous_attempt_unknown"));
+    assert!(Record::parse("no record").is_none());
+}
