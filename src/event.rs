@@ -172,6 +172,11 @@ impl EventKey {
 pub struct Receipt([u8; 16]);
 
 impl Receipt {
+    /// A receipt from bytes that were chosen elsewhere.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
     /// A new receipt from the system's random source.
     pub fn random() -> Self {
         let mut bytes = [0; 16];

@@ -26,7 +26,7 @@ pub use journal::AuditError;
 pub use log::{AuditLog, COMMIT_SIBLINGS, Health, QUEUE_RECORDS_MAX, REJECTED_PER_SECOND};
 pub use record::{Draft, Kind};
 pub use stages::{Audit, Note, ShadowAudit};
-pub use writer::{Clock, OpenError, open, open_on};
+pub use writer::{ByHand, Clock, OpenError, open, open_by_hand, open_on};
 
 use crate::{
     dedup::Lease,

@@ -7,8 +7,10 @@ use std::{
     path::Path,
     sync::Arc,
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 use super::{
     Params,
@@ -62,6 +64,35 @@ pub fn open_on(
     metrics: AuditMetrics,
     clock: Clock,
 ) -> Result<AuditLog, OpenError> {
+    let (shared, writer) = begin(storage, params, metrics, clock)?;
+    let farewell = Farewell(shared.clone());
+    let run = move || {
+        let _farewell = farewell; // dropped last, after the lock was given up, and in a panic too
+        writer.run();
+    };
+    let thread = thread::Builder::new().name("audit-writer".into()).spawn(run);
+    let thread = thread.map_err(|error| OpenError::failed(&params.dir, &error))?;
+    Ok(AuditLog::new(shared, Some(thread)))
+}
+
+/// The same without a thread: nothing is written but when the caller says so.
+pub fn open_by_hand(
+    storage: Arc<dyn Storage>,
+    params: &Params,
+    metrics: AuditMetrics,
+    clock: Clock,
+) -> Result<(AuditLog, ByHand), OpenError> {
+    let (shared, writer) = begin(storage, params, metrics, clock)?;
+    let by_hand = ByHand { writer, jobs: Vec::new(), _farewell: Farewell(shared.clone()) };
+    Ok((AuditLog::new(shared, None), by_hand))
+}
+
+fn begin(
+    storage: Arc<dyn Storage>,
+    params: &Params,
+    metrics: AuditMetrics,
+    clock: Clock,
+) -> Result<(Arc<Shared>, Writer), OpenError> {
     let signer = Signer::load_or_make(&params.checkpoint_key)
         .map_err(|why| OpenError(format!("audit checkpoint key: {why}")))?;
     let failed = |why: &dyn Display| OpenError::failed(&params.dir, why);
@@ -69,13 +100,33 @@ pub fn open_on(
     let (mut writer, recovery) = Writer::take_up(shared.clone(), storage, params, signer, clock)
         .map_err(|error| failed(&error))?;
     writer.begin(recovery).map_err(|error| failed(&error))?;
-    let farewell = Farewell(shared.clone());
-    let run = move || {
-        let _farewell = farewell; // dropped last, after the lock was given up, and in a panic too
-        writer.run();
-    };
-    let thread = thread::Builder::new().name("audit-writer".into()).spawn(run);
-    Ok(AuditLog::new(shared, thread.map_err(|error| failed(&error))?))
+    Ok((shared, writer))
+}
+
+/// The writer of a log that has no thread.
+pub struct ByHand {
+    writer: Writer,
+    jobs: Vec<Job>,
+    _farewell: Farewell,
+}
+
+impl ByHand {
+    /// What the thread does between two sleeps; says whether anything was waiting.
+    pub fn turn(&mut self) -> bool {
+        self.writer.shared.grab(&mut self.jobs);
+        let busy = !self.jobs.is_empty();
+        if busy {
+            drop(self.writer.record(&mut self.jobs)); // whoever waits was told
+        }
+        self.writer.keep_house();
+        busy
+    }
+
+    /// The end of a clean run.
+    pub fn end(mut self) {
+        while self.turn() {}
+        self.writer.end();
+    }
 }
 
 struct Writer {

@@ -5,10 +5,10 @@ use std::{
     hash::{BuildHasher as _, Hasher as _, RandomState},
     mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{Subject, claim::Token};
 use crate::{

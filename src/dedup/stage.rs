@@ -8,11 +8,11 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures_util::FutureExt as _;
-use tokio::time::{Instant as Deadline, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
@@ -72,7 +72,7 @@ impl Dedup {
     where
         F: Future<Output = Answer> + Send,
     {
-        let until = Deadline::now() + self.0.policy.join_timeout;
+        let until = Instant::now() + self.0.policy.join_timeout;
         match self.seat(&subject, until).await {
             Ok(seat) => self.lead(seat, subject, until, work).await,
             Err(answer) => *answer,
@@ -80,7 +80,7 @@ impl Dedup {
     }
 
     /// Waits until this request is the first of its twins in this process, or has the answer of the one that was.
-    async fn seat(&self, subject: &Subject, until: Deadline) -> Result<Seat, Box<Answer>> {
+    async fn seat(&self, subject: &Subject, until: Instant) -> Result<Seat, Box<Answer>> {
         loop {
             match self.0.joins.enter(subject) {
                 Place::Leader(seat) => return Ok(seat),
@@ -100,7 +100,7 @@ impl Dedup {
         &self,
         seat: Seat,
         mut subject: Subject,
-        until: Deadline,
+        until: Instant,
         work: impl FnOnce(Lease) -> F + Send,
     ) -> Answer
     where
@@ -143,7 +143,7 @@ impl Dedup {
         &self,
         subject: &mut Subject,
         token: Token,
-        until: Deadline,
+        until: Instant,
         began: &mut Instant,
     ) -> Result<Claimed, StoreError> {
         let (mut pause, mut seen) = (POLL.0, None);
@@ -155,7 +155,7 @@ impl Dedup {
                 (Err(error), None) => return Err(error),
             };
             match claimed {
-                Claimed::InFlight { .. } if Deadline::now() + pause <= until => {
+                Claimed::InFlight { .. } if Instant::now() + pause <= until => {
                     seen = Some(claimed);
                     sleep(pause).await;
                     pause = (pause * 3 / 2).min(POLL.1);

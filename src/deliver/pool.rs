@@ -12,7 +12,7 @@ use std::{
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     task::Poll,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -23,14 +23,14 @@ use hyper::{
     client::conn::{TrySendError, http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::{net::TcpStream, task::JoinSet};
+use tokio::{io::DuplexStream, net::TcpStream, task::JoinSet, time::Instant};
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
 use super::{connect::Address, upstream::NotSent};
 
 pub(super) type Outgoing = Request<Full<Bytes>>;
-pub(super) type Stream = Either<TcpStream, TlsStream<TcpStream>>;
+pub(super) type Stream = Either<Either<TcpStream, DuplexStream>, TlsStream<TcpStream>>;
 type Conn1 = http1::Connection<TokioIo<Stream>, Full<Bytes>>;
 
 /// A connection that can take a request.
