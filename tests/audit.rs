@@ -25,9 +25,7 @@ use std::{
 
 use audit_world::{World, attempt, disk::Disk, name};
 use gatepost::{
-    audit::{
-        AuditError, COMMIT_SIBLINGS, CopyTo, QUEUE_RECORDS_MAX, REJECTED_PER_SECOND, open, open_on,
-    },
+    audit::{AuditError, CopyTo, QUEUE_RECORDS_MAX, REJECTED_PER_SECOND, open, open_on, siblings},
     event::Timestamp,
 };
 
@@ -402,16 +400,19 @@ async fn many_requests_under_way_share_a_sync() {
     assert!(records / syncs >= 12, "{records} records in {syncs} syncs");
 }
 
-#[tokio::test]
-async fn few_requests_are_written_at_once() {
-    let world = World::new();
-    let disk = Disk::open(world.dir());
-    let log = world.open_disk(&disk);
-    let under_way: Vec<_> = (1..COMMIT_SIBLINGS).map(|_| log.under_way()).collect();
-    let before = disk.faults.syncs.load(Ordering::SeqCst);
-    for n in 0..10 {
-        log.append(attempt(n)).await.unwrap();
+/// Few are written at once; of many, a batch waits for most of those whose record is still to come.
+#[test]
+fn a_batch_waits_for_those_that_may_still_come() {
+    let cases = [
+        (0, 0, None),
+        (15, 0, None),
+        (16, 0, Some(12)),
+        (64, 0, Some(48)),
+        (64, 40, Some(18)),
+        (64, 49, None),
+        (1, 2, None), // a sender hung up, and its work goes on
+    ];
+    for (under_way, recorded, expected) in cases {
+        assert_eq!(siblings(under_way, recorded), expected, "{under_way}, {recorded} recorded");
     }
-    assert_eq!(disk.faults.syncs.load(Ordering::SeqCst) - before, 10, "nobody to wait for");
-    drop(under_way);
 }

@@ -179,7 +179,8 @@ def values(name, peer, workload):
         "UA": a, "UB": b, "UC": c, "REDIS": f"127.0.0.1:{REDIS_PORT}",
         "CERT": RUN + "/tls/cert.pem", "KEY": RUN + "/tls/key.pem",
         "SECRET": SECRET, "SECRET64": base64.b64encode(SECRET.encode()).decode(),
-        "GATEPOST": os.environ.get("GATEPOST", "@REPO@/target/release/gatepost"),
+        "GATEPOST": os.environ.get("GATEPOST", "@REPO@/target/dist/gatepost"),
+        "RELEASE": "@REPO@/target/release/gatepost",
         **peer.get("vars", {}),
     }  # fmt: skip
 

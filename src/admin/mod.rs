@@ -7,14 +7,19 @@ use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, Request, Response, StatusCode,
-    header::{CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN},
+    header::{CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS},
 };
 use http_body_util::Full;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::{body::Incoming, server::conn::http1};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceBuilder;
+use tower_http::{catch_panic::CatchPanicLayer, set_header::SetResponseHeaderLayer};
 
 use crate::{stage::BoxFuture, telemetry::Metrics};
 
@@ -98,15 +103,22 @@ struct Door {
 
 impl Door {
     async fn serve(&self, stream: TcpStream) {
-        let service = service_fn(|request: Request<Incoming>| async move {
-            Ok::<_, Infallible>(self.answer(&request).await)
-        });
+        let always =
+            |name, value| SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value));
+        let service = ServiceBuilder::new()
+            .layer(always(CACHE_CONTROL, "no-store"))
+            .layer(always(X_CONTENT_TYPE_OPTIONS, "nosniff"))
+            // A bug in what is shown ends one answer with a 500.
+            .layer(CatchPanicLayer::new())
+            .service_fn(|request: Request<Incoming>| async move {
+                Ok::<_, Infallible>(self.answer(&request).await)
+            });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)
             .keep_alive(false)
             .max_buf_size(HEADER_BYTES_MAX)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
         if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await {
             tracing::debug!(%error, from = %self.from, "admin connection ended early");
         }
@@ -192,10 +204,7 @@ fn json(status: StatusCode, value: &serde_json::Value) -> Response<Full<Bytes>> 
 fn text(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
 

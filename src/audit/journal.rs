@@ -14,10 +14,11 @@ use super::{
 };
 use crate::event::Timestamp;
 
-/// How far a segment is laid out ahead.
-const STEP_BYTES: u64 = 4 * 1024 * 1024;
-/// When less than this is left, more is laid out between two batches.
-const AHEAD_BYTES: u64 = 1024 * 1024;
+/// How far a segment is laid out ahead, for so many batches like the last one, within bounds: while zeros are synced no
+/// record is, so that few records need a short step, and many a long one that is seldom.
+const STEP_BATCHES: u64 = 64;
+const STEP_BYTES_MIN: u64 = 256 * 1024;
+const STEP_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Most bytes in one batch, and so the most that a crash can tear.
 pub(super) const BATCH_BYTES_MAX: usize = 1024 * 1024;
 
@@ -61,6 +62,8 @@ pub(super) struct Journal {
     pub(super) durable: Head,
     /// Records that are not written yet.
     pub(super) batch: Vec<u8>,
+    /// How far ahead zeros are laid out.
+    step: u64,
     fence: Option<Arc<str>>,
 }
 
@@ -101,9 +104,10 @@ impl Journal {
         let (head, len, recovery) = scan.judge(sealed);
         file.truncate(len)?;
         let live = Live { file, first, since: scan.since, len, laid: len };
-        let (batch, fence) = (Vec::new(), None);
-        let mut journal = Self { storage, params, live, closed, head, durable: head, batch, fence };
-        journal.lay_out(STEP_BYTES)?;
+        let (batch, step, fence) = (Vec::new(), STEP_BYTES_MIN, None);
+        let durable = head;
+        let mut journal = Self { storage, params, live, closed, head, durable, batch, step, fence };
+        journal.lay_out(STEP_BYTES_MIN)?;
         Ok((journal, recovery))
     }
 
@@ -129,8 +133,9 @@ impl Journal {
     fn write(&mut self) -> Result<(), AuditError> {
         self.unfenced()?;
         let need = self.batch.len() as u64;
+        self.step = (need * STEP_BATCHES).clamp(STEP_BYTES_MIN, STEP_BYTES_MAX);
         if self.live.laid < self.live.len + need {
-            self.lay_out(need + STEP_BYTES).map_err(|error| self.refuse(&error))?;
+            self.lay_out(need + self.step).map_err(|error| self.refuse(&error))?;
         }
         let written = self.live.file.write_at(self.live.len, &self.batch);
         written.and_then(|()| self.sync()).map_err(|error| self.fence_off(&error))?;
@@ -176,10 +181,10 @@ impl Journal {
 
     /// What can be done between two batches, so that no record has to wait for it: more zeros.
     pub(super) fn prepare(&mut self) -> Result<(), AuditError> {
-        if self.fence.is_some() || self.live.laid >= self.live.len + AHEAD_BYTES {
+        if self.fence.is_some() || self.live.laid >= self.live.len + self.step / 2 {
             return Ok(());
         }
-        self.lay_out(STEP_BYTES).map_err(|error| self.refuse(&error))
+        self.lay_out(self.step).map_err(|error| self.refuse(&error))
     }
 
     /// Whether the live segment has become large or old enough to be closed.
@@ -196,7 +201,7 @@ impl Journal {
         let file = self.storage.create(&segment_name(first)).map_err(|e| self.refuse(&e))?;
         let fresh = Live { file, first, since: None, len: 0, laid: 0 };
         let old = std::mem::replace(&mut self.live, fresh);
-        let made = self.lay_out(STEP_BYTES).and_then(|()| self.storage.sync_dir());
+        let made = self.lay_out(self.step).and_then(|()| self.storage.sync_dir());
         if let Err(error) = made {
             let undone = self.storage.remove(&segment_name(first));
             self.live = old;

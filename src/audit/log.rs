@@ -30,11 +30,11 @@ const REJECTED_BYTES_PER_SECOND: usize = 4096;
 
 /// How long a record that nobody waits for lies in the queue, for one that somebody waits for to take it along.
 const NOTES_WAIT: Duration = Duration::from_millis(25);
-/// How long a batch waits for others to join while many requests are under way: a sync costs about as much for one record
-/// as for fifty. (`PostgreSQL` has the same under the same name.)
-const COMMIT_DELAY: Duration = Duration::from_millis(1);
-/// With fewer requests under way than this, nothing is gained by waiting, and every batch is written at once.
-pub const COMMIT_SIBLINGS: usize = 16;
+/// How long a batch waits for most of the requests that are on their way to it, if they are many: a sync costs about as
+/// much for one record as for fifty. (`PostgreSQL` has the same under the same name.)
+const COMMIT_DELAY: Duration = Duration::from_millis(2);
+/// With fewer requests on their way than this, nothing is gained by waiting, and every batch is written at once.
+const COMMIT_SIBLINGS: usize = 16;
 /// So many records make a batch, whoever waits.
 const BATCH_RECORDS: usize = 1024;
 
@@ -63,8 +63,10 @@ struct Owner {
 pub(super) struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
-    /// Requests under way, which may bring a record soon.
+    /// Requests under way.
     under_way: AtomicUsize,
+    /// Those of them whose record is durable: they bring no other that somebody waits for.
+    recorded: AtomicUsize,
     pub(super) metrics: AuditMetrics,
     samples: Mutex<HashMap<Name, Sample>>,
     /// Knows the tasks that answer.
@@ -135,6 +137,13 @@ impl Waiters {
 #[derive(Debug)]
 pub struct UnderWay<'a>(&'a AtomicUsize);
 
+impl<'a> UnderWay<'a> {
+    fn of(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
@@ -148,9 +157,12 @@ impl AuditLog {
 
     /// Announces a request. The writer lets more records join a batch while many are announced.
     pub fn under_way(&self) -> UnderWay<'_> {
-        let count = &self.0.shared.under_way;
-        count.fetch_add(1, Ordering::Relaxed);
-        UnderWay(count)
+        UnderWay::of(&self.0.shared.under_way)
+    }
+
+    /// Says of an announced request that its record is durable: the writer need not wait for it.
+    pub fn recorded(&self) -> UnderWay<'_> {
+        UnderWay::of(&self.0.shared.recorded)
     }
 
     /// Records `draft` and returns its number once it is durable.
@@ -254,6 +266,7 @@ impl Shared {
             queue: Mutex::new(queue),
             wake: Condvar::new(),
             under_way: AtomicUsize::new(0),
+            recorded: AtomicUsize::new(0),
             metrics,
             samples: Mutex::default(),
             answering: TaskTracker::new(),
@@ -294,9 +307,10 @@ impl Shared {
             queue = self.wait(queue, 0, idle);
             queue = self.wait(queue, 1, NOTES_WAIT);
         }
-        let under_way = self.under_way.load(Ordering::Relaxed);
-        if queue.awaited > 0 && under_way >= COMMIT_SIBLINGS {
-            queue = self.wait(queue, under_way / 2, COMMIT_DELAY);
+        let count = |count: &AtomicUsize| count.load(Ordering::Relaxed);
+        let siblings = siblings(count(&self.under_way), count(&self.recorded));
+        if let Some(siblings) = siblings.filter(|_| queue.awaited > 0) {
+            queue = self.wait(queue, siblings, COMMIT_DELAY);
         }
         queue.hand_over(jobs)
     }
@@ -339,6 +353,12 @@ impl Shared {
         queue.health.trouble.get_or_insert(AuditError::Closed);
         queue.jobs.clear();
     }
+}
+
+/// How many awaited records a batch waits for a little, if it waits at all: three in four of those that may still come.
+pub fn siblings(under_way: usize, recorded: usize) -> Option<usize> {
+    let coming = under_way.saturating_sub(recorded);
+    (coming >= COMMIT_SIBLINGS).then_some(coming * 3 / 4)
 }
 
 /// What a source's strangers have on record of this second.

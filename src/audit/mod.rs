@@ -23,7 +23,7 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 pub use journal::AuditError;
-pub use log::{AuditLog, COMMIT_SIBLINGS, Health, QUEUE_RECORDS_MAX, REJECTED_PER_SECOND};
+pub use log::{AuditLog, Health, QUEUE_RECORDS_MAX, REJECTED_PER_SECOND, siblings};
 pub use record::{Draft, Kind};
 pub use stages::{Audit, Note, ShadowAudit};
 pub use writer::{ByHand, Clock, OpenError, open, open_by_hand, open_on};

@@ -49,6 +49,7 @@ async fn record_first<T, N: Next<T>>(
 ) -> Answer {
     next.ready().await?;
     let seq = log.append(attempt).await.map_err(|error| unavailable(&error))?;
+    let _under_way = log.recorded();
     let answer = next.call(recorded(seq)).await;
     ending.print("attempt_seq", &seq);
     ended(&mut ending, &answer);

@@ -16,7 +16,7 @@ use gatepost::{
     telemetry::Metrics,
 };
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::world::{ask, closed, head};
@@ -46,10 +46,26 @@ impl admin::Gateway for Patient {
     }
 }
 
+/// A gateway with a bug.
+struct Broken;
+
+impl admin::Gateway for Broken {
+    fn readiness(&self) -> BoxFuture<'_, Vec<Condition>> {
+        Box::pin(async { panic!("a bug") })
+    }
+
+    fn reload(&self) -> BoxFuture<'_, Result<String, String>> {
+        Box::pin(async { panic!("a bug") })
+    }
+}
+
 fn door(scope: Scope) -> Door {
     let well = Arc::new(AtomicBool::new(true));
+    door_to(Arc::new(Patient(Arc::clone(&well))), well, scope)
+}
+
+fn door_to(gateway: Arc<dyn admin::Gateway>, well: Arc<AtomicBool>, scope: Scope) -> Door {
     let metrics = Metrics::new();
-    let gateway = Arc::new(Patient(Arc::clone(&well)));
     let admin = Admin { metrics: metrics.clone(), gateway };
     let listener =
         server::listen(&["127.0.0.1:0".parse().unwrap()], 1).unwrap().remove(0).remove(0);
@@ -170,4 +186,24 @@ async fn there_is_nothing_else() {
     }
     let metrics_only = door(Scope::MetricsOnly);
     assert_eq!(metrics_only.ask("POST /-/reload", good).await.0, 404);
+}
+
+#[tokio::test]
+async fn every_answer_is_for_this_moment_only() {
+    let door = door(Scope::Everything);
+    for path in ["/healthz", "/readyz", "/metrics", "/nothing"] {
+        let mut stream = TcpStream::connect(door.address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let head = head(&mut stream).await;
+        assert!(head.contains("\r\ncache-control: no-store\r\n"), "{path}: {head}");
+        assert!(head.contains("\r\nx-content-type-options: nosniff\r\n"), "{path}: {head}");
+    }
+}
+
+#[tokio::test]
+async fn a_bug_ends_one_answer() {
+    let door = door_to(Arc::new(Broken), Arc::default(), Scope::Everything);
+    assert_eq!(door.get("/readyz").await.0, 500);
+    assert_eq!(door.get("/healthz").await.0, 200);
 }
