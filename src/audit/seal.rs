@@ -113,23 +113,16 @@ fn open_or_create(storage: &dyn Storage, name: &str) -> io::Result<Box<dyn Stora
     }
 }
 
-/// Puts the public key beside the log; keys that signed before stay there. The file is replaced as a whole: half a key in it
-/// would leave a log that nobody can verify.
+/// Puts the public key beside the log; keys that signed before stay there.
 fn publish(storage: &dyn Storage, key: &PublicKey) -> io::Result<()> {
-    let known = match fs::read_to_string(storage.path().join(PUBLIC_KEY)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-        known => known?,
-    };
+    let file = open_or_create(storage, PUBLIC_KEY)?;
+    let known = fs::read_to_string(storage.path().join(PUBLIC_KEY))?;
     if known.lines().any(|line| line == key.line()) {
         return Ok(());
     }
     let begin = if known.is_empty() || known.ends_with('\n') { "" } else { "\n" };
-    let keys = format!("{known}{begin}{}\n", key.line());
-    let unfinished = format!("{PUBLIC_KEY}{UNFINISHED}");
-    let file = open_or_create(storage, &unfinished)?;
-    file.write_at(0, keys.as_bytes())?;
-    file.truncate(keys.len() as u64)?; // durably
-    storage.rename(&unfinished, PUBLIC_KEY)
+    file.write_at(known.len() as u64, format!("{begin}{}\n", key.line()).as_bytes())?;
+    file.sync()
 }
 
 /// The last checkpoint that `key` signed, and the length of the file without an unfinished one.
