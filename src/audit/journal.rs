@@ -10,7 +10,7 @@ use super::{
     Params,
     record::{Draft, hash_of},
     segments::{Frame, Head, Piece, Segments, segment_name, tidy_up},
-    storage::{Storage, StorageFile},
+    storage::{Storage, StorageFile, write_again},
 };
 use crate::event::Timestamp;
 
@@ -103,6 +103,7 @@ impl Journal {
         let scan = scan(&closed, from, first)?;
         let (head, len, recovery) = scan.judge(sealed);
         file.truncate(len)?;
+        write_again(&*storage, &segment_name(first), &*file, len, BATCH_BYTES_MAX as u64)?;
         let live = Live { file, first, since: scan.since, len, laid: len };
         let (batch, step, fence) = (Vec::new(), STEP_BYTES_MIN, None);
         let durable = head;

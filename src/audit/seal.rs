@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use super::{
     CopyTo,
     checkpoint::{CHECKPOINTS, Checkpoint, PUBLIC_KEY, PublicKey, Signer, each_note},
-    segments::{Head, UNFINISHED},
-    storage::{Sink, Storage, StorageFile},
+    segments::Head,
+    storage::{Storage, StorageFile, replace, write_again},
 };
 
 /// How much of the end of the file is read to find the last checkpoint.
@@ -50,6 +50,8 @@ impl Sealer {
         let file = open_or_create(&*storage, CHECKPOINTS)?;
         let (last, len) = last_of(&*storage, &signer.public)?;
         file.truncate(len)?;
+        write_again(&*storage, CHECKPOINTS, &*file, len, TAIL_BYTES)?;
+        file.sync()?;
         storage.sync_dir()?;
         let copies = (!copy_to.is_empty()).then(|| Copies::start(copy_to.to_vec())).transpose()?;
         Ok(Self { storage, file, len, fsync, signer, last, since: Instant::now(), copies })
@@ -84,18 +86,17 @@ impl Sealer {
 
     /// Leaves out the checkpoints that cover only records before `seq`: those were removed with their segments.
     pub(super) fn forget_before(&mut self, seq: u64) -> io::Result<()> {
-        let unfinished = format!("{CHECKPOINTS}{UNFINISHED}");
         let old = File::open(self.storage.path().join(CHECKPOINTS))?;
-        let mut fresh = BufWriter::new(Sink { file: self.storage.create(&unfinished)?, len: 0 });
-        each_note(BufReader::new(old), |line, note| match note {
-            Some(note) if note.checkpoint.size >= seq => fresh.write_all(line),
-            _ => Ok(()),
+        let fresh = replace(&*self.storage, CHECKPOINTS, |sink| {
+            let mut fresh = BufWriter::new(sink);
+            each_note(BufReader::new(old), |line, note| match note {
+                Some(note) if note.checkpoint.size >= seq => fresh.write_all(line),
+                _ => Ok(()),
+            })?;
+            fresh.flush()
         })?;
-        let Sink { file, len } = fresh.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.sync()?;
-        self.storage.rename(&unfinished, CHECKPOINTS)?;
-        (self.file, self.len) = (file, len);
-        self.storage.sync_dir()
+        (self.file, self.len) = (fresh.file, fresh.len);
+        Ok(())
     }
 
     /// Waits, for a bounded time, until the last copies are where they belong.
@@ -115,25 +116,29 @@ fn open_or_create(storage: &dyn Storage, name: &str) -> io::Result<Box<dyn Stora
 
 /// Puts the public key beside the log; keys that signed before stay there.
 fn publish(storage: &dyn Storage, key: &PublicKey) -> io::Result<()> {
-    let file = open_or_create(storage, PUBLIC_KEY)?;
-    let known = fs::read_to_string(storage.path().join(PUBLIC_KEY))?;
+    let known = match fs::read_to_string(storage.path().join(PUBLIC_KEY)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        result => result?,
+    };
     if known.lines().any(|line| line == key.line()) {
         return Ok(());
     }
     let begin = if known.is_empty() || known.ends_with('\n') { "" } else { "\n" };
-    file.write_at(known.len() as u64, format!("{begin}{}\n", key.line()).as_bytes())?;
-    file.sync()
+    let keys = format!("{known}{begin}{}\n", key.line());
+    replace(storage, PUBLIC_KEY, |sink| sink.write_all(keys.as_bytes())).map(drop)
 }
 
-/// The last checkpoint that `key` signed, and the length of the file without an unfinished one.
+/// The last checkpoint that `key` signed, and the length of the file without an unfinished one at its end, which may have
+/// its newline and zeros where the rest should be.
 fn last_of(storage: &dyn Storage, key: &PublicKey) -> io::Result<(Option<Checkpoint>, u64)> {
     let mut file = File::open(storage.path().join(CHECKPOINTS))?;
     let mut len = file.metadata()?.len().saturating_sub(TAIL_BYTES);
     file.seek(SeekFrom::Start(len))?;
-    let mut last = None;
+    let (mut last, mut end) = (None, len);
     each_note(BufReader::new(file), |line, note| {
-        if line.ends_with(b"\n") {
-            len += line.len() as u64;
+        end += line.len() as u64;
+        if line.ends_with(b"\n") && !line.contains(&0) {
+            len = end;
         }
         let ours = note.filter(|note| note.is_signed_by(std::slice::from_ref(key)));
         last = ours.map(|note| note.checkpoint).or(last.take());

@@ -10,15 +10,13 @@ use std::{
 
 use super::{
     record::{Hash, RECORD_BYTES_MAX, hash_of},
-    storage::{Sink, Storage},
+    storage::{Storage, UNFINISHED, replace},
 };
 use crate::event::Timestamp;
 
 const SEGMENT: &str = "segment-";
 const PLAIN: &str = ".ndjson";
 const PACKED: &str = ".ndjson.zst";
-/// A file that is not finished yet; what an interrupted run left of it is thrown away.
-pub(super) const UNFINISHED: &str = ".tmp";
 /// Compression of closed segments: zstd's own default, about a fifth of the size.
 const LEVEL: i32 = 3;
 
@@ -178,12 +176,8 @@ pub(super) fn tidy_up(storage: &dyn Storage) -> io::Result<Segments> {
 /// Compresses a closed segment. The plain one goes only when the compressed one is durable under its name.
 pub(super) fn pack(storage: &dyn Storage, first: u64) -> io::Result<()> {
     let (plain, packed) = (segment_name(first), packed_name(first));
-    let unfinished = format!("{packed}{UNFINISHED}");
-    let mut sink = Sink { file: storage.create(&unfinished)?, len: 0 };
-    zstd::stream::copy_encode(File::open(storage.path().join(&plain))?, &mut sink, LEVEL)?;
-    sink.file.sync()?;
-    storage.rename(&unfinished, &packed)?;
-    storage.sync_dir()?;
+    let old = File::open(storage.path().join(&plain))?;
+    replace(storage, &packed, |sink| zstd::stream::copy_encode(old, sink, LEVEL))?;
     storage.remove(&plain)?;
     storage.sync_dir()
 }

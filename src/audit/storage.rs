@@ -4,7 +4,7 @@
 use std::{
     fmt,
     fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Read as _, Seek as _, Write as _},
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     os::unix::fs::{FileExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
@@ -59,6 +59,44 @@ impl io::Write for Sink {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// What the name of a file ends with that is not whole yet; what an interrupted run left of it is thrown away.
+pub(super) const UNFINISHED: &str = ".tmp";
+
+/// Writes a file anew and puts it in the place of the old one: after a crash one of the two is there, and whole.
+pub(super) fn replace(
+    storage: &dyn Storage,
+    name: &str,
+    fill: impl FnOnce(&mut Sink) -> io::Result<()>,
+) -> io::Result<Sink> {
+    let unfinished = format!("{name}{UNFINISHED}");
+    let make = || {
+        let mut sink = Sink { file: storage.create(&unfinished)?, len: 0 };
+        fill(&mut sink)?;
+        sink.file.sync()?;
+        storage.rename(&unfinished, name)?;
+        Ok(sink)
+    };
+    drop(storage.remove(&unfinished)); // of an interrupted run
+    let made = make().inspect_err(|_| drop(storage.remove(&unfinished))); // a full disk needs the room
+    made.and_then(|sink| storage.sync_dir().map_err(io::Error::other).map(|()| sink))
+}
+
+/// Writes the last bytes before `end` once more. What a failed sync left behind can be read, but the kernel believes that it
+/// is on the disk, and would not write it with the next sync either.
+pub(super) fn write_again(
+    storage: &dyn Storage,
+    name: &str,
+    file: &dyn StorageFile,
+    end: u64,
+    most: u64,
+) -> io::Result<()> {
+    let (from, mut tail) = (end.saturating_sub(most), Vec::new());
+    let mut old = File::open(storage.path().join(name))?;
+    old.seek(SeekFrom::Start(from))?;
+    old.take(end - from).read_to_end(&mut tail)?;
+    file.write_at(from, &tail)
 }
 
 /// A real directory, locked for as long as this lives.
