@@ -59,6 +59,11 @@ impl Disk {
     pub fn lose_power(&self) {
         let state = &mut *lock(&self.state);
         let kept = usize::try_from(self.world.below(state.changes.len() as u64 + 1)).unwrap();
+        let (now, sure) = (state.names.len(), state.durable.len());
+        let of = state.changes.len();
+        self.world.say(|| {
+            format!("disk        of {now} files {sure} are sure, {kept} of {of} changes are kept")
+        });
         if let Some(last) = kept.checked_sub(1) {
             state.durable.clone_from(&state.changes[last]);
         }
@@ -115,8 +120,16 @@ pub struct Mount {
 }
 
 impl Mount {
+    fn say(&self, line: impl FnOnce() -> String) {
+        self.disk.world.say(|| format!("{} disk  {}", self.process.name, line()));
+    }
+
     fn fails(&self) -> bool {
-        self.disk.world.happens(self.disk.world.plan.disk)
+        let fails = self.disk.world.happens(self.disk.world.plan.disk);
+        if fails {
+            self.disk.world.count("disk trouble");
+        }
+        fails
     }
 
     fn change(
@@ -157,6 +170,7 @@ impl Storage for Mount {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let mut index = 0;
+        self.say(|| format!("creates {name}"));
         self.change("disk create", |state| {
             fs::File::create_new(self.disk.path.join(name))?;
             index = state.files.len();
@@ -168,6 +182,7 @@ impl Storage for Mount {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.say(|| format!("renames {from} to {to}"));
         self.change("disk rename", |state| {
             fs::rename(self.disk.path.join(from), self.disk.path.join(to))?;
             let index = state.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
@@ -177,6 +192,7 @@ impl Storage for Mount {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        self.say(|| format!("removes {name}"));
         self.change("disk remove", |state| {
             fs::remove_file(self.disk.path.join(name))?;
             state.names.remove(name);
@@ -189,6 +205,7 @@ impl Storage for Mount {
         if self.fails() {
             return Err(io::Error::other("simulated: names not synced"));
         }
+        self.say(|| "syncs names".into());
         if !self.disk.world.has(Mistake::NoSyncOfNames) {
             let state = &mut *lock(&self.disk.state);
             state.durable.clone_from(&state.names);
@@ -210,6 +227,10 @@ struct Handle {
 }
 
 impl Handle {
+    fn say(&self, line: impl FnOnce() -> String) {
+        self.mount.say(|| format!("file {}: {}", self.index, line()));
+    }
+
     fn with<T>(&self, change: impl FnOnce(&mut File) -> T) -> T {
         change(&mut lock(&self.mount.disk.state).files[self.index])
     }
@@ -219,6 +240,7 @@ impl Handle {
             put(&mut file.now, at, bytes);
             file.pending.push((at, bytes.to_vec()));
         });
+        self.say(|| format!("{} bytes at {at}", bytes.len()));
         self.real.write_all_at(bytes, at as u64)
     }
 }
@@ -248,9 +270,7 @@ impl StorageFile for Handle {
         if self.mount.fails() {
             // What the kernel could not write it may drop: the file reads as written and is not.
             let lost = self.with(|file| std::mem::take(&mut file.pending));
-            disk.world.say(|| {
-                format!("{} disk sync failed: {} writes", self.mount.process.name, lost.len())
-            });
+            self.say(|| format!("sync failed, {} writes lost", lost.len()));
             return Err(io::Error::other("simulated: not synced"));
         }
         if !disk.world.has(Mistake::NoSync) {
@@ -258,6 +278,7 @@ impl StorageFile for Handle {
                 file.durable.clone_from(&file.now);
                 std::mem::take(&mut file.pending)
             });
+            self.say(|| format!("{} writes synced", synced.len()));
             synced.iter().for_each(|(_, bytes)| disk.note_durable(bytes));
         }
         self.mount.process.check("disk synced")
@@ -266,6 +287,7 @@ impl StorageFile for Handle {
     fn truncate(&self, len: u64) -> io::Result<()> {
         self.mount.process.check("disk truncate")?;
         let keep = usize::try_from(len).expect("a small file");
+        self.say(|| format!("cut to {keep} bytes"));
         self.with(|file| {
             file.now.truncate(keep);
             file.durable.clone_from(&file.now);

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc, LazyLock, Mutex,
         atomic::{AtomicI64, Ordering::Relaxed},
@@ -91,6 +91,8 @@ pub struct Machine {
     shelf: Arc<Shelf>,
     /// By how many milliseconds its clock is wrong.
     skew: Arc<AtomicI64>,
+    /// How often the clock was set.
+    wild: AtomicI64,
     running: Mutex<Option<Arc<Running>>>,
     params: audit::Params,
 }
@@ -109,24 +111,14 @@ impl Machine {
     pub fn new(world: &Arc<World>, number: usize, shelf: &Arc<Shelf>, dir: &Path) -> Arc<Self> {
         let dir = dir.join(format!("audit-{number}"));
         let disk = Disk::new(world, dir.clone());
-        let params = audit::Params {
-            dir,
-            retention: Duration::from_hours(9600),
-            rotate_bytes: world.plan.rotate_bytes,
-            rotate_every: Duration::from_hours(24),
-            compress: false,
-            checkpoint_every: Duration::from_secs(2),
-            checkpoint_key: crate::seeds::key(),
-            copy_to: Vec::new(),
-            free_bytes_min: 1 << 30,
-            fsync: true,
-        };
+        let params = params(dir, crate::seeds::key(), world.plan.rotate_bytes);
         Arc::new(Self {
             world: Arc::clone(world),
             number,
             disk,
             shelf: Arc::clone(shelf),
             skew: Arc::default(),
+            wild: AtomicI64::new(0),
             running: Mutex::new(None),
             params,
         })
@@ -159,7 +151,9 @@ impl Machine {
         let (log, by_hand) = match opened {
             Ok(opened) => opened,
             Err(error) => {
-                world.say(|| format!("{} does not start: {error}", process.name));
+                let (name, error) = (&process.name, error.to_string());
+                let why = error.rsplit(": ").next().unwrap_or_default(); // without a path, which is never the same
+                world.say(|| format!("{name} does not start: {why}"));
                 process.settle(&self.disk);
                 return None;
             }
@@ -214,6 +208,7 @@ impl Machine {
         let (world, plan) = (&self.world, &self.world.plan);
         let name = &running.process.name;
         if let Some(trouble) = running.shared.log.health().trouble {
+            world.count("audit trouble");
             world.say(|| format!("{name} {trouble}: restarted"));
             return running.process.die("operator");
         }
@@ -224,16 +219,21 @@ impl Machine {
         if world.happens(plan.clock) {
             const DECADE: i64 = 10 * 365 * 86_400_000;
             const SKEWS: [i64; 7] = [0, 1500, -1500, 200_000, -250_000, DECADE, -DECADE];
-            let skew = SKEWS[usize::try_from(world.below(7)).unwrap()];
+            // By years in the first few times only: more such jumps than make up the retention would make all of it old.
+            let wild = self.wild.fetch_add(1, Relaxed) < 4;
+            let skew = SKEWS[usize::try_from(world.below(if wild { 7 } else { 5 })).unwrap()];
+            world.count("clock");
             world.say(|| format!("{name} clock is off by {skew} ms"));
             self.skew.store(skew, Relaxed);
         }
         if world.happens(plan.reload) {
+            world.count("reload");
             world.say(|| format!("{name} reloads"));
             running.reload(world.config());
         }
         if world.happens(plan.pause) {
             let time = world.millis(2 * 3000);
+            world.count("pause");
             world.say(|| format!("{name} is paused for {} ms", time.as_millis()));
             running.process.pause(Instant::now() + time);
         }
@@ -243,6 +243,7 @@ impl Machine {
             self.shelf.replicate();
         }
         if world.happens(plan.reload / 4) {
+            world.count("restart");
             world.say(|| format!("{name} stops in good order"));
             running.stop().await;
         }
@@ -262,6 +263,22 @@ impl World {
     fn config(&self) -> &'static Config {
         let at = if self.has(Mistake::AnybodyIsBelieved) { 3 } else { self.below(3) };
         &CONFIGS[usize::try_from(at).unwrap()]
+    }
+}
+
+/// How a record is kept.
+pub fn params(dir: PathBuf, key: &Path, rotate_bytes: u64) -> audit::Params {
+    audit::Params {
+        dir,
+        retention: Duration::from_hours(9600),
+        rotate_bytes,
+        rotate_every: Duration::from_hours(24),
+        compress: false,
+        checkpoint_every: Duration::from_secs(2),
+        checkpoint_key: key.to_owned(),
+        copy_to: Vec::new(),
+        free_bytes_min: 1 << 30,
+        fsync: true,
     }
 }
 

@@ -44,6 +44,7 @@ impl Process {
         let power_lost = self.world.below(2) == 0;
         self.power_lost.store(power_lost, Relaxed);
         let how = if power_lost { "power cut" } else { "killed" };
+        self.world.count(how);
         self.world.say(|| format!("{} †     {how}: {why}", self.name));
         self.dead.cancel();
     }

@@ -55,7 +55,7 @@ impl Event {
             1 => "strange",
             _ => "order.paid",
         };
-        Self { source, body: body(&id, kind, number), id }
+        Self { source, body: body(&id, kind, number / 2), id }
     }
 
     /// The same id with another body.

@@ -108,6 +108,7 @@ impl Shelf {
             before.order.iter().filter(changed).map(EventKey::event_id).collect();
         lost.sort_unstable();
         lost.dedup();
+        self.world.count("store loss");
         self.world.say(|| format!("store       lost {} events", lost.len()));
         for event in lost {
             *self.world.ledger().forgotten.entry(event.to_string()).or_default() += 1;
@@ -140,6 +141,9 @@ impl Store {
         self.process.gate(what).await;
         let event = subject.key.event_id();
         let trouble = if world.happens(world.plan.store) { 1 + world.below(5) } else { 0 };
+        if trouble > 0 {
+            world.count("store trouble");
+        }
         if trouble == 1 {
             sleep(world.millis(3)).await;
             world.say(|| format!("{} store {what} {event}: failed", self.process.name));

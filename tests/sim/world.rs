@@ -105,7 +105,11 @@ pub struct World {
     order: AtomicU64,
     receipts: AtomicU64,
     trace: Option<Mutex<String>>,
+    counts: Mutex<Tally>,
 }
+
+/// How often things happened.
+pub type Tally = BTreeMap<String, u64>;
 
 impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -130,6 +134,7 @@ impl World {
             order: AtomicU64::new(0),
             receipts: AtomicU64::new(0),
             trace: traced.then(Mutex::default),
+            counts: Mutex::default(),
         }
     }
 
@@ -177,6 +182,15 @@ impl World {
             let line = format!("{at:>7} ms {order:>5}  {}\n", line());
             lock(trace).push_str(&line);
         }
+    }
+
+    /// Counts what happened.
+    pub fn count(&self, what: &str) {
+        *lock(&self.counts).entry(what.to_owned()).or_default() += 1;
+    }
+
+    pub fn counts(&self) -> Tally {
+        lock(&self.counts).clone()
     }
 
     pub fn trace(&self) -> String {
