@@ -74,6 +74,7 @@ impl Gateway {
             room: Budget::new("requests_in_flight", 64),
             memory: Budget::new("body_memory", 1 << 24),
             draining: tokio_util::sync::CancellationToken::new(),
+            closed: tokio_util::sync::CancellationToken::new(),
         };
         let front = Arc::new(Front::new(&config, &Upstreams::default(), &shared));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -87,18 +87,18 @@ impl Drop for Share {
     }
 }
 
-/// Lets a request in while there is room, and while the process is not stopping.
+/// Lets a request in while there is room, and time.
 #[derive(Clone, Debug)]
 pub struct Admit {
     /// Requests between here and their answers (`limits.requests_in_flight`).
     pub room: Arc<Budget>,
-    /// Cancelled when the process begins to stop.
-    pub draining: CancellationToken,
+    /// Cancelled when the process will soon end.
+    pub closed: CancellationToken,
 }
 
 impl<B: Send + 'static, N: Next<Inbound<B>>> Stage<Inbound<B>, N> for Admit {
     async fn pass(self, mut inbound: Inbound<B>, next: N) -> Answer {
-        if self.draining.is_cancelled() {
+        if self.closed.is_cancelled() {
             return Err(Refusal::Draining.into());
         }
         inbound.place = Some(self.room.share(1)?);

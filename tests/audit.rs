@@ -242,7 +242,7 @@ async fn a_clock_that_is_wrong_for_a_while_removes_nothing() {
     for _ in 0..20 {
         pass(24 * HOUR).await;
     }
-    assert!(world.files(".ndjson").len() < segments);
+    assert!(world.verify().first > 1, "the first segment is gone");
     writer.end();
     assert_eq!(world.verify().findings, []);
 }
@@ -257,7 +257,8 @@ async fn only_a_copy_that_left_shows_a_cut_tail_and_a_rollback() {
     let yesterday = world.snapshot();
     world.fill(3).await;
     let report = world.against(&copy).expect("readable");
-    assert_eq!((report.findings.as_slice(), report.copies), ([].as_slice(), 2));
+    // Each run is sealed behind its beginning, and at its end.
+    assert_eq!((report.findings.as_slice(), report.copies), ([].as_slice(), 4));
     world.restore(&yesterday);
     assert!(world.verify().is_good(), "by itself it looks well");
     let report = world.against(&copy).expect("readable");

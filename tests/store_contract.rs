@@ -22,6 +22,8 @@ mod leases;
 mod protocol;
 #[path = "support/redis.rs"]
 mod redis;
+#[path = "store_contract/seeded.rs"]
+mod seeded;
 #[path = "store_contract/stage.rs"]
 mod stage;
 

@@ -9,6 +9,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::StartError;
 use crate::{
     admin::Scope,
+    audit,
     config::{self, Config, Store},
     dedup::{DedupStore, Embedded, Memory, Redis},
     deliver::Upstream,
@@ -43,7 +44,7 @@ pub(super) fn dedup_store(
         Store::Memory => Arc::new(Memory::default()),
         Store::Embedded => {
             let dir = &config.storage.dir;
-            std::fs::create_dir_all(dir)
+            audit::storage::create_dir(dir)
                 .map_err(|e| StartError(format!("storage.dir {}: {e}", dir.display())))?;
             Arc::new(Embedded::open(dir).map_err(StartError::of)?)
         }

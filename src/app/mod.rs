@@ -106,6 +106,7 @@ impl App {
             room: Budget::new("requests_in_flight", config.limits.requests_in_flight as u64),
             memory: Budget::new("body_memory", config.limits.body_memory),
             draining: CancellationToken::new(),
+            closed: CancellationToken::new(),
         };
         let addresses = listeners.first().into_iter().flatten().filter_map(|l| l.local_addr().ok());
         let addresses = addresses.collect();
@@ -152,12 +153,20 @@ impl App {
 
     /// Stops in order. What does not end within the drain timeout is cut short, and that is said.
     pub(crate) async fn stop(&self) -> Stopped {
-        let deadline = Instant::now() + self.config.load().server.drain_timeout;
-        // Listeners close; new requests on open connections are told to come back; connections finish.
+        let (begun, time) = (Instant::now(), self.config.load().server.drain_timeout);
+        let deadline = begun + time;
+        // Listeners close; requests that are on their way are answered, the late ones by being told to come back.
         self.shared.draining.cancel();
         let drained =
             std::mem::take(&mut *self.drained.lock().unwrap_or_else(PoisonError::into_inner));
-        let connections = join_all(drained).await;
+        let connections = async {
+            let drained = join_all(drained);
+            tokio::pin!(drained);
+            let early = timeout_at(begun + time / 2, &mut drained).await;
+            self.shared.closed.cancel();
+            if let Ok(drained) = early { drained } else { drained.await }
+        };
+        let connections = connections.await;
         // Work that no connection waits for any more: claims, forwards, late answers.
         let detached = join_all(self.workers.iter().map(|worker| {
             worker.shared.tracker.close();

@@ -50,9 +50,10 @@ impl Worker {
             Store::Redis(_) => build::dedup_store(common.config, background, stop)?,
             Store::Memory | Store::Embedded => Arc::clone(&common.shared.store),
         };
-        let draining = common.shared.draining.child_token(); // asked for each request: not shared by workers
+        let draining = common.shared.draining.child_token();
+        let closed = common.shared.closed.child_token(); // asked for each request: not shared by workers
         let tracker = TaskTracker::new();
-        let shared = Shared { store, tracker, draining, ..common.shared.clone() };
+        let shared = Shared { store, tracker, draining, closed, ..common.shared.clone() };
         let front = Front::new(common.config, upstreams, &shared);
         let worker = Self { front: Arc::new(ArcSwap::from_pointee(front)), shared };
         drop(entered);

@@ -20,7 +20,10 @@ use rustls_pki_types::{PrivatePkcs8KeyDer, pem::PemObject as _};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::record::Hash;
+use super::{
+    record::Hash,
+    storage::{create_dir, sync_parent},
+};
 
 /// The checkpoints of a log, a line each.
 pub(super) const CHECKPOINTS: &str = "checkpoints";
@@ -123,11 +126,12 @@ fn make_pem() -> Option<Zeroizing<String>> {
 fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
     if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent)?;
+        create_dir(parent)?;
     }
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(bytes)?;
-    file.sync_all()
+    file.sync_all()?;
+    sync_parent(path)
 }
 
 impl PublicKey {

@@ -91,14 +91,20 @@ fn find(
 /// Copies the lines as they are.
 fn copy(segments: &Segments, after: u64, last: u64, out: &Path) -> io::Result<()> {
     let mut records = BufWriter::new(File::create_new(out.join(segment_name(after + 1)))?);
+    let mut gone = true;
     segments.each(after + 1, |frame, line| {
+        gone &= frame.seq != after + 1;
         if frame.seq > after && frame.seq <= last {
             records.write_all(line)?;
             records.write_all(b"\n")?;
         }
         Ok(frame.seq < last)
     })?;
-    records.flush()
+    records.flush()?;
+    if gone {
+        return Err(io::Error::other("the first records were removed meanwhile: try again"));
+    }
+    Ok(())
 }
 
 /// What goes beside the records; returns how many checkpoints.

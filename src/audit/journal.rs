@@ -156,7 +156,7 @@ impl Journal {
     }
 
     /// A full disk is found out while zeros are laid out, before any record is touched: that passes. Everything else stays.
-    fn refuse(&mut self, error: &io::Error) -> AuditError {
+    pub(super) fn refuse(&mut self, error: &io::Error) -> AuditError {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => AuditError::Full,
             _ => self.fence_off(error),
@@ -208,7 +208,8 @@ impl Journal {
         let file = self.storage.create(&segment_name(first)).map_err(|e| self.refuse(&e))?;
         let fresh = Live { file, first, since: None, len: 0, laid: 0 };
         let old = std::mem::replace(&mut self.live, fresh);
-        let made = self.lay_out(self.step).and_then(|()| self.storage.sync_dir());
+        let made = self.lay_out(self.step);
+        let made = made.and_then(|()| self.storage.sync_dir().map_err(io::Error::other));
         if let Err(error) = made {
             let undone = self.storage.remove(&segment_name(first));
             self.live = old;

@@ -13,6 +13,7 @@ pub mod segments;
 mod stages;
 pub mod storage;
 pub mod verify;
+mod walk;
 mod writer;
 
 use std::{

@@ -88,7 +88,7 @@ impl Segments {
     }
 
     /// Calls `look` with every record, in order, from the segment on that holds record `from`, until it says that this is
-    /// enough. What is no record is passed over.
+    /// enough. What is no record is passed over, and so is a segment that retention removed meanwhile.
     pub fn each(
         &self,
         from: u64,
@@ -96,8 +96,10 @@ impl Segments {
     ) -> io::Result<()> {
         let begin = self.firsts().rfind(|first| *first <= from).unwrap_or(0);
         for first in self.firsts().filter(|first| *first >= begin) {
-            if !self.each_in(first, &mut look)? {
-                break;
+            match self.each_in(first, &mut look) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Ok(false) => break,
+                result => drop(result?),
             }
         }
         Ok(())
@@ -127,7 +129,11 @@ impl Segments {
     pub fn at(&self, since: Option<Timestamp>) -> io::Result<u64> {
         let Some(since) = since else { return Ok(0) };
         for first in self.firsts().rev() {
-            if self.beginning(first)?.is_some_and(|(_, time)| time < since) {
+            let begins = match self.beginning(first) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => break, // removed
+                result => result?,
+            };
+            if begins.is_some_and(|(_, time)| time < since) {
                 return Ok(first);
             }
         }

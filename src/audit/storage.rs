@@ -71,7 +71,7 @@ pub(super) fn replace(
     fill: impl FnOnce(&mut Sink) -> io::Result<()>,
 ) -> io::Result<Sink> {
     let unfinished = format!("{name}{UNFINISHED}");
-    let make = || {
+    let write = || {
         let mut sink = Sink { file: storage.create(&unfinished)?, len: 0 };
         fill(&mut sink)?;
         sink.file.sync()?;
@@ -79,7 +79,7 @@ pub(super) fn replace(
         Ok(sink)
     };
     drop(storage.remove(&unfinished)); // of an interrupted run
-    let made = make().inspect_err(|_| drop(storage.remove(&unfinished))); // a full disk needs the room
+    let made = write().inspect_err(|_| drop(storage.remove(&unfinished))); // a full disk needs the room
     made.and_then(|sink| storage.sync_dir().map_err(io::Error::other).map(|()| sink))
 }
 
@@ -118,7 +118,7 @@ impl Directory {
     /// Makes the directory where it is missing, and locks it.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let open = || {
-            fs::create_dir_all(path)?;
+            create_dir(path)?;
             let lock = private().create(true).open(path.join("lock"))?;
             Ok((lock, File::open(path)?))
         };
@@ -137,6 +137,20 @@ impl Directory {
         sign().map_err(|error| OpenError::failed(path, &error))?;
         Ok(Self { path: path.to_owned(), handle, lock })
     }
+}
+
+/// Makes a directory, and what is missing above it, under names that survive a crash.
+pub fn create_dir(path: &Path) -> io::Result<()> {
+    let Some(parent) = path.parent().filter(|_| !path.exists()) else { return Ok(()) };
+    create_dir(parent)?;
+    fs::create_dir_all(path)?;
+    sync_parent(path)
+}
+
+/// Makes the name of a new file or directory durable.
+pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// Which process says that it holds a lock.

@@ -123,13 +123,30 @@ def read_checkpoints(path, keys, findings, copied):
 FRAME = re.compile(rb'{"v":1,"seq":([1-9][0-9]*),"ts":"[^"]*","kind":"([^"]*)".*,"prev":"([0-9a-f]{64})"}', re.S)
 
 
+def frame(line):
+    """The fixed members of a record; None where they are not as Gatepost writes them."""
+    try:
+        line.decode("utf-8")
+    except ValueError:
+        return None
+    return FRAME.fullmatch(line)
+
+
+def said(line):
+    try:
+        return json.loads(line)
+    except ValueError:
+        return {}
+
+
 def walk(directory, own, copied, export, findings):
     names = sorted(n for n in os.listdir(directory) if re.fullmatch(r"segment-\d{20}\.ndjson", n))
     if any(n.endswith(".zst") for n in os.listdir(directory)) or not names:
         sys.exit("there are no plain segments here: use gatepost audit export")
     last, head, begins, removed, agreed = None, None, None, [], 0
+    started, sealed_once = 0, 0  # every run is sealed behind its "started", every segment before the next one
     for name in names:
-        begin = int(name[8:28])
+        begin, sealed_once = int(name[8:28]), last or 0
         for line in open(os.path.join(directory, name), "rb"):
             if line.rstrip(b"\0") == b"":
                 continue
@@ -137,7 +154,7 @@ def walk(directory, own, copied, export, findings):
                 print("torn        %d bytes at the very end" % len(line.rstrip(b"\0")))
                 continue
             line = line[:-1]
-            match, digest = FRAME.fullmatch(line), hashlib.sha256(line).hexdigest()
+            match, digest = frame(line), hashlib.sha256(line).hexdigest()
             seq = int(match.group(1)) if match else (last or 0) + 1
             if not match:
                 findings.append((seq, "this is not a record"))
@@ -152,9 +169,14 @@ def walk(directory, own, copied, export, findings):
             if match and begin not in (None, seq):
                 findings.append((seq, "its segment's name says another number"))
             begin = None
-            if match and match.group(2) == b"control":
-                said = json.loads(line)
-                removed.append((said.get("removed_seq"), said.get("removed_hash")))
+            if match and match.group(2) != b"control":
+                sealed_once = max(sealed_once, started)
+            elif match:
+                control = said(line)
+                removed.append((control.get("removed_seq"), control.get("removed_hash")))
+                if control.get("what") == "started":
+                    started = seq
+                    sealed_once = max(sealed_once, control.get("checkpoint_size", 0))
             agreed += digest in copied.get(seq, ())
             if (own.get(seq, set()) | copied.get(seq, set())) - {digest}:
                 findings.append((seq, "a checkpoint was made over another record"))
@@ -163,6 +185,9 @@ def walk(directory, own, copied, export, findings):
     proven = export is not None and begins and begins[0] == export and begins[1] in own.get(export, ())
     if not (proven or begins == (0, "0" * 64) or begins in removed):
         findings.append((begins[0] + 1 if begins else 1, "what was before is missing"))
+    covered = max(own, default=0)
+    if covered < sealed_once:
+        findings.append((covered + 1, "it was sealed up to record %d, but no checkpoint says so" % sealed_once))
     for size in [s for s in own if s > last] + [s for s in copied if s > last and export is None]:
         findings.append((last + 1, "the log ends with %d, but a checkpoint covers %d" % (last, size)))
     return last, agreed
@@ -178,7 +203,9 @@ def main():
     keys = read_keys(args.public_key or beside("audit-signing.pub"))
     if os.path.exists(beside("export.json")):
         export = json.load(open(beside("export.json")))["after"]
-    own = read_checkpoints(beside("checkpoints"), keys, findings, False)
+    own = {}
+    if os.path.exists(beside("checkpoints")):
+        own = read_checkpoints(beside("checkpoints"), keys, findings, False)
     copied = read_checkpoints(args.against, keys, findings, True) if args.against else {}
     last, agreed = walk(args.dir, own, copied, export, findings)
     newer = last - max((s for s in own if s <= last), default=0)

@@ -13,9 +13,9 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    checkpoint::{CHECKPOINTS, Checkpoint, PUBLIC_KEY, PublicKey, each_note},
-    record::hash_of,
-    segments::{Frame, Head, Piece, Reader, Segments, parse_hash},
+    checkpoint::{CHECKPOINTS, PUBLIC_KEY, PublicKey, each_note},
+    segments::{Head, Segments},
+    walk::{Promise, Walk},
 };
 use crate::event::is_hidden;
 
@@ -77,7 +77,7 @@ impl Report {
         self.last.saturating_sub(self.sealed.as_ref().map_or(0, |(size, _)| *size))
     }
 
-    fn find(&mut self, record: u64, line: &[u8], problem: impl Into<String>) {
+    pub(super) fn find(&mut self, record: u64, line: &[u8], problem: impl Into<String>) {
         if self.findings.len() < FINDINGS_MAX {
             let finding = Finding { record, about: describe(line), problem: problem.into() };
             self.findings.push(finding);
@@ -122,8 +122,14 @@ pub fn verify(
     if segments.firsts().next().is_none() {
         return Err(format!("{}: no segments of an audit log here", dir.display()));
     }
-    let mut walk = Walk { report, promises, ..Walk::default() };
+    let mut walk = Walk::new(report, promises);
     walk.segments(&segments).map_err(failed(dir))?;
+    if walk.own_size() < walk.sealed_once {
+        // A running gateway may have added a checkpoint and what follows it meanwhile.
+        let later = load(&beside, false, &keys, &mut Report::default()).unwrap_or_default();
+        walk.promises.extend(later);
+        walk.promises.sort_by_key(|promise| promise.checkpoint.size);
+    }
     let report = walk.finish(begin);
     match against {
         Some(path) if report.is_good() && report.copies == 0 => {
@@ -138,13 +144,6 @@ fn keys(path: &Path) -> Result<Vec<PublicKey>, String> {
         std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
     PublicKey::parse_all(&text)
         .ok_or_else(|| format!("{}: no public key of an audit log", path.display()))
-}
-
-/// A signed checkpoint, from beside the log or copied off it before.
-#[derive(Debug)]
-struct Promise {
-    checkpoint: Checkpoint,
-    copied: bool,
 }
 
 /// Reads checkpoints and keeps those that one of `keys` signed; everything else in the file is a finding.
@@ -188,193 +187,6 @@ fn begin(dir: &Path, own: &[Promise]) -> Result<Option<Head>, String> {
     let proven = own.iter().map(|promise| &promise.checkpoint).find(|c| c.size == seq);
     let hash = proven.map_or([0xff; 32], |c| c.hash); // nobody's hash, so that the first link fails
     Ok(Some(Head { seq, hash }))
-}
-
-/// A walk over all records.
-#[derive(Debug, Default)]
-struct Walk {
-    report: Report,
-    /// By size.
-    promises: Vec<Promise>,
-    /// How many of them were looked at.
-    kept: usize,
-    head: Option<Head>,
-    /// The line of `head`.
-    line: Vec<u8>,
-    /// What the first record says of the one before.
-    begins: Option<Head>,
-    /// What control records say was removed: the last one's number and hash.
-    removed: Vec<Head>,
-}
-
-impl Walk {
-    fn segments(&mut self, segments: &Segments) -> io::Result<()> {
-        let last = segments.firsts().next_back();
-        for first in segments.firsts() {
-            self.report.segments += 1;
-            let mut lines = segments.open(first, 0)?;
-            match self.segment(&mut lines, first, last == Some(first)) {
-                Err(error) if is_damage(&error) => {
-                    let problem = format!("segment {first} cannot be unpacked: {error}");
-                    self.report.find(self.next(), &[], problem);
-                }
-                result => result?,
-            }
-        }
-        Ok(())
-    }
-
-    fn next(&self) -> u64 {
-        self.head.map_or(1, |head| head.seq + 1)
-    }
-
-    fn segment(&mut self, lines: &mut Reader, first: u64, last: bool) -> io::Result<()> {
-        let mut begins = Some(first);
-        loop {
-            match lines.advance()? {
-                Piece::End => return Ok(()),
-                Piece::Line if self.report.torn_bytes == 0 => {
-                    self.record(lines.bytes(), begins.take());
-                }
-                Piece::Torn if last && self.report.torn_bytes == 0 => {
-                    self.report.torn_bytes = lines.bytes().len() as u64;
-                }
-                Piece::Torn if !last => {
-                    self.report.find(self.next(), lines.bytes(), "the record is cut short");
-                }
-                Piece::Torn | Piece::Line => {
-                    let problem = "there is something behind the end of the segment";
-                    self.report.find(self.next(), lines.bytes(), problem);
-                }
-            }
-        }
-    }
-
-    fn record(&mut self, line: &[u8], begins: Option<u64>) {
-        self.report.records += 1;
-        let hash = hash_of(line);
-        let Some(frame) = Frame::parse(line) else {
-            self.report.find(self.next(), line, "this is not a record");
-            return self.advance(Head { seq: self.next(), hash }, line);
-        };
-        if begins.is_some_and(|first| first != frame.seq) {
-            self.report.find(frame.seq, line, "its segment's name says another number");
-        }
-        if self.head.is_none() {
-            frame.ts.clone_into(&mut self.report.times.0);
-        }
-        frame.ts.clone_into(&mut self.report.times.1);
-        self.link(&frame, line);
-        self.note(&frame, line);
-        self.advance(Head { seq: frame.seq, hash }, line);
-    }
-
-    /// Number and link: does this record follow the last one?
-    fn link(&mut self, frame: &Frame<'_>, line: &[u8]) {
-        let Some(head) = self.head else {
-            self.begins = Some(Head { seq: frame.seq.saturating_sub(1), hash: frame.prev });
-            return;
-        };
-        let (seq, report) = (frame.seq, &mut self.report);
-        match seq.checked_sub(head.seq) {
-            Some(1) if frame.prev == head.hash => {}
-            Some(1) => {
-                let problem = format!("its content does not match the hash in record {seq}");
-                report.find(head.seq, &self.line, problem);
-            }
-            Some(2..) => {
-                let (from, to) = (head.seq + 1, seq - 1);
-                report.find(from, line, format!("records {from} to {to} are missing"));
-            }
-            _ => {
-                let problem =
-                    format!("it stands behind record {}, where it does not belong", head.seq);
-                report.find(seq, line, problem);
-            }
-        }
-    }
-
-    /// What control records say about what is no longer here.
-    fn note(&mut self, frame: &Frame<'_>, line: &[u8]) {
-        if frame.kind == "control"
-            && let Ok(said) = serde_json::from_slice::<Value>(line)
-            && let Some(seq) = said.get("removed_seq").and_then(Value::as_u64)
-            && let Some(Value::String(hash)) = said.get("removed_hash")
-            && let Some(hash) = parse_hash(hash)
-        {
-            self.removed.push(Head { seq, hash });
-        }
-    }
-
-    /// Takes a record as the last one, and holds the checkpoints of this size against it.
-    fn advance(&mut self, head: Head, line: &[u8]) {
-        while let Some(promise) = self.promises.get(self.kept)
-            && promise.checkpoint.size <= head.seq
-        {
-            self.kept += 1;
-            let Checkpoint { size, hash, time } = &promise.checkpoint;
-            if *size == head.seq && *hash == head.hash {
-                self.report.copies += u64::from(promise.copied);
-            } else if *size == head.seq {
-                let what = if promise.copied { "the copied checkpoint" } else { "the checkpoint" };
-                let problem = format!("{what} of {time} was made over another record");
-                self.report.find(head.seq, line, problem);
-            }
-        }
-        if self.head.is_none() {
-            self.report.first = head.seq;
-        }
-        self.report.last = head.seq;
-        self.head = Some(head);
-        self.line.clear();
-        self.line.extend_from_slice(line);
-    }
-
-    fn finish(mut self, export: Option<Head>) -> Report {
-        self.check_beginning(export);
-        self.check_end();
-        let own = self.promises.iter().filter(|promise| !promise.copied).map(|p| &p.checkpoint);
-        self.report.checkpoints = own.clone().count();
-        let sealed = own.rev().find(|c| c.size <= self.report.last);
-        self.report.sealed = sealed.map(|c| (c.size, c.time.clone()));
-        self.report.findings.sort_by_key(|finding| finding.record);
-        self.report
-    }
-
-    /// A log begins with record 1, or where a control record in it says that the rest was removed, or, for an export, behind
-    /// a checkpoint.
-    fn check_beginning(&mut self, export: Option<Head>) {
-        let Some(begins) = self.begins else { return };
-        let problem = match export {
-            _ if self.removed.contains(&begins) || export.unwrap_or(Head::ORIGIN) == begins => {
-                return;
-            }
-            Some(_) => "the export does not begin where its checkpoint says",
-            None if begins.seq == 0 => "the first record claims that there was one before it",
-            None => "what was before is missing, and no record says that it was removed",
-        };
-        self.report.find(begins.seq + 1, &[], problem);
-    }
-
-    /// No checkpoint may cover more than there is; only an export may end before a copied one.
-    fn check_end(&mut self) {
-        let (last, export) = (self.report.last, self.report.export);
-        let beyond = |promise: &&Promise| promise.checkpoint.size > last;
-        let counts = |promise: &&Promise| !(promise.copied && export);
-        let Some(promise) = self.promises.iter().filter(beyond).rfind(counts) else { return };
-        let what = if promise.copied { "a copied checkpoint" } else { "a checkpoint" };
-        let Checkpoint { size, time, .. } = &promise.checkpoint;
-        let problem = format!(
-            "the log ends with record {last}, but {what} of {time} covers {size}: its end was cut off, or an older copy was put in its place"
-        );
-        self.report.find(last + 1, &[], problem);
-    }
-}
-
-/// Whether a compressed segment was changed, and not merely a disk unreadable.
-fn is_damage(error: &io::Error) -> bool {
-    use io::ErrorKind::{InvalidData, Other, UnexpectedEof};
-    matches!(error.kind(), Other | InvalidData | UnexpectedEof)
 }
 
 /// What a line says of itself, for people, as far as it can be read.

@@ -78,7 +78,8 @@ impl Writer {
         Ok((writer, recovery))
     }
 
-    /// The first record of a run: what was found, and the checkpoint that was seen last.
+    /// The first record of a run: what was found, and the checkpoint that was seen last. It is sealed before anything
+    /// follows, so that a log without checkpoints is one that somebody took them from.
     pub(super) fn begin(&mut self, found: Recovery) -> Result<(), AuditError> {
         let mut start = Draft::control("started")
             .with("version", env!("CARGO_PKG_VERSION"))
@@ -97,7 +98,7 @@ impl Writer {
             tracing::error!(record, "the audit log is damaged: run `gatepost audit verify`");
             records.push(Draft::control("damage_found").with("record", record));
         }
-        let result = self.write(records);
+        let result = self.write(records).and_then(|()| self.seal());
         self.look_after_disk();
         result
     }
@@ -131,8 +132,7 @@ impl Writer {
         let at = self.now();
         let ts = at.to_string();
         if self.journal.is_due(at) {
-            self.seal();
-            let rotated = self.journal.rotate();
+            let rotated = self.seal().and_then(|()| self.journal.rotate());
             self.settle(rotated);
         }
         let mut result = Ok(());
@@ -209,7 +209,7 @@ impl Writer {
         let prepared = self.journal.prepare();
         self.settle(prepared);
         if self.sealer.age() >= self.params.checkpoint_every {
-            self.seal();
+            drop(self.seal()); // it says so itself
         }
         if Instant::now() >= self.house {
             self.look_after_disk();
@@ -218,20 +218,20 @@ impl Writer {
         }
     }
 
-    fn seal(&mut self) {
+    fn seal(&mut self) -> Result<(), AuditError> {
         let head = self.journal.durable;
-        if self.journal.unfenced().is_err() || !self.sealer.is_behind(head) {
-            return;
+        self.journal.unfenced()?;
+        if !self.sealer.is_behind(head) {
+            return Ok(());
         }
         let now = (self.clock)();
-        let sealed = match self.sealer.seal(head, &now.to_string()) {
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => Err(AuditError::Full),
-            result => result.map_err(|error| self.journal.fence_off(&error)),
-        };
+        let sealed = self.sealer.seal(head, &now.to_string());
+        let sealed = sealed.map_err(|error| self.journal.refuse(&error));
         if sealed.is_ok() {
             self.shared.metrics.checkpoint.set(now.as_seconds());
         }
-        self.settle(sealed);
+        self.settle(sealed.clone());
+        sealed
     }
 
     /// Free space, and whether a full disk has room again.
@@ -290,9 +290,11 @@ impl Writer {
             if self.write(vec![record]).is_err() {
                 return;
             }
-            let removed = self.journal.remove(first);
-            if let Err(error) = removed.and_then(|()| self.sealer.forget_before(last.seq)) {
+            if let Err(error) = self.journal.remove(first) {
                 tracing::error!(segment = first, %error, "an old segment was not removed");
+            } else if let Err(error) = self.sealer.forget_before(last.seq) {
+                let forgotten = Err(self.journal.refuse(&error));
+                self.settle(forgotten);
             }
         }
     }
@@ -300,8 +302,7 @@ impl Writer {
     /// The last record, the last checkpoint, and no zeros left behind.
     pub(super) fn end(mut self) {
         if self.write(vec![Draft::control("stopped")]).is_ok() {
-            self.seal();
-            let result = self.journal.cut();
+            let result = self.seal().and_then(|()| self.journal.cut());
             self.settle(result);
         }
         if let Some((first, thread)) = self.packing.take() {

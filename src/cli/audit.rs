@@ -19,7 +19,7 @@ use crate::{
     },
     event::Timestamp,
     route::Patterns,
-    units::Span,
+    units::{Span, many},
 };
 
 /// How often `tail` looks for more: a file does not say that it has grown.
@@ -208,7 +208,8 @@ fn export(dir: &Path, out: &Path, during: &During) -> Result<ExitCode, String> {
     let During { since, until } = *during;
     let export::Summary { first, last, checkpoints } = export::export(dir, out, since, until)?;
     let (first, last, place) = (grouped(first), grouped(last), out.display());
-    out::line(&format!("records {first} to {last} and {checkpoints} checkpoints are in {place}"));
+    let checkpoints = many(checkpoints, "checkpoint");
+    out::line(&format!("records {first} to {last} and {checkpoints} are in {place}"));
     out::say(&format!("to verify them with nothing but Python: python3 {place}/verify.py"));
     Ok(ExitCode::SUCCESS)
 }

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -12,7 +12,8 @@ use tokio::time::Instant;
 
 use super::{
     Parts, StoreError, Subject,
-    claim::{self, Input, Token},
+    claim::{Input, Token},
+    course::{self, LOST, Won},
 };
 use crate::route::Routed;
 
@@ -52,18 +53,8 @@ struct Held {
     token: Token,
     won: Option<Won>,
     began: Instant,
-    /// When it ends, in milliseconds since it began.
+    /// When it ends, in milliseconds since it began; [`LOST`] once the store said that it is not ours.
     ends: AtomicU64,
-    lost: AtomicBool,
-}
-
-/// What a claim won.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Won {
-    /// How many times the event was claimed, this time included.
-    pub(super) attempt: u32,
-    /// Whether an earlier attempt ended unknown.
-    pub(super) after_unknown: bool,
 }
 
 impl Lease {
@@ -76,8 +67,8 @@ impl Lease {
         won: Option<Won>,
         began: Instant,
     ) -> Self {
-        let (ends, lost) = (AtomicU64::new(claim::millis(parts.policy.lease)), false.into());
-        Self(Arc::new(Held { parts, subject, token, won, began, ends, lost }))
+        let ends = course::renewed(Duration::ZERO, parts.policy.lease, true).into();
+        Self(Arc::new(Held { parts, subject, token, won, began, ends }))
     }
 
     /// How many times the event was claimed, this time included; 1 where nobody knows.
@@ -90,6 +81,11 @@ impl Lease {
         self.0.won.is_some_and(|won| won.after_unknown)
     }
 
+    /// What the claim won, if there is one.
+    pub(super) fn won(&self) -> Option<Won> {
+        self.0.won
+    }
+
     /// Whether there is no claim behind it, because the store did not answer (`Gatepost-Dedup: unavailable`).
     pub fn unclaimed(&self) -> bool {
         self.0.won.is_none()
@@ -100,17 +96,16 @@ impl Lease {
         if self.unclaimed() {
             return Duration::MAX;
         }
-        if self.is_lost() {
-            return Duration::ZERO;
-        }
-        claim::span(self.0.ends.load(Ordering::Relaxed)).saturating_sub(self.0.began.elapsed())
+        course::left(self.0.ends.load(Ordering::Relaxed), self.0.began.elapsed())
     }
 
     /// Makes sure that at least `time` is left, renewing where it is not. False: somebody else may have the event by
     /// then, so it must not be forwarded.
     pub async fn ensure(&self, time: Duration) -> bool {
-        self.remaining() >= time
-            || self.renew(self.0.parts.policy.lease.max(time)).await.unwrap_or(false)
+        match course::shortfall(self.remaining(), time, self.0.parts.policy.lease) {
+            None => true,
+            Some(term) => self.renew(term).await.unwrap_or(false),
+        }
     }
 
     /// Records a success that came after the attempt had been given up.
@@ -147,18 +142,14 @@ impl Lease {
 
     /// Whether the store said that it is not ours any more.
     pub(super) fn is_lost(&self) -> bool {
-        self.0.lost.load(Ordering::Relaxed)
+        self.0.ends.load(Ordering::Relaxed) == LOST
     }
 
     /// Extends the claim to `term` from now.
     async fn renew(&self, term: Duration) -> Result<bool, StoreError> {
         let asked = self.0.began.elapsed();
         let ours = self.apply(Input::Renew(self.0.token, term)).await?;
-        if ours {
-            self.0.ends.fetch_max(claim::millis(asked + term), Ordering::Relaxed);
-        } else {
-            self.0.lost.store(true, Ordering::Relaxed);
-        }
+        self.0.ends.fetch_max(course::renewed(asked, term, ours), Ordering::Relaxed);
         Ok(ours)
     }
 }

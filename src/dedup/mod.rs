@@ -4,12 +4,14 @@
 //! there; only the owner releases. A store may forget and may fail: that costs duplicates, never events.
 
 pub mod claim;
+pub mod course;
 mod embedded;
 mod join;
 mod lease;
 mod memory;
 mod redis;
 mod stage;
+pub mod twins;
 
 use std::{fmt, time::Duration};
 

@@ -17,14 +17,13 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 use super::{
-    DedupStore, Fresh, Joins, Lease, OnStoreError, Policy, SameIdOtherBody, StoreError, Subject,
+    DedupStore, Fresh, Joins, Lease, Policy, StoreError, Subject,
     claim::{Claimed, Input, Token},
+    course::{self, Course, Way},
     join::{Place, Seat},
-    lease::Won,
 };
 use crate::{
-    answer::{Answer, Answered, Notes, Outcome, Refusal, annotate},
-    event::{Digest, EventKey},
+    answer::{Answer, Answered, Notes, Refusal, annotate},
     identify::Event,
     route::Routed,
     stage::{Next, Stage},
@@ -81,15 +80,16 @@ impl Dedup {
 
     /// Waits until this request is the first of its twins in this process, or has the answer of the one that was.
     async fn seat(&self, subject: &Subject, until: Instant) -> Result<Seat, Box<Answer>> {
+        let in_flight = || Err(Box::new(in_flight(self.0.policy.lease)));
         loop {
             match self.0.joins.enter(subject) {
                 Place::Leader(seat) => return Ok(seat),
-                Place::Full => return Err(Box::new(in_flight(self.0.policy.lease))),
-                Place::Follower { same_body, answer } => match timeout_at(until, answer).await {
-                    Ok(Ok(answer)) if same_body => return Err(Box::new(answer)),
-                    // Another body is judged by itself once the first is through; a leader that vanished answers nobody.
-                    Ok(_) => {}
-                    Err(_elapsed) => return Err(Box::new(in_flight(self.0.policy.lease))),
+                Place::Answered(answer) => return Err(Box::new(answer)),
+                Place::Full => return in_flight(),
+                Place::Follower(answer) => match timeout_at(until, answer).await {
+                    Ok(Ok(answer)) => return Err(Box::new(answer)),
+                    Ok(Err(_let_go)) => {}
+                    Err(_elapsed) => return in_flight(),
                 },
             }
         }
@@ -107,34 +107,24 @@ impl Dedup {
         F: Future<Output = Answer> + Send,
     {
         let (event, token, mut began) = (subject, seat.token(), Instant::now());
-        let claimed = self.claim(&mut subject, token, until, &mut began).await;
+        let way = self.claim(&mut subject, token, until, &mut began).await;
         let took = began.elapsed();
-        let won = match claimed {
-            Ok(Claimed::Won { attempt, after_unknown }) => Ok(Some(Won { attempt, after_unknown })),
-            Ok(Claimed::InFlight { left } | Claimed::Held { left }) => Err(in_flight(left)),
-            Ok(Claimed::Done { same_body: true }) => Err(Ok(Outcome::Duplicate(None).into())),
-            Ok(Claimed::Done { same_body: false }) => Err(Ok(Outcome::SameIdOtherBody.into())),
-            Ok(Claimed::Replayed) => Err(Ok(Outcome::SuspectedReplay.into())),
-            Err(error) => match self.0.policy.on_store_error {
-                OnStoreError::Forward => Ok(None),
-                OnStoreError::Reject => {
-                    seat.unanswered(self.0.policy.lease);
-                    self.let_go_later(event, subject);
-                    Err(failed(Refusal::StoreUnavailable, error.to_string()))
-                }
-            },
-        };
         let timed = |answer| annotate(answer, |notes| notes.dedup = Some(took));
-        match won {
-            Ok(won) => {
+        let answer = match way {
+            Way::Work(won) => {
                 let lease = Lease::new(self.0.clone(), subject, token, won, began);
-                timed(self.carry(seat, lease, work).await)
+                return timed(self.carry(seat, lease, work).await);
             }
-            Err(answer) => {
-                seat.publish(&answer);
-                timed(answer)
+            Way::Known(outcome) => Ok(outcome.into()),
+            Way::Later(left) => in_flight(left),
+            Way::Doubt(error) => {
+                seat.unanswered(self.0.policy.lease);
+                self.let_go_later(event, subject);
+                failed(Refusal::StoreUnavailable, error.to_string())
             }
-        }
+        };
+        seat.publish(&answer);
+        timed(answer)
     }
 
     /// Claims; while another process works on the event, again and again. An id that was done with another body is counted,
@@ -145,31 +135,23 @@ impl Dedup {
         token: Token,
         until: Instant,
         began: &mut Instant,
-    ) -> Result<Claimed, StoreError> {
+    ) -> Way {
         let (mut pause, mut seen) = (POLL.0, None);
         loop {
             *began = Instant::now();
-            let claimed = match (self.0.claim(subject, token).await, seen) {
-                (Ok(claimed), _) => claimed,
-                (Err(_), Some(in_flight)) => in_flight, // the deadline bounds this
-                (Err(error), None) => return Err(error),
-            };
-            match claimed {
-                Claimed::InFlight { .. } if Instant::now() + pause <= until => {
-                    seen = Some(claimed);
+            let claimed = self.0.claim(subject, token).await;
+            if matches!(claimed, Ok(Claimed::Done { same_body: false })) {
+                self.0.source.body_mismatch.inc();
+            }
+            let patient = Instant::now() + pause <= until;
+            match course::after_claim(claimed, seen, patient, &self.0.policy) {
+                Course::Take(way) => return way,
+                Course::Apart => subject.key = course::apart(subject.key, subject.digest),
+                Course::Again(in_flight) => {
+                    seen = Some(in_flight);
                     sleep(pause).await;
                     pause = (pause * 3 / 2).min(POLL.1);
                 }
-                Claimed::Done { same_body: false } => {
-                    self.0.source.body_mismatch.inc();
-                    match self.0.policy.same_id_other_body {
-                        SameIdOtherBody::Flag => return Ok(claimed),
-                        SameIdOtherBody::Deliver => {
-                            subject.key = apart(subject.key, subject.digest);
-                        }
-                    }
-                }
-                _ => return Ok(claimed),
             }
         }
     }
@@ -185,12 +167,12 @@ impl Dedup {
             answer = work => answer.unwrap_or_else(|_panic| Err(Refusal::Bug.into())),
             () = lease.keep() => Err(Refusal::Bug.into()),
         };
-        let settlement = self.settlement(&answer, seat.token());
-        let unsettled = if lease.unclaimed() && answer.is_ok() {
-            Some("forwarded without a claim: the dedup store is unavailable".into())
-        } else {
+        let settlement = course::settlement(&answer, seat.token(), &self.0.policy);
+        let unsettled = if course::settles_first(lease.won(), &answer) {
             let settled = lease.apply(settlement).await;
             settled.err().map(|error| format!("not settled: {error}").into())
+        } else {
+            Some("forwarded without a claim: the dedup store is unavailable".into())
         };
         let settled = unsettled.is_none();
         let answer = annotate(answer, |notes| {
@@ -203,22 +185,13 @@ impl Dedup {
                 add(notes, "the claim ended before the work did".into());
             }
         });
-        if settled || matches!(settlement, Input::Release(_)) {
-            seat.publish(&answer);
-        } else {
+        if course::keeps_seat(settlement, settled) {
             seat.keep(&answer);
             self.settle_later(seat, lease, settlement);
+        } else {
+            seat.publish(&answer);
         }
         answer
-    }
-
-    /// What the store is to be told about an attempt that ended so.
-    fn settlement(&self, answer: &Answer, token: Token) -> Input {
-        match answer.as_ref().map_err(|refused| refused.what.verdict().holds) {
-            Ok(_) => Input::Complete(self.0.policy.window),
-            Err(false) => Input::Release(token),
-            Err(true) => Input::Hold(token, self.0.policy.hold),
-        }
     }
 
     /// Goes on trying to write how it ended, for a time; meanwhile twins that come here get the answer. What a crash or a
@@ -247,7 +220,7 @@ impl Dedup {
             let Place::Leader(seat) = parts.joins.enter(&event) else { return };
             let (store, token, lease) = (&parts.store, seat.token(), parts.policy.lease);
             // First whether the store answers: a release that comes late must not meet a claim that was taken up again.
-            if matches!(store.apply(&subject, Input::Renew(token, lease)).await, Ok(true)) {
+            if course::lets_go(&store.apply(&subject, Input::Renew(token, lease)).await) {
                 store.apply(&subject, Input::Release(token)).await.ok(); // if this fails, the lease does end
             } else {
                 seat.unanswered(lease); // it may still be on its way
@@ -283,11 +256,6 @@ impl Parts {
         self.metrics.up.set(i64::from(done.is_ok()));
         done
     }
-}
-
-/// The key of an event that shares its id with another one but not its body.
-fn apart(key: EventKey, digest: Digest) -> EventKey {
-    EventKey::of(&[b"other body", &key.0, &digest.0])
 }
 
 fn failed(refusal: Refusal, error: String) -> Answer {

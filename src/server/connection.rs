@@ -1,6 +1,8 @@
 //! One connection from its first byte to its last: PROXY header, TLS handshake, HTTP/1.1 or HTTP/2.
 
-use std::{convert::Infallible, future::Future, io, net::IpAddr, pin::Pin, sync::Arc};
+use std::{
+    convert::Infallible, future::Future, io, net::IpAddr, pin::Pin, sync::Arc, time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Version, header::CONNECTION};
@@ -23,7 +25,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Front, Settings, check, forwarded, proxy_protocol,
+    Front, Settings, check, forwarded,
+    frames::Frames,
+    proxy_protocol,
     voice::{Carrier, Pulse, Voice},
     wire::Wire,
 };
@@ -41,8 +45,13 @@ pub(super) struct Connection {
 impl Connection {
     /// Serves `socket`, which was accepted from `address`, to its end; false where it was cut short.
     pub(super) async fn serve(self, socket: TcpStream, address: IpAddr) -> bool {
-        let greeted = self.shutdown.run_until_cancelled(Box::pin(self.greet(socket, address)));
-        let ended = match greeted.await {
+        let greet = Box::pin(self.greet(socket, address));
+        let greeted = tokio::select! {
+            biased;
+            greeted = greet => Some(greeted),
+            () = self.after_shutdown(self.last_call()) => None,
+        };
+        let ended = match greeted {
             None => return true,
             Some(Ok((io, peer))) if speaks_http2(&io) => self.http2(io, peer).await,
             Some(Ok((io, peer))) => self.http1(io, peer).await,
@@ -90,13 +99,14 @@ impl Connection {
             .max_header_size(limits.header_bytes_max)
             .max_buf_size(limits.header_bytes_max.max(HTTP1_BUFFER_BYTES_MIN))
             .half_close(true) // who has sent everything may still wait for the answer
-            .serve_connection(self.voice(io, &pulse), self.service(peer, &pulse));
+            .serve_connection(self.voice(io, &pulse, None), self.service(peer, &pulse));
         self.drive(Box::pin(connection), &pulse).await
     }
 
     async fn http2(&self, io: Carrier, peer: Peer) -> Result<(), Ended> {
         let limits = &self.settings.limits;
-        let pulse = Pulse::new(limits.idle_timeout, None, limits.idle_timeout);
+        let first = limits.first_byte_timeout.min(limits.idle_timeout);
+        let pulse = Pulse::new(first, None, limits.idle_timeout);
         let connection = http2::Builder::new(Tracked(self.tracker.clone()))
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.h2_streams)
@@ -107,13 +117,16 @@ impl Connection {
             .max_pending_accept_reset_streams(HTTP2_PENDING_RESETS_MAX)
             .keep_alive_interval(limits.idle_timeout / 2)
             .keep_alive_timeout(limits.write_timeout)
-            .serve_connection(self.voice(io, &pulse), self.service(peer, &pulse));
+            .serve_connection(
+                self.voice(io, &pulse, Some(Frames::new())),
+                self.service(peer, &pulse),
+            );
         self.drive(Box::pin(connection), &pulse).await
     }
 
-    fn voice(&self, io: Carrier, pulse: &Arc<Pulse>) -> TokioIo<Voice> {
+    fn voice(&self, io: Carrier, pulse: &Arc<Pulse>, frames: Option<Frames>) -> TokioIo<Voice> {
         let receipt_header = self.settings.receipt_header.clone();
-        TokioIo::new(Voice { io, pulse: Arc::clone(pulse), receipt_header })
+        TokioIo::new(Voice { io, pulse: Arc::clone(pulse), frames, receipt_header })
     }
 
     /// Runs a connection until it ends, is too long silent, or is asked to end: when it is old, and at shutdown. A peer
@@ -127,24 +140,37 @@ impl Connection {
         let asked = async {
             let age = sleep(self.settings.limits.connection_age_max);
             self.shutdown.run_until_cancelled(age).await;
+            if pulse.leave() {
+                sleep(self.last_call()).await;
+            }
         };
-        tokio::pin!(expired, asked);
+        let late = self.after_shutdown(self.settings.drain_timeout);
+        tokio::pin!(expired, asked, late);
         tokio::select! {
             biased;
             ended = connection.as_mut() => return Ok(ended?),
             () = &mut expired => return Err("nothing happened for too long".into()),
             () = asked => connection.as_mut().graceful_shutdown(),
+            () = &mut late => return Err(CutShort.into()),
         }
-        let late = async {
-            self.shutdown.cancelled().await;
-            sleep(self.settings.drain_timeout).await;
-        };
         tokio::select! {
             biased;
             ended = connection.as_mut() => Ok(ended?),
             () = expired => Err("nothing happened for too long".into()),
             () = late => Err(CutShort.into()),
         }
+    }
+
+    /// Ends `time` after the end was asked for.
+    async fn after_shutdown(&self, time: Duration) {
+        self.shutdown.cancelled().await;
+        sleep(time).await;
+    }
+
+    /// How long a connection without a request is kept when it should end: a sender does not know that, and what it has
+    /// just sent would be lost.
+    fn last_call(&self) -> Duration {
+        (self.settings.drain_timeout / 10).min(LAST_CALL_MAX)
     }
 
     /// What hyper calls for each request of this connection.
@@ -164,12 +190,12 @@ impl Connection {
             let running = pulse.begin();
             let resolved = forwarded::resolve(direct, request.headers(), &settings.trusted_proxies);
             let checked = check(&request, &settings.limits).and(resolved.map(|_| ()));
-            let closes = checked.is_err() && request.version() != Version::HTTP_2;
+            let refused = checked.is_err() && request.version() != Version::HTTP_2;
             let answer = front(request, resolved.unwrap_or(direct), checked);
             async move {
                 let mut response = answer.await;
-                if closes {
-                    // Who could not be understood once is not listened to further on this connection.
+                // Who could not be understood once is not listened to further on this connection.
+                if refused || running.is_last() {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 drop(running);
@@ -210,6 +236,8 @@ fn local_resets_max(streams: u32) -> usize {
     HTTP2_LOCAL_RESETS_MAX + 3 * refused // its headers, and what follows them
 }
 
+/// HTTP/1 can only say in an answer that a connection will end. HTTP/2 says so and waits by itself.
+const LAST_CALL_MAX: Duration = Duration::from_secs(1);
 /// hyper's smallest read buffer.
 const HTTP1_BUFFER_BYTES_MIN: usize = 8192;
 /// Flow control: what a sender may have under way on one stream, and on all of them together.

@@ -38,6 +38,7 @@ pub use listener::{ListenError, listen};
 mod check;
 mod connection;
 pub mod forwarded;
+mod frames;
 mod internal;
 mod listener;
 pub mod proxy_protocol;

@@ -19,7 +19,7 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 
-use super::wire::Wire;
+use super::{frames::Frames, wire::Wire};
 use crate::event::Receipt;
 
 /// A socket, or TLS on it.
@@ -30,6 +30,8 @@ pub(super) type Carrier = Either<Wire, Box<TlsStream<Wire>>>;
 pub(super) struct Voice {
     pub(super) io: Carrier,
     pub(super) pulse: Arc<Pulse>,
+    /// None for HTTP/1.
+    pub(super) frames: Option<Frames>,
     pub(super) receipt_header: HeaderName,
 }
 
@@ -53,7 +55,11 @@ impl AsyncRead for Voice {
     ) -> Poll<io::Result<()>> {
         let before = out.filled().len();
         ready!(Pin::new(&mut self.io).poll_read(cx, out))?;
-        Poll::Ready(self.pulse.heard(out.filled().len() - before))
+        let heard = out.filled().get(before..).unwrap_or_default();
+        if let Some(frames) = &mut self.frames {
+            frames.heard(heard)?;
+        }
+        Poll::Ready(self.pulse.heard(heard.len()))
     }
 }
 
@@ -109,6 +115,8 @@ struct State {
     in_head: bool,
     /// Whether what is written is the answer to a request.
     answering: bool,
+    /// Whether the answers say that the connection ends.
+    leaving: bool,
     requests: usize,
     /// Bytes read since the last request began.
     unused: usize,
@@ -122,8 +130,16 @@ impl Pulse {
         idle_timeout: Duration,
     ) -> Arc<Self> {
         let until = Instant::now() + first;
-        let state = State { until, in_head: false, answering: false, requests: 0, unused: 0 };
+        let (in_head, answering, leaving) = (false, false, false);
+        let state = State { until, in_head, answering, leaving, requests: 0, unused: 0 };
         Arc::new(Self { state: Mutex::new(state), header_timeout, idle_timeout })
+    }
+
+    /// From now on each answer says that it is the last; whether answers can.
+    pub(super) fn leave(&self) -> bool {
+        let http1 = self.header_timeout.is_some();
+        self.state().leaving = http1;
+        http1
     }
 
     /// A request has begun; it ends when the returned value is dropped.
@@ -191,6 +207,13 @@ impl Pulse {
 
 /// A running request.
 pub(super) struct Running(Arc<Pulse>);
+
+impl Running {
+    /// Whether the connection ends with its answer.
+    pub(super) fn is_last(&self) -> bool {
+        self.0.state().leaving
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {

@@ -64,6 +64,8 @@ pub struct Shared {
     pub memory: Arc<Budget>,
     /// Cancelled when the process begins to stop.
     pub draining: CancellationToken,
+    /// Cancelled when requests that still come would hardly be finished: they are told to come back.
+    pub closed: CancellationToken,
 }
 
 /// Answers the requests of one source. Type-erased once, at the rim.

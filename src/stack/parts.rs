@@ -71,8 +71,8 @@ impl<'a> Parts<'a> {
     }
 
     pub(super) fn admit(&self) -> Admit {
-        let Shared { room, draining, .. } = self.shared;
-        Admit { room: Arc::clone(room), draining: draining.clone() }
+        let Shared { room, closed, .. } = self.shared;
+        Admit { room: Arc::clone(room), closed: closed.clone() }
     }
 
     pub(super) fn receive(&self) -> Receive {

@@ -69,17 +69,17 @@ impl Case {
         if let Err(why) = recover(&params.dir, params) {
             return Some(format!("it is not taken up: {why}"));
         }
+        if let Some(what) = self.missing(&params.dir) {
+            return Some(what);
+        }
         let copy = params.dir.with_extension("copy");
         fs::write(&copy, self.promised.concat()).unwrap();
         let against = (!self.promised.is_empty()).then_some(copy.as_path());
         match verify::verify(&params.dir, None, against) {
-            Err(why) => return Some(format!("it cannot be verified: {why}")),
-            Ok(report) if !report.is_good() => {
-                return Some(format!("it does not verify: {:?}", report.findings));
-            }
-            Ok(_) => {}
+            Err(why) => Some(format!("it cannot be verified: {why}")),
+            Ok(report) if report.is_good() => None,
+            Ok(report) => Some(format!("it does not verify: {:?}", report.findings)),
         }
-        self.missing(&params.dir)
     }
 
     fn missing(&self, dir: &Path) -> Option<String> {
@@ -95,16 +95,19 @@ impl Case {
             }
             Ok(true)
         });
-        read.unwrap();
-        if damaged {
-            return Some("a crash passes for damage".to_owned());
+        if let Err(error) = read {
+            return Some(format!("it cannot be read: {error}"));
         }
         let first = first.unwrap_or(1);
         let kept = |(seq, event): &&(u64, u32)| {
             *seq < first || found.contains(&(*seq, format!("evt_{event}")))
         };
-        let lost = self.acked.iter().find(|acked| !kept(acked))?;
-        Some(format!("acknowledged and lost: record {}, event {}", lost.0, lost.1))
+        match self.acked.iter().find(|acked| !kept(acked)) {
+            Some((seq, event)) => {
+                Some(format!("acknowledged and lost: record {seq}, event {event}"))
+            }
+            None => damaged.then(|| "a crash passes for damage".to_owned()),
+        }
     }
 }
 

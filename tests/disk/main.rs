@@ -18,8 +18,11 @@
 mod audit_world;
 mod crash;
 mod diary;
+mod faults;
 mod power;
 mod seeds;
+mod tamper;
+mod verdict;
 mod workload;
 
 /// Numbers that look random and are the same for the same seed.

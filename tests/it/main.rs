@@ -27,7 +27,13 @@ mod accept;
 mod commands;
 mod connect;
 mod deliver;
+mod disk;
 mod duplicate;
+#[path = "../support/h2.rs"]
+mod h2;
+mod handover;
+mod hostile;
+mod overload;
 mod record;
 mod redis;
 mod refuse;

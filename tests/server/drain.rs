@@ -3,8 +3,9 @@
 use gatepost::server::Settings;
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
-use super::world::{
-    Authority, GET, SHORT, Sender, Server, ask, closed, settings, tls, until, with_tls,
+use super::{
+    flood::Target,
+    world::{Authority, GET, SHORT, Sender, Server, ask, closed, settings, tls, until, with_tls},
 };
 
 #[tokio::test]
@@ -71,4 +72,26 @@ async fn half_a_handshake_does_not_hold_up_the_end() {
     stream.write_all(b"\x16\x03\x01\x02\x00\x01\x00").await.unwrap();
     until(|| server.open() == 1).await;
     assert_eq!(server.drained().await, 0);
+}
+
+/// A sender cannot know that the end was asked for: what it has sent by then, on a connection that it may use, is answered,
+/// and the answer tells it to use this connection no more.
+#[tokio::test]
+async fn requests_that_cross_the_end_on_their_way_are_answered() {
+    let target = Target::start(|_| {});
+    let mut used = target.connect("http/1.1").await;
+    assert_eq!(ask(&mut used, GET).await.0, 200);
+    let fresh = target.connect("http/1.1").await;
+    let silent = target.server.connect().await;
+    until(|| target.server.open() == 3).await;
+
+    target.server.shutdown.cancel();
+    let shaken = target.shake(silent, "http/1.1").await.unwrap();
+    for (name, mut stream) in [("used", used), ("fresh", fresh), ("silent", shaken)] {
+        stream.write_all(GET.as_bytes()).await.unwrap();
+        let said = String::from_utf8(closed(&mut stream).await).unwrap();
+        assert!(said.starts_with("HTTP/1.1 200 "), "{name}: {said}");
+        assert!(said.contains("connection: close"), "{name}: {said}");
+    }
+    assert_eq!(target.drained().await, 0);
 }

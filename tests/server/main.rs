@@ -4,6 +4,7 @@
     unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
     clippy::indexing_slicing,
     clippy::string_slice,
     clippy::cast_possible_truncation,
@@ -14,11 +15,15 @@
 mod admin;
 mod check;
 mod drain;
+mod flood;
 mod forwarded;
+#[path = "../support/h2.rs"]
+mod h2;
 mod listen;
 mod proxy_protocol;
 mod receive;
 mod requests;
 mod silence;
+mod slow;
 mod tls;
 mod world;

@@ -164,8 +164,8 @@ async fn memory_is_shared_by_all_bodies_and_given_back() {
 
 #[tokio::test]
 async fn room_is_for_so_many_requests_and_for_none_at_the_end() {
-    let draining = CancellationToken::new();
-    let admit = Admit { room: Budget::new("requests_in_flight", 1), draining: draining.clone() };
+    let closed = CancellationToken::new();
+    let admit = Admit { room: Budget::new("requests_in_flight", 1), closed: closed.clone() };
     let gate = Arc::new(Notify::new());
     let entered = Arc::new(Notify::new());
     let next = || {
@@ -192,7 +192,7 @@ async fn room_is_for_so_many_requests_and_for_none_at_the_end() {
     let (first, second) = tokio::join!(first, second);
     assert_eq!(refusal(first), Ok(()));
     assert_eq!(refusal(second), Err(Refusal::Overloaded("requests_in_flight")));
-    draining.cancel();
+    closed.cancel();
     assert_eq!(refusal(admit.pass(request(), next()).await), Err(Refusal::Draining));
 }
 
@@ -200,7 +200,7 @@ async fn room_is_for_so_many_requests_and_for_none_at_the_end() {
 #[tokio::test]
 async fn a_sender_that_hangs_up_keeps_its_place_until_the_work_is_done() {
     let admit =
-        Admit { room: Budget::new("requests_in_flight", 1), draining: CancellationToken::new() };
+        Admit { room: Budget::new("requests_in_flight", 1), closed: CancellationToken::new() };
     let (entered, gate) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let work = {
         let (entered, gate) = (Arc::clone(&entered), Arc::clone(&gate));

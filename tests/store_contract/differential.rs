@@ -90,6 +90,17 @@ fn differs_never(
     open: impl Fn() -> Store,
     restart: impl Fn(Store) -> Store,
 ) {
+    let config = Config { failure_persistence: None, ..Config::with_cases(cases) };
+    differs(config, restarts, open, restart).unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// Runs random cases until a store answers as the pure functions do not, and says where.
+pub(crate) fn differs(
+    config: Config,
+    restarts: u32,
+    open: impl Fn() -> Store,
+    restart: impl Fn(Store) -> Store,
+) -> Result<(), String> {
     let runtime = Runtime::new().unwrap();
     let _entered = runtime.enter();
     let op = prop_oneof![40 => inputs().prop_map(Some), restarts => Just(None)];
@@ -106,16 +117,16 @@ fn differs_never(
             };
             let expected = model.apply(&subjects[which], input);
             let store = store.borrow().clone().unwrap();
-            let answered = runtime.block_on(store.run(&subjects[which], input)).unwrap();
+            let answered = runtime.block_on(store.run(&subjects[which], input));
+            let answered = answered.map_err(|error| TestCaseError::fail(error.to_string()))?;
             prop_assert_eq!(rounded(answered), rounded(expected), "{} {:?}", which, input);
         }
         Ok(())
     };
-    let config = Config { failure_persistence: None, ..Config::with_cases(cases) };
-    TestRunner::new(config).run(&ops, case).unwrap_or_else(|error| panic!("{error}"));
+    TestRunner::new(config).run(&ops, case).map_err(|error| error.to_string())
 }
 
-fn never(_: Store) -> Store {
+pub(crate) fn never(_: Store) -> Store {
     unreachable!("no restarts were asked for")
 }
 

@@ -122,7 +122,7 @@ pub(crate) struct Limits {
     #[default(count(1024))]
     pub requests_in_flight: NonZeroUsize,
     /// From accept to the first byte.
-    #[default(Span::secs(10))]
+    #[default(Span::secs(5))]
     pub first_byte_timeout: Span,
     /// For the TLS handshake.
     #[default(Span::secs(5))]
@@ -152,7 +152,7 @@ pub(crate) struct Limits {
     #[default(NonZeroU32::new(128).unwrap_or(NonZeroU32::MIN))]
     pub h2_streams: NonZeroU32,
     /// How long a connection may be idle.
-    #[default(Span::secs(60))]
+    #[default(Span::secs(30))]
     pub idle_timeout: Span,
     /// Age at which a connection is asked to close, so that load spreads.
     #[default(Span::secs(3600))]

@@ -199,7 +199,9 @@ impl Writer {
                 return Err(error);
             }
         };
-        if self.shared.trouble().is_some() {
+        // As long as the disk does not take what is done, nothing new is let through before it has taken that.
+        let in_trouble = self.shared.trouble().is_some();
+        if in_trouble {
             batch.touch()?;
         }
         let mut added = 0;
@@ -213,7 +215,7 @@ impl Writer {
             let (reply, new) = batch.apply(&subject, input, now())?;
             added += i64::from(new);
             done += 1;
-            if matches!(input, Input::Complete(_)) {
+            if in_trouble || matches!(input, Input::Complete(_)) {
                 waiting.push((answer, reply));
             } else {
                 drop(answer.send(Ok(reply))); // gave up waiting: a lease that ends by itself

@@ -2,7 +2,8 @@
 
 use std::{
     io::BufReader,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
@@ -54,9 +55,10 @@ pub struct Gateway {
     dir: Option<tempfile::TempDir>,
 }
 
-/// The binary under test.
+/// The binary under test; long runs measure another build of it.
 pub fn binary() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
+    let built = env!("CARGO_BIN_EXE_gatepost").into();
+    let mut command = Command::new(std::env::var_os("GATEPOST_BINARY").unwrap_or(built));
     command.env_clear().env("PATH", std::env::var("PATH").unwrap_or_default());
     command
 }
@@ -85,9 +87,33 @@ impl Gateway {
 
     /// Starts a gateway on a whole configuration.
     pub async fn start_whole(dir: tempfile::TempDir, text: &str) -> Self {
+        Self::spawn(binary(), dir, text).await
+    }
+
+    /// The same by a command line that ends with being replaced by the gateway.
+    pub async fn start_under(wrapper: &[String], dir: tempfile::TempDir, text: &str) -> Self {
+        let gateway = binary();
+        let mut command = Command::new(&wrapper[0]);
+        command.env_clear().env("PATH", std::env::var("PATH").unwrap_or_default());
+        command.args(&wrapper[1..]).arg(gateway.get_program());
+        Self::spawn(command, dir, text).await
+    }
+
+    /// The same on a socket that listens already, as systemd hands it over: connections wait in it while no gateway runs.
+    pub async fn start_on(listener: &TcpListener, dir: tempfile::TempDir, text: &str) -> Self {
+        let program = binary();
+        let mut shell = Command::new("sh");
+        shell.env_clear().env("PATH", std::env::var("PATH").unwrap_or_default());
+        let become_it = "exec 3<&0 0</dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\"";
+        shell.args(["-c", become_it]).arg(program.get_program());
+        shell.stdin(OwnedFd::from(listener.try_clone().unwrap()));
+        Self::spawn(shell, dir, text).await
+    }
+
+    async fn spawn(mut command: Command, dir: tempfile::TempDir, text: &str) -> Self {
         let file = dir.path().join("gatepost.yaml");
         write_private(&file, text);
-        let mut child = binary()
+        let mut child = command
             .arg("-c")
             .arg(&file)
             .arg("run")
@@ -111,6 +137,22 @@ impl Gateway {
 
     pub fn dir(&self) -> &Path {
         self.dir.as_ref().unwrap().path()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.lock().unwrap().id()
+    }
+
+    /// A line of `/proc/PID/status` in KiB: `VmRSS` is resident now, `VmHWM` was so at most.
+    pub fn memory(&self, line: &str) -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = text.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(':')).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    /// How many files and sockets it has open.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
     }
 
     /// Log lines so far.
@@ -182,7 +224,7 @@ impl Gateway {
 
     /// Sends a signal by its name.
     pub fn signal(&self, name: &str) {
-        let pid = self.child.lock().unwrap().id().to_string();
+        let pid = self.pid().to_string();
         let done = Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap();
         assert!(done.success());
     }
@@ -201,6 +243,8 @@ impl Gateway {
 
     /// Ends it in order and keeps its directory.
     pub async fn stop(mut self) -> (ExitStatus, tempfile::TempDir) {
+        // Idle connections would be waited for, in case something is on its way.
+        self.client = Client::builder(TokioExecutor::new()).build_http();
         self.signal("TERM");
         (self.ended().await, self.dir.take().unwrap())
     }

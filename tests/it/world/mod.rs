@@ -5,6 +5,7 @@ pub mod chaos;
 pub mod gateway;
 pub mod provider;
 pub mod redis;
+pub mod sender;
 pub mod upstream;
 
 use std::{future::Future, time::Duration};
@@ -14,6 +15,7 @@ pub use chaos::ChaosProxy;
 pub use gateway::Gateway;
 pub use provider::Provider;
 pub use redis::RedisServer;
+pub use sender::{Dialer, Load};
 pub use upstream::{RawUpstream, Reply, Speaks, Then, Upstream};
 
 /// How long anything may take before a test gives up on it. Never a measure of speed.
@@ -30,4 +32,9 @@ where
         assert!(tokio::time::Instant::now() < deadline, "never happened: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// How large a run is: small here, as large as `variable` says in a long run.
+pub fn size(variable: &str, small: u64) -> u64 {
+    std::env::var(variable).map_or(small, |text| text.parse().expect("a number"))
 }

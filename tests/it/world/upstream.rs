@@ -132,6 +132,11 @@ impl Upstream {
         self.state.gate.add_permits(count);
     }
 
+    /// As if it had received `request`.
+    pub fn receive(&self, request: Received) {
+        self.state.received.lock().unwrap().push(request);
+    }
+
     pub fn received(&self) -> Vec<Received> {
         self.state.received.lock().unwrap().clone()
     }

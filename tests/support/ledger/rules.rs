@@ -202,6 +202,9 @@ impl<'a> Joined<'a> {
                 if done.len() > forgotten && !reason && !done.contains(receipt) {
                     found.push(("unexcused", describe_receipt(received)));
                 }
+                if attempt.is_some_and(|attempt| attempt.reason() == "previous_attempt_unknown") {
+                    done.clear(); // the store was not told of any before
+                }
                 if attempt.is_some_and(Attempt::is_clean) {
                     done.insert(receipt);
                 }

@@ -1,0 +1,136 @@
+//! What a request does next, in pure functions: when the store answered its claim or did not, when its work ended, when how
+//! it ended was written or was not.
+//!
+//! The stage carries out what they say. `tests/model` does so too, in every order that is possible.
+
+use std::time::Duration;
+
+use super::{
+    OnStoreError, Policy, SameIdOtherBody, StoreError,
+    claim::{Claimed, Input, Millis, Token, millis, span},
+};
+use crate::{
+    answer::{Answer, Outcome},
+    event::{Digest, EventKey},
+};
+
+/// What follows from the answer to a claim.
+#[derive(Debug)]
+pub enum Course {
+    /// Another process works on it: claim again in a moment. Holds what was seen.
+    Again(Claimed),
+    /// Its id was done with another body: claim it as an event of its own.
+    Apart,
+    /// No more claims.
+    Take(Way),
+}
+
+/// What is done about an event.
+#[derive(Debug)]
+pub enum Way {
+    /// The work: under a claim, or without one where the store does not answer and the source prefers duplicates.
+    Work(Option<Won>),
+    /// It was done; nothing but an answer.
+    Known(Outcome),
+    /// The sender shall come back later: somebody else has it for at most this long.
+    Later(Duration),
+    /// The sender shall come back later, and the claim may have been carried out without an answer.
+    Doubt(StoreError),
+}
+
+/// What a claim won.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Won {
+    /// How many times the event was claimed, this time included.
+    pub attempt: u32,
+    /// Whether an earlier attempt ended unknown.
+    pub after_unknown: bool,
+}
+
+/// What follows from the answer to a claim, while the request waits for a twin in another process since it saw one (`seen`),
+/// and may do so for longer (`patient`).
+#[must_use]
+pub fn after_claim(
+    claimed: Result<Claimed, StoreError>,
+    seen: Option<Claimed>,
+    patient: bool,
+    policy: &Policy,
+) -> Course {
+    let claimed = match (claimed, seen) {
+        (Ok(claimed), _) => claimed,
+        (Err(_), Some(in_flight)) => in_flight, // patience bounds this
+        (Err(error), None) => {
+            return Course::Take(match policy.on_store_error {
+                OnStoreError::Forward => Way::Work(None),
+                OnStoreError::Reject => Way::Doubt(error),
+            });
+        }
+    };
+    Course::Take(match claimed {
+        Claimed::Won { attempt, after_unknown } => Way::Work(Some(Won { attempt, after_unknown })),
+        Claimed::InFlight { .. } if patient => return Course::Again(claimed),
+        Claimed::InFlight { left } | Claimed::Held { left } => Way::Later(left),
+        Claimed::Done { same_body: true } => Way::Known(Outcome::Duplicate(None)),
+        Claimed::Done { same_body: false } => match policy.same_id_other_body {
+            SameIdOtherBody::Flag => Way::Known(Outcome::SameIdOtherBody),
+            SameIdOtherBody::Deliver => return Course::Apart,
+        },
+        Claimed::Replayed => Way::Known(Outcome::SuspectedReplay),
+    })
+}
+
+/// The key of an event that shares its id with another one but not its body.
+#[must_use]
+pub fn apart(key: EventKey, digest: Digest) -> EventKey {
+    EventKey::of(&[b"other body", &key.0, &digest.0])
+}
+
+/// What the store is to be told about an attempt that ended so.
+#[must_use]
+pub fn settlement(answer: &Answer, token: Token, policy: &Policy) -> Input {
+    match answer.as_ref().map_err(|refused| refused.what.verdict().holds) {
+        Ok(_) => Input::Complete(policy.window),
+        Err(false) => Input::Release(token),
+        Err(true) => Input::Hold(token, policy.hold),
+    }
+}
+
+/// Whether that is told before the answer: a success without a claim, because the store was away, does not wait for it.
+#[must_use]
+pub fn settles_first(won: Option<Won>, answer: &Answer) -> bool {
+    won.is_some() || answer.is_err()
+}
+
+/// Whether the request keeps its seat among its twins until that is written: not where the lease may just end.
+#[must_use]
+pub fn keeps_seat(settlement: Input, settled: bool) -> bool {
+    !settled && !matches!(settlement, Input::Release(_))
+}
+
+/// Whether a claim that had no answer is released, now that renewing it was answered so. Otherwise it may still be on its
+/// way, and its token has to be kept.
+#[must_use]
+pub fn lets_go(renewed: &Result<bool, StoreError>) -> bool {
+    matches!(renewed, Ok(true))
+}
+
+/// The end of a claim that the store said is not ours: later than every other, so that the word stands.
+pub const LOST: Millis = Millis::MAX;
+
+/// When a claim ends at the earliest, after asking at `asked` for `term` more. Times are the owner's own.
+#[must_use]
+pub fn renewed(asked: Duration, term: Duration, ours: bool) -> Millis {
+    if ours { millis(asked.saturating_add(term)) } else { LOST }
+}
+
+/// For how much longer a claim that ends so is surely ours.
+#[must_use]
+pub fn left(ends: Millis, now: Duration) -> Duration {
+    if ends == LOST { Duration::ZERO } else { span(ends).saturating_sub(now) }
+}
+
+/// For how long a claim has to be renewed before work of `time` may begin, if what is `left` is too little.
+#[must_use]
+pub fn shortfall(left: Duration, time: Duration, lease: Duration) -> Option<Duration> {
+    (left < time).then(|| lease.max(time))
+}

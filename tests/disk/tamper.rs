@@ -1,0 +1,272 @@
+//! Changes that a stranger with the directory can make: every one is reported, where it is, by both verifiers alike; what
+//! only a copy that left the machine can show is shown against it.
+//!
+//! `GATEPOST_TAMPER_RECORDS` is the size of the log in which every record is removed, doubled and moved;
+//! `GATEPOST_TAMPER_BITS` how many bits of a log of 1,000 records are turned over, in the whole of it; with
+//! `GATEPOST_TAMPER_EVERY` every bit is, in the part between two checkpoints that it lies in.
+
+use std::{fs, path::Path};
+
+use gatepost::audit::CopyTo;
+
+use crate::{
+    Dice, size,
+    verdict::{Log, Verdict, judge, ours},
+    workload::directory,
+};
+
+/// A log, changed, and where the change is.
+struct Change {
+    what: String,
+    log: Log,
+    record: u64,
+    /// Another record that the report may name: one that stands where it does not belong.
+    stranger: u64,
+}
+
+fn change(what: impl Into<String>, log: &Log, lines: &[&str], record: usize) -> Change {
+    let (what, record) = (what.into(), record as u64);
+    Change { what, log: log.with_lines(lines), record, stranger: record }
+}
+
+/// Each is found, with its position, by both.
+fn all_found(changes: &[Change]) {
+    let logs: Vec<(&Log, Option<&str>)> = changes.iter().map(|c| (&c.log, None)).collect();
+    for (change, (ours, theirs)) in changes.iter().zip(judge(&logs)) {
+        let Change { what, record, stranger, .. } = change;
+        let Verdict::Tampered(found) = &ours else { panic!("{what} {record} is {ours:?}") };
+        let near = |found: &u64| found.abs_diff(*record) <= 1 || found == stranger;
+        assert!(found.iter().any(near), "{what} {record} is reported at {found:?}");
+        assert_eq!(ours, theirs, "{what} {record}");
+    }
+}
+
+#[test]
+fn every_record_removed_doubled_moved_or_taken_from_elsewhere_is_found_where_it_is() {
+    let count = size("GATEPOST_TAMPER_RECORDS", 40);
+    let log = Log::of(count as u32);
+    let text = log.text();
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let mut changes = Vec::new();
+    for at in 0..lines.len() {
+        let mut changed = lines.clone();
+        changed.remove(at);
+        changes.push(change("without", &log, &changed, at + 1));
+        changed.clone_from(&lines);
+        changed.insert(at, lines[at]);
+        changes.push(change("twice", &log, &changed, at + 1));
+        changed.clone_from(&lines);
+        let other = (at + lines.len() / 2) % lines.len();
+        changed.insert(at, lines[other]);
+        let copied = change("a copy of another before", &log, &changed, at + 1);
+        changes.push(Change { stranger: other as u64 + 1, ..copied });
+        if at > 0 {
+            changed.clone_from(&lines);
+            changed.swap(at - 1, at);
+            changes.push(change("swapped with the one before", &log, &changed, at));
+        }
+        if changes.len() >= 200 || at + 1 == lines.len() {
+            all_found(&changes);
+            changes.clear();
+        }
+    }
+}
+
+#[test]
+fn a_turned_bit_anywhere_in_a_thousand_records_is_found_where_it_is() {
+    let log = Log::of(1000);
+    let text = log.text();
+    let mut dice = Dice(3);
+    let mut changes = Vec::new();
+    for turn in 0..size("GATEPOST_TAMPER_BITS", 60) {
+        // The first and the last byte are among them.
+        let at = [0, text.len() - 1].get(turn).copied().unwrap_or_else(|| dice.roll(text.len()));
+        let mut bytes = text.clone().into_bytes();
+        bytes[at] ^= 1 << dice.roll(8);
+        let record = text[..at].matches('\n').count() as u64 + 1;
+        let (what, log) = (format!("byte {at}"), log.with_bytes(bytes));
+        changes.push(Change { what, log, record, stranger: record });
+        if changes.len() == 20 {
+            all_found(&changes);
+            changes.clear();
+        }
+    }
+    all_found(&changes);
+}
+
+/// Every bit of a part of the log that begins and ends with a checkpoint, one after the other.
+#[test]
+fn every_bit_between_two_checkpoints_is_found_where_it_is() {
+    let every = size("GATEPOST_TAMPER_EVERY", 0);
+    let (shard, shards) = (size("GATEPOST_SHARD", 0), size("GATEPOST_SHARDS", 1));
+    let (records, stride) = if every == 0 { (10, 17) } else { (1000, every) };
+    let log = Log::sealed_every(records, 10);
+    let parts = log.parts(records / 10, 10);
+    let mut turned = 0_u64;
+    for (number, part) in parts.iter().enumerate() {
+        if number % shards != shard {
+            continue;
+        }
+        let home = directory();
+        part.put(home.path());
+        assert_eq!(ours(home.path(), None), Verdict::Good);
+        let (path, text) = (home.path().join(&part.segment), part.bytes());
+        for bit in (0..text.len() * 8).step_by(stride) {
+            let mut bytes = text.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, &bytes).unwrap();
+            let record = text[..bit / 8].iter().filter(|byte| **byte == b'\n').count() as u64;
+            let record = record + part.first;
+            let verdict = ours(home.path(), None);
+            let Verdict::Tampered(found) = &verdict else { panic!("bit {bit}: {verdict:?}") };
+            let near = found.iter().any(|found| found.abs_diff(record) <= 1);
+            assert!(near, "bit {bit} of record {record} is reported at {found:?}");
+            turned += 1;
+        }
+    }
+    eprintln!("{turned} bits turned, all found");
+    assert!(turned > 1000);
+}
+
+#[test]
+fn a_cut_tail_is_seen_against_an_anchor_and_else_shown_as_a_shorter_tail() {
+    let log = Log::of(12);
+    let (text, anchor) = (log.text(), log.checkpoints());
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    // The end is not sealed: only the checkpoint behind `started` lies beside it.
+    let young = log.with_checkpoints(anchor.split_inclusive('\n').take(1).collect::<String>());
+    let last_two = text.len() - lines[lines.len() - 1].len() - lines[lines.len() - 2].len();
+    let mut cuts: Vec<usize> = (last_two..text.len()).step_by(7).collect();
+    let mut end = 0;
+    cuts.extend(lines.iter().map(|line| {
+        end += line.len();
+        end
+    }));
+    cuts.retain(|cut| (lines[0].len()..text.len()).contains(cut));
+    let cut: Vec<Log> =
+        cuts.iter().map(|at| young.with_bytes(text.as_bytes()[..*at].to_vec())).collect();
+    let with_own: Vec<Log> =
+        cuts.iter().map(|at| log.with_bytes(text.as_bytes()[..*at].to_vec())).collect();
+    let mut asked: Vec<(&Log, Option<&str>)> = cut.iter().map(|log| (log, None)).collect();
+    asked.extend(cut.iter().map(|log| (log, Some(anchor.as_str()))));
+    asked.extend(with_own.iter().map(|log| (log, None)));
+    let verdicts = judge(&asked);
+    let (alone, anchored) = verdicts.split_at(cut.len());
+    for ((at, verdict), log) in cuts.iter().zip(alone).zip(&cut) {
+        assert_eq!(*verdict, (Verdict::Good, Verdict::Good), "a young log, cut at {at}");
+        let whole = text[..*at].matches('\n').count() as u64;
+        assert_eq!(log.tail(), (whole - 1, log.torn()), "it says how much is not sealed");
+    }
+    for (at, verdict) in cuts.iter().chain(&cuts).zip(anchored) {
+        let missing = text[..*at].matches('\n').count() as u64 + 1;
+        let found = Verdict::Tampered(vec![missing]);
+        assert_eq!(*verdict, (found.clone(), found), "against a checkpoint, cut at {at}");
+    }
+}
+
+#[test]
+fn a_rollback_a_second_history_and_a_new_seal_are_seen_against_an_anchor() {
+    let home = directory();
+    let (root, copy) = (home.path(), home.path().join("copy"));
+    let world =
+        crate::verdict::world(root, |params| params.copy_to = vec![CopyTo::File(copy.clone())]);
+    crate::verdict::fill(&world, 0..6);
+    let yesterday = Log::read(&world.dir);
+    crate::verdict::fill(&world, 6..12);
+    let anchor = fs::read_to_string(&copy).unwrap();
+    let today = Log::read(&world.dir);
+    // A second history from yesterday on, with the same key.
+    yesterday.put(&world.dir);
+    crate::verdict::fill(&world, 100..110);
+    let other = Log::read(&world.dir);
+    // Everything anew.
+    for entry in fs::read_dir(&world.dir).unwrap() {
+        fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    crate::verdict::fill(&world, 200..230);
+    let anew = Log::read(&world.dir);
+    let asked: Vec<(&Log, Option<&str>)> = [&today, &yesterday, &other, &anew]
+        .into_iter()
+        .flat_map(|log| [(log, None), (log, Some(anchor.as_str()))])
+        .collect();
+    let verdicts = judge(&asked);
+    for (alone, against) in verdicts.chunks(2).map(|pair| (&pair[0], &pair[1])).skip(1) {
+        assert_eq!(*alone, (Verdict::Good, Verdict::Good), "by itself it looks well");
+        assert!(matches!(against.0, Verdict::Tampered(_)), "{against:?}");
+        assert_eq!(against.0, against.1);
+    }
+    assert_eq!(verdicts[1], (Verdict::Good, Verdict::Good), "the log that the copies are of");
+}
+
+#[test]
+fn checkpoints_that_were_taken_away_are_missed() {
+    let home = directory();
+    let world = crate::verdict::world(home.path(), |_| {});
+    crate::verdict::fill(&world, 0..3);
+    crate::verdict::fill(&world, 3..6);
+    let log = Log::read(&world.dir);
+    let (text, checkpoints) = (log.text(), log.checkpoints());
+    let lines: Vec<&str> = checkpoints.split_inclusive('\n').collect();
+    assert_eq!(lines.len(), 4, "one behind each start, one at each end");
+    let started = text.lines().take_while(|line| !line.contains("\"checkpoint_size\"")).count();
+    let first_line = text.split_inclusive('\n').next().unwrap();
+    let asked = [
+        log.without_checkpoints(),
+        log.with_checkpoints(String::new()),
+        log.with_checkpoints(lines[..1].concat()),
+        log.with_checkpoints(lines[..2].concat()),
+        log.with_checkpoints(lines[..3].concat()),
+        log.without_checkpoints().with_bytes(first_line.into()),
+    ];
+    let asked: Vec<(&Log, Option<&str>)> = asked.iter().map(|log| (log, None)).collect();
+    let verdicts: Vec<Verdict> = judge(&asked)
+        .into_iter()
+        .map(|(ours, theirs)| {
+            assert_eq!(ours, theirs);
+            ours
+        })
+        .collect();
+    let missed = |record| Verdict::Tampered(vec![record]);
+    let end = started as u64; // the first run's last record
+    assert_eq!(verdicts[..3], [missed(1), missed(1), missed(2)], "where what is not sealed begins");
+    assert_eq!(verdicts[3], missed(end + 1), "the second run was sealed behind its start");
+    assert_eq!(verdicts[4..], [Verdict::Good, Verdict::Good], "a tail, and a log that just began");
+}
+
+#[test]
+fn every_closed_segment_was_sealed() {
+    let home = directory();
+    let world = crate::verdict::world(home.path(), |params| {
+        (params.rotate_bytes, params.compress) = (3000, false);
+    });
+    crate::verdict::fill(&world, 0..20);
+    let log = Log::read(&world.dir);
+    let firsts = log.firsts();
+    assert!(firsts.len() > 3);
+    let checkpoints = log.checkpoints();
+    let first = checkpoints.split_inclusive('\n').next().unwrap();
+    let verdicts = judge(&[(&log, None), (&log.with_checkpoints(first.to_owned()), None)]);
+    assert_eq!(verdicts[0], (Verdict::Good, Verdict::Good));
+    let missed = Verdict::Tampered(vec![2]);
+    assert_eq!(verdicts[1], (missed.clone(), missed), "one start, and no end of a segment");
+}
+
+#[test]
+fn a_log_is_not_written_through_a_link() {
+    let home = directory();
+    let world = crate::verdict::world(home.path(), |_| {});
+    crate::verdict::fill(&world, 0..3);
+    for name in ["checkpoints", &Log::read(&world.dir).segment] {
+        let (path, away) = (world.dir.join(name), home.path().join("away"));
+        fs::rename(&path, &away).unwrap();
+        std::os::unix::fs::symlink(&away, &path).unwrap();
+        let before = fs::read(&away).unwrap();
+        let refused = gatepost::audit::open(&world, gatepost::telemetry::Metrics::new().audit());
+        assert!(refused.is_err(), "{name}");
+        assert_eq!(fs::read(&away).unwrap(), before);
+        fs::remove_file(&path).unwrap();
+        fs::rename(&away, &path).unwrap();
+    }
+    crate::verdict::fill(&world, 3..6);
+    assert_eq!(ours(Path::new(&world.dir), None), Verdict::Good);
+}

@@ -1,0 +1,330 @@
+//! The real binary on a disk that fails (system calls are made to fail under it), fills up (a small file system), and under
+//! a clock that jumps. What these need comes with `tests/setup`; making a file system needs root.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use crate::{
+    GITHUB, STRIPE, stripe_to,
+    world::{Gateway, Provider, Upstream, eventually, gateway, provider::stripe_event},
+};
+
+/// System calls of a process that fail, until this goes.
+struct Failing(Child);
+
+impl Failing {
+    /// Makes `calls` on `file` end as `how` says.
+    fn start(gateway: &Gateway, calls: &str, how: &str, file: &Path) -> Self {
+        let mut strace = Command::new("strace")
+            .args(["-f", "-o", "/dev/null", "-e", &format!("trace={calls}")])
+            .args(["-e", &format!("inject={calls}:{how}"), "-P"])
+            .arg(file)
+            .args(["-p", &gateway.pid().to_string()])
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("strace: tests/setup installs it");
+        let lines = BufReader::new(strace.stderr.take().unwrap()).lines();
+        let attached = lines.map_while(Result::ok).find(|line| line.contains("attached"));
+        assert!(attached.is_some(), "strace needs root, or kernel.yama.ptrace_scope=0");
+        Self(strace)
+    }
+}
+
+impl Drop for Failing {
+    fn drop(&mut self) {
+        let pid = self.0.id().to_string();
+        let _ = Command::new("kill").args(["-INT", &pid]).status();
+        let _ = self.0.wait();
+    }
+}
+
+/// The one file in `dir` whose name begins and ends so.
+fn file(dir: &Path, begin: &str, end: &str) -> PathBuf {
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let fits = |path: &PathBuf| {
+        let name = path.file_name().unwrap().to_string_lossy();
+        name.starts_with(begin) && name.ends_with(end)
+    };
+    entries.into_iter().find(fits).expect("a file")
+}
+
+async fn post(gateway: &Gateway, id: &str) -> (u16, String) {
+    let body = stripe_event(id, "invoice.paid");
+    let headers = Provider::Stripe(STRIPE).sign("", "", &body);
+    let answer = gateway.post("/stripe", &headers, &body).await;
+    (answer.status, answer.outcome().to_owned())
+}
+
+async fn is_ready(gateway: &Gateway) -> bool {
+    gateway.admin("GET", "/readyz").await.status == 200
+}
+
+fn verified(dir: &Path) {
+    let mut command = gateway::binary();
+    let out = command.args(["audit", "verify", "--dir"]).arg(dir).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stdout));
+}
+
+/// How often each id was acknowledged on record.
+fn accepted(gateway: &Gateway, id: &str) -> usize {
+    let records = gateway.records();
+    records.iter().filter(|r| r["provider_id"] == id && r["outcome"] == "accepted").count()
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_written_or_synced_ends_what_is_taken_until_a_restart() {
+    for (calls, how) in [
+        ("fdatasync", "error=EIO"),
+        ("fdatasync", "error=ENOSPC"),
+        ("pwrite64", "error=EIO"),
+        ("pwrite64", "error=ENOSPC"),
+    ] {
+        let app = Upstream::start().await;
+        let gateway = Gateway::start(&stripe_to(&app.url())).await;
+        assert_eq!(post(&gateway, "evt_before").await.0, 200);
+        eventually("its end is on record", || async { accepted(&gateway, "evt_before") == 1 })
+            .await;
+        let segment = file(&gateway.dir().join("audit"), "segment-", ".ndjson");
+        let failing = Failing::start(&gateway, calls, how, &segment);
+        assert_eq!(
+            post(&gateway, "evt_lost").await,
+            (503, "audit_unavailable".into()),
+            "{calls} {how}"
+        );
+        assert!(!is_ready(&gateway).await, "{calls} {how}");
+        drop(failing);
+        assert_eq!(
+            post(&gateway, "evt_lost").await.0,
+            503,
+            "the disk is well, and nobody knows what it holds"
+        );
+        assert!(!is_ready(&gateway).await);
+        assert_eq!(app.count(), 1, "nothing went out without a record");
+        let gateway = Gateway::start_in(gateway.stop().await.1, &stripe_to(&app.url())).await;
+        assert_eq!(post(&gateway, "evt_lost").await.0, 200);
+        assert_eq!(post(&gateway, "evt_before").await.1, "duplicate");
+        assert_eq!(app.count(), 2);
+        let on_record = || async {
+            accepted(&gateway, "evt_lost") == 1 && accepted(&gateway, "evt_before") == 1
+        };
+        eventually("both are on record", on_record).await;
+        verified(&gateway.dir().join("audit"));
+    }
+}
+
+#[tokio::test]
+async fn a_slow_sync_delays_answers_and_loses_none() {
+    let app = Upstream::start().await;
+    let gateway = Gateway::start(&stripe_to(&app.url())).await;
+    let segment = file(&gateway.dir().join("audit"), "segment-", ".ndjson");
+    let slow = Failing::start(&gateway, "fdatasync", "delay_enter=100000", &segment);
+    let ids: Vec<String> = (0..40).map(|n| format!("evt_{n}")).collect();
+    let answers = futures_util::future::join_all(ids.iter().map(|id| post(&gateway, id))).await;
+    assert!(answers.iter().all(|answer| answer.0 == 200), "{answers:?}");
+    drop(slow);
+    assert_eq!(app.count(), 40);
+    let on_record = || async { ids.iter().all(|id| accepted(&gateway, id) == 1) };
+    eventually("all are on record", on_record).await;
+    verified(&gateway.dir().join("audit"));
+}
+
+/// The embedded store is an index that may fail: nothing acknowledged is lost, and what comes twice says why.
+#[tokio::test]
+async fn a_dedup_store_that_cannot_be_written_refuses_recovers_and_excuses_what_comes_twice() {
+    for (calls, how) in
+        [("fdatasync,fsync", "error=EIO"), ("pwrite64", "error=EIO"), ("pwrite64", "error=ENOSPC")]
+    {
+        let app = Upstream::start().await;
+        let gateway = Gateway::start(&stripe_to(&app.url())).await;
+        assert_eq!(post(&gateway, "evt_before").await.0, 200);
+        let wal = file(gateway.dir(), "dedup.sqlite3-wal", "");
+        let failing = Failing::start(&gateway, calls, how, &wal);
+        // Claimed in memory, delivered, and not remembered: the app has it, so the answer is 200.
+        assert_eq!(post(&gateway, "evt_twice").await.0, 200, "{calls} {how}");
+        eventually("it is not ready", || async { !is_ready(&gateway).await }).await;
+        assert_eq!(post(&gateway, "evt_new").await.0, 503, "{calls} {how}");
+        drop(failing);
+        eventually("it recovers by itself", || is_ready(&gateway)).await;
+        assert_eq!(post(&gateway, "evt_before").await.1, "duplicate");
+        assert_eq!(post(&gateway, "evt_new").await.0, 200);
+        assert_eq!(post(&gateway, "evt_twice").await.0, 200);
+        assert!((3..=4).contains(&app.count()), "{}", app.count());
+        if app.count() == 4 {
+            let excused = || async {
+                let records = gateway.records();
+                let mut of_it = records.iter().filter(|r| r["provider_id"] == "evt_twice");
+                of_it.any(|r| !r["error"].is_null() || !r["reason"].is_null())
+            };
+            eventually("the excuse is on record", excused).await;
+        }
+        verified(&gateway.dir().join("audit"));
+    }
+}
+
+/// What a file system of so many bytes is mounted by, at a place of the process's own; it goes with the process.
+fn small_disk(place: &Path, bytes: u64) -> Vec<String> {
+    let script = "mount -t tmpfs -o size=$1 none \"$2\" && shift 2 && exec \"$@\"";
+    let size = bytes.to_string();
+    let place = place.to_str().unwrap();
+    ["unshare", "--mount", "sh", "-c", script, "sh", &size, place].map(str::to_owned).to_vec()
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_refuses_with_503_and_goes_on_when_there_is_room() {
+    // The record alone on it, and the record beside the embedded dedup store.
+    for dedup in ["dedup: { store: memory }\n", ""] {
+        full_and_empty(dedup).await;
+    }
+}
+
+async fn full_and_empty(dedup: &str) {
+    let app = Upstream::start().await;
+    let home = tempfile::tempdir().unwrap();
+    let state = home.path().join("state");
+    std::fs::create_dir(&state).unwrap();
+    let routes = stripe_to(&app.url()) + dedup;
+    // `min_free` is as good as off: what is met is the end of the disk itself, in the middle of a write.
+    let text = gateway::yaml(&state, &routes).replace("min_free: 1MiB", "min_free: 1B");
+    let wrapper = small_disk(&state, 24 << 20);
+    let gateway = Gateway::start_under(&wrapper, home, &text).await;
+    let seen = PathBuf::from(format!("/proc/{}/root{}", gateway.pid(), state.display()));
+    assert_eq!(post(&gateway, "evt_before").await.0, 200);
+    let filler = seen.join("filler");
+    let full = std::fs::write(&filler, vec![1; 24 << 20]).unwrap_err();
+    assert_eq!(
+        full.kind(),
+        std::io::ErrorKind::StorageFull,
+        "the file system is small: this needs root"
+    );
+    let (mut acked, mut refused) = (Vec::new(), 0);
+    for n in 0..300 {
+        let id = format!("evt_{n}");
+        match post(&gateway, &id).await.0 {
+            200 => acked.push(id),
+            503 => refused += 1,
+            other => panic!("{id}: {other}"),
+        }
+    }
+    assert!(refused > 0, "what is laid out ahead needs room");
+    assert!(!is_ready(&gateway).await);
+    std::fs::remove_file(&filler).unwrap();
+    eventually("it is ready again", || is_ready(&gateway)).await;
+    assert_eq!(post(&gateway, "evt_after").await.0, 200);
+    acked.extend(["evt_before".into(), "evt_after".into()]);
+    let of_record = |id: &String| {
+        let records = gateway::records(&seen.join("audit"));
+        records.iter().any(|r| r["provider_id"] == **id && r["kind"] == "attempt")
+    };
+    assert!(acked.iter().all(of_record), "acknowledged, and not on record");
+    let received = app.received();
+    let delivered = |id: &String| {
+        let id = format!("\"{id}\"");
+        received.iter().any(|request| String::from_utf8_lossy(&request.body).contains(&id))
+    };
+    assert!(acked.iter().all(delivered), "acknowledged, and never delivered");
+    verified(&seen.join("audit"));
+}
+
+/// A clock that tests can set: seconds from the real one.
+struct Clock(PathBuf);
+
+impl Clock {
+    fn set(&self, shift: &str) {
+        std::fs::write(&self.0, format!("{shift}\n")).unwrap();
+    }
+
+    fn wrapper(&self) -> Vec<String> {
+        let library = ["x86_64-linux-gnu", "aarch64-linux-gnu"]
+            .map(|arch| format!("/usr/lib/{arch}/faketime/libfaketimeMT.so.1"));
+        let library = library.iter().find(|path| Path::new(path).exists());
+        let library = library.expect("faketime: tests/setup installs it");
+        vec![
+            "env".into(),
+            format!("LD_PRELOAD={library}"),
+            format!("FAKETIME_TIMESTAMP_FILE={}", self.0.display()),
+            "FAKETIME_NO_CACHE=1".into(),
+            "FAKETIME_DONT_FAKE_MONOTONIC=1".into(),
+        ]
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_ten_years_breaks_neither_the_record_nor_dedup() {
+    let app = Upstream::start().await;
+    let home = tempfile::tempdir().unwrap();
+    let clock = Clock(home.path().join("clock"));
+    clock.set("+0");
+    let routes = format!(
+        "sources: {{ stripe: {{ provider: stripe, secret: \"{STRIPE}\" }}, github: {{ provider: github, secret: \"{GITHUB}\" }} }}\n\
+         routes: [ {{ source: stripe, to: app }}, {{ source: github, to: app }} ]\nupstreams: {{ app: {{ url: \"{}\" }} }}\n",
+        app.url()
+    );
+    let text = gateway::yaml(home.path(), &routes);
+    let gateway = Gateway::start_under(&clock.wrapper(), home, &text).await;
+    let mut sent = 0;
+    for shift in ["+0", "-3650d", "+0", "+3650d", "-3650d", "+0"] {
+        clock.set(shift);
+        let body = format!("{{\"n\":{sent}}}").into_bytes();
+        let headers = Provider::GitHub(GITHUB).sign(&format!("id-{sent}"), "push", &body);
+        let first = gateway.post("/github", &headers, &body).await;
+        assert_eq!((first.status, first.outcome()), (200, "accepted"), "{shift}");
+        let again = gateway.post("/github", &headers, &body).await;
+        assert_eq!((again.status, again.outcome()), (200, "duplicate"), "{shift}");
+        sent += 1;
+        assert_eq!(app.count(), sent);
+        // A signature's time counts by the gateway's clock, wrong as it is.
+        if shift != "+0" {
+            assert_eq!(post(&gateway, &format!("evt_{shift}")).await.0, 401, "{shift}");
+        }
+    }
+    let audit = gateway.dir().join("audit");
+    verified(&audit);
+    let listed = gateway.cli(&["audit", "list", "--json"]).stdout;
+    let listed = String::from_utf8(listed).unwrap();
+    assert!(listed.starts_with("{\"v\":1,\"seq\":1,"), "nothing was removed: {listed:.200}");
+    assert_eq!(listed.matches("clock_went_back").count(), 2, "each jump back is on record");
+    // A start ten years ago, on a record of today.
+    clock.set("-3650d");
+    let (_, home) = gateway.stop().await;
+    let text = gateway::yaml(home.path(), &routes);
+    let gateway = Gateway::start_under(&clock.wrapper(), home, &text).await;
+    assert!(is_ready(&gateway).await);
+    let body = b"{\"n\":\"old\"}";
+    let headers = Provider::GitHub(GITHUB).sign("id-old", "push", body);
+    assert_eq!(gateway.post("/github", &headers, body).await.status, 200);
+    verified(&gateway.dir().join("audit"));
+}
+
+/// What was made at the first start is still there after a power cut: every new name is synced in the directory that holds it.
+#[tokio::test]
+async fn the_names_of_a_first_start_are_durable() {
+    let home = tempfile::tempdir().unwrap();
+    let (state, trace) = (home.path().join("new/state"), home.path().join("trace"));
+    let strace = ["strace", "-D", "-f", "-y", "-e", "trace=mkdir,fsync,openat", "-o"];
+    let mut wrapper: Vec<String> = strace.map(str::to_owned).to_vec();
+    wrapper.push(trace.to_str().unwrap().to_owned());
+    let text = gateway::yaml(&state, &stripe_to("http://127.0.0.1:9"));
+    let gateway = Gateway::start_under(&wrapper, home, &text).await;
+    let (_, _home) = gateway.stop().await;
+    let ended = || async { std::fs::read_to_string(&trace).unwrap().contains("exited with") };
+    eventually("strace has written everything", ended).await;
+    let trace = std::fs::read_to_string(&trace).unwrap();
+    let lines: Vec<&str> = trace.lines().collect();
+    for (made, call) in [
+        (state.parent().unwrap().to_owned(), "mkdir("),
+        (state.clone(), "mkdir("),
+        (state.join("audit"), "mkdir("),
+        (state.join("audit-signing.key"), "O_CREAT"),
+    ] {
+        let name = format!("\"{}\"", made.display());
+        let at =
+            lines.iter().position(|l| l.contains(call) && l.contains(&name) && !l.contains("= -1"));
+        let at = at.unwrap_or_else(|| panic!("{name} is not made:\n{trace}"));
+        let parent = format!("<{}>)", made.parent().unwrap().display());
+        let synced = lines[at..].iter().any(|l| l.contains("fsync(") && l.contains(&parent));
+        assert!(synced, "{name} is not synced in its directory:\n{trace}");
+    }
+}

@@ -1,0 +1,226 @@
+//! What must hold in every state, and what must happen in some: a promise about something that never happens is worth nothing.
+
+use std::time::Duration;
+
+use gatepost::dedup::{
+    claim::{Claimed, Input, Kept, Phase, Reply, Token},
+    course,
+};
+use stateright::Property;
+
+use crate::{
+    bugs,
+    world::{At, Excuse, Gate, NOW, Point, Request, Said, State, Wire},
+};
+
+/// A promise of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Promise {
+    AckRests,
+    OncePerExcuse,
+    RecordFirst,
+    QuietIsDone,
+    NoWedge,
+    OwnerOnly,
+    RepeatsAreTold,
+    SuccessIsTold,
+    SourcesApart,
+}
+
+impl Promise {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::AckRests => "S1: a 2xx rests on an upstream's 2xx for this event",
+            Self::OncePerExcuse => "S2: an upstream gets an event once, and once more per excuse",
+            Self::RecordFirst => "S3: nothing is forwarded before its record",
+            Self::QuietIsDone => "S4: without faults all is answered 2xx, applied once, and done",
+            Self::NoWedge => "S5: whatever a crash leaves can be claimed after one lease",
+            Self::OwnerOnly => "S6: only its owner, time or loss ends a claim",
+            Self::RepeatsAreTold => "S7: an attempt that may be a repeat is told so",
+            Self::SuccessIsTold => "S8: after an upstream's 2xx the answer is 2xx",
+            Self::SourcesApart => "S9: one source's events are nothing to another's",
+        }
+    }
+
+    fn bit(self) -> u16 {
+        1 << self as u16
+    }
+}
+
+impl State {
+    /// Notes that a promise was broken on the way here.
+    pub(crate) fn breaks(&mut self, promise: Promise, broken: bool) {
+        if broken {
+            self.broken |= promise.bit();
+        }
+    }
+
+    fn keeps(&self, promise: Promise) -> bool {
+        self.broken & promise.bit() == 0
+    }
+}
+
+/// Every property: promises first.
+pub(crate) fn properties() -> Vec<Property<Gate>> {
+    let mut all = promises();
+    all.extend(crashes());
+    all.extend(repeats());
+    all.extend(ways());
+    all
+}
+
+fn promises() -> Vec<Property<Gate>> {
+    let always = Property::<Gate>::always;
+    vec![
+        always(Promise::AckRests.name(), |_, s| s.keeps(Promise::AckRests)),
+        always(Promise::OncePerExcuse.name(), |gate, s| {
+            (0..gate.slots).all(|slot| s.applied(gate, slot) <= 1 + s.excuses(gate, slot))
+        }),
+        always(Promise::RecordFirst.name(), |_, s| s.keeps(Promise::RecordFirst)),
+        always(Promise::QuietIsDone.name(), quiet_is_done),
+        always(Promise::NoWedge.name(), no_wedge),
+        always(Promise::OwnerOnly.name(), |gate, s| {
+            s.keeps(Promise::OwnerOnly) && (0..gate.slots).all(|slot| one_owner(gate, s, slot))
+        }),
+        always(Promise::RepeatsAreTold.name(), |_, s| s.keeps(Promise::RepeatsAreTold)),
+        always(Promise::SuccessIsTold.name(), |_, s| s.keeps(Promise::SuccessIsTold)),
+        always(Promise::SourcesApart.name(), |_, s| s.keeps(Promise::SourcesApart)),
+    ]
+}
+
+fn quiet_is_done(gate: &Gate, state: &State) -> bool {
+    let settled = |slot: usize| {
+        let mut requests = state.of(gate, slot).peekable();
+        if requests.peek().is_none() {
+            return true;
+        }
+        let answers: Vec<_> = requests.filter_map(|request| request.said).collect();
+        if answers.contains(&Said::Replayed) && state.applied(gate, slot) == 0 {
+            return true;
+        }
+        let done = state.events[slot].is_some_and(|r| matches!(r.phase, Phase::Done(_)));
+        done && state.applied(gate, slot) == 1 && answers.iter().any(|said| said.is_ack())
+    };
+    !(state.faults == 0 && state.quiet()) || (0..gate.slots).all(settled)
+}
+
+/// Were every gateway to die now: after one lease, or hold, a stranger's claim of any event is won, or it is done. And where
+/// nothing is under way, nobody has a seat.
+fn no_wedge(gate: &Gate, state: &State) -> bool {
+    let later = gate.policy.lease.max(gate.policy.hold);
+    let later = NOW + u64::try_from(later.as_millis()).unwrap();
+    let stranger = Input::Claim(Token(u128::MAX), gate.policy.lease, gate.policy.window);
+    let free = gate.events.iter().all(|known| {
+        let guard = known.guard.and_then(|guard| state.guards[guard]);
+        let kept = Kept { event: state.events[known.slot], guard };
+        let (_, reply) = bugs::step(gate.bug, kept, &known.subject, stranger, later);
+        let Reply::Claimed(claimed) = reply else { return false };
+        !matches!(claimed, Claimed::InFlight { .. } | Claimed::Held { .. })
+    });
+    free && (!state.quiet() || state.gateways.iter().all(|gateway| gateway.twins.led.is_empty()))
+}
+
+/// At most one request believes with reason that an event is its own, unless the store forgot about it.
+fn one_owner(gate: &Gate, state: &State, slot: usize) -> bool {
+    let owns = |request: &&Request| {
+        let now = Duration::from_millis(NOW);
+        let work = request.at.work().filter(|work| work.won.is_some());
+        work.is_some_and(|work| !course::left(work.ends, now).is_zero())
+    };
+    state.lost[slot] > 0 || state.of(gate, slot).filter(owns).count() <= 1
+}
+
+/// A crash is met at every point.
+fn crashes() -> Vec<Property<Gate>> {
+    let sometimes = Property::<Gate>::sometimes;
+    vec![
+        sometimes("crash while following", |_, s| crashed(s, Point::Following)),
+        sometimes("crash while claiming", |_, s| crashed(s, Point::Claiming)),
+        sometimes("crash before the record", |_, s| crashed(s, Point::Recording)),
+        sometimes("crash before the forward", |_, s| crashed(s, Point::Forwarding)),
+        sometimes("crash after the forward", |_, s| crashed(s, Point::Sent)),
+        sometimes("crash before done is written", |_, s| crashed(s, Point::Settling)),
+        sometimes("crash while done is still to be written", |_, s| {
+            crashed(s, Point::SettlingLate)
+        }),
+        sometimes("crash with a claim in doubt", |_, s| crashed(s, Point::Doubting)),
+    ]
+}
+
+/// Each excuse makes a repeat, or it would be none.
+fn repeats() -> Vec<Property<Gate>> {
+    let sometimes = Property::<Gate>::sometimes;
+    vec![
+        sometimes("accepted after a crash", |_, s| {
+            any(s, |r| r.said == Some(Said::Accepted))
+                && any(s, |r| r.crashed.is_some() && r.said.is_none())
+        }),
+        sometimes("repeated after an unknown outcome", |g, s| repeated(g, s, Excuse::Unknown)),
+        sometimes("repeated after a crash", |g, s| repeated(g, s, Excuse::Crashed)),
+        sometimes("repeated because done was not written", |g, s| {
+            repeated(g, s, Excuse::Unwritten)
+        }),
+        sometimes("repeated because a lease was overrun", |g, s| repeated(g, s, Excuse::Overrun)),
+        sometimes("repeated because a key was lost", |g, s| {
+            s.lost[0] == 1 && s.applied(g, 0) == 2 && s.excuses(g, 0) == 1
+        }),
+    ]
+}
+
+/// Whatever a promise is about does happen.
+fn ways() -> Vec<Property<Gate>> {
+    let sometimes = Property::<Gate>::sometimes;
+    vec![
+        sometimes("the app's late 2xx counts", |_, s| {
+            any(s, |r| r.said == Some(Said::TimedOut))
+                && any(s, |r| r.said == Some(Said::Duplicate))
+                && !any(s, |r| r.said == Some(Said::Accepted))
+        }),
+        sometimes("a twin shares the leader's answer", |_, s| {
+            any(s, |r| r.said == Some(Said::Joined))
+        }),
+        sometimes("a twin is told of one that is done", |_, s| {
+            any(s, |r| r.said == Some(Said::Duplicate))
+        }),
+        sometimes("a twin is sent away", |_, s| any(s, |r| r.said == Some(Said::Later))),
+        sometimes("a second attempt is told of an unknown one", |_, s| {
+            any(s, |r| matches!(r.at, At::Sent(w) if w.won.is_some_and(|won| won.after_unknown)))
+        }),
+        sometimes("a second attempt follows a certain failure", |_, s| {
+            any(s, |r| r.said == Some(Said::Failed)) && any(s, |r| r.said == Some(Said::Accepted))
+        }),
+        sometimes("a claim without an answer is taken up by the next", |_, s| {
+            let doubted = any(s, |r| r.said == Some(Said::Doubt));
+            doubted
+                && any(s, |r| matches!(r.at, At::Sent(w) if w.token.0 & 0xff == 1))
+                && s.faults == 1
+        }),
+        sometimes("a claim without an answer is let go", |_, s| {
+            any(s, |r| matches!(r.at, At::LetsGo(_)))
+        }),
+        sometimes("a lost lease is noticed before the forward", |_, s| {
+            any(s, |r| r.said == Some(Said::LeaseGone))
+        }),
+        sometimes("a success is answered though done is not written", |_, s| {
+            any(s, |r| r.said == Some(Said::Accepted) && matches!(r.at, At::SettlesLate(..)))
+        }),
+        sometimes("without a record nothing is forwarded", |_, s| {
+            any(s, |r| r.said == Some(Said::Unrecorded) && r.wire == Wire::None)
+        }),
+    ]
+}
+
+fn any(state: &State, matches: impl Fn(&Request) -> bool) -> bool {
+    state.requests.iter().any(matches)
+}
+
+fn crashed(state: &State, point: Point) -> bool {
+    any(state, |request| request.crashed == Some(point))
+}
+
+/// An upstream got the event twice, with this one excuse.
+fn repeated(gate: &Gate, state: &State, excuse: Excuse) -> bool {
+    any(state, |request| request.excuse == Some(excuse))
+        && (0..gate.slots)
+            .any(|slot| state.applied(gate, slot) == 2 && state.excuses(gate, slot) == 1)
+}
