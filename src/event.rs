@@ -113,6 +113,13 @@ impl Timestamp {
         self.0 as f64 / 1000.0
     }
 
+    /// How long after `earlier` this is; nothing where it is before.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        let millis = self.0.saturating_sub(earlier.0);
+        Duration::from_millis(u64::try_from(millis).unwrap_or(0))
+    }
+
     /// This moment and `span` more, saturating.
     #[must_use]
     pub fn plus(self, span: Duration) -> Self {
@@ -172,6 +179,11 @@ impl EventKey {
 pub struct Receipt([u8; 16]);
 
 impl Receipt {
+    /// A receipt from bytes that were chosen elsewhere.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
     /// A new receipt from the system's random source.
     pub fn random() -> Self {
         let mut bytes = [0; 16];

@@ -4,7 +4,7 @@
 //! is durable, name included, before the first record goes into it. After a failed write or sync nobody knows what the disk
 //! holds, and a later success proves nothing: the journal is fenced and stays so until it is opened again.
 
-use std::{io, sync::Arc};
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
 use super::{
     Params,
@@ -19,6 +19,8 @@ use crate::{crash, event::Timestamp};
 const STEP_BATCHES: u64 = 64;
 const STEP_BYTES_MIN: u64 = 256 * 1024;
 const STEP_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// So many times between segments make up the retention at the least.
+const GAPS_MIN: u32 = 8;
 /// Most bytes in one batch, and so the most that a crash can tear.
 pub(super) const BATCH_BYTES_MAX: usize = 1024 * 1024;
 
@@ -64,6 +66,8 @@ pub(super) struct Journal {
     pub(super) batch: Vec<u8>,
     /// How far ahead zeros are laid out.
     step: u64,
+    /// What the first records of segments say, once they were asked.
+    begins: BTreeMap<u64, (Head, Timestamp)>,
     fence: Option<Arc<str>>,
 }
 
@@ -107,7 +111,9 @@ impl Journal {
         let live = Live { file, first, since: scan.since, len, laid: len };
         let (batch, step, fence) = (Vec::new(), STEP_BYTES_MIN, None);
         let durable = head;
-        let mut journal = Self { storage, params, live, closed, head, durable, batch, step, fence };
+        let begins = BTreeMap::new();
+        let mut journal =
+            Self { storage, params, live, closed, head, durable, batch, step, begins, fence };
         journal.lay_out(STEP_BYTES_MIN)?;
         Ok((journal, recovery))
     }
@@ -230,17 +236,47 @@ impl Journal {
         self.closed.found.entry(first).and_modify(|packed| *packed = true);
     }
 
-    /// The oldest closed segment, where its chain ended, and when the next one began.
-    pub(super) fn oldest(&self) -> io::Result<Option<(u64, Head, Timestamp)>> {
+    /// The oldest closed segment, and where its chain ended, if that is longer ago than the retention.
+    ///
+    /// A clock that was wrong for a while must not make evidence old: by itself it is asked first, but the age that counts
+    /// is made up of the times between the segments behind it, none of which counts for more than a part of the retention.
+    pub(super) fn expired(&mut self, now: Timestamp) -> io::Result<Option<(u64, Head)>> {
+        let Params { retention, rotate_every, .. } = self.params;
         let mut firsts = self.closed.firsts();
         let Some(oldest) = firsts.next() else { return Ok(None) };
-        let next = self.closed.beginning(firsts.next().unwrap_or(self.live.first))?;
-        Ok(next.map(|(last, until)| (oldest, last, until)))
+        let next = firsts.next().unwrap_or(self.live.first);
+        drop(firsts);
+        let Some((end, closed)) = self.begin_of(next)? else { return Ok(None) };
+        if closed.plus(retention) >= now {
+            return Ok(None);
+        }
+        let most = (retention / GAPS_MIN).max(rotate_every * 2);
+        let (mut age, mut from) = (Duration::ZERO, closed);
+        let later: Vec<_> = self.closed.firsts().skip(2).chain([self.live.first]).collect();
+        for first in later {
+            if let Some((_, begun)) = self.begin_of(first)? {
+                age += begun.since(from).min(most);
+                from = begun;
+            }
+        }
+        age += now.since(from).min(most);
+        Ok((age > retention).then_some((oldest, end)))
+    }
+
+    /// What the first record of a segment says, read once.
+    fn begin_of(&mut self, first: u64) -> io::Result<Option<(Head, Timestamp)>> {
+        if let Some(known) = self.begins.get(&first) {
+            return Ok(Some(*known));
+        }
+        let begins = self.closed.beginning(first)?;
+        self.begins.extend(begins.map(|begins| (first, begins)));
+        Ok(begins)
     }
 
     /// Removes a closed segment.
     pub(super) fn remove(&mut self, first: u64) -> io::Result<()> {
         let packed = self.closed.found.remove(&first).unwrap_or(false);
+        self.begins.remove(&first);
         super::segments::remove(&*self.storage, first, packed)
     }
 

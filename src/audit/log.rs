@@ -8,11 +8,11 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread::JoinHandle,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use http::{HeaderName, HeaderValue};
-use tokio::{runtime::Handle, sync::oneshot};
+use tokio::{runtime::Handle, sync::oneshot, time::Instant};
 use tokio_util::task::TaskTracker;
 
 use super::{journal::AuditError, record::Draft};
@@ -151,8 +151,8 @@ impl Drop for UnderWay<'_> {
 }
 
 impl AuditLog {
-    pub(super) fn new(shared: Arc<Shared>, thread: JoinHandle<()>) -> Self {
-        Self(Arc::new(Owner { shared, thread: Mutex::new(Some(thread)) }))
+    pub(super) fn new(shared: Arc<Shared>, thread: Option<JoinHandle<()>>) -> Self {
+        Self(Arc::new(Owner { shared, thread: Mutex::new(thread) }))
     }
 
     /// Announces a request. The writer lets more records join a batch while many are announced.
@@ -244,6 +244,13 @@ impl Queue {
         }
     }
 
+    /// Swaps what is waiting into `jobs`; returns whether the log is closed.
+    fn hand_over(&mut self, jobs: &mut Vec<Job>) -> bool {
+        std::mem::swap(&mut self.jobs, jobs);
+        self.awaited = 0;
+        self.closed
+    }
+
     /// Whether the writer, which wants so many awaited records, has something to do.
     fn is_ripe(&self, awaited: usize) -> bool {
         let many = self.jobs.len() >= BATCH_RECORDS;
@@ -305,9 +312,12 @@ impl Shared {
         if let Some(siblings) = siblings.filter(|_| queue.awaited > 0) {
             queue = self.wait(queue, siblings, COMMIT_DELAY);
         }
-        std::mem::swap(&mut queue.jobs, jobs);
-        queue.awaited = 0;
-        queue.closed
+        queue.hand_over(jobs)
+    }
+
+    /// The same without waiting for anything.
+    pub(super) fn grab(&self, jobs: &mut Vec<Job>) {
+        self.lock().hand_over(jobs);
     }
 
     fn wait<'a>(

@@ -6,6 +6,7 @@ mod checkpoint;
 pub mod export;
 mod journal;
 mod log;
+mod open;
 mod record;
 mod seal;
 pub mod segments;
@@ -25,9 +26,10 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 pub use journal::AuditError;
 pub use log::{AuditLog, Health, QUEUE_RECORDS_MAX, REJECTED_PER_SECOND, siblings};
+pub use open::{ByHand, OpenError, open, open_by_hand, open_on};
 pub use record::{Draft, Kind};
 pub use stages::{Audit, Note, ShadowAudit};
-pub use writer::{Clock, OpenError, open, open_on};
+pub use writer::Clock;
 
 use crate::{
     dedup::Lease,

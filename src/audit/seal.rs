@@ -5,8 +5,10 @@ use std::{
     io::{self, BufReader, BufWriter, Seek as _, SeekFrom, Write as _},
     sync::{Arc, mpsc},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 use super::{
     CopyTo,

@@ -2,25 +2,25 @@
 //! syncs, the next batch gathers.
 
 use std::{
-    fmt::Display,
     io,
-    path::Path,
     sync::Arc,
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 use super::{
     Params,
     checkpoint::Signer,
     journal::{AuditError, BATCH_BYTES_MAX, Journal, Recovery},
-    log::{AuditLog, Job, Shared, Waiters},
+    log::{Job, Shared, Waiters},
     record::{Draft, Kind, RECORD_BYTES_MAX},
     seal::Sealer,
     segments,
-    storage::{Directory, Storage},
+    storage::Storage,
 };
-use crate::{event::Timestamp, telemetry::AuditMetrics};
+use crate::event::Timestamp;
 
 /// How often it looks after the disk when nothing happens.
 const IDLE_WAIT: Duration = Duration::from_secs(5);
@@ -29,60 +29,12 @@ const HOUSE_EVERY: Duration = Duration::from_secs(1);
 /// A clock that goes back by more than this is put on record.
 const CLOCK_BACK_MILLIS: i64 = 1000;
 
-/// How far a clock may leap and be believed where old segments are removed: one that is wrong must not empty the log.
-const LEAP_MAX: Duration = Duration::from_hours(30 * 24);
-
 /// Where the writer reads the time.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// Why the log cannot be opened; a sentence for the operator.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct OpenError(String);
-
-impl OpenError {
-    pub(super) fn held(dir: &Path, pid: &str) -> Self {
-        let dir = dir.display();
-        Self(format!("audit log: another gatepost holds the log in {dir} (pid {pid})"))
-    }
-
-    /// Files cannot be read or written, or the first record could not be made durable.
-    pub(super) fn failed(dir: &Path, why: &dyn Display) -> Self {
-        Self(format!("audit log in {}: {why}", dir.display()))
-    }
-}
-
-/// Locks the directory, takes up the chain where it ended, and starts the writer.
-pub fn open(params: &Params, metrics: AuditMetrics) -> Result<AuditLog, OpenError> {
-    let storage = Arc::new(Directory::open(&params.dir)?);
-    open_on(storage, params, metrics, Arc::new(Timestamp::now))
-}
-
-/// The same on a given disk, with a given clock.
-pub fn open_on(
-    storage: Arc<dyn Storage>,
-    params: &Params,
-    metrics: AuditMetrics,
-    clock: Clock,
-) -> Result<AuditLog, OpenError> {
-    let signer = Signer::load_or_make(&params.checkpoint_key)
-        .map_err(|why| OpenError(format!("audit checkpoint key: {why}")))?;
-    let failed = |why: &dyn Display| OpenError::failed(&params.dir, why);
-    let shared = Shared::new(metrics);
-    let (mut writer, recovery) = Writer::take_up(shared.clone(), storage, params, signer, clock)
-        .map_err(|error| failed(&error))?;
-    writer.begin(recovery).map_err(|error| failed(&error))?;
-    let farewell = Farewell(shared.clone());
-    let run = move || {
-        let _farewell = farewell; // dropped last, after the lock was given up, and in a panic too
-        writer.run();
-    };
-    let thread = thread::Builder::new().name("audit-writer".into()).spawn(run);
-    Ok(AuditLog::new(shared, thread.map_err(|error| failed(&error))?))
-}
-
-struct Writer {
-    shared: Arc<Shared>,
+/// The chain, and all that is done with it.
+pub(super) struct Writer {
+    pub(super) shared: Arc<Shared>,
     storage: Arc<dyn Storage>,
     journal: Journal,
     sealer: Sealer,
@@ -97,12 +49,10 @@ struct Writer {
     packing: Option<(u64, JoinHandle<io::Result<()>>)>,
     /// When the disk is looked after next.
     house: Instant,
-    /// When the log was taken up: by its own last record, and by a clock that does not leap.
-    taken_up: (Timestamp, Instant),
 }
 
 impl Writer {
-    fn take_up(
+    pub(super) fn take_up(
         shared: Arc<Shared>,
         storage: Arc<dyn Storage>,
         params: &Params,
@@ -112,7 +62,6 @@ impl Writer {
         let sealer = Sealer::open(storage.clone(), signer, params.fsync, &params.copy_to)?;
         let covered = sealer.last.as_ref().map_or(0, |last| last.size);
         let (journal, recovery) = Journal::open(storage.clone(), params.clone(), covered)?;
-        let taken_up = (recovery.time.unwrap_or_else(|| clock()), Instant::now());
         let writer = Self {
             shared,
             storage,
@@ -125,14 +74,13 @@ impl Writer {
             batch: Vec::new(),
             packing: None,
             house: Instant::now(),
-            taken_up,
         };
         Ok((writer, recovery))
     }
 
     /// The first record of a run: what was found, and the checkpoint that was seen last. It is sealed before anything
     /// follows, so that a log without checkpoints is one that somebody took them from.
-    fn begin(&mut self, found: Recovery) -> Result<(), AuditError> {
+    pub(super) fn begin(&mut self, found: Recovery) -> Result<(), AuditError> {
         let mut start = Draft::control("started")
             .with("version", env!("CARGO_PKG_VERSION"))
             .with("key", self.sealer.signer.public.fingerprint());
@@ -155,7 +103,7 @@ impl Writer {
         result
     }
 
-    fn run(mut self) {
+    pub(super) fn run(mut self) {
         let (mut jobs, mut busy) = (Vec::with_capacity(256), false);
         loop {
             let closed = self.shared.take(&mut jobs, busy, self.idle());
@@ -180,7 +128,7 @@ impl Writer {
     }
 
     /// Writes everything that is waiting, in as few batches as their size allows.
-    fn record(&mut self, jobs: &mut Vec<Job>) -> Result<(), AuditError> {
+    pub(super) fn record(&mut self, jobs: &mut Vec<Job>) -> Result<(), AuditError> {
         let at = self.now();
         let ts = at.to_string();
         if self.journal.is_due(at) {
@@ -257,7 +205,7 @@ impl Writer {
         self.last
     }
 
-    fn keep_house(&mut self) {
+    pub(super) fn keep_house(&mut self) {
         let prepared = self.journal.prepare();
         self.settle(prepared);
         if self.sealer.age() >= self.params.checkpoint_every {
@@ -330,12 +278,10 @@ impl Writer {
 
     /// Removes segments that are older than the retention, oldest first. What is removed is put on record before.
     fn retire(&mut self) {
-        let (since, clock) = self.taken_up;
-        let now = (self.clock)().min(since.plus(clock.elapsed() + LEAP_MAX));
-        while let Ok(Some((first, last, until))) = self.journal.oldest() {
+        let now = (self.clock)();
+        while let Ok(Some((first, last))) = self.journal.expired(now) {
             let held = self.packing.as_ref().is_some_and(|(packing, _)| *packing == first);
-            let old = until.plus(self.params.retention) < now;
-            if !old || held || self.journal.unfenced().is_err() {
+            if held || self.journal.unfenced().is_err() {
                 return;
             }
             let record = Draft::control("segment_removed")
@@ -354,7 +300,7 @@ impl Writer {
     }
 
     /// The last record, the last checkpoint, and no zeros left behind.
-    fn end(mut self) {
+    pub(super) fn end(mut self) {
         if self.write(vec![Draft::control("stopped")]).is_ok() {
             let result = self.seal().and_then(|()| self.journal.cut());
             self.settle(result);
@@ -363,14 +309,5 @@ impl Writer {
             self.packed(first, thread);
         }
         self.sealer.close();
-    }
-}
-
-/// However the writer ends, nobody waits for it in vain.
-struct Farewell(Arc<Shared>);
-
-impl Drop for Farewell {
-    fn drop(&mut self) {
-        self.0.finish();
     }
 }

@@ -8,11 +8,11 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures_util::FutureExt as _;
-use tokio::time::{Instant as Deadline, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
@@ -72,7 +72,7 @@ impl Dedup {
     where
         F: Future<Output = Answer> + Send,
     {
-        let until = Deadline::now() + self.0.policy.join_timeout;
+        let until = Instant::now() + self.0.policy.join_timeout;
         match self.seat(&subject, until).await {
             Ok(seat) => self.lead(seat, subject, until, work).await,
             Err(answer) => *answer,
@@ -80,7 +80,7 @@ impl Dedup {
     }
 
     /// Waits until this request is the first of its twins in this process, or has the answer of the one that was.
-    async fn seat(&self, subject: &Subject, until: Deadline) -> Result<Seat, Box<Answer>> {
+    async fn seat(&self, subject: &Subject, until: Instant) -> Result<Seat, Box<Answer>> {
         let in_flight = || Err(Box::new(in_flight(self.0.policy.lease)));
         loop {
             match self.0.joins.enter(subject) {
@@ -101,7 +101,7 @@ impl Dedup {
         &self,
         seat: Seat,
         mut subject: Subject,
-        until: Deadline,
+        until: Instant,
         work: impl FnOnce(Lease) -> F + Send,
     ) -> Answer
     where
@@ -136,7 +136,7 @@ impl Dedup {
         &self,
         subject: &mut Subject,
         token: Token,
-        until: Deadline,
+        until: Instant,
         began: &mut Instant,
     ) -> Way {
         let (mut pause, mut seen) = (POLL.0, None);
@@ -146,7 +146,7 @@ impl Dedup {
             if matches!(claimed, Ok(Claimed::Done { same_body: false })) {
                 self.0.source.body_mismatch.inc();
             }
-            let patient = Deadline::now() + pause <= until;
+            let patient = Instant::now() + pause <= until;
             match course::after_claim(claimed, seen, patient, &self.0.policy) {
                 Course::Take(way) => return way,
                 Course::Apart => subject.key = course::apart(subject.key, subject.digest),

@@ -1,11 +1,16 @@
 //! Reaches an upstream's address: TCP, and TLS where its url says so.
 
-use std::{fmt::Display, path::Path, sync::Arc};
+use std::{
+    fmt::{self, Display},
+    io,
+    path::Path,
+    sync::Arc,
+};
 
 use http::{HeaderValue, Uri, Version, header, uri::PathAndQuery};
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _};
-use tokio::net::TcpStream;
+use tokio::{io::DuplexStream, net::TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_util::either::Either;
 
@@ -14,6 +19,14 @@ use super::{
     pool::{Connection, Outgoing},
     upstream::NotSent,
 };
+
+use crate::stage::BoxFuture;
+
+/// A network that is not TCP: a simulated one.
+pub trait Dial: fmt::Debug + Send + Sync {
+    /// A connection to a port of a host, in clear.
+    fn dial(&self, host: &str, port: u16) -> BoxFuture<'_, io::Result<DuplexStream>>;
+}
 
 /// Where one url of an upstream leads.
 #[derive(Debug)]
@@ -25,12 +38,18 @@ pub(super) struct Address {
     port: u16,
     tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
     http: HttpVersion,
+    dial: Option<Arc<dyn Dial>>,
 }
 
 impl Address {
     /// What `url` says, with `tls` where it begins with `https`; a sentence where a file cannot be read or the url cannot
     /// be used.
-    pub(super) fn new(url: &Uri, tls: &UpstreamTls, http: HttpVersion) -> Result<Self, String> {
+    pub(super) fn new(
+        url: &Uri,
+        tls: &UpstreamTls,
+        http: HttpVersion,
+        dial: Option<Arc<dyn Dial>>,
+    ) -> Result<Self, String> {
         let authority = url.authority().ok_or_else(|| format!("{url} has no host"))?;
         let host = authority.host().trim_matches(['[', ']']).to_owned();
         let secure = url.scheme_str() == Some("https");
@@ -50,6 +69,7 @@ impl Address {
             host,
             tls,
             http,
+            dial,
         })
     }
 
@@ -76,11 +96,18 @@ impl Address {
 
     /// A new connection.
     pub(super) async fn connect(&self) -> Result<Connection, NotSent> {
+        if let Some(network) = &self.dial {
+            let stream = network.dial(&self.host, self.port).await;
+            let stream = stream.map_err(|error| NotSent::new("connect", &error))?;
+            let h2 = self.http == HttpVersion::Http2;
+            return Connection::open(Either::Left(Either::Right(stream)), h2).await;
+        }
         let tcp = TcpStream::connect((self.host.as_str(), self.port)).await;
         let tcp = tcp.map_err(|error| NotSent::new("connect", &error))?;
         tcp.set_nodelay(true).map_err(|error| NotSent::new("connect", &error))?;
         let Some((config, name)) = &self.tls else {
-            return Connection::open(Either::Left(tcp), self.http == HttpVersion::Http2).await;
+            let h2 = self.http == HttpVersion::Http2;
+            return Connection::open(Either::Left(Either::Left(tcp)), h2).await;
         };
         let tls = TlsConnector::from(Arc::clone(config)).connect(name.clone(), tcp).await;
         let tls = tls.map_err(|error| NotSent::new("tls", &error))?;

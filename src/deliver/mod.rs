@@ -27,6 +27,7 @@ use crate::{
     route::Target,
     stage::Next,
 };
+pub use connect::Dial;
 use headers::{Names, Standing};
 pub use upstream::Upstream;
 use upstream::{Exchanged, Late};

@@ -13,7 +13,7 @@ use std::{
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     task::{Context, Poll, ready},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -25,9 +25,10 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
     net::TcpStream,
     task::JoinSet,
+    time::Instant,
 };
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
@@ -35,7 +36,7 @@ use tokio_util::either::Either;
 use super::{connect::Address, upstream::NotSent};
 
 pub(super) type Outgoing = Request<Full<Bytes>>;
-pub(super) type Stream = Either<TcpStream, TlsStream<TcpStream>>;
+pub(super) type Stream = Either<Either<TcpStream, DuplexStream>, TlsStream<TcpStream>>;
 type Conn1 = http1::Connection<TokioIo<Metered>, Full<Bytes>>;
 
 /// A connection that can take a request.

@@ -21,7 +21,7 @@ use tokio::{
 
 use super::{
     Balance, UpstreamParams,
-    connect::Address,
+    connect::{Address, Dial},
     pool::{Connection, Outgoing, Pool, cause},
 };
 use crate::telemetry::UpstreamMetrics;
@@ -84,8 +84,21 @@ impl Upstream {
     /// # Errors
     /// A sentence where its certificates cannot be read.
     pub fn new(params: UpstreamParams, metrics: UpstreamMetrics) -> Result<Self, String> {
+        Self::over(None, params, metrics)
+    }
+
+    /// The same over another network than TCP.
+    ///
+    /// # Errors
+    /// As [`Upstream::new`].
+    pub fn over(
+        network: Option<&Arc<dyn Dial>>,
+        params: UpstreamParams,
+        metrics: UpstreamMetrics,
+    ) -> Result<Self, String> {
         let door = |url| {
-            let address = Arc::new(Address::new(url, &params.tls, params.http)?);
+            let address = Address::new(url, &params.tls, params.http, network.cloned())?;
+            let address = Arc::new(address);
             Ok(Door { address, pool: Pool::default() })
         };
         Ok(Self {

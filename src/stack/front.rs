@@ -52,14 +52,22 @@ where
     }
 
     /// Answers a request; `readable` says whether the server found its head acceptable.
-    pub async fn answer(
+    pub fn answer(
         self: Arc<Self>,
         request: http::Request<B>,
         peer: Peer,
         readable: Result<(), &'static str>,
-    ) -> Reply {
+    ) -> impl Future<Output = Reply> + Send {
         let (receipt, received_at) = (Receipt::random(), Timestamp::now());
-        let inbound = Inbound { request, peer, receipt, received_at, place: None };
+        self.answer_as(Inbound { request, peer, receipt, received_at, place: None }, readable)
+    }
+
+    /// The same for a request that has a name and a time already.
+    pub async fn answer_as(
+        self: Arc<Self>,
+        inbound: Inbound<B>,
+        readable: Result<(), &'static str>,
+    ) -> Reply {
         if let Err(why) = readable {
             return self.unknown.refuse(&inbound, Refusal::Unreadable(why));
         }

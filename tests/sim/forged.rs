@@ -128,6 +128,24 @@ fn a_lost_event_is_found() {
 }
 
 #[test]
+fn a_rule_that_rests_on_nothing_is_found() {
+    for outcome in ["same_id_other_body", "suspected_replay"] {
+        finds("lost", |ledger| {
+            ledger.send("shop", "d", "r7", 70, (outcome, 200));
+            ledger.record("duplicate", "shop", "d", "r7", outcome);
+        });
+        passes(|ledger| {
+            ledger.send("shop", "b", "r7", 70, (outcome, 200));
+            ledger.record("duplicate", "shop", "b", "r7", outcome);
+        });
+    }
+    finds("isolated", |ledger| {
+        ledger.send("bank", "b", "r7", 70, ("same_id_other_body", 200));
+        ledger.record("duplicate", "bank", "b", "r7", "same_id_other_body");
+    });
+}
+
+#[test]
 fn one_more_than_there_are_excuses_is_found() {
     // The same attempt twice.
     finds("extra", |ledger| {

@@ -14,6 +14,15 @@
     reason = "a test may"
 )]
 
+mod app;
+mod disk;
 mod forged;
+mod gateway;
 #[path = "../support/ledger/mod.rs"]
 mod ledger;
+mod process;
+mod rng;
+mod seeds;
+mod sender;
+mod store;
+mod world;

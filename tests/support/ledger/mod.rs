@@ -126,6 +126,8 @@ pub struct Record {
     pub outcome: String,
     pub reason: String,
     pub error: String,
+    /// What a control record says happened.
+    pub what: String,
     /// When it became durable, where the test knows the disk.
     pub durable_at: Option<u64>,
 }
@@ -147,6 +149,7 @@ impl Record {
             outcome: text("outcome"),
             reason: text("reason"),
             error: text("error"),
+            what: text("what"),
             durable_at: None,
         })
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Finding, Ledger, Received, Record, Sent, Standing, Verdict};
+use super::{Finding, Ledger, Received, Record, Sent, Standing, Told, Verdict};
 
 /// Source and the provider's id.
 type Id<'a> = (&'a str, &'a str);
@@ -131,13 +131,28 @@ impl<'a> Joined<'a> {
                 let own = told.outcome != "accepted" || r.receipt == told.receipt;
                 in_time && own && r.digest == sent.digest
             };
-            let ruled = self.ruled.contains(&(&*told.receipt, &*told.outcome));
+            let ruled =
+                self.ruled.contains(&(&*told.receipt, &*told.outcome)) && self.rests(sent, told);
             if if allowed { ruled } else { of_id.clone().any(|r| taken(r)) } {
                 continue;
             }
             let elsewhere = |r: &&Received| r.id == sent.id && r.source != sent.source;
-            let mixed = of_id.count() == 0 && self.ledger.received.iter().any(|r| elsewhere(&r));
+            let mixed = told.outcome != "ignored"
+                && of_id.count() == 0
+                && self.ledger.received.iter().any(|r| elsewhere(&r));
             self.find(if mixed { "isolated" } else { "lost" }, describe(sent));
+        }
+    }
+
+    /// Whether what a rule rests on is there: the delivery that an event was taken for.
+    fn rests(&self, sent: &Sent, told: &Told) -> bool {
+        let taken = |r: &&Received| r.verdict != Verdict::Refused && r.ended <= told.at;
+        let mut taken =
+            self.ledger.received.iter().filter(taken).filter(|r| r.source == sent.source);
+        match told.outcome.as_str() {
+            "same_id_other_body" => taken.any(|r| r.id == sent.id),
+            "suspected_replay" => taken.any(|r| r.digest == sent.digest),
+            _ => true,
         }
     }
 
@@ -186,6 +201,9 @@ impl<'a> Joined<'a> {
                 let reason = attempt.is_some_and(|attempt| !attempt.reason().is_empty());
                 if done.len() > forgotten && !reason && !done.contains(receipt) {
                     found.push(("unexcused", describe_receipt(received)));
+                }
+                if attempt.is_some_and(|attempt| attempt.reason() == "previous_attempt_unknown") {
+                    done.clear(); // the store was not told of any before
                 }
                 if attempt.is_some_and(Attempt::is_clean) {
                     done.insert(receipt);
