@@ -283,9 +283,10 @@ pub struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    /// Reads the fixed members; `None` where they are not as this program writes them.
+    /// Reads the fixed members; `None` where they are not as this program writes them. A line that holds a zero was torn in
+    /// its middle: its end may be that of a later record.
     pub fn parse(line: &'a [u8]) -> Option<Self> {
-        let text = std::str::from_utf8(line).ok()?;
+        let text = std::str::from_utf8(line).ok().filter(|text| !text.contains('\0'))?;
         let (seq, rest) = text.strip_prefix("{\"v\":1,\"seq\":")?.split_once(",\"ts\":\"")?;
         let (ts, rest) = rest.split_once("\",\"kind\":\"")?;
         let (kind, rest) = rest.split_once('"')?;

@@ -129,7 +129,7 @@ def frame(line):
         line.decode("utf-8")
     except ValueError:
         return None
-    return FRAME.fullmatch(line)
+    return None if b"\0" in line else FRAME.fullmatch(line)
 
 
 def said(line):

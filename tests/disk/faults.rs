@@ -344,3 +344,20 @@ async fn a_leap_of_the_clock_does_not_empty_the_log() {
     assert_eq!(records[0]["seq"], 1, "nothing is gone");
     assert!(!records.iter().any(|record| record["what"] == "segment_removed"));
 }
+
+/// The first record of a segment says itself what was before it: its beginning and the end of a later one are no record.
+#[tokio::test]
+async fn a_first_record_with_the_end_of_another_is_torn() {
+    let world = World::new();
+    world.fill(4).await;
+    let live = world.files(".ndjson").pop().unwrap();
+    let bytes = std::fs::read(&live).unwrap();
+    let ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
+    let third = ends.into_iter().nth(2).unwrap();
+    let torn = [&bytes[..100], &vec![0; third - 200], &bytes[third - 100..]].concat();
+    std::fs::write(&live, torn).unwrap();
+    std::fs::write(&world.files("checkpoints")[0], "").unwrap(); // none of it was sealed
+    world.fill(1).await;
+    all_there(&world, &[]);
+    assert_eq!(world.records().len(), 4, "started, what was cut, the event, stopped");
+}

@@ -168,6 +168,7 @@ impl Machine {
             room: Budget::new("requests_in_flight", world.plan.room),
             memory: Budget::new("body_memory", 1 << 20),
             draining: CancellationToken::new(),
+            closed: CancellationToken::new(),
         };
         let upstreams = upstreams(&process, &shared.metrics);
         let front = Front::new(world.config(), &upstreams, &shared);
@@ -330,6 +331,7 @@ impl Running {
     /// No new requests; what is under way gets its time; the record is closed last.
     async fn stop(&self) {
         self.shared.draining.cancel();
+        self.shared.closed.cancel();
         self.shared.tracker.close();
         let drained = timeout(Duration::from_secs(4), self.shared.tracker.wait()).await;
         if drained.is_ok() && !self.process.is_dead() {

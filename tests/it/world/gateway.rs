@@ -113,7 +113,8 @@ impl Gateway {
         let mut command = Command::new(&wrapper[0]);
         command.env_clear().env("PATH", std::env::var("PATH").unwrap_or_default());
         command.args(&wrapper[1..]).arg(gateway.get_program());
-        Self::spawn(command, dir, text).await
+        let started = Self::spawn(command, dir, text).await;
+        started.unwrap_or_else(|(_, log)| panic!("the gateway did not start:\n{log}"))
     }
 
     /// The same on a socket that listens already, as systemd hands it over: connections wait in it while no gateway runs.

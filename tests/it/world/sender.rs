@@ -68,6 +68,10 @@ impl Dialer {
     }
 }
 
+/// How the library says that a server that ends in order had not begun with a stream (RFC 9113, 6.8): its request never left,
+/// or came behind the last one that is answered.
+const GOING_AWAY: &str = "kind: GoAway(b\"\", NO_ERROR, Remote)";
+
 enum Open {
     Http1(http1::SendRequest<Full<Bytes>>),
     Http2(http2::SendRequest<Full<Bytes>>),
@@ -124,7 +128,7 @@ impl Sender {
         self.open = None;
     }
 
-    /// The request comes back where nothing of it was sent.
+    /// The request comes back where the server has done nothing with it.
     async fn send(
         &mut self,
         request: Request<Full<Bytes>>,
@@ -135,6 +139,7 @@ impl Sender {
                 Err(error) => return Ok(Err(format!("connecting: {error}"))),
             }
         }
+        let kept = request.clone();
         let sent = match self.open.as_mut().unwrap() {
             Open::Http1(open) => match open.ready().await {
                 Ok(()) => open.try_send_request(request).await,
@@ -149,7 +154,10 @@ impl Sender {
             Ok(response) => response,
             Err(mut error) => match error.take_message() {
                 Some(unsent) => return Err(self.gone(unsent)),
-                None => return Ok(Err(format!("{:?}", error.into_error()))),
+                None => match format!("{:?}", error.into_error()) {
+                    why if why.contains(GOING_AWAY) => return Err(self.gone(kept)),
+                    why => return Ok(Err(why)),
+                },
             },
         };
         let (parts, body) = response.into_parts();
@@ -265,7 +273,11 @@ async fn send(
         let body = stripe_event(&id, "invoice.paid");
         let headers = Provider::Stripe(secret).sign("", "", &body);
         let at = Instant::now();
-        let status = sender.post("/stripe", &headers, &body).await.map(|answer| answer.status);
+        let status = match sender.post("/stripe", &headers, &body).await {
+            // Each event is new: somebody had it already, and did not say so.
+            Ok(answer) if answer.outcome() == "duplicate" => Err("a duplicate".to_owned()),
+            answer => answer.map(|answer| answer.status),
+        };
         again = manner.retries && status == Ok(503);
         told.push(Told { id, status, took: at.elapsed(), at });
         answered.fetch_add(1, Relaxed);
