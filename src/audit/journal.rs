@@ -217,7 +217,9 @@ impl Journal {
         let made = self.lay_out(self.step);
         let made = made.and_then(|()| self.storage.sync_dir().map_err(io::Error::other));
         if let Err(error) = made {
+            // Durably, or after a power cut it would be there again, beside the records that went on in the old one.
             let undone = self.storage.remove(&segment_name(first));
+            let undone = undone.and_then(|()| self.storage.sync_dir());
             self.live = old;
             undone.map_err(|error| self.fence_off(&error))?;
             return Err(self.refuse(&error));
