@@ -182,6 +182,9 @@ fn sha256(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
+/// So many lives are looked through for each mistake.
+const LIVES_MAX: usize = 5;
+
 #[test]
 fn every_careless_discipline_is_found_out() {
     let seeds: [(&str, Careless, Recover, &str); 11] = [
@@ -218,17 +221,28 @@ fn every_careless_discipline_is_found_out() {
         ),
     ];
     let mut dice = Dice(2);
-    let life = live(&mut dice);
+    let mut lives = vec![live(&mut dice)];
     let mut missed = Vec::new();
     for (what, careless, recover, expected) in seeds {
-        let ops = careless(&life.ops);
-        assert!(what == "no guard on each record" || ops != life.ops, "{what} changes nothing");
-        let explorer = Explorer::new(&life.params, recover, 6000, dice.clone());
-        let outcome = Explorer { per_point: 6, ..explorer }.explore(&ops);
-        let found = outcome.violations.first().map_or("nothing", |v| v.lines().next().unwrap());
-        eprintln!("{what}: after {} states, {found:.200}", outcome.states);
-        if !expected.split('|').any(|text| found.contains(text)) {
-            missed.push((what, found.to_owned()));
+        // How records fall into batches differs between lives, and not every life has what a mistake needs.
+        for attempt in 0.. {
+            if attempt == lives.len() {
+                lives.push(live(&mut dice));
+            }
+            let life = &lives[attempt];
+            let ops = careless(&life.ops);
+            assert!(what == "no guard on each record" || ops != life.ops, "{what} changes nothing");
+            let explorer = Explorer::new(&life.params, recover, 6000, dice.clone());
+            let outcome = Explorer { per_point: 6, ..explorer }.explore(&ops);
+            let found = outcome.violations.first().map_or("nothing", |v| v.lines().next().unwrap());
+            eprintln!("{what}: after {} states, {found:.200}", outcome.states);
+            if expected.split('|').any(|text| found.contains(text)) {
+                break;
+            }
+            if attempt + 1 == LIVES_MAX {
+                missed.push((what, found.to_owned()));
+                break;
+            }
         }
     }
     assert!(missed.is_empty(), "not found: {missed:?}");

@@ -84,10 +84,10 @@ impl Plan {
             clock: often(300),
             reload: often(400),
             pause: often(300),
-            gateways: 1 + usize::from(rng.next() % 3 == 0),
+            gateways: 1 + usize::from(rng.next().is_multiple_of(3)),
             events,
-            room: if rng.next() % 8 == 0 { 2 } else { 64 },
-            rotate_bytes: if rng.next() % 2 == 0 { 6 * 1024 } else { 1 << 28 },
+            room: if rng.next().is_multiple_of(8) { 2 } else { 64 },
+            rotate_bytes: if rng.next().is_multiple_of(2) { 6 * 1024 } else { 1 << 28 },
         }
     }
 }
