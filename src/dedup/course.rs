@@ -117,10 +117,18 @@ pub fn lets_go(renewed: &Result<bool, StoreError>) -> bool {
 /// The end of a claim that the store said is not ours: later than every other, so that the word stands.
 pub const LOST: Millis = Millis::MAX;
 
-/// When a claim ends at the earliest, after asking at `asked` for `term` more. Times are the owner's own.
+/// When a claim ends at the earliest that was asked for at `asked`, for `term`. Times are the owner's own.
 #[must_use]
-pub fn renewed(asked: Duration, term: Duration, ours: bool) -> Millis {
-    if ours { millis(asked.saturating_add(term)) } else { LOST }
+pub fn ends(asked: Duration, term: Duration) -> Millis {
+    millis(asked.saturating_add(term))
+}
+
+/// When a claim ends that ended at `before` until it was renewed. One that was over before asking is lost, whatever the store
+/// says: a late command may have brought it back, but in between somebody else may have had the event.
+#[must_use]
+pub fn renewed(before: Millis, asked: Duration, term: Duration, ours: bool) -> Millis {
+    let unbroken = ours && !left(before, asked).is_zero();
+    if unbroken { before.max(ends(asked, term)) } else { LOST }
 }
 
 /// For how much longer a claim that ends so is surely ours.

@@ -87,7 +87,7 @@ impl Lease {
         won: Option<Won>,
         began: Instant,
     ) -> Self {
-        let ends = course::renewed(Duration::ZERO, parts.policy.lease, true).into();
+        let ends = course::ends(Duration::ZERO, parts.policy.lease).into();
         let ending = Ending::default();
         Self(Arc::new(Held { parts, subject, token, won, began, ends, ending }))
     }
@@ -183,7 +183,9 @@ impl Lease {
     async fn renew(&self, term: Duration) -> Result<bool, StoreError> {
         let asked = self.0.began.elapsed();
         let ours = self.apply(Input::Renew(self.0.token, term)).await?;
-        self.0.ends.fetch_max(course::renewed(asked, term, ours), Ordering::Relaxed);
-        Ok(ours)
+        let before = self.0.ends.load(Ordering::Relaxed);
+        let ends = course::renewed(before, asked, term, ours);
+        self.0.ends.fetch_max(ends, Ordering::Relaxed);
+        Ok(ends != LOST)
     }
 }

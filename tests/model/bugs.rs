@@ -2,12 +2,12 @@
 
 use gatepost::dedup::{
     Subject,
-    claim::{self, Claimed, Input, Kept, Phase, Record, Reply, Token},
+    claim::{self, Claimed, Input, Kept, Millis, Phase, Record, Reply, Token},
 };
 
 use crate::{
     promises::Promise,
-    world::{Said, WINDOW},
+    world::{NOW, Said, WINDOW},
 };
 
 /// A seeded mistake.
@@ -47,6 +47,8 @@ pub(crate) enum Bug {
     UnknownReleases,
     /// The store does not remember that an attempt ended in the dark.
     ForgetsUnknown,
+    /// A lease that was over is renewed where the store says that it is ours.
+    RevivesLease,
     /// A success is told as a failure when *done* cannot be written.
     UnwrittenRefused,
     /// The key leaves the source out.
@@ -54,7 +56,7 @@ pub(crate) enum Bug {
 }
 
 /// Each mistake, and the promise that it breaks.
-pub(crate) const BUGS: [(Bug, Promise); 19] = [
+pub(crate) const BUGS: [(Bug, Promise); 20] = [
     (Bug::AckInFlight, Promise::AckRests),
     (Bug::DoneFirst, Promise::AckRests),
     (Bug::UnknownIsSuccess, Promise::AckRests),
@@ -72,6 +74,7 @@ pub(crate) const BUGS: [(Bug, Promise); 19] = [
     (Bug::LetGoBlindly, Promise::OwnerOnly),
     (Bug::UnknownReleases, Promise::RepeatsAreTold),
     (Bug::ForgetsUnknown, Promise::RepeatsAreTold),
+    (Bug::RevivesLease, Promise::RepeatsAreTold),
     (Bug::UnwrittenRefused, Promise::SuccessIsTold),
     (Bug::KeyWithoutSource, Promise::SourcesApart),
 ];
@@ -121,6 +124,11 @@ pub(crate) fn step(
 /// The token of a claim, or what a mistake makes of it.
 pub(crate) fn token(bug: Option<Bug>, token: Token) -> Token {
     if bug == Some(Bug::OneToken) { Token(token.0 >> 64 << 64) } else { token }
+}
+
+/// When a lease that is to be renewed ends.
+pub(crate) fn ends_before(bug: Option<Bug>, ends: Millis) -> Millis {
+    if bug == Some(Bug::RevivesLease) { ends.max(NOW + 1) } else { ends }
 }
 
 /// How an attempt ended, as the gateway takes it.

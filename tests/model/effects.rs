@@ -184,7 +184,7 @@ impl Gate {
         let now = Duration::from_millis(NOW);
         let said = match way {
             &Way::Work(won) => {
-                let ends = course::renewed(now, self.policy.lease, true);
+                let ends = course::ends(now, self.policy.lease);
                 state.requests[number].at = At::Records(Work { token, won, ends });
                 return;
             }
@@ -223,9 +223,10 @@ impl Gate {
             Some(term) => {
                 let ours = self.apply(state, number, Command::Renew(work.token), answered);
                 if let Ok(ours) = ours {
-                    work.ends = work.ends.max(course::renewed(now, term, ours));
+                    let before = bugs::ends_before(self.bug, work.ends);
+                    work.ends = course::renewed(before, now, term, ours);
                 }
-                ours.unwrap_or(false)
+                ours.is_ok() && work.ends != course::LOST
             }
         };
         if !enough {

@@ -31,7 +31,7 @@ use gatepost::{
 use stateright::{Checker, HasDiscoveries, Model};
 
 use bugs::{BUGS, Bug};
-use world::{ALL_FAULTS, Gate, HOLD, Known, LEASE, WINDOW};
+use world::{ALL_FAULTS, Fault, Gate, HOLD, Known, LEASE, WINDOW};
 
 /// Whether there is time for the large worlds.
 fn long() -> bool {
@@ -89,6 +89,9 @@ fn world(requests: &[(usize, usize)], events: &[(u8, Subject)], faults: u8) -> G
 fn twins(faults: u8) -> Gate {
     world(&[(0, 0), (0, 0), (1, 0)], &[event(0, "id", "body", None)], faults)
 }
+
+/// What makes words arrive at the wrong time.
+const LATE: &[Fault] = &[Fault::Store, Fault::Pause];
 
 /// Two requests at each of two gateways.
 const FOUR: [(usize, usize); 4] = [(0, 0), (0, 0), (1, 0), (1, 0)];
@@ -155,6 +158,7 @@ fn one_event_in_every_order() {
         ("four requests", Gate { requests: FOUR.to_vec(), ..twins(0) }),
         ("three requests, a fault", twins(1)),
         ("three requests, two faults", twins(2)),
+        ("three faults of store and time", Gate { kinds: LATE, ..twins(3) }),
         ("without hold", Gate { policy: Policy { hold: Duration::ZERO, ..policy() }, ..twins(1) }),
     ];
     if long() {
@@ -196,6 +200,7 @@ fn world_of(bug: Bug) -> Gate {
             events[1].1.key = events[0].1.key;
             world(&[(0, 0), (0, 1), (1, 0)], &events, 0)
         }
+        Bug::RevivesLease => Gate { kinds: LATE, ..twins(3) },
         Bug::LetGoBlindly | Bug::OneToken => twins(2),
         _ => twins(1),
     };

@@ -39,8 +39,8 @@ impl Gate {
             let (after, reply) = bugs::step(self.bug, kept, &known.subject, renewal, now);
             state.events[known.slot] = after.event;
             let ours = reply == Reply::Applied(true);
-            let ends = course::renewed(Duration::from_millis(now), self.policy.lease, ours);
-            work.ends = work.ends.max(ends);
+            let now = Duration::from_millis(now);
+            work.ends = course::renewed(work.ends, now, self.policy.lease, ours);
         }
         state.requests[number].at = match request.at {
             At::Records(_) => At::Records(work),
