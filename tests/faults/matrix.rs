@@ -46,7 +46,7 @@ const ROWS: &[Row] = &[
         fault: "Redis refuses, times out, is slow (200 ms), answers by half, is cut off, half closed, garbled",
         cells: "ADRWMX",
         held: &[
-            ("ADRWMX", "faults::line::a_line_that_misbehaves"),
+            ("ADRWX", "faults::line::a_line_that_misbehaves"),
             ("ADRWX", "faults::line::a_slow_line_delays_and_does_no_more"),
             ("ADRWX", "faults::line::without_redis_a_source_may_choose_duplicates"),
         ],
