@@ -66,6 +66,17 @@ impl Case {
     /// What is wrong after `recover` has run on it in `dir`.
     fn violation(&self, params: &Params, recover: Recover) -> Option<String> {
         put(&self.state, &params.dir);
+        let before = self.tampered(&params.dir);
+        self.recovered(params, recover).or(before)
+    }
+
+    /// A crash is no tampering, also before anybody takes it up.
+    fn tampered(&self, dir: &Path) -> Option<String> {
+        let report = verify::verify(dir, None, None).ok().filter(|report| !report.is_good())?;
+        Some(format!("a crash passes for tampering: {:?}", report.findings))
+    }
+
+    fn recovered(&self, params: &Params, recover: Recover) -> Option<String> {
         if let Err(why) = recover(&params.dir, params) {
             return Some(format!("it is not taken up: {why}"));
         }

@@ -79,6 +79,58 @@ async fn a_token_is_not_recorded() {
     assert!(!listed.contains("a-token"), "{listed}");
 }
 
+/// A body is known by its digest; what is in it is on no record, and neither is the secret that it was signed with.
+#[tokio::test]
+async fn a_record_holds_no_body() {
+    let app = Upstream::start().await;
+    let gateway = Gateway::start(&stripe_to(&app.url())).await;
+    let body = br#"{"id":"evt_1","type":"invoice.paid","note":"nobody-but-the-app-reads-this"}"#;
+    let headers = Provider::Stripe(STRIPE).sign("", "", body);
+    assert_eq!(gateway.post("/stripe", &headers, body).await.status, 200);
+    assert_eq!(
+        gateway.post("/stripe", &headers, b"nobody-but-the-app-reads-this").await.status,
+        401
+    );
+    let (status, dir) = gateway.stop().await;
+    assert!(status.success());
+    let files = std::fs::read_dir(dir.path().join("audit")).unwrap();
+    let all = files.map(|file| text(&std::fs::read(file.unwrap().path()).unwrap()));
+    let all: String = all.collect();
+    assert!(all.contains("\"digest\":\"sha256:") && all.contains("\"kind\":\"rejected\""), "{all}");
+    assert!(!all.contains("nobody-but") && !all.contains(STRIPE), "{all}");
+}
+
+/// Half a record at the end is no tampering: it is said, with a code of its own, until the next start has cut it off.
+#[tokio::test]
+async fn a_torn_tail_is_said_until_the_next_start_takes_it_up() {
+    let (gateway, app) = filled().await;
+    let (_, dir) = gateway.stop().await;
+    let audit = dir.path().join("audit");
+    let verify = || {
+        let out = crate::world::gateway::binary().args(["audit", "verify"]).arg(&audit).output();
+        let out = out.unwrap();
+        (out.status.code(), text(&out.stdout))
+    };
+    assert_eq!(verify().0, Some(0));
+    let files = std::fs::read_dir(&audit).unwrap().map(|entry| entry.unwrap().path());
+    let live = files.filter(|path| path.extension().is_some_and(|end| end == "ndjson")).max();
+    let mut bytes = std::fs::read(live.as_ref().unwrap()).unwrap();
+    // The middle of a batch of two is missing, and nothing is left of its first line but the beginning.
+    bytes.extend_from_slice(b"{\"v\":1,\"seq\":");
+    bytes.extend_from_slice(&[0; 512]);
+    bytes.extend_from_slice(b"}\n{\"v\":1}\n");
+    std::fs::write(live.unwrap(), bytes).unwrap();
+    let (code, said) = verify();
+    assert_eq!(code, Some(75), "{said}");
+    assert!(said.contains("TORN TAIL") && said.contains("the next start takes it up"), "{said}");
+    assert!(said.contains("535 bytes at the end were not written whole"), "{said}");
+    let gateway = Gateway::start_in(dir, &stripe_to(&app.url())).await;
+    let (status, _dir) = gateway.stop().await;
+    assert!(status.success());
+    let (code, said) = verify();
+    assert_eq!(code, Some(0), "{said}");
+}
+
 #[tokio::test]
 async fn a_changed_byte_is_found_with_its_position_by_both_verifiers() {
     let (gateway, _app) = filled().await;
