@@ -14,6 +14,7 @@ mod audit_world;
 use std::{
     fs,
     future::Future as _,
+    os::unix::fs::PermissionsExt as _,
     sync::{
         Arc,
         atomic::{AtomicI64, AtomicUsize, Ordering},
@@ -50,6 +51,9 @@ async fn a_log_that_was_written_verifies() {
     assert_eq!((report.unanchored(), report.torn_bytes), (0, 0));
     let kinds: Vec<_> = world.records().iter().map(|r| r["kind"].clone()).collect();
     assert!(kinds[1..11].iter().all(|kind| kind == "attempt"));
+    let ours: Vec<_> =
+        world.records().iter().filter_map(|r| Some(r["what"].as_str()?.to_owned())).collect();
+    assert_eq!(ours, ["started", "stopped"], "a start without an end before it follows a crash");
     let live = &world.files(".ndjson")[0];
     assert!(!fs::read(live).unwrap().contains(&0), "the zeros laid out ahead are cut at the end");
 }
@@ -107,6 +111,32 @@ async fn what_a_checkpoint_covers_is_never_cut() {
     assert!(fs::read(&live).unwrap().starts_with(&bytes), "evidence stays");
     assert!(world.records().iter().any(|r| r["what"] == "damage_found"));
     assert!(!world.verify().is_good());
+}
+
+#[tokio::test]
+async fn the_signing_key_is_for_its_owner_alone() {
+    let world = World::new();
+    world.fill(1).await;
+    let mode = fs::metadata(&world.params.checkpoint_key).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+/// What a record quotes of a stranger is bounded, and no terminal acts on it.
+#[tokio::test]
+async fn what_a_terminal_would_act_on_is_escaped() {
+    let world = World::new();
+    let log = world.open();
+    let says = format!("a\tb\u{202e}\"}}\\{}", "x".repeat(300));
+    let value = http::HeaderValue::from_bytes(says.as_bytes()).unwrap();
+    let mut draft = attempt(0);
+    draft.origin(None, [(&http::header::USER_AGENT, &value)]);
+    log.append(draft).await.expect("durable");
+    log.close().await.unwrap();
+    let live = fs::read_to_string(&world.files(".ndjson")[0]).unwrap();
+    assert!(live.contains(r#"{"user-agent":"a\u0009b\u202e\"}\\xxx"#), "{live}");
+    let quoted = world.records()[1]["headers"]["user-agent"].as_str().unwrap().to_owned();
+    assert!(says.starts_with(&quoted), "{quoted}");
+    assert_eq!(quoted.len(), 256);
 }
 
 #[tokio::test]

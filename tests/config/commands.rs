@@ -1,6 +1,6 @@
 //! The commands that work on a configuration without running it.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 
 use serde_json::Value;
 
@@ -130,5 +130,18 @@ fn a_file_that_is_not_there_is_an_error_of_configuration() {
     let dir = tempfile::tempdir().unwrap();
     for args in [&["run"][..], &["check"], &["routes", "list"], &["config", "show"]] {
         assert_eq!(gatepost(dir.path(), args, &[]).0, Some(78), "{args:?}");
+    }
+}
+
+#[test]
+fn a_secret_in_a_file_that_others_may_read_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("gatepost.yaml");
+    fs::write(&file, ROUTED.replace("${S}", "whsec_0123456789abcdef0123456789")).unwrap();
+    let (open, ours) = ("error[secret-exposed]", "warning[secret-literal]");
+    for (mode, said, unsaid) in [(0o644, open, ours), (0o640, ours, open)] {
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        let (_, report) = gatepost(dir.path(), &["check"], &[]);
+        assert!(report.contains(said) && !report.contains(unsaid), "{mode:o}: {report}");
     }
 }
