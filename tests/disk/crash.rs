@@ -64,10 +64,10 @@ pub struct Case {
 
 impl Case {
     /// What is wrong after `recover` has run on it in `dir`.
-    fn violation(&self, params: &Params, recover: Recover) -> Option<String> {
+    fn violation(&self, params: &Params, recover: Recover, before: bool) -> Option<String> {
         put(&self.state, &params.dir);
-        let before = self.tampered(&params.dir);
-        self.recovered(params, recover).or(before)
+        let passes = before.then(|| self.tampered(&params.dir)).flatten();
+        self.recovered(params, recover).or(passes)
     }
 
     /// A crash is no tampering, also before anybody takes it up.
@@ -133,6 +133,8 @@ pub struct Outcome {
 pub struct Explorer<'a> {
     pub params: &'a Params,
     pub recover: Recover,
+    /// Whether the verifier is asked before the log is taken up, too.
+    pub before: bool,
     pub budget: usize,
     pub per_point: usize,
     pub dice: Dice,
@@ -143,7 +145,8 @@ pub struct Explorer<'a> {
 impl<'a> Explorer<'a> {
     pub fn new(params: &'a Params, recover: Recover, budget: usize, dice: Dice) -> Self {
         let (seen, outcome) = (HashSet::new(), Outcome::default());
-        Self { params, recover, budget, per_point: PER_POINT, dice, seen, outcome }
+        let (per_point, before) = (PER_POINT, false);
+        Self { params, recover, before, budget, per_point, dice, seen, outcome }
     }
 
     /// Goes through the diary again and again, with other dice each time.
@@ -196,13 +199,13 @@ impl<'a> Explorer<'a> {
         std::thread::scope(|scope| {
             for half in cases.chunks(cases.len().div_ceil(2).max(1)) {
                 let violations = &violations;
-                let (params, recover) = (self.params.clone(), self.recover);
+                let (params, recover, before) = (self.params.clone(), self.recover, self.before);
                 scope.spawn(move || {
                     let home = directory();
                     let params = Params { dir: home.path().join("audit"), ..params };
                     fs::create_dir(&params.dir).unwrap();
                     for case in half {
-                        if let Some(what) = case.violation(&params, recover) {
+                        if let Some(what) = case.violation(&params, recover, before) {
                             violations.lock().unwrap().push(told(case, &what));
                         }
                     }
@@ -247,6 +250,7 @@ fn whatever_a_power_cut_leaves_is_taken_up_and_nothing_acknowledged_is_lost() {
         let Life { root: _root, params, ops } = live(&mut dice);
         let part = (budget - states).min(12_000);
         let explorer = Explorer::new(&params, recover, part, dice.clone());
+        let explorer = Explorer { before: true, ..explorer };
         let Outcome { states: tried, violations } = explorer.explore(&ops);
         assert!(violations.is_empty(), "after {} states: {}", states + tried, violations[0]);
         assert!(tried > part / 2, "a life of {} steps has only {tried} states", ops.len());

@@ -282,6 +282,11 @@ fn every_file_that_a_page_names_is_there() {
     assert_eq!(missing, Vec::<String>::new());
 }
 
+#[test]
+fn unsafe_code_is_forbidden() {
+    assert!(text("Cargo.toml").lines().any(|line| line.starts_with("unsafe_code = \"forbid\"")));
+}
+
 /// What the page of the protocol says of the model is what the model does.
 #[test]
 fn the_protocol_page_counts_as_the_model_does() {
