@@ -82,7 +82,7 @@ impl Walk {
             match piece {
                 Piece::Line => self.record(lines.bytes(), begins.take()),
                 Piece::Torn => {
-                    self.report.find(self.next(), lines.bytes(), "the record is cut short")
+                    self.report.find(self.next(), lines.bytes(), "the record is cut short");
                 }
                 Piece::End => break,
             }

@@ -88,7 +88,8 @@ impl Case {
         let against = (!self.promised.is_empty()).then_some(copy.as_path());
         match verify::verify(&params.dir, None, against) {
             Err(why) => Some(format!("it cannot be verified: {why}")),
-            Ok(report) if report.is_good() => None,
+            Ok(report) if report.is_good() && report.torn_bytes == 0 => None,
+            Ok(report) if report.is_good() => Some("it is torn still".to_owned()),
             Ok(report) => Some(format!("it does not verify: {:?}", report.findings)),
         }
     }

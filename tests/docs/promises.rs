@@ -256,15 +256,15 @@ fn the_readme_promises_what_the_guarantees_explain() {
     }
 }
 
-/// Files that pages name or link to are there.
+/// Files that pages name or link to are there, and so are metrics, also those in commands and expressions.
 #[test]
-fn every_file_that_a_page_names_is_there() {
+fn every_file_and_metric_that_a_page_names_is_there() {
     let mut pages = vec!["README.md".to_owned(), "src/ARCHITECTURE.md".to_owned()];
     let docs = std::fs::read_dir(root().join("docs")).unwrap();
-    pages.extend(
-        docs.map(|entry| format!("docs/{}", entry.unwrap().file_name().into_string().unwrap())),
-    );
+    let docs = docs.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    pages.extend(docs.map(|name| format!("docs/{name}")));
     assert!(pages.len() > 12);
+    let metrics = source().metrics;
     let mut missing = Vec::new();
     for path in &pages {
         let page = text(path);
@@ -272,12 +272,12 @@ fn every_file_that_a_page_names_is_there() {
         let linked = links(&page).into_iter().map(|link| root().join(dir).join(link));
         let named = spans(&page).into_iter().filter(|span| is_path(span) && !span.contains('…'));
         let named = named.map(|span| root().join(span.split_whitespace().next().unwrap()));
-        missing.extend(
-            linked
-                .chain(named)
-                .filter(|file| !file.exists())
-                .map(|file| format!("{path}: {}", file.display())),
-        );
+        let gone = linked.chain(named).filter(|file| !file.exists());
+        missing.extend(gone.map(|file| format!("{path}: {}", file.display())));
+        let words = page.split(|c: char| !(c.is_ascii_lowercase() || c == '_'));
+        let unknown =
+            words.filter(|word| word.starts_with("gatepost_") && !metrics.contains(*word));
+        missing.extend(unknown.map(|word| format!("{path}: {word}")));
     }
     assert_eq!(missing, Vec::<String>::new());
 }
