@@ -80,6 +80,13 @@ impl Respond {
         self.finish(&Err(refusal.into()), &Asked::of(inbound))
     }
 
+    /// Counts and logs a refusal that the server has answered; the name that goes with it.
+    pub(crate) fn unheard(&self, peer: Peer, refusal: Refusal) -> Receipt {
+        let asked = Asked::by(peer, Receipt::random(), Timestamp::now());
+        drop(self.finish(&Err(refusal.into()), &asked));
+        asked.receipt
+    }
+
     fn finish(&self, answer: &Answer, asked: &Asked) -> Reply {
         crash::point("before_answer");
         let (verdict, notes) = match answer {
@@ -208,14 +215,17 @@ impl Asked {
         let accepts_html =
             |value: &HeaderValue| value.to_str().is_ok_and(|kinds| kinds.contains("text/html"));
         Self {
-            receipt: inbound.receipt,
-            received_at: inbound.received_at,
-            peer: inbound.peer,
             user_agent: headers.get(header::USER_AGENT).cloned(),
             browses: method != Method::POST
                 && headers.get(header::ACCEPT).is_some_and(accepts_html),
-            since: Instant::now(),
+            ..Self::by(inbound.peer, inbound.receipt, inbound.received_at)
         }
+    }
+
+    /// A request of which nothing else is known.
+    fn by(peer: Peer, receipt: Receipt, received_at: Timestamp) -> Self {
+        let since = Instant::now();
+        Self { receipt, received_at, peer, user_agent: None, browses: false, since }
     }
 }
 

@@ -66,9 +66,13 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging to standard error. `filter` is in `tracing`'s syntax: `info`, `gatepost=debug`.
+/// Starts logging to standard error. `filter` is in `tracing`'s syntax: `info`, `gatepost=debug`. Libraries that warn of what
+/// a peer does, without end where the peer has none, are heard only by who debugs, or names them.
 pub(crate) fn start_logging(filter: &str, format: LogFormat) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter).map_err(|e| format!("log level {filter:?}: {e}"))?;
+    let debugs = filter.split(',').any(|part| matches!(part.trim(), "debug" | "trace"));
+    let libraries = if debugs { "" } else { "h2=error,rustls=error," };
+    let whole = EnvFilter::try_new(format!("{libraries}{filter}"));
+    let filter = whole.map_err(|e| format!("log level {filter:?}: {e}"))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let terminal = io::stderr().is_terminal();
     let json = match format {
