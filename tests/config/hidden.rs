@@ -1,5 +1,10 @@
 //! Secrets that are written into a configuration, and everything that can be wrong around them: nothing of them is printed.
 
+#![allow(
+    clippy::indexing_slicing,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+
 use gatepost::config;
 
 /// Secrets in every place that may hold one, in flow and in block style.

@@ -72,7 +72,7 @@ fn forms(part: &[u8]) -> Vec<(Vec<u8>, &'static str)> {
         (part.escape_ascii().to_string().into(), "escaped"),
     ];
     if let Ok(text) = std::str::from_utf8(part) {
-        let inside = |quoted: String| quoted[1..quoted.len() - 1].as_bytes().to_vec();
+        let inside = |quoted: String| quoted.as_bytes()[1..quoted.len() - 1].to_vec();
         forms.push((inside(format!("{text:?}")), "as a Rust text"));
         forms.push((inside(serde_json::to_string(text).unwrap()), "as a JSON text"));
     }
@@ -180,7 +180,7 @@ fn a_leak_is_found_in_whatever_form() {
             ("Debug of Bytes".into(), format!("{:?}", bytes::Bytes::from(secret.clone())).into()),
         ];
         for before in 0..3 {
-            let whole = ["???"[..before].as_bytes(), &secret, b"!!"].concat();
+            let whole = [&b"???"[..before], &secret, b"!!"].concat();
             leaks.push((format!("base64 {before}"), STANDARD.encode(&whole).into()));
             leaks.push((format!("base64url {before}"), URL_SAFE.encode(&whole).into()));
         }
