@@ -27,8 +27,8 @@ use std::{
 use audit_world::{World, attempt, disk::Disk, name};
 use gatepost::{
     audit::{
-        AuditError, CopyTo, QUEUE_RECORDS_MAX, REJECTED_PER_SECOND, open, open_by_hand, open_on,
-        siblings,
+        AuditError, CopyTo, QUEUE_RECORDS_MAX, REJECTED_BYTES_PER_SECOND, REJECTED_PER_SECOND,
+        open, open_by_hand, open_on, siblings,
     },
     event::Timestamp,
 };
@@ -378,23 +378,33 @@ async fn every_flipped_bit_is_found() {
 
 #[tokio::test]
 async fn rejected_requests_are_sampled_in_records_and_in_bytes() {
-    let world = World::new();
-    let log = world.open();
-    let header = (http::header::USER_AGENT, http::HeaderValue::from_str(&"x".repeat(250)).unwrap());
-    let headers = vec![header; 5];
-    for n in 0..100 {
-        if let Some(whole) = log.admits(&name("stripe"), &headers) {
-            let mut draft = attempt(n);
-            draft.origin(None, headers.iter().filter(|_| whole).map(|(name, value)| (name, value)));
-            log.note(draft);
+    // Tabs are written as six bytes each, and so are counted as that.
+    for (value, most) in [("x".repeat(250), 3), ("\t".repeat(100), 1), ("\t".repeat(250), 0)] {
+        let world = World::new();
+        let log = world.open();
+        let value = http::HeaderValue::from_str(&format!("a{value}b")).unwrap();
+        let headers = vec![(http::header::USER_AGENT, value); 5];
+        for n in 0..100 {
+            if let Some(whole) = log.admits(&name("stripe"), &headers) {
+                let mut draft = attempt(n);
+                let kept = headers.iter().filter(|_| whole).map(|(name, value)| (name, value));
+                draft.origin(None, kept);
+                log.note(draft);
+            }
         }
+        log.close().await.unwrap();
+        let records = world.records();
+        let sampled: Vec<_> = records.iter().filter(|r| r["kind"] == "attempt").collect();
+        assert_eq!(sampled.len(), REJECTED_PER_SECOND as usize);
+        let whole = || sampled.iter().filter(|r| r["headers"].is_object());
+        assert_eq!(
+            whole().count(),
+            most,
+            "{REJECTED_BYTES_PER_SECOND} bytes a second hold so many"
+        );
+        let bytes: usize = whole().map(|r| r["headers"].to_string().len()).sum();
+        assert!(bytes <= REJECTED_BYTES_PER_SECOND, "{bytes}");
     }
-    log.close().await.unwrap();
-    let records = world.records();
-    let sampled: Vec<_> = records.iter().filter(|r| r["kind"] == "attempt").collect();
-    let whole = sampled.iter().filter(|r| r["headers"].is_object()).count();
-    assert_eq!(sampled.len(), REJECTED_PER_SECOND as usize);
-    assert_eq!(whole, 2, "4096 bytes a second hold two of these");
 }
 
 #[tokio::test]

@@ -144,6 +144,8 @@ const ROWS: &[Row] = &[
             ("MX", "it::hostile::attacks_end_and_cost_nobody_else_anything"),
             ("M", "it::hostile::bodies_in_flight_keep_their_budget"),
             ("V", "it::redis::strangers_cause_no_command"),
+            ("V", "it::strangers::redis_hears_nothing_of_a_flood_even_while_it_is_reached_anew"),
+            ("VI", "it::strangers::a_flood_leaves_a_bounded_sample_and_touches_no_other_source"),
         ],
     },
     Row {

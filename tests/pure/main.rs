@@ -26,4 +26,7 @@ mod route;
 mod rules;
 mod source;
 mod stages;
+mod timing;
 mod vectors;
+#[path = "../support/welch.rs"]
+mod welch;

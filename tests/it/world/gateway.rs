@@ -137,7 +137,8 @@ impl Gateway {
         started.unwrap_or_else(|(_, log)| panic!("the gateway did not start:\n{log}"))
     }
 
-    async fn spawn(
+    /// The same by any command that becomes the gateway once it is given its arguments.
+    pub async fn spawn(
         mut command: Command,
         dir: tempfile::TempDir,
         text: &str,
