@@ -6,7 +6,7 @@
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
-use super::{syntax::SECRET_PREFIXES, tree::Mark};
+use super::{syntax, tree::Mark};
 use crate::units::many;
 
 /// Whether a problem keeps the gateway from starting.
@@ -165,7 +165,7 @@ impl Report {
             problem.message = plain(&problem.message);
             problem.label = plain(&problem.label);
         }
-        let mut lines: Vec<_> = text.lines().map(plain).collect();
+        let mut lines: Vec<_> = syntax::lines(text).map(plain).collect();
         masks.into_iter().for_each(|mark| mask(&mut lines, mark));
         Self { file: file.to_owned(), problems, lines }
     }
@@ -340,7 +340,7 @@ fn mask(lines: &mut [String], mark: Mark) {
         let first = if number == mark.line { quoted(word.first()) } else { 0 };
         let last = if number == mark.end_line { quoted(word.last()) } else { 0 };
         let bare: String = word.iter().skip(first).collect();
-        let prefix = SECRET_PREFIXES.iter().find(|prefix| bare.starts_with(**prefix));
+        let prefix = syntax::SECRET_PREFIXES.iter().find(|prefix| bare.starts_with(**prefix));
         let covered = from + first + prefix.map_or(0, |prefix| prefix.len())..to - last;
         let cover = |(at, c)| if covered.contains(&at) { '•' } else { c };
         *line = line.chars().enumerate().map(cover).collect();
