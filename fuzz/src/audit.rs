@@ -4,7 +4,7 @@
 //! A log that was changed is never called whole against a checkpoint that left the machine; by itself it is called whole only as
 //! far as what a checkpoint covers is unchanged. A log that was not changed is whole.
 
-use std::{fs, path::Path, sync::LazyLock};
+use std::{cell::RefCell, fs, path::Path, sync::LazyLock};
 
 use gatepost::audit::verify::verify;
 
@@ -58,15 +58,18 @@ pub fn by_product(dir: &Path, keys: &Path, against: Option<&Path>) -> Option<Ver
 /// Tries anything that verifies.
 pub fn judge(data: &[u8], verify: Judgement<'_>) -> Finding {
     thread_local! {
-        static HOME: Home = Home::new();
+        static HOME: (Home, RefCell<Files>) = {
+            let home = Home::new();
+            fs::write(home.beside("keys"), &BASE.keys).expect("written");
+            fs::write(home.beside("copy"), &BASE.anchor).expect("written");
+            (home, RefCell::default())
+        };
     }
     let mut files = BASE.files.clone();
     damage(&mut files, &BASE.names, data);
-    HOME.with(|home| {
-        home.put(&files);
+    HOME.with(|(home, there)| {
+        home.change(&there.replace(files.clone()), &files);
         let (keys, copy) = (home.beside("keys"), home.beside("copy"));
-        fs::write(&keys, &BASE.keys).expect("written");
-        fs::write(&copy, &BASE.anchor).expect("written");
         let alone = verify(&home.params.dir, &keys, None);
         let against = verify(&home.params.dir, &keys, Some(&copy));
         let found = lines(&files);

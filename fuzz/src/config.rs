@@ -1,7 +1,8 @@
 //! The configuration. An input is a file.
 //!
 //! It is loaded, or refused with errors, each at a place that the file has; the same twice; and what is shown on a terminal is
-//! free of control characters. What holds against the schema also fits the structs.
+//! free of control characters, and of every word that begins as a well-known secret does. What holds against the schema also
+//! fits the structs.
 
 use std::sync::LazyLock;
 
@@ -64,8 +65,18 @@ pub fn judge(data: &[u8], load: Load<'_>) -> Finding {
     ensure(said.is_good == (errors == Some(0)), || format!("refused, and why? {}", said.told))?;
     let hidden = |c: char| c.is_control() && c != '\n';
     ensure(!said.text.contains(hidden), || format!("not for a terminal: {:?}", said.text))?;
+    let told = said.told.to_string();
+    let shown = [said.text.as_str(), told.as_str()].into_iter().find_map(secret);
+    ensure(shown.is_none(), || format!("a secret is shown: {shown:?}"))?;
     let problems = said.told["problems"].as_array().map(Vec::as_slice).unwrap_or_default();
     problems.iter().try_for_each(|problem| placed(problem, text))
+}
+
+/// A word that begins as a Stripe secret does, and goes on.
+fn secret(text: &str) -> Option<&str> {
+    let mut words = text.split(|c: char| c.is_whitespace() || ",{}[]\"'`\\\u{fffd}".contains(c));
+    let is_covered = |rest: &str| rest.chars().count() <= 4 || rest.chars().all(|c| c == '•');
+    words.find(|word| word.strip_prefix("whsec_").is_some_and(|rest| !is_covered(rest)))
 }
 
 /// Whether a problem stands somewhere in the file.
@@ -80,18 +91,13 @@ fn placed(problem: &Value, text: &str) -> Finding {
     };
     let (column, end_line, end_column) =
         (number("column"), number("end_line"), number("end_column"));
-    // As YAML has them.
-    let mut lines: Vec<&str> = text.lines().flat_map(|line| line.split('\r')).collect();
-    let is_ended = text.is_empty() || text.ends_with(['\n', '\r']);
-    // What is wrong may go on to the end, and begin there where it is that something is missing.
-    lines.push("");
-    let beginnings = lines.len() - usize::from(!is_ended);
-    let within = |line: usize, column: Option<usize>, more| {
-        let length =
-            line.checked_sub(1).and_then(|line| lines.get(line)).map(|l| l.chars().count());
+    // As YAML has them; the end, where something may be missing, is at the beginning of another.
+    let lines = text.lines().flat_map(|line| line.split('\r')).chain([""]);
+    let lengths: Vec<usize> = lines.map(|line| line.chars().count()).collect();
+    let within = |line: Option<usize>, column: Option<usize>, more| {
+        let length = line.and_then(|line| lengths.get(line.checked_sub(1)?));
         length.zip(column).is_some_and(|(length, column)| (1..=length + more).contains(&column))
     };
-    let begins = line <= beginnings && within(line, column, 1);
-    let ends = end_line.is_some_and(|end| end >= line && within(end, end_column, 2));
-    ensure(begins && ends, told)
+    let ends = end_line >= Some(line) && within(end_line, end_column, 2);
+    ensure(within(Some(line), column, 1) && ends, told)
 }

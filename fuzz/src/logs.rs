@@ -33,7 +33,7 @@ const EDITS_MAX: usize = 8;
 /// The files of a log by name, without its lock.
 pub type Files = BTreeMap<String, Vec<u8>>;
 
-/// A directory for a log, in memory where there is such a place.
+/// A directory for a log: where `TMPDIR` says, or in memory, where there is such a place.
 #[derive(Debug)]
 pub struct Home {
     root: tempfile::TempDir,
@@ -45,7 +45,8 @@ impl Home {
     /// An empty one.
     pub fn new() -> Self {
         let memory = Path::new("/dev/shm");
-        let root = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+        let in_memory = std::env::var_os("TMPDIR").is_none() && memory.is_dir();
+        let root = if in_memory { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
         let root = root.expect("a directory");
         let checkpoint_key = root.path().join("key");
         fs::write(&checkpoint_key, KEY).expect("a key");
@@ -76,6 +77,16 @@ impl Home {
             fs::remove_file(entry.expect("an entry").path()).expect("removed");
         }
         for (name, bytes) in files {
+            fs::write(self.params.dir.join(name), bytes).expect("written");
+        }
+    }
+
+    /// The same where nothing but `was` is there: files that are the same are not written again.
+    pub fn change(&self, was: &Files, files: &Files) {
+        for name in was.keys().filter(|name| !files.contains_key(*name)) {
+            fs::remove_file(self.params.dir.join(name)).expect("removed");
+        }
+        for (name, bytes) in files.iter().filter(|(name, bytes)| was.get(*name) != Some(bytes)) {
             fs::write(self.params.dir.join(name), bytes).expect("written");
         }
     }

@@ -162,8 +162,9 @@ impl Report {
     ) -> Self {
         problems.sort_by_key(Problem::order);
         for problem in &mut problems {
-            problem.message = plain(&problem.message);
-            problem.label = plain(&problem.label);
+            problem.message = covered(plain(&problem.message));
+            problem.label = covered(plain(&problem.label));
+            problem.notes.iter_mut().for_each(|(_, note)| *note = covered(note.clone()));
         }
         let mut lines: Vec<_> = syntax::lines(text).map(plain).collect();
         masks.into_iter().for_each(|mark| mask(&mut lines, mark));
@@ -328,6 +329,14 @@ fn plain(line: &str) -> String {
         c => c,
     };
     line.chars().take(400).map(visible).collect()
+}
+
+/// Without well-known secrets, in whichever place somebody put them; the words of a path are words, too.
+fn covered(text: String) -> String {
+    let masks = syntax::known_secrets(&text.replace('.', " "));
+    let mut lines = [text];
+    masks.into_iter().for_each(|place| mask(&mut lines, place));
+    lines.concat()
 }
 
 /// Covers a secret character by character, so that columns hold; the quotes around it and a prefix that says its kind stay.

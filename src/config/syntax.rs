@@ -62,7 +62,7 @@ fn misfit(text: &str, number: usize, indent: usize, open: &[(usize, usize)]) -> 
 
 /// Words that begin as well-known secrets do, wherever they stand.
 pub(crate) fn known_secrets(text: &str) -> Vec<Mark> {
-    let between = |c: char| c.is_whitespace() || ",{}[]\"'".contains(c);
+    let between = |c: char| c.is_whitespace() || ",{}[]\"'`".contains(c);
     let mut marks = Vec::new();
     for (number, line) in numbered(text) {
         let mut column = 1;
