@@ -113,6 +113,28 @@ async fn what_a_checkpoint_covers_is_never_cut() {
     assert!(!world.verify().is_good());
 }
 
+/// The numbers of records never go back, or what was sealed would look like a tail that a crash tore, at the next start.
+#[tokio::test]
+async fn what_a_checkpoint_covers_is_never_cut_whatever_stands_behind_it() {
+    for number in [1, 999_999_999_999_999_999, u64::MAX] {
+        let world = World::new();
+        world.fill(5).await;
+        let live = world.files(".ndjson").pop().unwrap();
+        let text = fs::read_to_string(&live).unwrap();
+        let first = text.split_inclusive('\n').next().unwrap();
+        let behind = first.split_once(",\"ts\"").unwrap().1;
+        let damaged = text.replacen("evt_2", "evt_x", 1);
+        let forged = format!("{{\"v\":1,\"seq\":{number},\"ts\"{behind}");
+        fs::write(&live, format!("{damaged}{forged}")).unwrap();
+        for _ in 0..3 {
+            world.fill(1).await;
+            assert!(fs::read_to_string(&live).unwrap().starts_with(&damaged), "evidence stays");
+            let said = world.records().iter().filter(|r| r["what"] == "damage_found").count();
+            assert!(said > 0 && !world.verify().is_good());
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_signing_key_is_for_its_owner_alone() {
     let world = World::new();

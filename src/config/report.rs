@@ -6,7 +6,7 @@
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
-use super::{syntax::SECRET_PREFIXES, tree::Mark};
+use super::{syntax, tree::Mark};
 use crate::units::many;
 
 /// Whether a problem keeps the gateway from starting.
@@ -162,11 +162,11 @@ impl Report {
     ) -> Self {
         problems.sort_by_key(Problem::order);
         for problem in &mut problems {
-            problem.message = plain(&problem.message);
-            problem.label = plain(&problem.label);
-            problem.notes.iter_mut().for_each(|(_, text)| *text = plain(text));
+            problem.message = covered(plain(&problem.message));
+            problem.label = covered(plain(&problem.label));
+            problem.notes.iter_mut().for_each(|(_, note)| *note = covered(plain(note)));
         }
-        let mut lines: Vec<_> = text.lines().map(plain).collect();
+        let mut lines: Vec<_> = syntax::lines(text).map(plain).collect();
         masks.into_iter().for_each(|mark| mask(&mut lines, mark));
         Self { file: file.to_owned(), problems, lines }
     }
@@ -346,6 +346,14 @@ fn plain(line: &str) -> String {
 const KEY_CHARS_MIN: usize = 8;
 const KEY_TURNS_MIN: usize = 4;
 
+/// Without well-known secrets, in whichever place somebody put them; the words of a path are words, too.
+fn covered(text: String) -> String {
+    let masks = syntax::known_secrets(&text.replace('.', " "));
+    let mut lines = [text];
+    masks.into_iter().for_each(|place| mask(&mut lines, place));
+    lines.concat()
+}
+
 /// Covers a secret character by character, so that columns hold; the quotes around it and a prefix that says its kind stay.
 fn mask(lines: &mut [String], mark: Mark) {
     for number in mark.line..=mark.end_line {
@@ -356,7 +364,7 @@ fn mask(lines: &mut [String], mark: Mark) {
         let first = if number == mark.line { quoted(word.first()) } else { 0 };
         let last = if number == mark.end_line { quoted(word.last()) } else { 0 };
         let bare: String = word.iter().skip(first).collect();
-        let prefix = SECRET_PREFIXES.iter().find(|prefix| bare.starts_with(**prefix));
+        let prefix = syntax::SECRET_PREFIXES.iter().find(|prefix| bare.starts_with(**prefix));
         let covered = from + first + prefix.map_or(0, |prefix| prefix.len())..to - last;
         let cover = |(at, c)| if covered.contains(&at) { '•' } else { c };
         *line = line.chars().enumerate().map(cover).collect();

@@ -157,7 +157,9 @@ impl<'a> Walker<'a> {
     fn list(&mut self, items: &mut [Node], schema: &'a Json, path: &Path) {
         let item = schema.get("items").unwrap_or(&ANYTHING);
         for (at, node) in items.iter_mut().enumerate() {
-            let mark = Mark { end_line: node.mark.line, ..node.mark };
+            let Mark { line, column, end_line, end_column } = node.mark;
+            let end_column = if end_line == line { end_column } else { column + 1 };
+            let mark = Mark { line, column, end_line: line, end_column };
             self.node(node, mark, item, &path.item(at));
         }
     }
