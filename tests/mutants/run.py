@@ -42,6 +42,7 @@ MEMORY_MAX = 8 << 30
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", "target")).resolve()
 TREE = TARGET / "mutants" / "tree"
 JOBS = int(os.environ.get("MUTANTS_JOBS", "1"))
+NICE = int(os.environ.get("MUTANTS_NICE", "0"))
 
 
 class Mutant:
@@ -177,6 +178,7 @@ def build_switched(sources, mutants, tests, numbers):
 
 
 def limits():
+    os.nice(NICE)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MAX, MEMORY_MAX))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 

@@ -120,7 +120,7 @@ fn a_long_body_holds_up_no_short_one() {
         let signed = shop.signed(headers::<&str>(&[]), &body);
         shop.stack().oneshot(Flow::inbound(signed, Full::new(Bytes::from(body))))
     };
-    runtime.unwrap().block_on(async {
+    runtime.unwrap().block_on(async move {
         drop(tokio::task::spawn_blocking(taken));
         let mut short = pin!(send(vec![b'a'; 512 * 1024]));
         let mut long = pin!(send(vec![b'a'; 512 * 1024 + 1]));
