@@ -115,7 +115,7 @@ impl Guard {
     }
 
     /// Whether something was heard of which hyper has not made a request.
-    pub(super) fn is_ahead(&self) -> bool {
+    pub fn is_ahead(&self) -> bool {
         self.in_head || self.partial.bytes > 0 || self.heads > self.requests
     }
 

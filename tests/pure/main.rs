@@ -21,6 +21,7 @@ mod handshake;
 mod identify;
 mod json;
 mod language;
+mod noted;
 mod roundtrip;
 mod route;
 mod rules;
