@@ -3,11 +3,14 @@
 pub mod ca;
 pub mod chaos;
 pub mod crowd;
+pub mod disk;
 pub mod gateway;
 pub mod provider;
 pub mod redis;
 pub mod sender;
 pub mod upstream;
+#[path = "../../support/wall.rs"]
+pub mod wall;
 
 use std::{future::Future, time::Duration};
 
