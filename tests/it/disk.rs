@@ -58,6 +58,7 @@ async fn a_record_that_cannot_be_written_or_synced_ends_what_is_taken_until_a_re
             "{calls} {how}"
         );
         assert!(!is_ready(&gateway).await, "{calls} {how}");
+        assert_eq!(gateway.metric("gatepost_shed_total{reason=\"disk\"}").await, 1.0);
         drop(failing);
         assert_eq!(
             post(&gateway, "evt_lost").await.0,

@@ -2,7 +2,10 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use gatepost::dedup::claim::{Kept, Millis, Reply, step};
+use gatepost::dedup::{
+    claim::{Kept, Millis, Reply, step},
+    course,
+};
 
 use super::*;
 
@@ -113,6 +116,25 @@ fn no_time_overflows() {
     let replies = run(&[(10, inputs[0]), (later, inputs[1]), (later * 2, claim_by(B))]);
     assert_eq!(replies[1], Reply::Applied(true));
     assert!(matches!(replies[2], Reply::Claimed(Claimed::InFlight { .. })));
+}
+
+#[test]
+fn times_are_kept_as_asked_for_up_to_ten_years() {
+    let years = Duration::from_hours(10 * 366 * 24);
+    for asked in [years, years + Duration::from_millis(1), Duration::MAX] {
+        let (kept, _) = step(Kept::default(), &subject(), Input::Claim(A, asked, asked), 7);
+        let until = kept.event.expect("claimed").until;
+        assert_eq!(u128::from(until), 7 + years.as_millis());
+    }
+}
+
+#[test]
+fn a_claim_is_renewed_where_the_work_would_outlast_it() {
+    let secs = Duration::from_secs;
+    for (left, term) in [(secs(5), None), (secs(4), Some(secs(60)))] {
+        assert_eq!(course::shortfall(left, secs(5), secs(60)), term);
+    }
+    assert_eq!(course::shortfall(secs(5), secs(90), secs(60)), Some(secs(90)));
 }
 
 /// What an observer knows without looking at what is kept.

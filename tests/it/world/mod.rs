@@ -2,6 +2,7 @@
 
 pub mod ca;
 pub mod chaos;
+pub mod crowd;
 pub mod disk;
 pub mod gateway;
 pub mod provider;
@@ -15,6 +16,7 @@ use std::{future::Future, time::Duration};
 
 pub use ca::Ca;
 pub use chaos::ChaosProxy;
+pub use crowd::{Crowd, Tally};
 pub use gateway::Gateway;
 pub use provider::Provider;
 pub use redis::RedisServer;
@@ -34,6 +36,14 @@ where
     while !check().await {
         assert!(tokio::time::Instant::now() < deadline, "never happened: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Waits until `count` is `enough`; as long as it grows, however slowly.
+pub async fn progress(enough: usize, count: impl Fn() -> usize) {
+    while count() < enough {
+        let before = count();
+        eventually("it goes on", || async { count() > before }).await;
     }
 }
 
