@@ -6,8 +6,9 @@ use std::{
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     process::Command,
-    time::{SystemTime, UNIX_EPOCH},
 };
+
+use gatepost::event::Timestamp;
 
 /// The wall clock of a process, which tests can set.
 #[derive(Debug)]
@@ -24,8 +25,8 @@ impl WallClock {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/wall.c");
         let mut compiler = Command::new("cc");
         compiler.args(["-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o"]).arg(&library);
-        let compiled = compiler.arg(source).status();
-        assert!(compiled.expect("cc: tests/setup installs it").success());
+        let done = compiler.arg(source).status();
+        assert!(done.expect("cc: tests/setup installs it").success());
         fs::write(&path, [0; 24]).unwrap();
         let file = File::options().write(true).open(&path).unwrap();
         let clock = Self { file, path, library };
@@ -38,8 +39,8 @@ impl WallClock {
         let (off, rate) = shift.split_once(" x").unwrap_or((shift, "1"));
         let (off, unit) = off.strip_suffix('d').map_or((off, 1), |days| (days, 24 * 3600));
         let off = unit * off.parse::<i64>().unwrap();
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
-        let words = [off, rate.parse().unwrap(), i64::try_from(since).unwrap()];
+        let since = Timestamp::now().as_millis() * 1_000_000;
+        let words = [off, rate.parse().unwrap(), since];
         self.file.write_all_at(&words.map(i64::to_ne_bytes).concat(), 0).unwrap();
     }
 
