@@ -119,6 +119,11 @@ impl Guard {
         self.in_head || self.partial.bytes > 0 || self.heads > self.requests
     }
 
+    /// Whether the body of the last request has not come to its end.
+    pub(super) fn is_in_body(&self) -> bool {
+        self.heads == self.requests && !matches!(self.place, Place::Head)
+    }
+
     fn skip<'a>(&mut self, bytes: &'a [u8], left: u64, then: Then) -> &'a [u8] {
         let now = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
         let left = left - now as u64;

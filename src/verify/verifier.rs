@@ -203,6 +203,8 @@ fn sign(
             parts.container.encoding.encode(key.tag(&pieces).bytes(parts.algorithm))
         }
     };
-    added.push(parts.container.write(&signature, variable)?);
+    let (name, mut value) = parts.container.write(&signature, variable)?;
+    value.set_sensitive(!parts.algorithm.signs());
+    added.push((name, value));
     Ok(added)
 }

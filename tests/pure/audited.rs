@@ -350,6 +350,20 @@ async fn strangers_are_sampled_or_not_recorded_at_all() {
 }
 
 #[tokio::test]
+async fn addresses_are_kept_as_far_as_the_configuration_says() {
+    for (client_ip, kept) in [
+        (ClientIp::Keep, Some("127.0.0.1")),
+        (ClientIp::Truncate, Some("127.0.0.0")),
+        (ClientIp::Drop, None),
+    ] {
+        let mut world = World::new(Rejected::Sampled);
+        world.detail = Arc::new(Detail { client_ip, ..(*world.detail).clone() });
+        world.note(Ok(Outcome::Ignored(Ignored::Dropped).into())).await.unwrap();
+        assert_eq!(world.records()[0]["client_ip"].as_str(), kept);
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_is_a_promise_rests_on_a_record() {
     let world = World::new(Rejected::Sampled);
     let promise = || Ok(Outcome::Ignored(Ignored::Unrouted).into());

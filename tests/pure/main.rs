@@ -27,4 +27,7 @@ mod route;
 mod rules;
 mod source;
 mod stages;
+mod timing;
 mod vectors;
+#[path = "../support/welch.rs"]
+mod welch;

@@ -82,6 +82,19 @@ fn done_is_written_over_everything_and_ends_with_its_window() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_keeps_nobody_away() {
+    let set_back = |before| run(&[(100, claim_by(A)), (100, before), (1, claim_by(B))])[2];
+    assert_eq!(set_back(Input::Renew(A, LEASE)), won(2, true), "a lease");
+    assert_eq!(set_back(Input::Hold(A, LEASE)), won(2, true), "a hold");
+    let done = Reply::Claimed(Claimed::Done { same_body: true });
+    assert_eq!(set_back(Input::Complete(WINDOW)), done, "what is done stays done");
+    // One that is put right by no more than the lease ends nothing.
+    let left = LEASE * 2;
+    let replies = run(&[(10, claim_by(A)), (8, claim_by(B)), (8, Input::Renew(A, LEASE))]);
+    assert_eq!(replies[1..], [Reply::Claimed(Claimed::InFlight { left }), Reply::Applied(true)]);
+}
+
+#[test]
 fn the_guard_suppresses_other_ids_of_what_completed_only() {
     let (kept, _) = step(Kept::default(), &subject(), Input::Complete(WINDOW), 10);
     let seen_as = |subject: &Subject, guard, now| {
