@@ -27,8 +27,8 @@ use std::{
 use audit_world::{World, attempt, disk::Disk, name};
 use gatepost::{
     audit::{
-        AuditError, CopyTo, QUEUE_RECORDS_MAX, REJECTED_PER_SECOND, open, open_by_hand, open_on,
-        siblings,
+        AuditError, CopyTo, QUEUE_RECORDS_MAX, REJECTED_BYTES_PER_SECOND, REJECTED_PER_SECOND,
+        open, open_by_hand, open_on, siblings,
     },
     event::Timestamp,
 };
@@ -111,6 +111,28 @@ async fn what_a_checkpoint_covers_is_never_cut() {
     assert!(fs::read(&live).unwrap().starts_with(&bytes), "evidence stays");
     assert!(world.records().iter().any(|r| r["what"] == "damage_found"));
     assert!(!world.verify().is_good());
+}
+
+/// The numbers of records never go back, or what was sealed would look like a tail that a crash tore, at the next start.
+#[tokio::test]
+async fn what_a_checkpoint_covers_is_never_cut_whatever_stands_behind_it() {
+    for number in [1, 999_999_999_999_999_999, u64::MAX] {
+        let world = World::new();
+        world.fill(5).await;
+        let live = world.files(".ndjson").pop().unwrap();
+        let text = fs::read_to_string(&live).unwrap();
+        let first = text.split_inclusive('\n').next().unwrap();
+        let behind = first.split_once(",\"ts\"").unwrap().1;
+        let damaged = text.replacen("evt_2", "evt_x", 1);
+        let forged = format!("{{\"v\":1,\"seq\":{number},\"ts\"{behind}");
+        fs::write(&live, format!("{damaged}{forged}")).unwrap();
+        for _ in 0..3 {
+            world.fill(1).await;
+            assert!(fs::read_to_string(&live).unwrap().starts_with(&damaged), "evidence stays");
+            let said = world.records().iter().filter(|r| r["what"] == "damage_found").count();
+            assert!(said > 0 && !world.verify().is_good());
+        }
+    }
 }
 
 #[tokio::test]
@@ -378,23 +400,33 @@ async fn every_flipped_bit_is_found() {
 
 #[tokio::test]
 async fn rejected_requests_are_sampled_in_records_and_in_bytes() {
-    let world = World::new();
-    let log = world.open();
-    let header = (http::header::USER_AGENT, http::HeaderValue::from_str(&"x".repeat(250)).unwrap());
-    let headers = vec![header; 5];
-    for n in 0..100 {
-        if let Some(whole) = log.admits(&name("stripe"), &headers) {
-            let mut draft = attempt(n);
-            draft.origin(None, headers.iter().filter(|_| whole).map(|(name, value)| (name, value)));
-            log.note(draft);
+    // Tabs are written as six bytes each, and so are counted as that.
+    for (value, most) in [("x".repeat(250), 3), ("\t".repeat(100), 1), ("\t".repeat(250), 0)] {
+        let world = World::new();
+        let log = world.open();
+        let value = http::HeaderValue::from_str(&format!("a{value}b")).unwrap();
+        let headers = vec![(http::header::USER_AGENT, value); 5];
+        for n in 0..100 {
+            if let Some(whole) = log.admits(&name("stripe"), &headers) {
+                let mut draft = attempt(n);
+                let kept = headers.iter().filter(|_| whole).map(|(name, value)| (name, value));
+                draft.origin(None, kept);
+                log.note(draft);
+            }
         }
+        log.close().await.unwrap();
+        let records = world.records();
+        let sampled: Vec<_> = records.iter().filter(|r| r["kind"] == "attempt").collect();
+        assert_eq!(sampled.len(), REJECTED_PER_SECOND as usize);
+        let whole = || sampled.iter().filter(|r| r["headers"].is_object());
+        assert_eq!(
+            whole().count(),
+            most,
+            "{REJECTED_BYTES_PER_SECOND} bytes a second hold so many"
+        );
+        let bytes: usize = whole().map(|r| r["headers"].to_string().len()).sum();
+        assert!(bytes <= REJECTED_BYTES_PER_SECOND, "{bytes}");
     }
-    log.close().await.unwrap();
-    let records = world.records();
-    let sampled: Vec<_> = records.iter().filter(|r| r["kind"] == "attempt").collect();
-    let whole = sampled.iter().filter(|r| r["headers"].is_object()).count();
-    assert_eq!(sampled.len(), REJECTED_PER_SECOND as usize);
-    assert_eq!(whole, 2, "4096 bytes a second hold two of these");
 }
 
 #[tokio::test]

@@ -123,7 +123,7 @@ def read_checkpoints(path, keys, findings, copied):
 
 # The chain
 BATCH = 1 << 20  # bytes that are written at once, at the most
-FRAME = re.compile(rb'{"v":1,"seq":([1-9][0-9]*),"ts":"[^"]*","kind":"([^"]*)".*,"prev":"([0-9a-f]{64})"}', re.S)
+FRAME = re.compile(rb'{"v":1,"seq":([1-9][0-9]{0,17}),"ts":"[^"]*","kind":"([^"]*)".*,"prev":"([0-9a-f]{64})"}', re.S)
 
 
 def frame(line):

@@ -37,15 +37,15 @@ use crate::{
     source::headers,
 };
 
-struct World {
+pub(crate) struct World {
     dir: tempfile::TempDir,
-    log: AuditLog,
+    pub(crate) log: AuditLog,
     detail: Arc<Detail>,
     forwarded: AtomicU32,
 }
 
 impl World {
-    fn new(rejected: Rejected) -> Self {
+    pub(crate) fn new(rejected: Rejected) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let params = Params {
             dir: dir.path().join("audit"),
@@ -67,7 +67,7 @@ impl World {
     }
 
     /// What is on disk now, but for the log's own records.
-    fn records(&self) -> Vec<Value> {
+    pub(crate) fn records(&self) -> Vec<Value> {
         let (mut records, dir) = (Vec::new(), self.dir.path().join("audit"));
         let read = Segments::of(&dir).unwrap().each(0, |_, line| {
             records.push(serde_json::from_slice::<Value>(line).unwrap());
@@ -93,7 +93,7 @@ impl World {
     }
 
     /// Notes `answer` as that of one request.
-    async fn note(&self, answer: Answer) -> Answer {
+    pub(crate) async fn note(&self, answer: Answer) -> Answer {
         let source = Name::parse("shop").unwrap();
         let note = Note { log: self.log.clone(), source, detail: self.detail.clone() };
         let below = service_fn(move |_| std::future::ready(answer.clone()));

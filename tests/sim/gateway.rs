@@ -296,6 +296,7 @@ fn upstreams(process: &Arc<Process>, metrics: &Metrics) -> Upstreams {
         remove_headers: Vec::new(),
         set_headers: Vec::new(),
         tls: UpstreamTls::default(),
+        networks: Vec::new(),
     };
     let network: Arc<dyn Dial> = Arc::new(Network(Arc::clone(process)));
     let upstream = Upstream::over(Some(&network), params, metrics.upstream(&name)).unwrap();
