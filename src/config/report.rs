@@ -335,7 +335,9 @@ fn plain(line: &str) -> String {
 fn covered(text: String) -> String {
     let masks = syntax::known_secrets(&text.replace('.', " "));
     let mut lines = [text];
-    masks.into_iter().for_each(|place| mask(&mut lines, place));
+    for place in masks {
+        mask(&mut lines, place);
+    }
     lines.concat()
 }
 
