@@ -164,7 +164,7 @@ impl Report {
         for problem in &mut problems {
             problem.message = covered(plain(&problem.message));
             problem.label = covered(plain(&problem.label));
-            problem.notes.iter_mut().for_each(|(_, note)| *note = covered(note.clone()));
+            problem.notes.iter_mut().for_each(|(_, note)| *note = covered(plain(note)));
         }
         let mut lines: Vec<_> = syntax::lines(text).map(plain).collect();
         masks.into_iter().for_each(|mark| mask(&mut lines, mark));
