@@ -237,6 +237,7 @@ impl World {
             remove_headers: Vec::new(),
             set_headers: Vec::new(),
             tls: UpstreamTls::default(),
+            networks: Vec::new(),
         };
         let network: Arc<dyn Dial> = Arc::new(app.clone());
         let upstream = Upstream::over(Some(&network), params, shared.metrics.upstream(&name));

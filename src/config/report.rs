@@ -321,15 +321,30 @@ impl Severity {
     }
 }
 
-/// A line as it may go to a terminal: tabs are one wide, control characters are visible, nothing is endless.
+/// A line as it may go to a terminal or a log: tabs are one wide, control characters are visible, nothing is endless, and
+/// words that look like keys are covered wherever they stand: behind a misspelt key, in a comment, for a key themselves.
 fn plain(line: &str) -> String {
     let visible = |c: char| match c {
         '\t' => ' ',
         c if c.is_control() => '\u{fffd}',
         c => c,
     };
-    line.chars().take(400).map(visible).collect()
+    let mut shown: Vec<char> = line.chars().take(400).map(visible).collect();
+    let kind = |c: &char| (c.is_ascii_digit(), c.is_ascii_lowercase(), c.is_ascii_uppercase());
+    let in_word = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '+' | '=');
+    for word in shown.chunk_by_mut(|one, next| in_word(one) && in_word(next)) {
+        let next = word.iter().skip(1);
+        let turns = word.iter().zip(next).filter(|(c, next)| kind(c) != kind(next)).count();
+        if word.len() >= KEY_CHARS_MIN && turns >= KEY_TURNS_MIN {
+            word.fill('•');
+        }
+    }
+    shown.into_iter().collect()
 }
+
+/// A word that is so long, and turns so often between digits, small and large letters, is taken for a key.
+const KEY_CHARS_MIN: usize = 8;
+const KEY_TURNS_MIN: usize = 4;
 
 /// Without well-known secrets, in whichever place somebody put them; the words of a path are words, too.
 fn covered(text: String) -> String {

@@ -125,7 +125,7 @@ impl Reading<'_> {
     fn completed(&self, text: &str, mark: Mark) -> Read<Vec<u8>> {
         subst::expand(text, self.env).map(String::into_bytes).map_err(|error| match error {
             SubstError::Unset(name, None) => Box::new(self.unset(&name, mark)),
-            other => Box::new(scalar::not_expanded(&other, mark, self.env)),
+            other => Box::new(scalar::not_expanded(&other.without_text(), mark, self.env)),
         })
     }
 

@@ -66,7 +66,7 @@ impl Show<'_> {
             | Value::String(_)
             | Value::Tagged(_) => {
                 let shown = serde_yaml::to_string(value).unwrap_or_default();
-                self.row(path, shown.trim_end().to_owned());
+                self.row(path, without_password(shown.trim_end()));
             }
         }
     }
@@ -110,5 +110,13 @@ impl Show<'_> {
         let path = source.key("tolerance").to_string();
         let row = Effective { path, value: past, origin: format!("preset {provider}") };
         self.rows.insert(at.unwrap_or(self.rows.len()), row);
+    }
+}
+
+/// A value without the password that a URL in it may hold.
+fn without_password(text: &str) -> String {
+    match (text.split_once("://"), text.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
+        _ => text.to_owned(),
     }
 }

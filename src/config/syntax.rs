@@ -112,7 +112,7 @@ pub(crate) fn behind_secret_keys(text: &str) -> Vec<Mark> {
     marks
 }
 
-const SECRET_KEYS: [&str; 4] = ["secret:", "secrets:", "password:", "token:"];
+const SECRET_KEYS: [&str; 5] = ["secret:", "secrets:", "password:", "token:", "set:"];
 /// What says where a secret is, instead of what it is.
 const PLACES: [&str; 4] = ["env:", "file:", "credential:", "expires:"];
 /// What well-known secrets begin with; it says their kind and nothing about their value.
