@@ -10,6 +10,8 @@
 )]
 
 mod audit_world;
+#[path = "audit/edges.rs"]
+mod edges;
 
 use std::{
     fs,

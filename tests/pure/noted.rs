@@ -96,7 +96,7 @@ async fn what_was_noted_on_the_way_is_on_record() {
 async fn sender(client_ip: ClientIp, ip: &str) -> Value {
     let world = World::new(Rejected::Sampled);
     let wanted = ["x-a", "x-secret", "cookie", "authorization", "proxy-authorization"];
-    let headers_kept = wanted.map(|name| HeaderName::from_static(name)).to_vec();
+    let headers_kept = wanted.map(HeaderName::from_static).to_vec();
     let detail = Detail { headers: headers_kept, client_ip, rejected: Rejected::Sampled };
     let source = Name::parse("shop").unwrap();
     let note = Note { log: world.log.clone(), source, detail: Arc::new(detail) };
