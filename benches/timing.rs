@@ -230,8 +230,8 @@ fn front(paths: &[String]) -> Arc<Front<Full<Bytes>>> {
     Arc::new(Front::new(&config, &Upstreams::default(), &shared))
 }
 
-/// Whether a path that is near a source's is refused in another time than one that is far from all: equal in all but its last
-/// byte, or in none but its first.
+/// Whether a path that is near a source's is refused in another time than one that is far from all: equal but for its last four
+/// characters, or for all behind `/hooks/`.
 fn lookup(samples: usize, random: &mut Random) -> f64 {
     let path = |random: &mut Random| format!("/hooks/{}", hex::encode(random.bytes::<16>()));
     let known: Vec<_> = (0..SOURCES).map(|_| path(random)).collect();
@@ -240,10 +240,12 @@ fn lookup(samples: usize, random: &mut Random) -> f64 {
     let mut timed: Vec<Timed> = Vec::with_capacity(samples);
     for _ in 0..samples {
         let second = random.next() & 1 == 1;
-        let mut near = known[random.next() as usize % SOURCES].clone().into_bytes();
-        let last = near.last_mut().unwrap();
-        *last = if *last == b'0' { b'1' } else { b'0' };
-        let path = choose(second, path(random).as_bytes(), &near);
+        // As near as that, another each time, and never the source's own: those have digits of hexadecimal only.
+        let tail: String =
+            random.bytes::<4>().map(|byte| char::from(b'g' + byte % 16)).iter().collect();
+        let with_tail = |path: &str| format!("{}{tail}", &path[..path.len() - 4]);
+        let near = with_tail(&known[random.next() as usize % SOURCES]);
+        let path = choose(second, with_tail(&path(random)).as_bytes(), near.as_bytes());
         let path = std::str::from_utf8(&path).unwrap();
         let request = Request::post(path).body(Full::new(Bytes::new())).unwrap();
         let asked = Arc::clone(&front);

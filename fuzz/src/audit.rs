@@ -27,7 +27,7 @@ static BASE: LazyLock<Base> = LazyLock::new(|| {
     let mut home = Home::new();
     home.params.rotate_bytes = 1500;
     home.record(0, &[0..3, 3..5, 5..8, 8..9], true);
-    home.record(1, &[9..12], true);
+    home.record(1, &[9..11, 11..12], true);
     let mut files = home.read();
     let first = files.keys().find(|name| name.starts_with("segment-")).expect("segments").clone();
     let plain = files.remove(&first).unwrap_or_default();

@@ -350,7 +350,9 @@ const KEY_TURNS_MIN: usize = 4;
 fn covered(text: String) -> String {
     let masks = syntax::known_secrets(&text.replace('.', " "));
     let mut lines = [text];
-    masks.into_iter().for_each(|place| mask(&mut lines, place));
+    for place in masks {
+        mask(&mut lines, place);
+    }
     lines.concat()
 }
 

@@ -157,6 +157,8 @@ async fn a_wall_clock_of_redis_that_is_wrong_costs_what_it_forgets_and_blocks_no
             if shift == "-3650d" {
                 at = scene.run.clock.now();
             }
+            // However quick the senders were: one event that comes when all is well again.
+            persist(&scene, 0, "evt_after").await;
         };
         scene.through(wrong).await;
         // A clock that leaps ahead loses what was there; so does one that was behind when it is put right.

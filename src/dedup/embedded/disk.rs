@@ -63,15 +63,6 @@ impl Disk {
     pub(super) fn begin(&mut self) -> Result<Batch<'_>, StoreError> {
         Ok(Batch(self.0.transaction_with_behavior(TransactionBehavior::Immediate)?))
     }
-
-    pub(super) fn tick(&self, now: Millis) -> Result<(), StoreError> {
-        Ok(tick(&self.0, now)?)
-    }
-}
-
-/// Remembers the time.
-fn tick(db: &Connection, now: Millis) -> Result<(), rusqlite::Error> {
-    db.prepare_cached("UPDATE clock SET now = ?1")?.execute([signed(now)]).map(drop)
 }
 
 fn prepare(db: &Connection) -> Result<i64, rusqlite::Error> {
@@ -170,8 +161,10 @@ impl Batch<'_> {
         Ok(signed(delete("event")? as u64))
     }
 
+    /// Remembers the time.
     pub(super) fn tick(&self, now: Millis) -> Result<(), StoreError> {
-        Ok(tick(&self.0, now)?)
+        self.0.prepare_cached("UPDATE clock SET now = ?1")?.execute([signed(now)])?;
+        Ok(())
     }
 
     /// Writes something that changes nothing: whether the disk takes it.

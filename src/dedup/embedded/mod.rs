@@ -178,9 +178,7 @@ impl Writer {
             let first = match self.orders.recv_timeout(SWEEP_PAUSE) {
                 Ok(order) => Some(order),
                 Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => {
-                    return drop(self.disk.tick(self.clock.now())); // or the last second counts twice
-                }
+                Err(RecvTimeoutError::Disconnected) => return drop(self.end()),
             };
             let mut waiting = Vec::new();
             let result = self.transact(first, &mut waiting);
@@ -192,6 +190,13 @@ impl Writer {
                 drop(answer.send(result.clone().map(|()| reply))); // gave up waiting: it is in the file all the same
             }
         }
+    }
+
+    /// Or the time since the last transaction would count twice.
+    fn end(&mut self) -> Result<(), StoreError> {
+        let batch = self.disk.begin()?;
+        batch.tick(self.clock.now())?;
+        batch.commit()
     }
 
     /// One transaction: `first`, what comes while nobody waits for the disk, and now and then a sweep. Leaves in `waiting`
