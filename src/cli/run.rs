@@ -32,8 +32,7 @@ fn run(file: Option<&Path>) -> Result<ExitCode, ExitCode> {
     let since = Instant::now();
     let path = config_path(file)?;
     let Loaded { config, warnings, .. } = load_with(&path, &Options::from_env())?;
-    start_logging(&config.telemetry.log_level, config.telemetry.log_format)
-        .map_err(|why| out::fail(CONFIG, &why))?;
+    start_logging(&config.log.level, config.log.format).map_err(|why| out::fail(CONFIG, &why))?;
     if warnings.warnings() > 0 {
         out::say(&warnings.human(out::colour()));
     }

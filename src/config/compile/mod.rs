@@ -50,11 +50,12 @@ pub(crate) fn compile(file: &File, ground: &mut Ground<'_>) -> Compiled {
     let sources = ground.sources(file, &server, &routes, &mut secrets);
     let dedup = ground.dedup(&file.dedup, &mut secrets);
     let (audit, audit_detail) = ground.audit(file);
+    ground.log(&file.telemetry.log);
     let config = Config {
         admin: ground.admin(file, &server),
-        limits: process::limits(&file.limits),
-        telemetry: ground.telemetry(&file.telemetry),
-        storage: process::storage(&file.storage),
+        limits: file.limits.clone(),
+        log: file.telemetry.log.clone(),
+        storage: file.storage.clone(),
         server,
         tls,
         sources,

@@ -85,7 +85,7 @@ impl Ground<'_> {
     pub(crate) fn audit(&mut self, file: &File) -> (audit::Params, audit::Detail) {
         let section = &file.audit;
         let at = |key| Path::of("audit").join(&Path::of(key));
-        let below = |name: &str| std::path::Path::new(&file.storage.dir).join(name);
+        let below = |name: &str| file.storage.dir.join(name);
         let key = section.checkpoint.key.as_ref().and_then(|key| key.file.clone());
         let copy_to = section.checkpoint.copy_to.iter().filter_map(|copy| match copy {
             CopyTo::Word(file::Stdout::Stdout) => Some(audit::CopyTo::Stdout),

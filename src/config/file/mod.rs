@@ -7,67 +7,65 @@ mod process;
 mod sources;
 mod stores;
 
-use std::{collections::BTreeMap, num::NonZeroUsize};
+use std::{collections::BTreeMap, num::NonZeroU16};
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::shape::accepts;
 pub(crate) use crate::providers::shape::OneOrMany;
+use crate::units::sections;
 pub(crate) use process::*;
+pub use process::{Limits, Storage};
 pub(crate) use sources::*;
 pub(crate) use stores::*;
 
-/// Configuration of gatepost, the webhook gateway. Strict: unknown and duplicate keys are errors; top-level keys that
-/// begin with `x-` are ignored, as a home for anchors.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-#[schemars(title = "gatepost.yaml", extend("patternProperties" = { "^x-": true }))]
-pub(crate) struct File {
-    /// Version of this format: 1.
-    #[schemars(required, range(min = 1, max = 1))]
-    pub version: Option<u32>,
-    /// Where and how we listen.
-    pub server: Server,
-    /// Where certificates come from; `mode` has no default, because every choice has consequences.
-    #[schemars(required)]
-    pub tls: Option<Tls>,
-    /// Where state is.
-    pub storage: Storage,
+sections! {
+    /// Configuration of gatepost, the webhook gateway. Strict: unknown and duplicate keys are errors; top-level keys that
+    /// begin with `x-` are ignored, as a home for anchors.
+    #[schemars(title = "gatepost.yaml", extend("patternProperties" = { "^x-": true }))]
+    pub(crate) struct File {
+        /// Version of this format: 1.
+        #[schemars(required, range(min = 1, max = 1))]
+        pub version: Option<u32>,
+        /// Where and how we listen.
+        pub server: Server,
+        /// Where certificates come from; `mode` has no default, because every choice has consequences.
+        #[schemars(required)]
+        pub tls: Option<Tls>,
+        /// Where state is.
+        pub storage: Storage,
+        /// Values for every source and every route that does not say otherwise.
+        pub defaults: Defaults,
+        /// Who may call us, by name.
+        #[schemars(required)]
+        pub sources: Option<BTreeMap<String, Source>>,
+        /// Which events go where: per source, top to bottom, the first match wins.
+        pub routes: Vec<Route>,
+        /// Our apps, by name.
+        pub upstreams: BTreeMap<String, UpstreamForm>,
+        /// How repeated events are recognised.
+        pub dedup: Dedup,
+        /// The record.
+        pub audit: Audit,
+        /// Health and metrics.
+        pub admin: Admin,
+        /// Limits with names; beyond them requests are refused, never queued without end.
+        pub limits: Limits,
+        /// Logs.
+        pub telemetry: Telemetry,
+    }
+
     /// Values for every source and every route that does not say otherwise.
-    pub defaults: Defaults,
-    /// Who may call us, by name.
-    #[schemars(required)]
-    pub sources: Option<BTreeMap<String, Source>>,
-    /// Which events go where: per source, top to bottom, the first match wins.
-    pub routes: Vec<Route>,
-    /// Our apps, by name.
-    pub upstreams: BTreeMap<String, UpstreamForm>,
-    /// How repeated events are recognised.
-    pub dedup: Dedup,
-    /// The record.
-    pub audit: Audit,
-    /// Health and metrics.
-    pub admin: Admin,
-    /// Limits with names; beyond them requests are refused, never queued without end.
-    pub limits: Limits,
-    /// Logs.
-    pub telemetry: Telemetry,
+    pub(crate) struct Defaults {
+        /// For sources.
+        pub source: SourceDefaults,
+        /// For routes.
+        pub route: RouteDefaults,
+    }
 }
 
-/// Values for every source and every route that does not say otherwise.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Defaults {
-    /// For sources.
-    pub source: SourceDefaults,
-    /// For routes.
-    pub route: RouteDefaults,
-}
-
-fn count(n: usize) -> NonZeroUsize {
-    NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN)
+fn count<N: From<NonZeroU16>>(n: u16) -> N {
+    NonZeroU16::new(n).unwrap_or(NonZeroU16::MIN).into()
 }
 
 impl File {
