@@ -24,13 +24,13 @@ use file::Log;
 pub use file::{Limits, Storage, public_schema as schema};
 use http::HeaderName;
 use ipnet::IpNet;
-pub use load::{find, load, parse_str};
+pub use load::{find, load, load_found, parse_str};
 pub(crate) use report::counted;
 pub use report::{Problem, Report, Severity};
 pub use show::Effective;
 pub use subst::Env;
 
-use tree::Mark;
+use tree::{Mark, Path};
 
 use crate::{
     audit, dedup, deliver,
@@ -68,8 +68,7 @@ pub struct Loaded {
 /// A route as people see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RouteOutline {
-    /// Its number in the file, from 0.
-    pub(crate) index: usize,
+    at: Path,
     pub(crate) name: String,
     pub(crate) source: String,
     pub(crate) events: Vec<String>,
@@ -79,8 +78,7 @@ pub(crate) struct RouteOutline {
     pub(crate) to: Option<String>,
     pub(crate) timeout: Duration,
     pub(crate) reply_full: bool,
-    pub(crate) line: usize,
-    pub(crate) column: usize,
+    pub(crate) mark: Mark,
 }
 
 /// A secret together with where it was configured, for `check` and `config show`.

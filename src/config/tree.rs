@@ -88,6 +88,11 @@ impl Mark {
         Self { end_line: end.end_line, end_column: end.end_column, ..self }
     }
 
+    /// As people and editors read it.
+    pub(crate) fn place(self, file: &str) -> String {
+        format!("{file}:{}:{}", self.line, self.column)
+    }
+
     /// Its part of a line, in characters counted from 0.
     pub(crate) fn columns_in(self, number: usize, line: &str) -> (usize, usize) {
         let length = line.chars().count();

@@ -9,6 +9,10 @@ mod stores;
 
 use std::{collections::BTreeMap, num::NonZeroU16};
 
+use schemars::{
+    Schema,
+    transform::{RecursiveTransform, Transform as _},
+};
 use serde_json::Value as Json;
 
 use super::shape::accepts;
@@ -76,34 +80,23 @@ impl File {
 }
 
 /// The schema, as it is checked against: formats `duration`, `size`, `secret` and `hidden` are ours.
-pub(crate) fn schema() -> Json {
-    let mut schema = schemars::schema_for!(File).to_value();
-    each_object(&mut schema, &tighten);
+pub(crate) fn schema() -> Schema {
+    let mut schema = schemars::schema_for!(File);
+    RecursiveTransform(tighten).transform(&mut schema);
     schema
 }
 
 /// The schema for editors: our formats become patterns that every validator knows.
 pub fn public_schema() -> Json {
     let mut schema = schema();
-    each_object(&mut schema, &publish);
-    schema
-}
-
-/// Applies `change` to every object of a schema, the innermost first.
-fn each_object(schema: &mut Json, change: &dyn Fn(&mut serde_json::Map<String, Json>)) {
-    match schema {
-        Json::Object(map) => {
-            map.values_mut().for_each(|value| each_object(value, change));
-            change(map);
-        }
-        Json::Array(items) => items.iter_mut().for_each(|item| each_object(item, change)),
-        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => {}
-    }
+    RecursiveTransform(publish).transform(&mut schema);
+    schema.to_value()
 }
 
 /// A key that has no default and cannot be null is required, and no other key is known. Defaults of whole sections only
 /// repeat those of their keys.
-fn tighten(map: &mut serde_json::Map<String, Json>) {
+fn tighten(schema: &mut Schema) {
+    let Some(map) = schema.as_object_mut() else { return };
     let Some(Json::Object(properties)) = map.get_mut("properties") else { return };
     let mut required = Vec::new();
     for (key, property) in properties {
@@ -126,7 +119,8 @@ fn tighten(map: &mut serde_json::Map<String, Json>) {
     }
 }
 
-fn publish(map: &mut serde_json::Map<String, Json>) {
+fn publish(schema: &mut Schema) {
+    let Some(map) = schema.as_object_mut() else { return };
     let pattern = match map.get("format").and_then(Json::as_str) {
         Some("duration") => Some(r"^([0-9]+(ms|s|m|h|d))+$|\$\{"),
         Some("size") => Some(r"^[0-9]+(B|kB|MB|GB|TB|KiB|MiB|GiB|TiB)$|\$\{"),
