@@ -3,7 +3,7 @@
 //! Everything here is plain data, parsed once. Text that came from the network is bounded and free of control
 //! characters as soon as it has one of these types, so that no log line, header or record has to ask again.
 
-use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+use std::{cell::RefCell, fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use arrayvec::ArrayString;
 use sha2::{Digest as _, Sha256};
@@ -170,7 +170,8 @@ impl EventKey {
 
     /// Our own id of the event, the same on every retry and on every gateway: `evt_` and 26 characters.
     pub fn event_id(&self) -> ShortId {
-        short_id("evt_", &self.0)
+        let (bits, behind) = (self.0.first_chunk(), self.0[16]);
+        short_id(*b"evt_", bits.map_or(0, |bits| u128::from_be_bytes(*bits)), behind)
     }
 }
 
@@ -186,43 +187,50 @@ impl Receipt {
 
     /// A new receipt from the system's random source.
     pub fn random() -> Self {
-        let mut bytes = [0; 16];
-        // AWS-LC's generator does not fail once it is seeded; a zero receipt would only be useless, never unsafe.
-        if aws_lc_rs::rand::fill(&mut bytes).is_err() {
-            tracing::error!("the random source failed");
-        }
-        Self(bytes)
+        Self(SPARE.with_borrow_mut(|(spare, used)| {
+            *used = (*used + 1) % spare.len();
+            // AWS-LC's generator does not fail once it is seeded; a zero receipt would only be useless, never unsafe.
+            if *used == 0 && aws_lc_rs::rand::fill(spare.as_flattened_mut()).is_err() {
+                tracing::error!("the random source failed");
+            }
+            spare.get(*used).copied().unwrap_or_default()
+        }))
     }
+
+    /// The receipt as people see it.
+    pub fn short(&self) -> ShortId {
+        short_id(*b"req_", u128::from_be_bytes(self.0), 0)
+    }
+}
+
+thread_local! {
+    /// Receipts to come, and the one that was given out last: most of what drawing one costs is the call.
+    static SPARE: RefCell<([[u8; 16]; 32], usize)> = const { RefCell::new(([[0; 16]; 32], 31)) };
 }
 
 impl fmt::Display for Receipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&short_id("req_", &self.0))
+        f.write_str(&self.short())
     }
 }
 
 /// An id of ours as people see it, in place: it is written several times per event.
 pub type ShortId = ArrayString<30>;
 
-/// `prefix` of four characters and 26 more: the first 130 bits of `bytes` (zeros behind their end) in lower-case base 32,
-/// with the alphabet of Crockford.
-fn short_id(prefix: &str, bytes: &[u8]) -> ShortId {
+/// `prefix` and 26 characters: 130 bits, `bits` and the first two of `behind`, in lower-case base 32 with the alphabet of
+/// Crockford.
+fn short_id(prefix: [u8; 4], bits: u128, behind: u8) -> ShortId {
     const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-    let (mut bits, mut held) = (0_u32, 0_u32);
-    let mut source = bytes.iter();
-    let mut text = ShortId::new();
-    text.push_str(prefix);
-    while !text.is_full() {
-        if held < 5 {
-            bits = (bits << 8) | u32::from(*source.next().unwrap_or(&0));
-            held += 8;
-        }
-        held -= 5;
-        let index = (bits >> held) & 31;
-        text.push(char::from(ALPHABET.get(index as usize).copied().unwrap_or(b'0')));
-        bits &= (1 << held) - 1;
+    let mut text = [0; 30];
+    let (front, digits) = text.split_at_mut(prefix.len());
+    front.copy_from_slice(&prefix);
+    // Five bits a digit, the first ones first; what stands in front of the last ones is shifted out.
+    let last = (bits << 2) | u128::from(behind >> 6);
+    for (digit, shift) in digits.iter_mut().zip((0..=25_u32).rev()) {
+        let five = if shift == 0 { last } else { bits >> (5 * shift - 2) };
+        *digit = ALPHABET.get((five & 31) as usize).copied().unwrap_or(b'0');
     }
-    text
+    ShortId::from_byte_string(&text).unwrap_or_default()
 }
 
 /// Who is on the other end of a connection, as far as the socket, the PROXY protocol and trusted proxies tell.

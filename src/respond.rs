@@ -99,7 +99,7 @@ impl Respond {
 
     /// Headers that every answer has.
     fn dress(&self, headers: &mut HeaderMap, answer: &Answer, verdict: &Verdict, asked: &Asked) {
-        if let Ok(receipt) = HeaderValue::try_from(asked.receipt.to_string()) {
+        if let Ok(receipt) = HeaderValue::from_str(&asked.receipt.short()) {
             headers.insert(self.receipt_header.clone(), receipt);
         }
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

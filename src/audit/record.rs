@@ -103,7 +103,7 @@ impl Draft {
 
     /// Which request it is about.
     pub fn request(&mut self, receipt: Receipt, source: &Name) {
-        self.print("receipt", &format_args!("\"{receipt}\""));
+        self.raw("receipt", Some(&receipt.short()));
         self.raw("source", Some(source.as_str()));
     }
 
@@ -117,7 +117,7 @@ impl Draft {
         self.text("scheme", Some(about.scheme));
         if about.secret_slot > 0 {
             self.text("secret", Some(&about.secret_label));
-            self.print("secret_slot", &about.secret_slot);
+            self.number("secret_slot", Some(about.secret_slot));
         }
         self.items(about);
     }
@@ -128,7 +128,7 @@ impl Draft {
         self.members.extend_from_slice(b"\"sha256:");
         self.members.extend_from_slice(&hex_of(&digest.0));
         self.members.push(b'"');
-        self.print("bytes", &bytes);
+        self.number("bytes", Some(bytes));
     }
 
     /// Where it goes, and for which time.
@@ -145,7 +145,8 @@ impl Draft {
         headers: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>,
     ) {
         if let Some(ip) = client_ip {
-            self.print("client_ip", &format_args!("\"{ip}\""));
+            self.key("client_ip");
+            drop(write!(self.members, "\"{ip}\""));
         }
         let mut none = true;
         for (name, value) in headers.into_iter().take(HEADERS_MAX) {
@@ -166,11 +167,11 @@ impl Draft {
     /// Appends the record's line with its newline to `out`; returns the line's hash.
     pub(super) fn write(&self, seq: u64, ts: &str, prev: &Hash, out: &mut Vec<u8>) -> Hash {
         let (start, kind) = (out.len(), self.kind.as_str());
-        drop(write!(out, "{{\"v\":1,\"seq\":{seq},\"ts\":\"{ts}\",\"kind\":\"{kind}\""));
-        out.extend_from_slice(&self.members);
-        out.extend_from_slice(b",\"prev\":\"");
-        out.extend_from_slice(&hex_of(prev));
-        out.extend_from_slice(b"\"}");
+        let (mut digits, prev) = (itoa::Buffer::new(), hex_of(prev));
+        let seq = digits.format(seq).as_bytes();
+        let head = [b"{\"v\":1,\"seq\":", seq, b",\"ts\":\"", ts.as_bytes(), b"\",\"kind\":\""];
+        let rest = [kind.as_bytes(), b"\"", &self.members, b",\"prev\":\"", &prev, b"\"}"];
+        head.iter().chain(&rest).for_each(|part| out.extend_from_slice(part));
         let hash = hash_of(out.get(start..).unwrap_or_default());
         out.push(b'\n');
         hash
@@ -198,10 +199,10 @@ impl Draft {
         quote(value, &mut self.members);
     }
 
-    pub(super) fn number(&mut self, key: &str, value: Option<impl Display>) {
-        if let Some(value) = value {
-            self.print(key, &value);
-        }
+    pub(super) fn number(&mut self, key: &str, value: Option<impl itoa::Integer>) {
+        let Some(value) = value else { return };
+        self.key(key);
+        self.members.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
     }
 
     /// A vector takes everything, so there is no error to look at.

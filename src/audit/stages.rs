@@ -57,7 +57,7 @@ async fn record_first<T, N: Next<T>>(
     let _under_way = log.recorded();
     crash::point("after_record");
     let answer = next.call(recorded(seq)).await;
-    ending.print("attempt_seq", &seq);
+    ending.number("attempt_seq", Some(seq));
     note(ending, &answer);
     annotate(answer, |notes| notes.audit_seq = Some(seq))
 }
@@ -219,10 +219,11 @@ fn ended(draft: &mut Draft, answer: &Answer) {
     let (verdict, reason, notes) = read(answer);
     draft.text("outcome", Some(verdict.name));
     draft.text("reason", reason);
-    draft.print("status", &verdict.status.as_u16());
+    draft.number("status", Some(verdict.status.as_u16()));
     draft.number("upstream_status", notes.upstream_status.map(|status| status.as_u16()));
     if let Some(time) = notes.upstream_time {
-        draft.print("upstream_seconds", &format_args!("{:.6}", time.as_secs_f64()));
+        let (seconds, micros) = (time.as_secs(), time.subsec_micros());
+        draft.print("upstream_seconds", &format_args!("{seconds}.{micros:06}"));
     }
     draft.text("error", notes.error.as_deref());
 }

@@ -157,7 +157,7 @@ impl Lease {
             Input::Renew(..) => "renew",
         };
         let parts = &self.0.parts;
-        parts.timed(operation, parts.store.apply(&self.0.subject, input)).await
+        parts.timed(operation, parts.store.apply(&self.0.subject, input)).await.done
     }
 
     /// Renews the claim for as long as it is polled; gives up when it is lost, and never ends by itself.

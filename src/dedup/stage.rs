@@ -72,9 +72,9 @@ impl Dedup {
     where
         F: Future<Output = Answer> + Send,
     {
-        let until = Instant::now() + self.0.policy.join_timeout;
-        match self.seat(&subject, until).await {
-            Ok(seat) => self.lead(seat, subject, until, work).await,
+        let came = Instant::now();
+        match self.seat(&subject, came + self.0.policy.join_timeout).await {
+            Ok(seat) => self.lead(seat, subject, came, work).await,
             Err(answer) => *answer,
         }
     }
@@ -101,16 +101,15 @@ impl Dedup {
         &self,
         seat: Seat,
         mut subject: Subject,
-        until: Instant,
+        came: Instant,
         work: impl FnOnce(Lease) -> F + Send,
     ) -> Answer
     where
         F: Future<Output = Answer> + Send,
     {
-        let (event, token, mut began) = (subject, seat.token(), Instant::now());
+        let (event, token) = (subject, seat.token());
         crash::point("before_claim");
-        let way = self.claim(&mut subject, token, until, &mut began).await;
-        let took = began.elapsed();
+        let (way, began, took) = self.claim(&mut subject, token, came).await;
         let timed = |answer| annotate(answer, |notes| notes.dedup = Some(took));
         let answer = match way {
             Way::Work(won) => {
@@ -131,24 +130,24 @@ impl Dedup {
     }
 
     /// Claims; while another process works on the event, again and again. An id that was done with another body is counted,
-    /// and claimed as an event of its own where the source wants both delivered.
+    /// and claimed as an event of its own where the source wants both delivered. Says when the last claim was asked for, too,
+    /// and how long it took.
     async fn claim(
         &self,
         subject: &mut Subject,
         token: Token,
-        until: Instant,
-        began: &mut Instant,
-    ) -> Way {
+        came: Instant,
+    ) -> (Way, Instant, Duration) {
         let (mut pause, mut seen) = (POLL.0, None);
+        let until = came + self.0.policy.join_timeout;
         loop {
-            *began = Instant::now();
-            let claimed = self.0.claim(subject, token).await;
+            let Timed { done: claimed, began, took } = self.0.claim(subject, token).await;
             if matches!(claimed, Ok(Claimed::Done { same_body: false })) {
                 self.0.source.body_mismatch.inc();
             }
-            let patient = Instant::now() + pause <= until;
+            let patient = began + took + pause <= until;
             match course::after_claim(claimed, seen, patient, &self.0.policy) {
-                Course::Take(way) => return way,
+                Course::Take(way) => return (way, began, took),
                 Course::Apart => subject.key = course::apart(subject.key, subject.digest),
                 Course::Again(in_flight) => {
                     seen = Some(in_flight);
@@ -244,7 +243,7 @@ impl Parts {
         }
     }
 
-    async fn claim(&self, subject: &Subject, token: Token) -> Result<Claimed, StoreError> {
+    async fn claim(&self, subject: &Subject, token: Token) -> Timed<Claimed> {
         let Policy { lease, window, .. } = *self.policy;
         self.timed("claim", self.store.claim(subject, token, lease, window)).await
     }
@@ -254,13 +253,21 @@ impl Parts {
         &self,
         operation: &'static str,
         work: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
+    ) -> Timed<T> {
         let began = Instant::now();
         let done = work.await;
-        self.metrics.operations.observe(operation, began.elapsed().as_secs_f64());
+        let took = began.elapsed();
+        self.metrics.operations.observe(operation, took.as_secs_f64());
         self.metrics.up.set(i64::from(done.is_ok()));
-        done
+        Timed { done, began, took }
     }
+}
+
+/// What an operation of the store brought, when it was begun, and how long it took.
+pub(super) struct Timed<T> {
+    pub(super) done: Result<T, StoreError>,
+    began: Instant,
+    took: Duration,
 }
 
 fn failed(refusal: Refusal, error: String) -> Answer {

@@ -3,11 +3,12 @@
 //! What the provider sent is passed on, so that an app which verifies today keeps working, but for a list of headers that
 //! only we or the connection may set. Ours are set last, each exactly once.
 
-use std::fmt::{self, Write as _};
+use std::{borrow::Cow, fmt::Write as _};
 
+use arrayvec::ArrayString;
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use percent_encoding::{AsciiSet, CONTROLS, PercentEncode, utf8_percent_encode};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::{Identity, UpstreamParams};
 use crate::{answer::Reason, event::About, receive::Envelope};
@@ -66,6 +67,8 @@ const USER_AGENT: HeaderValue =
 const OURS_MAX: usize = 18;
 /// Room for the values of ours, so that they need one allocation in all.
 const OURS_BYTES: usize = 512;
+/// The longest text of an address: IPv4 in IPv6.
+const IP_BYTES_MAX: usize = 45;
 
 /// What is said about the request besides the event.
 #[derive(Clone, Copy, Debug)]
@@ -81,7 +84,7 @@ pub(super) enum Standing<'a> {
 pub(super) struct Names {
     prefix: String,
     event_id: HeaderName,
-    source: HeaderName,
+    source: (HeaderName, Option<HeaderValue>),
     event_type: HeaderName,
     provider_id: HeaderName,
     account: HeaderName,
@@ -111,7 +114,7 @@ impl Names {
         let ours = host.map(|host| format!(";host={host}")).unwrap_or_default();
         Self {
             event_id: name("event-id"),
-            source: name("source"),
+            source: (name("source"), HeaderValue::from_str(identity.source.as_str()).ok()),
             event_type: name("event-type"),
             provider_id: name("provider-id"),
             account: name("account"),
@@ -163,7 +166,7 @@ pub(super) fn build(
             }
         }
         Standing::Unverified(reason) => {
-            ours.set(&names.verified, format_args!("false; reason={}", reason.as_str()));
+            ours.set(&names.verified, &["false; reason=", reason.as_str()]);
         }
     }
     for (name, value) in &params.set_headers {
@@ -201,10 +204,10 @@ struct Ours {
 }
 
 impl Ours {
-    fn set(&mut self, name: impl header::IntoHeaderName, value: fmt::Arguments<'_>) {
-        let written = self.text.write_fmt(value);
-        let value = HeaderValue::from_maybe_shared(self.text.split().freeze());
-        if let (Ok(()), Ok(value)) = (written, value) {
+    /// A value from its parts.
+    fn set(&mut self, name: impl header::IntoHeaderName, parts: &[&str]) {
+        parts.iter().for_each(|part| self.text.extend_from_slice(part.as_bytes()));
+        if let Ok(value) = HeaderValue::from_maybe_shared(self.text.split().freeze()) {
             self.headers.insert(name, value);
         }
     }
@@ -212,11 +215,13 @@ impl Ours {
     /// Who asked, for apps that read it (RFC 7239, and its older relatives).
     fn forwarded(&mut self, envelope: &Envelope, names: &Names) {
         let peer = envelope.peer();
-        let (ip, proto) = (peer.ip, if peer.https { "https" } else { "http" });
-        let (open, close) = if ip.is_ipv6() { ("\"[", "]\"") } else { ("", "") };
-        let ours = &names.forwarded;
-        self.set(header::FORWARDED, format_args!("for={open}{ip}{close};proto={proto}{ours}"));
-        self.set(X_FORWARDED_FOR, format_args!("{ip}"));
+        let proto = if peer.https { "https" } else { "http" };
+        let (open, close) = if peer.ip.is_ipv6() { ("\"[", "]\"") } else { ("", "") };
+        let mut ip = ArrayString::<IP_BYTES_MAX>::new();
+        let _fits = write!(ip, "{}", peer.ip);
+        let ours = ["for=", open, &ip, close, ";proto=", proto, &names.forwarded];
+        self.set(header::FORWARDED, &ours);
+        self.set(X_FORWARDED_FOR, &[&ip]);
         self.headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
         if let Some(host) = &names.host {
             self.headers.insert(X_FORWARDED_HOST, host.clone());
@@ -229,26 +234,28 @@ impl Ours {
             self.headers.insert(&names.user_agent, agent.clone());
         }
         self.headers.insert(header::USER_AGENT, USER_AGENT);
-        self.set(&names.source, format_args!("{}", envelope.source()));
-        self.set(&names.received_at, format_args!("{}", envelope.received_at()));
-        self.set(&names.receipt, format_args!("{}", envelope.receipt()));
+        if let (name, Some(source)) = &names.source {
+            self.headers.insert(name, source.clone());
+        }
+        let _fits = write!(self.text, "{}", envelope.received_at());
+        self.set(&names.received_at, &[]);
+        self.set(&names.receipt, &[&envelope.receipt().short()]);
     }
 
     fn about_event(&mut self, about: &About, names: &Names) {
-        self.set(&names.event_id, format_args!("{}", about.key.event_id()));
-        self.set(&names.event_type, format_args!("{}", visible(about.kind.as_str())));
-        self.set(&names.provider_id, format_args!("{}", visible(about.id.as_str())));
+        self.set(&names.event_id, &[&about.key.event_id()]);
+        self.set(&names.event_type, &[&visible(about.kind.as_str())]);
+        self.set(&names.provider_id, &[&visible(about.id.as_str())]);
         if let Some(account) = &about.account {
-            self.set(&names.account, format_args!("{}", visible(account.as_str())));
+            self.set(&names.account, &[&visible(account.as_str())]);
         }
         let label = about.secret_label.replace('…', "...");
-        let (scheme, key) = (about.scheme, visible(&label));
-        self.set(&names.verified, format_args!("true; scheme={scheme}; key={key}"));
+        self.set(&names.verified, &["true; scheme=", about.scheme, "; key=", &visible(&label)]);
     }
 }
 
 /// `text` as a header can hold it: percent-encoded (RFC 3986 §2.1) where it is more than ASCII.
-fn visible(text: &str) -> PercentEncode<'_> {
+fn visible(text: &str) -> Cow<'_, str> {
     let is_trim = text.trim() == text;
-    utf8_percent_encode(text, if is_trim { ODD } else { ODD_OR_SPACE })
+    utf8_percent_encode(text, if is_trim { ODD } else { ODD_OR_SPACE }).into()
 }

@@ -96,6 +96,8 @@ sections! {
 /// What goes to upstreams besides the event itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
+    /// Whose events these are.
+    pub source: Name,
     /// Prefix of our headers, such as `gatepost-`.
     pub header_prefix: String,
     /// Our public host, for `Forwarded` and `X-Forwarded-Host`.
@@ -184,10 +186,11 @@ impl Deliver {
         let since = Instant::now();
         let exchanged = upstream.exchange(request, target.reply_full, since + target.timeout).await;
         crash::point("after_upstream");
-        upstream.metrics.duration.observe(since.elapsed().as_secs_f64());
+        let took = since.elapsed();
+        upstream.metrics.duration.observe(took.as_secs_f64());
         annotate(self.conclude(exchanged, upstream, lease), |notes| {
             notes.upstream = Some(target.upstream.clone());
-            notes.upstream_time = Some(since.elapsed());
+            notes.upstream_time = Some(took);
         })
     }
 

@@ -137,6 +137,7 @@ impl<'a> Parts<'a> {
     pub(super) fn deliver(&self) -> Deliver {
         let server = &self.config.server;
         let identity = Identity {
+            source: self.source.name.clone(),
             header_prefix: server.header_prefix.clone(),
             host: server.hosts.first().cloned(),
             keep_authorization: self.source.verifier.reads_authorization(),

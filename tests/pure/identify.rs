@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use gatepost::{
     answer::Refusal,
-    event::{EventId, EventKey, EventType},
+    event::{EventId, EventKey, EventType, Receipt},
     identify::Event,
 };
 use proptest::prelude::*;
@@ -330,4 +330,32 @@ proptest! {
             prop_assert_eq!(&*before, &what);
         }
     }
+}
+
+/// Gateways that share a Redis, and a record that is older than they are, must call an event the same. The texts were made
+/// from the description of the ids, by other code.
+#[test]
+fn ids_stay_what_they_are() {
+    let counted: [u8; 32] = std::array::from_fn(|n| n as u8);
+    let falling: [u8; 32] = std::array::from_fn(|n| 255 - 7 * n as u8);
+    for (key, id) in [
+        (counted, "evt_000g40r40m30e209185gr38e1w"),
+        ([0xff; 32], "evt_zzzzzzzzzzzzzzzzzzzzzzzzzz"),
+        (falling, "evt_zzwf3tq3vkawxhy0q6saq94xjt"),
+    ] {
+        assert_eq!(EventKey(key).event_id().as_str(), id);
+    }
+    let first = *counted.first_chunk().unwrap();
+    assert_eq!(Receipt::from_bytes(first).to_string(), "req_000g40r40m30e209185gr38e1w");
+    assert_eq!(Receipt::from_bytes([0xff; 16]).to_string(), "req_zzzzzzzzzzzzzzzzzzzzzzzzzw");
+}
+
+/// Receipts are drawn in bulk; none comes twice, whichever thread asks.
+#[test]
+fn receipts_are_never_given_out_twice() {
+    let draw = || (0..1000).map(|_| Receipt::random().to_string()).collect::<Vec<_>>();
+    let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(draw)).collect();
+    let drawn: Vec<_> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+    let different: std::collections::BTreeSet<_> = drawn.iter().collect();
+    assert_eq!(different.len(), 4000);
 }

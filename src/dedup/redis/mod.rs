@@ -15,6 +15,7 @@ mod link;
 mod target;
 
 use std::{
+    io::Write as _,
     path::PathBuf,
     sync::{Arc, LazyLock},
     time::Duration,
@@ -128,13 +129,14 @@ impl Redis {
     }
 
     fn key(&self, command: &mut Cmd, kind: &str, key: EventKey, subject: &Subject) {
-        let (prefix, id) = (&self.prefix, key.event_id());
-        let id = id.trim_start_matches("evt_");
-        match subject.guard {
-            Some(guard) if self.cluster => {
-                command.write_arg_fmt(format_args!("{prefix}{{{}}}{kind}{id}", guard.event_id()));
-            }
-            Some(_) | None => command.write_arg_fmt(format_args!("{prefix}{kind}{id}")),
+        let id = key.event_id();
+        let id = id.trim_start_matches("evt_").as_bytes();
+        let tag = subject.guard.filter(|_| self.cluster).map(|guard| guard.event_id());
+        let tag = tag.as_ref().map_or([&b""[..]; 3], |tag| [b"{", tag.as_bytes(), b"}"]);
+        let mut key = command.writer_for_next_arg();
+        let parts = [self.prefix.as_bytes()].into_iter().chain(tag).chain([kind.as_bytes(), id]);
+        for part in parts {
+            drop(key.write_all(part)); // a vector takes everything
         }
     }
 }
