@@ -102,6 +102,11 @@ impl Mark {
     }
 }
 
+impl Kind {
+    /// What was left out.
+    pub(crate) const NOTHING: Self = Self::Scalar { text: String::new(), plain: true, value: None };
+}
+
 impl Node {
     /// The value of a key, where this is a mapping that has it.
     pub(crate) fn key(&self, key: &str) -> Option<&Entry> {

@@ -206,7 +206,9 @@ struct Ours {
 impl Ours {
     /// A value from its parts.
     fn set(&mut self, name: impl header::IntoHeaderName, parts: &[&str]) {
-        parts.iter().for_each(|part| self.text.extend_from_slice(part.as_bytes()));
+        for part in parts {
+            self.text.extend_from_slice(part.as_bytes());
+        }
         if let Ok(value) = HeaderValue::from_maybe_shared(self.text.split().freeze()) {
             self.headers.insert(name, value);
         }

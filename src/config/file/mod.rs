@@ -93,8 +93,7 @@ pub fn public_schema() -> Json {
     schema.to_value()
 }
 
-/// A key that has no default and cannot be null is required, and no other key is known. Defaults of whole sections only
-/// repeat those of their keys.
+/// A key that has no default and cannot be null is required, and no other key is known.
 fn tighten(schema: &mut Schema) {
     let Some(map) = schema.as_object_mut() else { return };
     let Some(Json::Object(properties)) = map.get_mut("properties") else { return };
@@ -102,13 +101,8 @@ fn tighten(schema: &mut Schema) {
     for (key, property) in properties {
         let forms = property.get("anyOf").and_then(Json::as_array).into_iter().flatten();
         let nullable = forms.chain([&*property]).any(|form| accepts(form, "null"));
-        let Some(property) = property.as_object_mut() else { continue };
-        let default = property.get("default");
-        if default.is_some_and(Json::is_null) && !nullable {
+        if property.get("default").is_some_and(Json::is_null) && !nullable {
             required.push(Json::from(key.as_str()));
-        }
-        if default.is_some_and(|default| default.is_null() || default.is_object()) {
-            property.remove("default");
         }
     }
     map.entry("additionalProperties").or_insert(false.into());
@@ -119,8 +113,12 @@ fn tighten(schema: &mut Schema) {
     }
 }
 
+/// Defaults of whole sections only repeat those of their keys.
 fn publish(schema: &mut Schema) {
     let Some(map) = schema.as_object_mut() else { return };
+    if map.get("default").is_some_and(|default| default.is_null() || default.is_object()) {
+        map.remove("default");
+    }
     let pattern = match map.get("format").and_then(Json::as_str) {
         Some("duration") => Some(r"^([0-9]+(ms|s|m|h|d))+$|\$\{"),
         Some("size") => Some(r"^[0-9]+(B|kB|MB|GB|TB|KiB|MiB|GiB|TiB)$|\$\{"),
