@@ -16,17 +16,14 @@ use tracing::Level;
 use crate::{
     answer::{Answer, Challenge, INTERNAL, Notes, Outcome, Problem, Refusal, Relayed, Verdict},
     crash,
-    event::{Name, Peer, Receipt, Timestamp},
+    event::{Name, Peer, Receipt, TEXT_BYTES_MAX, Timestamp},
     receive::Inbound,
     stage::Next,
-    telemetry::{OneMore, Sampler, SourceMetrics},
+    telemetry::{OneMore, SourceMetrics},
 };
 
 /// What we answer with.
 pub(crate) type Reply = Response<Full<Bytes>>;
-
-/// Log lines about refused requests, per source and second.
-const REFUSED_LINES_PER_SECOND: u64 = 5;
 
 /// Everything that the answers of one source have in common.
 #[derive(Debug)]
@@ -36,7 +33,6 @@ pub(crate) struct Respond {
     metrics: SourceMetrics,
     /// From received to delivered, by upstream.
     latency: Vec<(Name, Histogram)>,
-    refused_lines: Sampler,
 }
 
 /// What is remembered of a request until it is answered.
@@ -59,8 +55,7 @@ impl Respond {
         metrics: SourceMetrics,
         latency: Vec<(Name, Histogram)>,
     ) -> Self {
-        let refused_lines = Sampler::new(REFUSED_LINES_PER_SECOND);
-        Self { source: source.to_owned(), receipt_header, metrics, latency, refused_lines }
+        Self { source: source.to_owned(), receipt_header, metrics, latency }
     }
 
     /// Runs the flow and answers, whatever happens in it: a panic is an answer, too.
@@ -78,6 +73,13 @@ impl Respond {
     /// Answers a request that never got as far as a flow.
     pub(crate) fn refuse<B>(&self, inbound: &Inbound<B>, refusal: Refusal) -> Reply {
         self.finish(&Err(refusal.into()), &Asked::of(inbound))
+    }
+
+    /// Counts and logs a refusal that the server has answered; the name that goes with it.
+    pub(crate) fn unheard(&self, peer: Peer, refusal: Refusal) -> Receipt {
+        let asked = Asked::by(peer, Receipt::random(), Timestamp::now());
+        drop(self.finish(&Err(refusal.into()), &asked));
+        asked.receipt
     }
 
     fn finish(&self, answer: &Answer, asked: &Asked) -> Reply {
@@ -178,7 +180,7 @@ impl Respond {
                     audit_seq = notes.audit_seq,
                     dedup_seconds = notes.dedup.map(|t| t.as_secs_f64()),
                     client_ip = %asked.peer.ip,
-                    user_agent = asked.user_agent.as_ref().and_then(|v| v.to_str().ok()),
+                    user_agent = asked.user_agent.as_ref().and_then(short),
                     error = notes.error.as_deref(),
                     suppressed = (suppressed > 0).then_some(suppressed),
                     "request {}", verdict.name,
@@ -195,7 +197,7 @@ impl Respond {
 
     /// How many lines were left out before this one; `None` leaves this one out, too.
     fn admitted(&self, answer: &Answer, asked: &Asked) -> Option<u64> {
-        if answer.is_ok() { Some(0) } else { self.refused_lines.take(asked.since) }
+        if answer.is_ok() { Some(0) } else { self.metrics.refused_lines.take(asked.since) }
     }
 }
 
@@ -208,15 +210,24 @@ impl Asked {
         let accepts_html =
             |value: &HeaderValue| value.to_str().is_ok_and(|kinds| kinds.contains("text/html"));
         Self {
-            receipt: inbound.receipt,
-            received_at: inbound.received_at,
-            peer: inbound.peer,
             user_agent: headers.get(header::USER_AGENT).cloned(),
             browses: method != Method::POST
                 && headers.get(header::ACCEPT).is_some_and(accepts_html),
-            since: Instant::now(),
+            ..Self::by(inbound.peer, inbound.receipt, inbound.received_at)
         }
     }
+
+    /// A request of which nothing else is known.
+    fn by(peer: Peer, receipt: Receipt, received_at: Timestamp) -> Self {
+        let since = Instant::now();
+        Self { receipt, received_at, peer, user_agent: None, browses: false, since }
+    }
+}
+
+/// What of a header is logged: a stranger's line is no longer than others.
+fn short(value: &HeaderValue) -> Option<&str> {
+    let text = value.to_str().ok()?;
+    text.get(..TEXT_BYTES_MAX).or(Some(text))
 }
 
 /// Whether the sender has proven itself: only then may it learn more than the status.

@@ -10,10 +10,13 @@
 )]
 
 mod audit_world;
+#[path = "audit/edges.rs"]
+mod edges;
 
 use std::{
     fs,
     future::Future as _,
+    os::unix::fs::PermissionsExt as _,
     sync::{
         Arc,
         atomic::{AtomicI64, AtomicUsize, Ordering},
@@ -26,8 +29,8 @@ use std::{
 use audit_world::{World, attempt, disk::Disk, name};
 use gatepost::{
     audit::{
-        AuditError, CopyTo, QUEUE_RECORDS_MAX, REJECTED_PER_SECOND, open, open_by_hand, open_on,
-        siblings,
+        AuditError, CopyTo, QUEUE_RECORDS_MAX, REJECTED_BYTES_PER_SECOND, REJECTED_PER_SECOND,
+        open, open_by_hand, open_on, siblings,
     },
     event::Timestamp,
 };
@@ -50,6 +53,9 @@ async fn a_log_that_was_written_verifies() {
     assert_eq!((report.unanchored(), report.torn_bytes), (0, 0));
     let kinds: Vec<_> = world.records().iter().map(|r| r["kind"].clone()).collect();
     assert!(kinds[1..11].iter().all(|kind| kind == "attempt"));
+    let ours: Vec<_> =
+        world.records().iter().filter_map(|r| Some(r["what"].as_str()?.to_owned())).collect();
+    assert_eq!(ours, ["started", "stopped"], "a start without an end before it follows a crash");
     let live = &world.files(".ndjson")[0];
     assert!(!fs::read(live).unwrap().contains(&0), "the zeros laid out ahead are cut at the end");
 }
@@ -107,6 +113,54 @@ async fn what_a_checkpoint_covers_is_never_cut() {
     assert!(fs::read(&live).unwrap().starts_with(&bytes), "evidence stays");
     assert!(world.records().iter().any(|r| r["what"] == "damage_found"));
     assert!(!world.verify().is_good());
+}
+
+/// The numbers of records never go back, or what was sealed would look like a tail that a crash tore, at the next start.
+#[tokio::test]
+async fn what_a_checkpoint_covers_is_never_cut_whatever_stands_behind_it() {
+    for number in [1, 999_999_999_999_999_999, u64::MAX] {
+        let world = World::new();
+        world.fill(5).await;
+        let live = world.files(".ndjson").pop().unwrap();
+        let text = fs::read_to_string(&live).unwrap();
+        let first = text.split_inclusive('\n').next().unwrap();
+        let behind = first.split_once(",\"ts\"").unwrap().1;
+        let damaged = text.replacen("evt_2", "evt_x", 1);
+        let forged = format!("{{\"v\":1,\"seq\":{number},\"ts\"{behind}");
+        fs::write(&live, format!("{damaged}{forged}")).unwrap();
+        for _ in 0..3 {
+            world.fill(1).await;
+            assert!(fs::read_to_string(&live).unwrap().starts_with(&damaged), "evidence stays");
+            let said = world.records().iter().filter(|r| r["what"] == "damage_found").count();
+            assert!(said > 0 && !world.verify().is_good());
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_signing_key_is_for_its_owner_alone() {
+    let world = World::new();
+    world.fill(1).await;
+    let mode = fs::metadata(&world.params.checkpoint_key).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+/// What a record quotes of a stranger is bounded, and no terminal acts on it.
+#[tokio::test]
+async fn what_a_terminal_would_act_on_is_escaped() {
+    let world = World::new();
+    let log = world.open();
+    let says = format!("a\tb\u{202e}\"}}\\{}", "x".repeat(300));
+    let value = http::HeaderValue::from_bytes(says.as_bytes()).unwrap();
+    let mut draft = attempt(0);
+    draft.origin(None, [(&http::header::USER_AGENT, &value)]);
+    log.append(draft).await.expect("durable");
+    log.close().await.unwrap();
+    let live = fs::read_to_string(&world.files(".ndjson")[0]).unwrap();
+    assert!(live.contains(r#"{"user-agent":"a\u0009b\u202e\"}\\xxx"#), "{live}");
+    let quoted = world.records()[1]["headers"]["user-agent"].as_str().unwrap().to_owned();
+    assert!(says.starts_with(&quoted), "{quoted}");
+    assert_eq!(quoted.len(), 256);
 }
 
 #[tokio::test]
@@ -348,23 +402,33 @@ async fn every_flipped_bit_is_found() {
 
 #[tokio::test]
 async fn rejected_requests_are_sampled_in_records_and_in_bytes() {
-    let world = World::new();
-    let log = world.open();
-    let header = (http::header::USER_AGENT, http::HeaderValue::from_str(&"x".repeat(250)).unwrap());
-    let headers = vec![header; 5];
-    for n in 0..100 {
-        if let Some(whole) = log.admits(&name("stripe"), &headers) {
-            let mut draft = attempt(n);
-            draft.origin(None, headers.iter().filter(|_| whole).map(|(name, value)| (name, value)));
-            log.note(draft);
+    // Tabs are written as six bytes each, and so are counted as that.
+    for (value, most) in [("x".repeat(250), 3), ("\t".repeat(100), 1), ("\t".repeat(250), 0)] {
+        let world = World::new();
+        let log = world.open();
+        let value = http::HeaderValue::from_str(&format!("a{value}b")).unwrap();
+        let headers = vec![(http::header::USER_AGENT, value); 5];
+        for n in 0..100 {
+            if let Some(whole) = log.admits(&name("stripe"), &headers) {
+                let mut draft = attempt(n);
+                let kept = headers.iter().filter(|_| whole).map(|(name, value)| (name, value));
+                draft.origin(None, kept);
+                log.note(draft);
+            }
         }
+        log.close().await.unwrap();
+        let records = world.records();
+        let sampled: Vec<_> = records.iter().filter(|r| r["kind"] == "attempt").collect();
+        assert_eq!(sampled.len(), REJECTED_PER_SECOND as usize);
+        let whole = || sampled.iter().filter(|r| r["headers"].is_object());
+        assert_eq!(
+            whole().count(),
+            most,
+            "{REJECTED_BYTES_PER_SECOND} bytes a second hold so many"
+        );
+        let bytes: usize = whole().map(|r| r["headers"].to_string().len()).sum();
+        assert!(bytes <= REJECTED_BYTES_PER_SECOND, "{bytes}");
     }
-    log.close().await.unwrap();
-    let records = world.records();
-    let sampled: Vec<_> = records.iter().filter(|r| r["kind"] == "attempt").collect();
-    let whole = sampled.iter().filter(|r| r["headers"].is_object()).count();
-    assert_eq!(sampled.len(), REJECTED_PER_SECOND as usize);
-    assert_eq!(whole, 2, "4096 bytes a second hold two of these");
 }
 
 #[tokio::test]

@@ -12,6 +12,8 @@
 mod commands;
 #[path = "config/example.rs"]
 mod example;
+#[path = "config/hidden.rs"]
+mod hidden;
 #[path = "config/units.rs"]
 mod units;
 #[path = "config/values.rs"]

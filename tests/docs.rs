@@ -1,15 +1,25 @@
 //! Holds the tables of `docs/` against the code: what is documented exists, and what exists is documented.
 
-#![expect(
+#![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    unreachable_pub,
     reason = "a test stops at the first surprise"
 )]
+
+#[path = "docs/page.rs"]
+mod page;
+#[path = "docs/promises.rs"]
+mod promises;
+#[path = "docs/source.rs"]
+mod source;
 
 use std::collections::BTreeSet;
 
 use gatepost::{answer::OUTCOME_NAMES, event::Name, telemetry::Metrics};
+use page::ticked;
 
 const METRICS: &str = include_str!("../docs/metrics.md");
 const HTTP: &str = include_str!("../docs/http.md");
@@ -28,6 +38,53 @@ fn every_outcome_is_documented() {
     let names: BTreeSet<&str> = first_cells.flat_map(ticked).collect();
     let missing: Vec<_> = OUTCOME_NAMES.iter().filter(|name| !names.contains(**name)).collect();
     assert!(missing.is_empty(), "docs/http.md says nothing of {missing:?}");
+}
+
+/// The labels whose values are closed lists have them all on the page, and no others.
+#[test]
+fn every_label_has_the_values_that_the_source_has() {
+    let (source, telemetry) = (source(), source::text("src/telemetry/mod.rs"));
+    let classes = source.reasons.into_values().collect();
+    let operations = source::names(source::statement(&telemetry, "const DEDUP_OPERATIONS"));
+    let lists = [
+        ("`kind`", source.kinds),
+        ("`operation`", operations),
+        ("`result`", source.results),
+        ("`reason` of `shed`", source.limits),
+        ("`reason` of verification failures", classes),
+    ];
+    for (label, names) in lists {
+        let line = METRICS.lines().find_map(|line| line.strip_prefix(&format!("| {label} |")));
+        let said: BTreeSet<String> = ticked(line.expect(label)).map(str::to_owned).collect();
+        assert_eq!(said, names, "{label}");
+    }
+}
+
+#[test]
+fn every_header_that_apps_get_is_documented() {
+    let names = source::text("src/deliver/headers.rs");
+    let names: Vec<String> = source::quoted_after(&names, "name(\"").collect();
+    assert!(names.len() > 10, "{names:?}");
+    let said: BTreeSet<String> = page::spans(HTTP).into_iter().map(str::to_lowercase).collect();
+    let missing: Vec<_> =
+        names.iter().filter(|name| !said.contains(&format!("gatepost-{name}"))).collect();
+    assert!(missing.is_empty(), "docs/http.md says nothing of {missing:?}");
+}
+
+/// The rights that a Redis user needs are those with which the stores are tested.
+#[test]
+fn a_redis_user_needs_no_more_than_the_page_says() {
+    let (page, support) = (source::text("docs/redis.md"), source::text("tests/support/redis.rs"));
+    let user = source::statement(&support, "const USER");
+    let rights: Vec<&str> =
+        user.split([' ', '"']).filter(|word| word.starts_with(['+', '-'])).collect();
+    assert!(rights.len() > 8, "{rights:?}");
+    let missing: Vec<_> = rights.iter().filter(|right| !page.contains(**right)).collect();
+    assert!(missing.is_empty(), "docs/redis.md says nothing of {missing:?}");
+}
+
+fn source() -> source::Source {
+    source::Source::read(exposed().into_iter().map(|(name, ..)| name).collect())
 }
 
 fn documented() -> BTreeSet<Row> {
@@ -68,9 +125,4 @@ fn row(text: &str, name: &str, kind: &str) -> Row {
     let labels = inside.map_or("", |(labels, _)| labels).split(',').filter(|l| !l.is_empty());
     let labels = labels.map(|label| label.split('=').next().unwrap().to_owned());
     (format!("{name}{suffix}"), kind.to_owned(), labels.collect())
-}
-
-/// The parts of `text` between backticks.
-fn ticked(text: &str) -> impl Iterator<Item = &str> {
-    text.split('`').skip(1).step_by(2)
 }

@@ -26,6 +26,8 @@ mod redis;
 mod seeded;
 #[path = "store_contract/stage.rs"]
 mod stage;
+#[path = "support/wall.rs"]
+mod wall;
 
 use std::{
     path::PathBuf,

@@ -4,14 +4,13 @@
 use std::{net::TcpListener, sync::Arc};
 
 use arc_swap::ArcSwap;
-use hyper::body::Incoming;
 use tokio::{runtime::Builder, sync::oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{StartError, build};
 use crate::{
     config::{Config, Store},
-    server::{self, ServerParams, Settings},
+    server::{self, Arriving, ServerParams, Settings},
     stack::{Front, Shared, Upstreams},
 };
 
@@ -31,7 +30,7 @@ pub(super) struct Worker {
     /// Its own tracker and store among it.
     pub(super) shared: Shared,
     /// What new requests are answered by.
-    pub(super) front: Arc<ArcSwap<Front<Incoming>>>,
+    pub(super) front: Arc<ArcSwap<Front<Arriving>>>,
 }
 
 impl Worker {
@@ -64,7 +63,7 @@ impl Worker {
             shutdown: worker.shared.draining.clone(),
         };
         let (said, drained) = oneshot::channel();
-        let front = Arc::clone(&worker.front);
+        let (front, unheard) = (Arc::clone(&worker.front), Arc::clone(&worker.front));
         let alive = background.token(); // until the last of its tasks has ended
         let stopped = stop.clone();
         let work = async move {
@@ -72,7 +71,8 @@ impl Worker {
                 let front = front.load_full();
                 front.answer(request, peer, readable)
             };
-            let ended = server::serve(listeners, params, front).await;
+            let unheard = move |peer, why| unheard.load().unheard(peer, why);
+            let ended = server::serve(listeners, params, front, unheard).await;
             said.send(ended).ok(); // nobody listens where the process ends otherwise
             stopped.cancelled().await; // work that no connection waits for goes on until then
         };

@@ -10,7 +10,7 @@ use std::{
 use super::{
     checkpoint::{CHECKPOINTS, PUBLIC_KEY, each_note},
     segments::{Segments, segment_name},
-    verify::{EXPORT, SCRIPT},
+    verify::{EXPORT, SCRIPT, verify},
 };
 use crate::event::Timestamp;
 
@@ -49,7 +49,10 @@ pub fn export(
     let sizes = sizes(from).map_err(|error| failed(from, error))?;
     let segments = Segments::of(from).map_err(|error| failed(from, error))?;
     let range = find(&segments, since, until).map_err(|error| failed(from, error))?;
-    let (first, last) = range.ok_or("there are no records in that range")?;
+    let (first, mut last, gap) = range.ok_or("there are no records in that range")?;
+    if gap {
+        last = last.min(verify(from, None, None)?.last); // what is behind a torn batch was never there
+    }
     let begins = segments.firsts().next().unwrap_or(1);
     let after = sizes.iter().filter(|size| **size < first && **size + 1 >= begins).max();
     let after = after.copied().unwrap_or(begins.saturating_sub(1));
@@ -69,19 +72,20 @@ fn sizes(dir: &Path) -> io::Result<Vec<u64>> {
     Ok(sizes)
 }
 
-/// The first and the last record of the time that is asked for.
+/// The first and the last record of the time that is asked for, and whether one in between is missing.
 fn find(
     segments: &Segments,
     since: Option<Timestamp>,
     until: Option<Timestamp>,
-) -> io::Result<Option<(u64, u64)>> {
-    let mut found: Option<(u64, u64)> = None;
+) -> io::Result<Option<(u64, u64, bool)>> {
+    let mut found: Option<(u64, u64, bool)> = None;
     segments.each(segments.at(since)?, |frame, _| {
         if let Some(time) = frame.time()
             && until.is_none_or(|until| time < until)
             && (found.is_some() || since.is_none_or(|since| time >= since))
         {
-            found = Some((found.map_or(frame.seq, |(first, _)| first), frame.seq));
+            let (first, last, gap) = found.unwrap_or((frame.seq, frame.seq - 1, false));
+            found = Some((first, frame.seq, gap || frame.seq != last + 1));
         }
         Ok(true)
     })?;

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 use super::{
     Params,
     record::{Draft, hash_of},
-    segments::{Frame, Head, Piece, Segments, segment_name, tidy_up},
+    segments::{Frame, Head, Piece, SEQ_MAX, Segments, segment_name, tidy_up},
     storage::{Storage, StorageFile, write_again},
 };
 use crate::{crash, event::Timestamp};
@@ -308,7 +308,7 @@ struct Scan {
     since: Option<Timestamp>,
     /// The last record up to which every link holds, and where it ends.
     whole: (Head, u64),
-    /// The last record that can be read at all, and where it ends.
+    /// The record with the highest number of those that can be read at all, and where the last of those ends.
     readable: (Head, u64),
     /// Where the last byte that is not zero ends.
     used: u64,
@@ -333,8 +333,12 @@ fn scan(segments: &Segments, from: Head, first: u64) -> io::Result<Scan> {
                 scan.since = scan.since.or(scan.time);
                 let (last, _) = scan.whole;
                 broken |= frame.seq != last.seq + 1 || frame.prev != last.hash;
-                scan.readable =
-                    (Head { seq: frame.seq, hash: hash_of(lines.bytes()) }, lines.end());
+                scan.readable.1 = lines.end();
+                // Numbers never go back, or what is sealed would pass for a torn tail the next time. One that leaves no
+                // room for more was made up.
+                if scan.readable.0.seq < frame.seq && frame.seq < SEQ_MAX / 2 {
+                    scan.readable.0 = Head { seq: frame.seq, hash: hash_of(lines.bytes()) };
+                }
                 if !broken {
                     scan.whole = scan.readable;
                 }

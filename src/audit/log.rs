@@ -25,8 +25,8 @@ use crate::{
 pub const QUEUE_RECORDS_MAX: usize = 8192;
 /// Rejected requests on record, per source and second.
 pub const REJECTED_PER_SECOND: u32 = 5;
-/// Bytes of rejected requests on record, per source and second; beyond it a record goes without headers.
-const REJECTED_BYTES_PER_SECOND: usize = 4096;
+/// Bytes of rejected requests' headers on record, per source and second; beyond it a record goes without them.
+pub const REJECTED_BYTES_PER_SECOND: usize = 4096;
 
 /// How long a record that nobody waits for lies in the queue, for one that somebody waits for to take it along.
 const NOTES_WAIT: Duration = Duration::from_millis(25);
@@ -187,7 +187,7 @@ impl AuditLog {
         let samples = &self.0.shared.samples;
         let mut samples = samples.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = Sample { since: now, records: 0, bytes: 0 };
-        samples.entry(source.clone()).or_insert(fresh).take(now, weight(headers))
+        samples.entry(source.clone()).or_insert(fresh).take(now, headers)
     }
 
     /// How the log is doing.
@@ -370,14 +370,15 @@ struct Sample {
 }
 
 impl Sample {
-    /// Whether one more record fits, and if so, whether all of its bytes do.
-    fn take(&mut self, now: Instant, bytes: usize) -> Option<bool> {
+    /// Whether one more record fits, and if so, whether its headers do.
+    fn take(&mut self, now: Instant, headers: &[(HeaderName, HeaderValue)]) -> Option<bool> {
         if now.saturating_duration_since(self.since) >= Duration::from_secs(1) {
             *self = Self { since: now, records: 0, bytes: 0 };
         }
         if self.records == REJECTED_PER_SECOND {
             return None;
         }
+        let bytes = weight(headers);
         let whole = self.bytes + bytes <= REJECTED_BYTES_PER_SECOND;
         self.records += 1;
         self.bytes += if whole { bytes } else { 0 };
@@ -385,10 +386,12 @@ impl Sample {
     }
 }
 
-/// About how long a record will be, in bytes.
+/// How long headers are on record, at the most: a tab is written as `\u0009`, and long values are cut.
 fn weight(headers: &[(HeaderName, HeaderValue)]) -> usize {
-    let bytes = |(name, value): &(HeaderName, HeaderValue)| {
-        name.as_str().len() + value.len().min(TEXT_BYTES_MAX) // longer ones are cut
+    let is_plain = |byte: &u8| matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~');
+    let written = |byte: &u8| if is_plain(byte) { 1 } else { 6 };
+    let value = |value: &HeaderValue| {
+        value.as_bytes().iter().take(TEXT_BYTES_MAX).map(written).sum::<usize>()
     };
-    400 + headers.iter().map(bytes).sum::<usize>()
+    headers.iter().map(|(name, v)| name.as_str().len() + value(v) + "\"\":\"\",".len()).sum()
 }

@@ -25,7 +25,9 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 pub use journal::AuditError;
-pub use log::{AuditLog, Health, QUEUE_RECORDS_MAX, REJECTED_PER_SECOND, siblings};
+pub use log::{
+    AuditLog, Health, QUEUE_RECORDS_MAX, REJECTED_BYTES_PER_SECOND, REJECTED_PER_SECOND, siblings,
+};
 pub use open::{ByHand, OpenError, open, open_by_hand, open_on};
 pub use record::{Draft, Kind};
 pub use stages::{Audit, Note, ShadowAudit};

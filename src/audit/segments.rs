@@ -269,6 +269,9 @@ impl Head {
     pub const ORIGIN: Self = Self { seq: 0, hash: [0; 32] };
 }
 
+/// The highest number that is read: no log comes that far, and one can still be added to it.
+pub(super) const SEQ_MAX: u64 = 999_999_999_999_999_999;
+
 /// What a verifier needs of a line: the members that stand at fixed places.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
@@ -292,7 +295,7 @@ impl<'a> Frame<'a> {
         let (kind, rest) = rest.split_once('"')?;
         let (_, prev) = rest.strip_suffix("\"}")?.rsplit_once(",\"prev\":\"")?;
         let canonical = !seq.starts_with('0') && seq.bytes().all(|b| b.is_ascii_digit());
-        let seq = seq.parse().ok().filter(|_| canonical)?;
+        let seq = seq.parse().ok().filter(|seq| canonical && *seq <= SEQ_MAX)?;
         Some(Self { seq, ts, kind, prev: parse_hash(prev)? })
     }
 

@@ -105,8 +105,16 @@ pub struct ShadowAudit {
 
 impl<N: Next<Flagged>> Stage<Shadow, N> for ShadowAudit {
     async fn pass(self, shadow: Shadow, next: N) -> Answer {
-        if self.log.admits(shadow.unverified().envelope().source(), &[]).is_some() {
-            let (attempt, ending) = would_refuse(&shadow, &self.detail);
+        let envelope = shadow.unverified().envelope();
+        let headers = owned(self.detail.keep_headers(envelope.headers()));
+        if let Some(whole) = self.log.admits(envelope.source(), &headers) {
+            let client_ip = self.detail.keep_ip(envelope.peer().ip);
+            let (mut attempt, ending) = would_refuse(&shadow);
+            let kept = headers.iter().filter(|_| whole).map(|(name, value)| (name, value));
+            attempt.origin(client_ip, kept);
+            let reason = shadow.unverified().reason();
+            attempt.text("outcome", Some(Refusal::NotVerified(reason).verdict().name));
+            attempt.text("reason", Some(reason.as_str()));
             let note = |ending, answer: &Answer| conclude(&self.log, ending, answer);
             let flagged = |_| Flagged { shadow };
             return record_first(&self.log, attempt, next, flagged, ending, note).await;
@@ -119,18 +127,13 @@ impl<N: Next<Flagged>> Stage<Shadow, N> for ShadowAudit {
     }
 }
 
-fn would_refuse(shadow: &Shadow, detail: &Detail) -> (Draft, Draft) {
-    let (unverified, target) = (shadow.unverified(), shadow.target());
-    let (envelope, reason) = (unverified.envelope(), unverified.reason());
+fn would_refuse(shadow: &Shadow) -> (Draft, Draft) {
+    let (envelope, target) = (shadow.unverified().envelope(), shadow.target());
     let mut both = request(Kind::Shadow, envelope);
     both.text("unverified_type", shadow.kind().map(EventType::as_str));
     both.body(&Digest::of(envelope.body()), envelope.body().len() as u64);
     both.target(Some(&target.route), Some(&target.upstream), None);
-    let (mut attempt, ending) = both.and_ending();
-    origin(&mut attempt, envelope, detail);
-    attempt.text("outcome", Some(Refusal::NotVerified(reason).verdict().name));
-    attempt.text("reason", Some(reason.as_str()));
-    (attempt, ending)
+    both.and_ending()
 }
 
 /// Looks at every answer on its way back, and puts it on record the way the one table says.
@@ -151,14 +154,19 @@ struct Seen {
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
+fn owned<'a>(
+    headers: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+) -> Vec<(HeaderName, HeaderValue)> {
+    headers.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
 impl<B: Send + 'static, N: Next<Inbound<B>>> Stage<Inbound<B>, N> for Note {
     async fn pass(self, inbound: Inbound<B>, next: N) -> Answer {
         let _under_way = self.log.under_way();
-        let headers = self.detail.keep_headers(inbound.request.headers());
         let seen = Seen {
             receipt: inbound.receipt,
             client_ip: self.detail.keep_ip(inbound.peer.ip),
-            headers: headers.map(|(name, value)| (name.clone(), value.clone())).collect(),
+            headers: owned(self.detail.keep_headers(inbound.request.headers())),
         };
         let answer = next.oneshot(inbound).await;
         self.record(seen, answer).await

@@ -5,12 +5,14 @@
 
 Every record holds the SHA-256 of the line before it; checkpoints, signed with Ed25519, say how many records there
 were and the last one's hash. FILE holds checkpoints that left the machine: only they show a cut tail, a rollback or
-a log that was sealed again. Exit status: 0 good, 6 tampered with, 1 cannot tell.
+a log that was sealed again. Exit status: 0 good, 75 good but for an unfinished end that the next start of Gatepost
+cuts off, 6 tampered with, 1 cannot tell.
 """
 
 import argparse
 import base64
 import hashlib
+import io
 import json
 import os
 import re
@@ -101,9 +103,9 @@ def read_note(note, keys):
 
 def read_checkpoints(path, keys, findings, copied):
     """{size: {hash, ...}} of the checkpoints that one of the keys signed."""
-    found = {}
-    for line in open(path, encoding="utf-8", errors="replace", newline="\n"):
-        if not line.endswith("\n"):
+    found, lines = {}, list(open(path, encoding="utf-8", errors="replace", newline="\n"))
+    for number, line in enumerate(lines):
+        if not line.endswith("\n") or "\0" in line and number + 1 == len(lines):
             continue  # it was being written
         try:
             at = line.index('{"v":1,"checkpoint":')
@@ -120,7 +122,8 @@ def read_checkpoints(path, keys, findings, copied):
 
 
 # The chain
-FRAME = re.compile(rb'{"v":1,"seq":([1-9][0-9]*),"ts":"[^"]*","kind":"([^"]*)".*,"prev":"([0-9a-f]{64})"}', re.S)
+BATCH = 1 << 20  # bytes that are written at once, at the most
+FRAME = re.compile(rb'{"v":1,"seq":([1-9][0-9]{0,17}),"ts":"[^"]*","kind":"([^"]*)".*,"prev":"([0-9a-f]{64})"}', re.S)
 
 
 def frame(line):
@@ -143,16 +146,21 @@ def walk(directory, own, copied, export, findings):
     names = sorted(n for n in os.listdir(directory) if re.fullmatch(r"segment-\d{20}\.ndjson", n))
     if any(n.endswith(".zst") for n in os.listdir(directory)) or not names:
         sys.exit("there are no plain segments here: use gatepost audit export")
-    last, head, begins, removed, agreed = None, None, None, [], 0
+    last, head, begins, removed, agreed, torn = None, None, None, [], 0, 0
     started, sealed_once = 0, 0  # every run is sealed behind its "started", every segment before the next one
     for name in names:
-        begin, sealed_once = int(name[8:28]), last or 0
-        for line in open(os.path.join(directory, name), "rb"):
-            if line.rstrip(b"\0") == b"":
-                continue
-            if not line.endswith(b"\n") and name == names[-1]:
-                print("torn        %d bytes at the very end" % len(line.rstrip(b"\0")))
-                continue
+        begin, sealed_once, end, data = int(name[8:28]), last or 0, 0, open(os.path.join(directory, name), "rb").read()
+        data = data.rstrip(b"\0")
+        for line in io.BytesIO(data):
+            whole = line.endswith(b"\n")
+            unfinished = name == names[-1] and not (whole and b"\0" not in line)
+            if unfinished and len(data) - end <= BATCH and max([0, *own, *copied]) <= (last or 0):
+                torn = len(data) - end  # one batch that was not written whole: it was never there
+                break
+            end += len(line)
+            if not whole:
+                findings.append(((last or begin - 1) + 1, "the record is cut short"))
+                break
             line = line[:-1]
             match, digest = frame(line), hashlib.sha256(line).hexdigest()
             seq = int(match.group(1)) if match else (int(name[8:28]) if last is None else last + 1)
@@ -183,14 +191,14 @@ def walk(directory, own, copied, export, findings):
             last, head = seq, digest
     last = last or 0
     proven = export is not None and begins and begins[0] == export and begins[1] in own.get(export, ())
-    if not (proven or begins == (0, "0" * 64) or begins in removed):
-        findings.append((begins[0] + 1 if begins else int(names[0][8:28]), "what was before is missing"))
+    if begins and not (proven or begins == (0, "0" * 64) or begins in removed):
+        findings.append((begins[0] + 1, "what was before is missing"))
     covered = max(own, default=0)
     if covered < sealed_once:
         findings.append((covered + 1, "it was sealed up to record %d, but no checkpoint says so" % sealed_once))
     for size in [s for s in own if s > last] + [s for s in copied if s > last and export is None]:
         findings.append((last + 1, "the log ends with %d, but a checkpoint covers %d" % (last, size)))
-    return last, agreed
+    return last, agreed, torn
 
 
 def main():
@@ -207,7 +215,7 @@ def main():
     if os.path.exists(beside("checkpoints")):
         own = read_checkpoints(beside("checkpoints"), keys, findings, False)
     copied = read_checkpoints(args.against, keys, findings, True) if args.against else {}
-    last, agreed = walk(args.dir, own, copied, export, findings)
+    last, agreed, torn = walk(args.dir, own, copied, export, findings)
     newer = last - max((s for s in own if s <= last), default=0)
     print("records     up to %d, %d of them behind the last checkpoint" % (last, newer))
     print("checkpoints %d signed sizes; %d copies agree" % (len(own), agreed))
@@ -215,8 +223,10 @@ def main():
         print("  record %d: %s" % (record, problem))
     if args.against and not agreed and not findings:
         sys.exit("none of the copied checkpoints covers a record that is here")
-    print("TAMPERED" if findings else "VERIFIED")
-    sys.exit(6 if findings else 0)
+    if torn:
+        print("torn        %d bytes at the end were not written whole" % torn)
+    print("TAMPERED" if findings else "TORN TAIL: the next start takes it up" if torn else "VERIFIED")
+    sys.exit(6 if findings else 75 if torn else 0)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ pub struct Report {
     pub copies: u64,
     /// The keys that were believed.
     pub keys: Vec<String>,
-    /// Bytes of an unfinished record at the very end: one that is being written, or that a crash tore.
+    /// Bytes of an unfinished batch at the very end: one that is being written, or that a crash tore. The next start cuts it.
     pub torn_bytes: u64,
     /// Whether it is an export, so that earlier and later records are elsewhere.
     pub export: bool,
@@ -153,8 +153,12 @@ fn load(
     keys: &[PublicKey],
     report: &mut Report,
 ) -> io::Result<Vec<Promise>> {
-    let (mut found, mut number) = (Vec::new(), 0);
+    let (mut found, mut number, mut torn) = (Vec::new(), 0, false);
+    let problem = |number| format!("{}:{number}: not a checkpoint", path.display());
     each_note(BufReader::new(File::open(path)?), |line, note| {
+        if std::mem::take(&mut torn) {
+            report.find(0, &[], problem(number));
+        }
         number += 1;
         match note {
             Some(note) if note.is_signed_by(keys) => {
@@ -166,8 +170,9 @@ fn load(
                 report.find(note.checkpoint.size, &[], problem);
             }
             // An ordinary log file may hold anything beside the copies, and the last line may be unfinished.
-            None if copied || !line.ends_with(b"\n") => {}
-            None => report.find(0, &[], format!("{}:{number}: not a checkpoint", path.display())),
+            None if copied => {}
+            None if !line.ends_with(b"\n") || line.contains(&0) => torn = true,
+            None => report.find(0, &[], problem(number)),
         }
         Ok(())
     })?;

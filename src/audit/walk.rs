@@ -6,20 +6,21 @@ use serde_json::Value;
 
 use super::{
     checkpoint::Checkpoint,
+    journal::BATCH_BYTES_MAX,
     record::hash_of,
     segments::{Frame, Head, Piece, Reader, Segments, parse_hash},
     verify::Report,
 };
 
 /// A signed checkpoint, from beside the log or copied off it before.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Promise {
     pub(super) checkpoint: Checkpoint,
     pub(super) copied: bool,
 }
 
 /// A walk over all records.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Walk {
     pub(super) report: Report,
     /// By size.
@@ -71,24 +72,35 @@ impl Walk {
 
     fn segment(&mut self, lines: &mut Reader, first: u64, last: bool) -> io::Result<()> {
         let mut begins = Some(first);
+        let mut torn = None;
         loop {
-            match lines.advance()? {
-                Piece::End => return Ok(()),
-                Piece::Line if self.report.torn_bytes == 0 => {
-                    self.record(lines.bytes(), begins.take());
-                }
-                Piece::Torn if last && self.report.torn_bytes == 0 => {
-                    self.report.torn_bytes = lines.bytes().len() as u64;
-                }
-                Piece::Torn if !last => {
+            let end = lines.end();
+            let piece = lines.advance()?;
+            if last && torn.is_none() && is_unfinished(piece, lines.bytes()) && self.may_be_torn() {
+                torn = Some((end, self.clone()));
+            }
+            match piece {
+                Piece::Line => self.record(lines.bytes(), begins.take()),
+                Piece::Torn => {
                     self.report.find(self.next(), lines.bytes(), "the record is cut short");
                 }
-                Piece::Torn | Piece::Line => {
-                    let problem = "there is something behind the end of the segment";
-                    self.report.find(self.next(), lines.bytes(), problem);
-                }
+                Piece::End => break,
             }
         }
+        // What begins like one unfinished batch, and is no longer than one, was never there.
+        if let Some((end, before)) = torn
+            && lines.end() - end <= BATCH_BYTES_MAX as u64
+        {
+            *self = before;
+            self.report.torn_bytes = lines.end() - end;
+        }
+        Ok(())
+    }
+
+    /// Whether nothing that comes now was ever said to be whole.
+    fn may_be_torn(&self) -> bool {
+        let last = self.head.map_or(0, |head| head.seq);
+        self.promises.iter().all(|promise| promise.checkpoint.size <= last)
     }
 
     fn record(&mut self, line: &[u8], begins: Option<u64>) {
@@ -237,6 +249,11 @@ impl Walk {
         );
         self.report.find(last + 1, &[], problem);
     }
+}
+
+/// Whether a part of this piece never reached the disk: zeros are in its place, or nothing.
+fn is_unfinished(piece: Piece, bytes: &[u8]) -> bool {
+    piece == Piece::Torn || bytes.contains(&0)
 }
 
 /// Whether a compressed segment was changed, and not merely a disk unreadable.

@@ -10,7 +10,7 @@ use std::{
 use clap::Subcommand;
 use serde_json::Value;
 
-use super::{CONFIG, NO, NOT_FOUND, TAMPERED, out};
+use super::{CONFIG, NO, NOT_FOUND, TAMPERED, TEMPORARY, out};
 use crate::{
     audit::{
         export,
@@ -39,7 +39,8 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Prove that nothing was changed, removed or cut off; exit code 6 and the position where it was
+    /// Prove that nothing was changed, removed or cut off; exit code 6 and the position where it was. Exit code 75 where
+    /// the last batch is torn, which the next start of the gateway, or the running one, puts right
     Verify {
         /// The record, or an export of it
         #[arg(value_name = "DIR")]
@@ -160,8 +161,13 @@ fn verify(
     if against.is_some() {
         line("copies", format!("{} agree", grouped(report.copies)));
     }
+    let took = format!("({:.1} s)", since.elapsed().as_secs_f64());
+    if report.is_good() && report.torn_bytes > 0 {
+        line("TORN TAIL", format!("{took} all before it is VERIFIED; the next start takes it up"));
+        return Ok(ExitCode::from(TEMPORARY));
+    }
     if report.is_good() {
-        out::line(&format!("VERIFIED     ({:.1} s)", since.elapsed().as_secs_f64()));
+        line("VERIFIED", took);
         return Ok(ExitCode::SUCCESS);
     }
     out::line("TAMPERED");
@@ -187,7 +193,7 @@ fn tail_of(report: &verify::Report) -> String {
     };
     let torn = match report.torn_bytes {
         0 => String::new(),
-        bytes => format!("; {bytes} bytes of an unfinished record behind it"),
+        bytes => format!("; {} bytes at the end were not written whole", grouped(bytes)),
     };
     format!("{sealed}{newer}{torn}")
 }

@@ -25,6 +25,7 @@ pub(crate) const NOT_FOUND: u8 = 3;
 pub(crate) const NO_GATEWAY: u8 = 4; // no running gateway was reached
 pub(crate) const TAMPERED: u8 = 6; // the record is not what was written
 pub(crate) const NEEDS_ANSWER: u8 = 7; // and there is nobody to ask
+pub(crate) const TEMPORARY: u8 = 75; // not yet: ask again
 pub(crate) const CONFIG: u8 = 78; // the configuration is invalid (sysexits `EX_CONFIG`)
 
 /// Webhook gateway: believes only signed events, passes each one on once, and keeps a record you can prove.

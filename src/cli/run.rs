@@ -121,7 +121,7 @@ fn store(config: &Config) -> String {
     match &config.dedup {
         Store::Memory => "memory (forgotten at exit)".to_owned(),
         Store::Embedded => format!("embedded in {}", config.storage.dir.display()),
-        Store::Redis(settings) => format!("redis {}", shown(&settings.url)),
+        Store::Redis(settings) => format!("redis {}", settings.url),
     }
 }
 
@@ -159,12 +159,4 @@ fn destinations(source: &config::Source) -> String {
         }
     }
     if names.is_empty() { "nowhere".to_owned() } else { names.join(", ") }
-}
-
-/// A Redis url without a password that may stand in it.
-fn shown(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
-        _ => url.to_owned(),
-    }
 }

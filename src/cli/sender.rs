@@ -76,7 +76,9 @@ impl Prepared {
     pub(super) fn print(&self, to: &Uri) {
         out::line(&format!("POST {to}"));
         for (name, value) in &self.headers {
-            out::line(&format!("{name}: {}", value.to_str().unwrap_or("…")));
+            // A token is the secret itself.
+            let shown = if value.is_sensitive() { None } else { value.to_str().ok() };
+            out::line(&format!("{name}: {}", shown.unwrap_or("…")));
         }
         out::line(&format!("\n{}", String::from_utf8_lossy(&self.body)));
     }
@@ -100,6 +102,7 @@ pub(super) fn client(to: &Uri, tls: UpstreamTls) -> Result<Upstream, String> {
         remove_headers: Vec::new(),
         set_headers: Vec::new(),
         tls,
+        networks: Vec::new(),
     };
     Upstream::new(params, metrics)
 }

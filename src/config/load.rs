@@ -86,13 +86,13 @@ fn checked(
     options: &Options,
     exposed: bool,
 ) -> Result<Loaded, Box<Report>> {
-    let mut problems = Vec::new();
+    let (mut problems, mut dropped) = (Vec::new(), Vec::new());
     let mut masks = syntax::known_secrets(text);
-    let Some(mut tree) = read::tree(text, &mut problems) else {
+    let Some(mut tree) = read::tree(text, &mut problems, &mut dropped) else {
         masks.extend(syntax::behind_secret_keys(text));
         return Err(Report::new(name, text, problems, masks).into());
     };
-    let walk = shape::walk(&mut tree, file::schema().as_value(), &options.env);
+    let walk = shape::walk(&mut tree, &dropped, file::schema().as_value(), &options.env);
     problems.extend(walk.problems);
     masks.extend(walk.masks);
     layers::apply(&mut tree, &options.env);

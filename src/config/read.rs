@@ -18,14 +18,20 @@ const DEPTH_MAX: usize = 32;
 /// Aliases may repeat nodes; this bounds what a small file can grow to.
 const NODES_MAX: usize = 50_000;
 
-/// Reads the one document of `text`. Duplicate keys and the like go to `problems` and are left out of the tree.
-pub(crate) fn tree(text: &str, problems: &mut Vec<Problem>) -> Option<Node> {
+/// Reads the one document of `text`. Duplicate keys and the like go to `problems`; their values are `dropped` and not in the
+/// tree.
+pub(crate) fn tree(
+    text: &str,
+    problems: &mut Vec<Problem>,
+    dropped: &mut Vec<Node>,
+) -> Option<Node> {
     let mut reader = Reader {
         parser: Parser::new_from_str(text),
         anchors: HashMap::new(),
         nodes: 0,
         above: Vec::new(),
         problems,
+        dropped,
     };
     match reader.document() {
         Ok(node) => Some(node),
@@ -43,6 +49,7 @@ struct Reader<'a> {
     /// The keys above the node that is being read.
     above: Vec<String>,
     problems: &'a mut Vec<Problem>,
+    dropped: &'a mut Vec<Node>,
 }
 
 type Read<T> = Result<T, Box<Problem>>;
@@ -151,9 +158,12 @@ impl<'a> Reader<'a> {
             });
             let value = self.node(event, mark, depth + 1)?;
             self.above.pop();
-            match entry(key, value, &entries, &self.above) {
+            match entry(key, value.clone(), &entries, &self.above) {
                 Ok(entry) => entries.push(entry),
-                Err(problem) => self.problems.push(*problem),
+                Err(problem) => {
+                    self.problems.push(*problem);
+                    self.dropped.push(value);
+                }
             }
         }
     }

@@ -9,7 +9,7 @@ use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet}
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
-use super::{syntax::SECRET_PREFIXES, tree::Mark};
+use super::{syntax, tree::Mark};
 use crate::units::many;
 
 /// Whether a problem keeps the gateway from starting.
@@ -166,15 +166,16 @@ impl Report {
     ) -> Self {
         problems.sort_by_key(Problem::order);
         for problem in &mut problems {
-            problem.message = plain(&problem.message);
-            problem.label = plain(&problem.label);
+            problem.message = covered(plain(&problem.message));
+            problem.label = covered(plain(&problem.label));
+            problem.notes.iter_mut().for_each(|note| note.text = covered(plain(&note.text)));
             if let Some((mark, then)) = &problem.first {
                 let label = Some(&*problem.label).filter(|label| !label.is_empty());
                 let label = label.unwrap_or("first defined at ");
                 problem.label = format!("{label}{}{then}", mark.place(file));
             }
         }
-        let mut lines: Vec<_> = text.lines().map(plain).collect();
+        let mut lines: Vec<_> = syntax::lines(text).map(plain).collect();
         masks.into_iter().for_each(|mark| mask(&mut lines, mark));
         lines.push("\n".into()); // a mistake may stand behind the last line
         Self { file: file.to_owned(), problems, text: lines.join("\n") }
@@ -266,14 +267,39 @@ pub(crate) fn counted(errors: usize, warnings: usize) -> String {
     }
 }
 
-/// A line as it may go to a terminal: tabs are one wide, control characters are visible, nothing is endless.
+/// A line as it may go to a terminal or a log: tabs are one wide, control characters are visible, nothing is endless, and
+/// words that look like keys are covered wherever they stand: behind a misspelt key, in a comment, for a key themselves.
 fn plain(line: &str) -> String {
     let visible = |c: char| match c {
         '\t' => ' ',
         c if c.is_control() => '\u{fffd}',
         c => c,
     };
-    line.chars().take(400).map(visible).collect()
+    let mut shown: Vec<char> = line.chars().take(400).map(visible).collect();
+    let kind = |c: &char| (c.is_ascii_digit(), c.is_ascii_lowercase(), c.is_ascii_uppercase());
+    let in_word = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '+' | '=');
+    for word in shown.chunk_by_mut(|one, next| in_word(one) && in_word(next)) {
+        let next = word.iter().skip(1);
+        let turns = word.iter().zip(next).filter(|(c, next)| kind(c) != kind(next)).count();
+        if word.len() >= KEY_CHARS_MIN && turns >= KEY_TURNS_MIN {
+            word.fill('•');
+        }
+    }
+    shown.into_iter().collect()
+}
+
+/// A word that is so long, and turns so often between digits, small and large letters, is taken for a key.
+const KEY_CHARS_MIN: usize = 8;
+const KEY_TURNS_MIN: usize = 4;
+
+/// Without well-known secrets, in whichever place somebody put them; the words of a path are words, too.
+fn covered(text: String) -> String {
+    let masks = syntax::known_secrets(&text.replace('.', " "));
+    let mut lines = [text];
+    for place in masks {
+        mask(&mut lines, place);
+    }
+    lines.concat()
 }
 
 /// Covers a secret character by character, so that columns hold; the quotes around it and a prefix that says its kind stay.
@@ -286,7 +312,7 @@ fn mask(lines: &mut [String], mark: Mark) {
         let first = if number == mark.line { quoted(word.first()) } else { 0 };
         let last = if number == mark.end_line { quoted(word.last()) } else { 0 };
         let bare: String = word.iter().skip(first).collect();
-        let prefix = SECRET_PREFIXES.iter().find(|prefix| bare.starts_with(**prefix));
+        let prefix = syntax::SECRET_PREFIXES.iter().find(|prefix| bare.starts_with(**prefix));
         let covered = from + first + prefix.map_or(0, |prefix| prefix.len())..to - last;
         let cover = |(at, c)| if covered.contains(&at) { '•' } else { c };
         *line = line.chars().enumerate().map(cover).collect();

@@ -105,7 +105,9 @@ impl Ground<'_> {
         subst::expand(text, &self.options.env).map(String::into_bytes).map_err(
             |error| match error {
                 SubstError::Unset(name, None) => Box::new(self.unset(&name, mark)),
-                other => Box::new(scalar::not_expanded(&other, mark, &self.options.env)),
+                other => {
+                    Box::new(scalar::not_expanded(&other.without_text(), mark, &self.options.env))
+                }
             },
         )
     }

@@ -25,9 +25,13 @@ pub(crate) struct Walk {
     pub(crate) masks: Vec<Mark>,
 }
 
-/// Walks `tree` along `schema` and leaves in it what has the schema's shape, completed and typed.
-pub(crate) fn walk(tree: &mut Node, schema: &Json, env: &Env) -> Walk {
+/// Walks `tree` along `schema` and leaves in it what has the schema's shape, completed and typed. What was `dropped` before
+/// is kept out of sight.
+pub(crate) fn walk(tree: &mut Node, dropped: &[Node], schema: &Json, env: &Env) -> Walk {
     let mut walker = Walker { root: schema, env, found: Walk::default() };
+    for node in dropped {
+        walker.hide(node);
+    }
     walker.node(tree, Mark::START, schema, &Path::default());
     walker.found
 }
@@ -161,20 +165,25 @@ impl<'a> Walker<'a> {
         let item = schema.get("items").unwrap_or(&ANYTHING);
         let mut whole = true;
         for (at, node) in items.iter_mut().enumerate() {
-            let mark = Mark { end_line: node.mark.line, ..node.mark };
+            let Mark { line, column, end_line, end_column } = node.mark;
+            let end_column = if end_line == line { end_column } else { column + 1 };
+            let mark = Mark { line, column, end_line: line, end_column };
             whole &= self.node(node, mark, item, &path.item(at));
         }
         whole
     }
 
     fn scalar(&mut self, mark: Mark, text: &str, plain: bool, schema: &Json, path: &Path) -> Typed {
-        match schema.get("format").and_then(Json::as_str) {
+        let format = schema.get("format").and_then(Json::as_str);
+        match format {
             Some("secret") => return self.secret(mark, text, plain, path),
             Some("hidden") => self.found.masks.push(mark),
             _ => self.found.masks.extend(password(mark, text, plain)),
         }
-        let full = subst::expand(text, self.env)
-            .map_err(|error| scalar::not_expanded(&error, mark, self.env))?;
+        let full = subst::expand(text, self.env).map_err(|error| {
+            let error = if format == Some("hidden") { error.without_text() } else { error };
+            scalar::not_expanded(&error, mark, self.env)
+        })?;
         scalar::typed(&full, plain, schema, &path.to_string()).map_err(|misfit| {
             // What a variable holds is not shown: it may be a secret in the wrong place.
             let hidden = || {

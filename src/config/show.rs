@@ -63,7 +63,7 @@ impl Show<'_> {
             | Value::String(_)
             | Value::Tagged(_) => {
                 let shown = serde_yaml::to_string(value).unwrap_or_default();
-                self.row(path, shown.trim_end().to_owned());
+                self.row(path, without_password(shown.trim_end()));
             }
         }
     }
@@ -91,5 +91,13 @@ impl Show<'_> {
         let origin = format!("{}{expires}   {}", secret.origin, mark.place(self.name));
         self.rows.push(Effective { path: path.to_string(), value, origin });
         true
+    }
+}
+
+/// A value without the password that a URL in it may hold.
+fn without_password(text: &str) -> String {
+    match (text.split_once("://"), text.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
+        _ => text.to_owned(),
     }
 }

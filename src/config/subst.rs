@@ -15,6 +15,16 @@ pub(crate) enum SubstError {
     Stray(String),
 }
 
+impl SubstError {
+    /// The same without what stands there, which may be a part of a secret.
+    pub(crate) fn without_text(self) -> Self {
+        match self {
+            Self::Stray(_) => Self::Stray(String::new()),
+            unset @ Self::Unset(..) => unset,
+        }
+    }
+}
+
 impl Env {
     /// The environment of this process. A variable that is not UTF-8 counts as not set.
     pub fn of_process() -> Self {

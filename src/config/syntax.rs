@@ -54,7 +54,7 @@ fn misfit(text: &str, number: usize, indent: usize, open: &[(usize, usize)]) -> 
     let spaces = if count == 1 { "one space".to_owned() } else { format!("{count} spaces") };
     let problem =
         Problem::error("yaml", one(number, found), message).label(format!("{spaces} {word}"));
-    let key = text.lines().nth(first - 1).and_then(|line| line.split_once(':'));
+    let key = lines(text).nth(first - 1).and_then(|line| line.split_once(':'));
     let end_column = key.map_or(usize::MAX, |(key, _)| key.chars().count() + 1);
     let beside = Mark { line: *first, column: near + 1, end_line: *first, end_column };
     Some(Problem { beside: Some((beside, format!("this block is indented by {near}"))), ..problem })
@@ -62,7 +62,7 @@ fn misfit(text: &str, number: usize, indent: usize, open: &[(usize, usize)]) -> 
 
 /// Words that begin as well-known secrets do, wherever they stand.
 pub(crate) fn known_secrets(text: &str) -> Vec<Mark> {
-    let between = |c: char| c.is_whitespace() || ",{}[]\"'".contains(c);
+    let between = |c: char| c.is_whitespace() || ",{}[]\"'`".contains(c);
     let mut marks = Vec::new();
     for (number, line) in numbered(text) {
         let mut column = 1;
@@ -112,15 +112,20 @@ pub(crate) fn behind_secret_keys(text: &str) -> Vec<Mark> {
     marks
 }
 
-const SECRET_KEYS: [&str; 4] = ["secret:", "secrets:", "password:", "token:"];
+const SECRET_KEYS: [&str; 5] = ["secret:", "secrets:", "password:", "token:", "set:"];
 /// What says where a secret is, instead of what it is.
 const PLACES: [&str; 4] = ["env:", "file:", "credential:", "expires:"];
 /// What well-known secrets begin with; it says their kind and nothing about their value.
 pub(crate) const SECRET_PREFIXES: [&str; 8] =
     ["whsec_", "sk_live_", "sk_test_", "rk_live_", "rk_test_", "pdl_ntfset_", "lin_wh_", "shpss_"];
 
+/// Lines as YAML has them: a carriage return alone ends one, too.
+pub(crate) fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().flat_map(|line| line.split('\r'))
+}
+
 fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    text.lines().enumerate().map(|(at, line)| (at + 1, line))
+    lines(text).enumerate().map(|(at, line)| (at + 1, line))
 }
 
 fn indent_of(line: &str) -> usize {

@@ -22,7 +22,9 @@
 //! The replay guard is a second key, a hash of the signed bytes. It is written when an event completes, so it suppresses
 //! only what was delivered, and never the event that wrote it: the same id is an ordinary duplicate.
 //!
-//! The functions know no clock: `now` is milliseconds on the store's own one, and so are all times that are kept.
+//! The functions know no clock: `now` is milliseconds on the store's own one, and so are all times that are kept. Where that
+//! clock was set back, a lease or hold has more left than it can have: it is over, and blocks nobody for as long as the
+//! clock has lost.
 
 use std::time::Duration;
 
@@ -88,6 +90,8 @@ pub struct Record {
     pub phase: Phase,
     /// When lease, hold or window end.
     pub until: Millis,
+    /// For how long that was given.
+    pub term: Millis,
     /// How often it was claimed.
     pub attempt: u32,
     /// Whether an attempt ended unknown.
@@ -152,10 +156,10 @@ pub fn step(kept: Kept, subject: &Subject, input: Input, now: Millis) -> (Kept, 
         }
         // With no time at all the event is free at once, and the next attempt is still told.
         Input::Hold(token, time) => kept.owned(token, now, |record| {
-            Record { phase: Phase::Held, unknown: true, ..record }.lasting(now + millis(time))
+            Record { phase: Phase::Held, unknown: true, ..record }.lasting(now, millis(time))
         }),
         Input::Renew(token, lease) => {
-            kept.owned(token, now, |record| record.lasting(now + millis(lease)))
+            kept.owned(token, now, |record| record.lasting(now, millis(lease)))
         }
     }
 }
@@ -171,7 +175,7 @@ fn claim(
     now: Millis,
 ) -> (Kept, Claimed) {
     let past = kept.event.unwrap_or(Record::NONE);
-    let left = span(past.until.saturating_sub(now));
+    let left = span(past.left(now));
     let (attempt, unknown) = match past.phase {
         Phase::Done(digest) => {
             return (kept, Claimed::Done { same_body: digest == subject.digest });
@@ -189,6 +193,7 @@ fn claim(
     let record = Record {
         phase: Phase::Leased(token),
         until: now + millis(lease),
+        term: millis(lease),
         attempt,
         unknown,
         forget: now + millis(lease.max(window)),
@@ -199,20 +204,28 @@ fn claim(
 
 /// Records an event, and its signed bytes, as delivered for `window`, whatever is there.
 fn complete(subject: &Subject, window: Duration, now: Millis) -> Kept {
-    let until = now + millis(window);
-    let phase = Phase::Done(subject.digest);
+    let (term, phase) = (millis(window), Phase::Done(subject.digest));
+    let until = now + term;
     Kept {
-        event: Some(Record { phase, until, attempt: 0, unknown: false, forget: until }),
+        event: Some(Record { phase, until, term, forget: until, ..Record::NONE }),
         guard: subject.guard.map(|_| Guarded { by: subject.key, until }),
     }
     .remembered(now)
 }
 
 impl Record {
-    const NONE: Self = Self { phase: Phase::Free, until: 0, attempt: 0, unknown: false, forget: 0 };
+    const NONE: Self =
+        Self { phase: Phase::Free, until: 0, term: 0, attempt: 0, unknown: false, forget: 0 };
 
-    fn lasting(self, until: Millis) -> Self {
-        Self { until, forget: self.forget.max(until), ..self }
+    fn lasting(self, now: Millis, term: Millis) -> Self {
+        let until = now + term;
+        Self { until, term, forget: self.forget.max(until), ..self }
+    }
+
+    /// For how much longer it blocks. A clock that is put right by less than the term ends nothing.
+    fn left(&self, now: Millis) -> Millis {
+        let left = self.until.saturating_sub(now);
+        if left > self.term.saturating_mul(2) { 0 } else { left }
     }
 }
 

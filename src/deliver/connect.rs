@@ -3,19 +3,24 @@
 use std::{
     fmt::{self, Display},
     io,
+    net::{IpAddr, SocketAddr},
     path::Path,
     sync::Arc,
 };
 
 use http::{HeaderValue, Uri, Version, header, uri::PathAndQuery};
+use ipnet::IpNet;
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _};
-use tokio::{io::DuplexStream, net::TcpStream};
+use tokio::{
+    io::DuplexStream,
+    net::{TcpStream, lookup_host},
+};
 use tokio_rustls::TlsConnector;
 use tokio_util::either::Either;
 
 use super::{
-    HttpVersion, UpstreamTls,
+    HttpVersion, UpstreamParams, UpstreamTls,
     pool::{Connection, Outgoing},
     upstream::NotSent,
 };
@@ -38,18 +43,20 @@ pub(super) struct Address {
     port: u16,
     tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
     http: HttpVersion,
+    networks: Vec<IpNet>,
     dial: Option<Arc<dyn Dial>>,
 }
 
 impl Address {
-    /// What `url` says, with `tls` where it begins with `https`; a sentence where a file cannot be read or the url cannot
+    /// What `url` says, with TLS where it begins with `https`; a sentence where a file cannot be read or the url cannot
     /// be used.
     pub(super) fn new(
         url: &Uri,
-        tls: &UpstreamTls,
-        http: HttpVersion,
+        params: &UpstreamParams,
         dial: Option<Arc<dyn Dial>>,
     ) -> Result<Self, String> {
+        let UpstreamParams { tls, http, networks, .. } = params;
+        let http = *http;
         let authority = url.authority().ok_or_else(|| format!("{url} has no host"))?;
         let host = authority.host().trim_matches(['[', ']']).to_owned();
         let secure = url.scheme_str() == Some("https");
@@ -69,6 +76,7 @@ impl Address {
             host,
             tls,
             http,
+            networks: networks.clone(),
             dial,
         })
     }
@@ -102,7 +110,7 @@ impl Address {
             let h2 = self.http == HttpVersion::Http2;
             return Connection::open(Either::Left(Either::Right(stream)), h2).await;
         }
-        let tcp = TcpStream::connect((self.host.as_str(), self.port)).await;
+        let tcp = TcpStream::connect(&*self.addresses().await?).await;
         let tcp = tcp.map_err(|error| NotSent::new("connect", &error))?;
         tcp.set_nodelay(true).map_err(|error| NotSent::new("connect", &error))?;
         let Some((config, name)) = &self.tls else {
@@ -114,6 +122,31 @@ impl Address {
         let h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
         Connection::open(Either::Right(tls), h2).await
     }
+
+    /// The addresses of the host that may be connected to. Those that were looked at are those that are connected to: a name
+    /// that leads elsewhere a moment later leads nobody there.
+    async fn addresses(&self) -> Result<Vec<SocketAddr>, NotSent> {
+        let found = lookup_host((self.host.as_str(), self.port)).await;
+        let found: Vec<_> = found.map_err(|error| NotSent::new("connect", &error))?.collect();
+        let is_allowed = |address: &&SocketAddr| {
+            let ip = address.ip().to_canonical();
+            let named = self.networks.iter().any(|network| network.contains(&ip));
+            named || (self.networks.is_empty() && !is_metadata(ip))
+        };
+        let allowed: Vec<_> = found.iter().filter(is_allowed).copied().collect();
+        if allowed.is_empty() {
+            let why = format!("{} leads to {found:?}, where it may not", self.host);
+            return Err(NotSent::new("connect", &why));
+        }
+        Ok(allowed)
+    }
+}
+
+/// Where clouds tell a machine's secrets to whoever asks from it.
+pub(crate) fn is_metadata(ip: IpAddr) -> bool {
+    ["169.254.169.254", "fd00:ec2::254", "100.100.100.200"]
+        .iter()
+        .any(|known| known.parse() == Ok(ip))
 }
 
 fn client_config(tls: &UpstreamTls, http: HttpVersion) -> Result<ClientConfig, String> {

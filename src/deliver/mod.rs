@@ -12,6 +12,7 @@ use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::Full;
+use ipnet::IpNet;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 
@@ -27,6 +28,7 @@ use crate::{
     units::{choices, sections},
 };
 pub use connect::Dial;
+pub(crate) use connect::is_metadata;
 use headers::{Names, Standing};
 pub use upstream::Upstream;
 use upstream::{Exchanged, Late};
@@ -54,6 +56,8 @@ pub struct UpstreamParams {
     pub set_headers: Vec<(HeaderName, HeaderValue)>,
     /// How its certificate is checked and ours is shown.
     pub tls: UpstreamTls,
+    /// Where its names may lead; anywhere but to a cloud's metadata service, where there are none.
+    pub networks: Vec<IpNet>,
 }
 
 choices! {

@@ -97,7 +97,7 @@ impl Upstream {
         metrics: UpstreamMetrics,
     ) -> Result<Self, String> {
         let door = |url| {
-            let address = Address::new(url, &params.tls, params.http, network.cloned())?;
+            let address = Address::new(url, &params, network.cloned())?;
             let address = Arc::new(address);
             Ok(Door { address, pool: Pool::default() })
         };

@@ -101,10 +101,10 @@ impl Node {
     /// The node at `steps` below this one, made where it is not there.
     fn at(&mut self, steps: &[Step]) -> &mut Self {
         let Some((step, rest)) = steps.split_first() else { return self };
-        let each = || self.each.as_deref().cloned().unwrap_or_default();
+        let listed = |index| self.each.as_deref().filter(|_| index < ITEMS_MAX).cloned();
         let next = match step {
             Step::Key(key) => entry(&mut self.keys, key, Self::default),
-            Step::Index(index) => entry(&mut self.indices, index, each),
+            Step::Index(at) => entry(&mut self.indices, at, || listed(*at).unwrap_or_default()),
             Step::Each => self.each.get_or_insert_default(),
         };
         next.at(rest)

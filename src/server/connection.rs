@@ -28,7 +28,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Front, Settings, check, forwarded,
+    Arriving, Front, Settings, check, forwarded,
     frames::Frames,
     proxy_protocol,
     voice::{Carrier, Pulse, Voice},
@@ -40,7 +40,7 @@ use crate::{config::ProxyProtocol, event::Peer};
 #[derive(Clone)]
 pub(super) struct Connection {
     pub(super) settings: Arc<Settings>,
-    pub(super) front: Front,
+    pub(super) front: Arc<Front>,
     pub(super) tracker: TaskTracker,
     pub(super) shutdown: CancellationToken,
 }
@@ -103,7 +103,7 @@ impl Connection {
             .max_header_size(header_bytes_max)
             .max_buf_size(header_bytes_max.max(HTTP1_BUFFER_BYTES_MIN))
             .half_close(true) // who has sent everything may still wait for the answer
-            .serve_connection(self.voice(io, &pulse, None), self.service(peer, &pulse));
+            .serve_connection(self.voice(io, peer, &pulse, None), self.service(peer, &pulse));
         self.drive(Box::pin(connection), &pulse).await
     }
 
@@ -122,16 +122,22 @@ impl Connection {
             .keep_alive_interval(idle / 2)
             .keep_alive_timeout(limits.write_timeout.0)
             .serve_connection(
-                self.voice(io, &pulse, Some(Frames::new())),
+                self.voice(io, peer, &pulse, Some(Frames::new())),
                 self.service(peer, &pulse),
             );
         self.drive(Box::pin(connection), &pulse).await
     }
 
-    fn voice(&self, io: Carrier, pulse: &Arc<Pulse>, frames: Option<Frames>) -> TokioIo<Voice> {
+    fn voice(
+        &self,
+        io: Carrier,
+        peer: Peer,
+        pulse: &Arc<Pulse>,
+        frames: Option<Frames>,
+    ) -> TokioIo<Voice> {
         let receipt_header = self.settings.receipt_header.clone();
-        let pulse = Arc::clone(pulse);
-        TokioIo::new(Voice { io, pulse, frames, receipt_header, is_deaf: false })
+        let (front, pulse) = (Arc::clone(&self.front), Arc::clone(pulse));
+        TokioIo::new(Voice { io, front, peer, pulse, frames, receipt_header, is_deaf: false })
     }
 
     /// Runs a connection until it ends, is too long silent, or is asked to end: when it is old, and at shutdown. A peer
@@ -190,16 +196,18 @@ impl Connection {
         Future: Send + 'static,
     > + use<> {
         let (settings, front) = (Arc::clone(&self.settings), Arc::clone(&self.front));
-        let pulse = Arc::clone(pulse);
+        let (pulse, tracker) = (Arc::clone(pulse), self.tracker.clone());
         service_fn(move |request: Request<Incoming>| {
             let (running, heard) = pulse.begin(request.body().size_hint().exact());
             let resolved = forwarded::resolve(direct, request.headers(), &settings.trusted_proxies);
             let checked =
                 heard.and_then(|()| check(&request, &settings.limits)).and(resolved.map(|_| ()));
             let is_http1 = request.version() != Version::HTTP_2;
+            let reads_on = (!is_http1).then_some(&tracker);
+            let request = request.map(|body| Arriving::new(body, reads_on));
             let refused = is_http1 && checked.is_err();
             let expects = is_http1 && request.headers().contains_key(EXPECT);
-            let answer = front(request, resolved.unwrap_or(direct), checked);
+            let answer = (front.answer)(request, resolved.unwrap_or(direct), checked);
             async move {
                 let mut response = answer.await;
                 // Who could not be understood once is not listened to further on this connection. Who was to wait for

@@ -115,8 +115,13 @@ impl Guard {
     }
 
     /// Whether something was heard of which hyper has not made a request.
-    pub(super) fn is_ahead(&self) -> bool {
+    pub fn is_ahead(&self) -> bool {
         self.in_head || self.partial.bytes > 0 || self.heads > self.requests
+    }
+
+    /// Whether the body of the last request has not come to its end.
+    pub(super) fn is_in_body(&self) -> bool {
+        self.heads == self.requests && !matches!(self.place, Place::Head)
     }
 
     fn skip<'a>(&mut self, bytes: &'a [u8], left: u64, then: Then) -> &'a [u8] {

@@ -18,7 +18,6 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use http::HeaderName;
 use http_body_util::Full;
-use hyper::body::Incoming;
 use ipnet::IpNet;
 use prometheus_client::metrics::gauge::Gauge;
 use rustls::ServerConfig;
@@ -27,15 +26,17 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::{self, Limits, ProxyProtocol},
-    event::Peer,
+    event::{Peer, Receipt},
     stage::BoxFuture,
     telemetry::{Metrics, OneMore},
 };
 
+pub use arriving::Arriving;
 pub use check::{Unreadable, check};
 pub use guard::Guard;
 pub use listener::{ListenError, listen};
 
+mod arriving;
 mod check;
 mod connection;
 pub mod forwarded;
@@ -92,26 +93,35 @@ pub struct ServerParams {
     pub shutdown: CancellationToken,
 }
 
+type Reply = http::Response<Full<Bytes>>;
+type Checked = Result<(), Unreadable>;
+
 /// What a request is answered by.
-type Front = Arc<
-    dyn Fn(
-            http::Request<Incoming>,
-            Peer,
-            Result<(), Unreadable>,
-        ) -> BoxFuture<'static, http::Response<Full<Bytes>>>
-        + Send
-        + Sync,
->;
+struct Front {
+    answer: Box<
+        dyn Fn(http::Request<Arriving>, Peer, Checked) -> BoxFuture<'static, Reply> + Send + Sync,
+    >,
+    /// Counts and names what hyper answers by itself.
+    unheard: Box<dyn Fn(Peer, Unreadable) -> Receipt + Send + Sync>,
+}
 
 /// Serves every listener until `shutdown`, then lets running requests finish within the drain timeout; returns how many
-/// connections were cut after it. Runs on the runtime of one worker.
-pub async fn serve<F, Fut>(listeners: Vec<TcpListener>, params: ServerParams, front: F) -> usize
+/// connections were cut after it. What is no HTTP is answered here, and named by `unheard`. Runs on the runtime of one
+/// worker.
+pub async fn serve<F, Fut>(
+    listeners: Vec<TcpListener>,
+    params: ServerParams,
+    front: F,
+    unheard: impl Fn(Peer, Unreadable) -> Receipt + Send + Sync + 'static,
+) -> usize
 where
-    F: Fn(http::Request<Incoming>, Peer, Result<(), Unreadable>) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = http::Response<Full<Bytes>>> + Send + 'static,
+    F: Fn(http::Request<Arriving>, Peer, Checked) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Reply> + Send + 'static,
 {
-    let front: Front =
-        Arc::new(move |request, peer, checked| Box::pin(front(request, peer, checked)));
+    let front = Arc::new(Front {
+        answer: Box::new(move |request, peer, checked| Box::pin(front(request, peer, checked))),
+        unheard: Box::new(unheard),
+    });
     let (open, cut) = (TaskTracker::new(), Arc::default());
     let door = Door { connections: params.metrics.connections(), params, front, open, cut };
     join_all(listeners.into_iter().map(|listener| door.accept(listener))).await;
@@ -123,7 +133,7 @@ where
 /// Where connections come in, and what is needed to see them out.
 struct Door {
     params: ServerParams,
-    front: Front,
+    front: Arc<Front>,
     /// Open connections, of all workers.
     connections: Gauge,
     /// Ours among them.

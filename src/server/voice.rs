@@ -20,8 +20,8 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 
-use super::{Guard, Unreadable, frames::Frames, wire::Wire};
-use crate::event::Receipt;
+use super::{Front, Guard, Unreadable, frames::Frames, wire::Wire};
+use crate::event::Peer;
 
 /// A socket, or TLS on it.
 pub(super) type Carrier = Either<Wire, Box<TlsStream<Wire>>>;
@@ -30,6 +30,8 @@ pub(super) type Carrier = Either<Wire, Box<TlsStream<Wire>>>;
 /// other answer.
 pub(super) struct Voice {
     pub(super) io: Carrier,
+    pub(super) front: Arc<Front>,
+    pub(super) peer: Peer,
     pub(super) pulse: Arc<Pulse>,
     /// None for HTTP/1.
     pub(super) frames: Option<Frames>,
@@ -50,7 +52,10 @@ impl Voice {
             return None;
         }
         let (status, rest) = said.split_at_checked(memmem::find(said, b"\r\n")?)?;
-        let receipt = format!("\r\n{}: {}", self.receipt_header, Receipt::random());
+        let is_large = matches!(said.get(9..12), Some(b"414" | b"431"));
+        let why = if is_large { "its head is too large" } else { "it is no HTTP" };
+        let receipt = (self.front.unheard)(self.peer, why);
+        let receipt = format!("\r\n{}: {receipt}", self.receipt_header);
         Some([status, receipt.as_bytes(), rest].concat())
     }
 }
@@ -234,9 +239,11 @@ impl Pulse {
 pub(super) struct Running(Arc<Pulse>);
 
 impl Running {
-    /// Whether the connection ends with its answer.
+    /// Whether the connection ends with its answer: because it is asked to end, or because hyper closes it where an answer
+    /// comes before the end of the body.
     pub(super) fn is_last(&self) -> bool {
-        self.0.state().leaving
+        let state = self.0.state();
+        state.leaving || state.guard.as_ref().is_some_and(Guard::is_in_body)
     }
 }
 

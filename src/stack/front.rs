@@ -76,4 +76,9 @@ where
             None => self.unknown.refuse(&inbound, Refusal::UnknownSource),
         }
     }
+
+    /// Counts and logs what was answered without us, because no request could be made of it; the name it gets.
+    pub fn unheard(&self, peer: Peer, why: &'static str) -> Receipt {
+        self.unknown.unheard(peer, Refusal::Unreadable(why))
+    }
 }

@@ -81,10 +81,10 @@ where
 {
     BoxCloneSyncService::new(
         ServiceBuilder::new()
-            // Sees every answer, so that each gets onto the record as the table says.
-            .stage(source.note())
-            // Room is checked before a byte of the body is read.
+            // Room is checked before anything is done: under a flood, being refused is what most requests cost.
             .stage(source.admit())
+            // Sees every other answer, so that each gets onto the record as the table says.
+            .stage(source.note())
             .stage(source.receive())
             // Challenges that their provider does not sign.
             .stage(Unsigned(Arc::clone(&source.challenges)))

@@ -1,9 +1,10 @@
 //! Log lines: JSON unless on a terminal, one wide line per request, capped where strangers cause them.
 
 use std::{
+    collections::HashMap,
     fmt::{self, Write as _},
     io::{self, IsTerminal as _},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -16,12 +17,23 @@ use tracing_subscriber::{
 
 use crate::{event::Timestamp, units::choices};
 
+/// Log lines about refused requests, per source and second.
+const REFUSED_LINES_PER_SECOND: u64 = 5;
+
+/// Which refused requests get a line, by source: one sampler for all threads.
+#[derive(Debug, Default)]
+pub(super) struct Samplers(Mutex<HashMap<String, Arc<Sampler>>>);
+
+impl Samplers {
+    pub(super) fn of(&self, source: &str) -> Arc<Sampler> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(source.to_owned()).or_default())
+    }
+}
+
 /// Lets so many through per second, and counts the rest.
 #[derive(Debug)]
-pub(crate) struct Sampler {
-    per_second: u64,
-    window: Mutex<Window>,
-}
+pub(crate) struct Sampler(Mutex<Window>);
 
 #[derive(Debug)]
 struct Window {
@@ -30,20 +42,21 @@ struct Window {
     suppressed: u64,
 }
 
-impl Sampler {
-    pub(crate) fn new(per_second: u64) -> Self {
-        let window = Window { since: Instant::now(), taken: 0, suppressed: 0 };
-        Self { per_second, window: Mutex::new(window) }
+impl Default for Sampler {
+    fn default() -> Self {
+        Self(Mutex::new(Window { since: Instant::now(), taken: 0, suppressed: 0 }))
     }
+}
 
+impl Sampler {
     /// `Some` to go ahead, with the number of those left out since the last one that went ahead.
     pub(crate) fn take(&self, now: Instant) -> Option<u64> {
-        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if now.saturating_duration_since(window.since) >= Duration::from_secs(1) {
             window.since = now;
             window.taken = 0;
         }
-        if window.taken >= self.per_second {
+        if window.taken >= REFUSED_LINES_PER_SECOND {
             window.suppressed += 1;
             return None;
         }
@@ -64,9 +77,13 @@ choices! {
     }
 }
 
-/// Starts logging to standard error. `filter` is in `tracing`'s syntax: `info`, `gatepost=debug`.
+/// Starts logging to standard error. `filter` is in `tracing`'s syntax: `info`, `gatepost=debug`. Libraries that warn of what
+/// a peer does, without end where the peer has none, are heard only by who debugs, or names them.
 pub(crate) fn start_logging(filter: &str, format: LogFormat) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter).map_err(|e| format!("log level {filter:?}: {e}"))?;
+    let debugs = filter.split(',').any(|part| matches!(part.trim(), "debug" | "trace"));
+    let libraries = if debugs { "" } else { "h2=error,rustls=error," };
+    let whole = EnvFilter::try_new(format!("{libraries}{filter}"));
+    let filter = whole.map_err(|e| format!("log level {filter:?}: {e}"))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let terminal = io::stderr().is_terminal();
     let json = match format {

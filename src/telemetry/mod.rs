@@ -8,7 +8,8 @@ mod log;
 use std::sync::{Arc, atomic::AtomicU64};
 
 pub use log::LogFormat;
-pub(crate) use log::{Sampler, start_logging};
+pub(crate) use log::start_logging;
+use log::{Sampler, Samplers};
 use prometheus_client::{
     encoding::text::encode,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -70,6 +71,7 @@ macro_rules! series {
         #[derive(Debug)]
         struct All {
             registry: Registry,
+            refused_lines: Samplers,
             $($field: $kind,)*
         }
 
@@ -80,7 +82,7 @@ macro_rules! series {
                     let $field: $kind = $made;
                     registry.register($name, $help, $field.clone());
                 )*
-                Self { registry, $($field,)* }
+                Self { registry, refused_lines: Samplers::default(), $($field,)* }
             }
         }
     };
@@ -183,6 +185,7 @@ impl Metrics {
         let slot = |n: usize| all.secret_matches.get_or_create_owned(&with("slot", n.to_string()));
         let not_verified = REASON_CLASSES.map(not_verified_name);
         SourceMetrics {
+            refused_lines: all.refused_lines.of(source),
             outcomes: counters(&all.requests, &own, "outcome", &OUTCOME_NAMES),
             would_reject: counters(&all.shadow, &own, "outcome", &not_verified),
             failures: counters(&all.verification_failures, &own, "reason", &REASON_CLASSES),
@@ -311,6 +314,8 @@ impl Closed<Histogram> {
 /// Handles of one source.
 #[derive(Clone, Debug)]
 pub struct SourceMetrics {
+    /// Which refused requests get a log line.
+    pub(crate) refused_lines: Arc<Sampler>,
     /// By [`crate::answer::OUTCOME_NAMES`].
     pub outcomes: Closed<Counter>,
     /// What passed in shadow mode only.

@@ -96,6 +96,9 @@ fn rfc3339(text: &[u8]) -> Option<Timestamp> {
 
 /// Whether `text` is like `shape`, where `d` stands for a digit.
 fn has_shape(text: &[u8], shape: &[u8]) -> bool {
-    let like = |(byte, form): (&u8, &u8)| byte == form || *form == b'd' && byte.is_ascii_digit();
+    let like = |(byte, form): (&u8, &u8)| match form {
+        b'd' => byte.is_ascii_digit(),
+        _ => byte == form,
+    };
     text.len() == shape.len() && text.iter().zip(shape).all(like)
 }

@@ -69,13 +69,13 @@ impl Verifier {
     }
 
     /// Whether a scheme reads `Authorization`: then the header is the source's, and is passed on to the app.
-    pub(crate) fn reads_authorization(&self) -> bool {
+    pub fn reads_authorization(&self) -> bool {
         let authorization = Place::Header(http::header::AUTHORIZATION);
         self.schemes.iter().any(|p| p.scheme.parts.container.place == authorization)
     }
 
     /// Whether a sender shows the secret itself in this header.
-    pub(crate) fn is_shown_in(&self, header: &HeaderName) -> bool {
+    pub fn is_shown_in(&self, header: &HeaderName) -> bool {
         let shown = |parts: &SchemeParts| {
             !parts.algorithm.signs() && parts.container.place == Place::Header(header.clone())
         };
@@ -83,7 +83,7 @@ impl Verifier {
     }
 
     /// Where the first scheme's signed time stands in the body, if it does: a test event must have ours there.
-    pub(crate) fn signed_time_in_body(&self) -> Option<&json::Path> {
+    pub fn signed_time_in_body(&self) -> Option<&json::Path> {
         let timestamps = self.schemes.first()?.scheme.parts.timestamps.as_ref()?;
         match &timestamps.from.from {
             From::Json(path) => Some(path),
@@ -203,6 +203,8 @@ fn sign(
             parts.container.encoding.encode(key.tag(&pieces).bytes(parts.algorithm))
         }
     };
-    added.push(parts.container.write(&signature, variable)?);
+    let (name, mut value) = parts.container.write(&signature, variable)?;
+    value.set_sensitive(!parts.algorithm.signs());
+    added.push((name, value));
     Ok(added)
 }

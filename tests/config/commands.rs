@@ -1,6 +1,6 @@
 //! The commands that work on a configuration without running it.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 
 use serde_json::Value;
 
@@ -131,4 +131,59 @@ fn a_file_that_is_not_there_is_an_error_of_configuration() {
     for args in [&["run"][..], &["check"], &["routes", "list"], &["config", "show"]] {
         assert_eq!(gatepost(dir.path(), args, &[]).0, Some(78), "{args:?}");
     }
+}
+
+#[test]
+fn a_secret_in_a_file_that_others_may_read_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("gatepost.yaml");
+    fs::write(&file, ROUTED.replace("${S}", "whsec_0123456789abcdef0123456789")).unwrap();
+    let (open, ours) = ("error[secret-exposed]", "warning[secret-literal]");
+    for (mode, said, unsaid) in [(0o644, open, ours), (0o640, ours, open)] {
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        let (_, report) = gatepost(dir.path(), &["check"], &[]);
+        assert!(report.contains(said) && !report.contains(unsaid), "{mode:o}: {report}");
+    }
+}
+
+/// Wherever a secret is, it is the same one; what cannot be meant as one is refused.
+#[test]
+fn secrets_come_from_variables_files_and_credentials() {
+    const SECRET: &str = "whsec_0123456789abcdefghij";
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().display().to_string();
+    let ask = |command: &str, place: &str, content: &[u8]| {
+        fs::write(dir.path().join("key"), content).unwrap();
+        let text = format!(
+            "version: 1\ntls: {{ mode: none }}\nsources: {{ a: {{ provider: stripe, secret: {place} }} }}\n\
+             routes: [ {{ source: a, drop: true }} ]\n"
+        );
+        fs::write(dir.path().join("gatepost.yaml"), text).unwrap();
+        let args: Vec<&str> = command.split(' ').collect();
+        gatepost(dir.path(), &args, &[("S", SECRET), ("CREDENTIALS_DIRECTORY", &at)])
+    };
+    let file = format!("{{ file: {at}/key }}");
+    let shown = |place: &str| {
+        let (code, said) = ask("config show", place, format!("{SECRET}\n").as_bytes());
+        assert_eq!(code, Some(0), "{place}: {said}");
+        let line = said.lines().find_map(|line| line.strip_prefix("sources.a.secret\t"));
+        line.expect("a fingerprint").split_whitespace().next().unwrap().to_owned()
+    };
+    let places = ["'${S}'", "{ env: S }", &file, "{ credential: key }"].map(shown);
+    assert!(places.iter().all(|shown| *shown == places[0]), "one newline is dropped: {places:?}");
+    for (place, content, said) in [
+        (&*file, &b""[..], "this secret is empty"),
+        (&file, b"\n", "this secret is empty"),
+        (&file, b"whsec_0123456789abcdefghij\n\n", "begins or ends with white space"),
+        (&file, b"whsec_0123456789\0abcdefghij", "holds a NUL byte"),
+        ("{ file: /nowhere/key }", b"", "error[secret-file]"),
+        ("{ credential: ../key }", b"", "a credential has a plain name"),
+        ("{ env: T }", b"", "error[env-unset]"),
+    ] {
+        let (code, report) = ask("check", place, content);
+        assert_eq!(code, Some(78), "{place}: {report}");
+        assert!(report.contains(said), "{place}: {report}");
+    }
+    let (_, report) = ask("check", &file, b"short");
+    assert!(report.contains("this secret has only 5 bytes"), "{report}");
 }

@@ -131,3 +131,30 @@ fn no_part_of_a_secret_is_printed() {
         }
     }
 }
+
+/// YAML ends a line there; what is shown, and what is covered, must be the line that is meant.
+#[test]
+fn a_carriage_return_alone_ends_a_line() {
+    let text = "version: 1\rsources:\r  a: { provider: github, secret: 'mine-and-nobody-elses', colour: 1 }\n";
+    let report = read(text, Env::from([])).unwrap_err();
+    let said = report.human(false);
+    assert!(said.contains("gatepost.yaml:3:59\n"), "{said}");
+    assert!(said.contains("3 |   a: { provider: github, secret: '•"), "{said}");
+    assert!(!said.contains("nobody"), "{said}");
+}
+
+/// Secrets are put into wrong places, too: by hand, or by a variable.
+#[test]
+fn a_well_known_secret_is_shown_nowhere() {
+    let text = "\
+version: 1
+sources:
+  whsec_0123456789abcdef: { provider: sk_live_0123456789abcdef }
+  b: { provider: '${B}', secret: { env: whsec_0123456789abcdef } }
+";
+    let report = read(text, Env::from([("B", "whsec_0123456789abcdef")])).unwrap_err();
+    for said in [report.human(false), report.json().to_string()] {
+        assert!(said.contains("whsec_•") && said.contains("sk_live_•"), "{said}");
+        assert!(!said.contains("_0123"), "{said}");
+    }
+}

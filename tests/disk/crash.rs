@@ -64,8 +64,19 @@ pub struct Case {
 
 impl Case {
     /// What is wrong after `recover` has run on it in `dir`.
-    fn violation(&self, params: &Params, recover: Recover) -> Option<String> {
+    fn violation(&self, params: &Params, recover: Recover, before: bool) -> Option<String> {
         put(&self.state, &params.dir);
+        let passes = before.then(|| self.tampered(&params.dir)).flatten();
+        self.recovered(params, recover).or(passes)
+    }
+
+    /// A crash is no tampering, also before anybody takes it up.
+    fn tampered(&self, dir: &Path) -> Option<String> {
+        let report = verify::verify(dir, None, None).ok().filter(|report| !report.is_good())?;
+        Some(format!("a crash passes for tampering: {:?}", report.findings))
+    }
+
+    fn recovered(&self, params: &Params, recover: Recover) -> Option<String> {
         if let Err(why) = recover(&params.dir, params) {
             return Some(format!("it is not taken up: {why}"));
         }
@@ -77,7 +88,8 @@ impl Case {
         let against = (!self.promised.is_empty()).then_some(copy.as_path());
         match verify::verify(&params.dir, None, against) {
             Err(why) => Some(format!("it cannot be verified: {why}")),
-            Ok(report) if report.is_good() => None,
+            Ok(report) if report.is_good() && report.torn_bytes == 0 => None,
+            Ok(report) if report.is_good() => Some("it is torn still".to_owned()),
             Ok(report) => Some(format!("it does not verify: {:?}", report.findings)),
         }
     }
@@ -122,6 +134,8 @@ pub struct Outcome {
 pub struct Explorer<'a> {
     pub params: &'a Params,
     pub recover: Recover,
+    /// Whether the verifier is asked before the log is taken up, too.
+    pub before: bool,
     pub budget: usize,
     pub per_point: usize,
     pub dice: Dice,
@@ -132,7 +146,8 @@ pub struct Explorer<'a> {
 impl<'a> Explorer<'a> {
     pub fn new(params: &'a Params, recover: Recover, budget: usize, dice: Dice) -> Self {
         let (seen, outcome) = (HashSet::new(), Outcome::default());
-        Self { params, recover, budget, per_point: PER_POINT, dice, seen, outcome }
+        let (per_point, before) = (PER_POINT, false);
+        Self { params, recover, before, budget, per_point, dice, seen, outcome }
     }
 
     /// Goes through the diary again and again, with other dice each time.
@@ -185,13 +200,13 @@ impl<'a> Explorer<'a> {
         std::thread::scope(|scope| {
             for half in cases.chunks(cases.len().div_ceil(2).max(1)) {
                 let violations = &violations;
-                let (params, recover) = (self.params.clone(), self.recover);
+                let (params, recover, before) = (self.params.clone(), self.recover, self.before);
                 scope.spawn(move || {
                     let home = directory();
                     let params = Params { dir: home.path().join("audit"), ..params };
                     fs::create_dir(&params.dir).unwrap();
                     for case in half {
-                        if let Some(what) = case.violation(&params, recover) {
+                        if let Some(what) = case.violation(&params, recover, before) {
                             violations.lock().unwrap().push(told(case, &what));
                         }
                     }
@@ -236,6 +251,7 @@ fn whatever_a_power_cut_leaves_is_taken_up_and_nothing_acknowledged_is_lost() {
         let Life { root: _root, params, ops } = live(&mut dice);
         let part = (budget - states).min(12_000);
         let explorer = Explorer::new(&params, recover, part, dice.clone());
+        let explorer = Explorer { before: true, ..explorer };
         let Outcome { states: tried, violations } = explorer.explore(&ops);
         assert!(violations.is_empty(), "after {} states: {}", states + tried, violations[0]);
         assert!(tried > part / 2, "a life of {} steps has only {tried} states", ops.len());

@@ -13,8 +13,7 @@ use std::{
 use futures_util::FutureExt as _;
 use gatepost::{
     audit::{
-        AuditError, AuditLog, open_on,
-        segments::Segments,
+        AuditError, AuditLog, open_by_hand, open_on,
         storage::{Directory, Storage, StorageFile},
         verify,
     },
@@ -33,6 +32,8 @@ enum Ask {
     Sync,
     Truncate,
     SyncDir,
+    /// Carried out, and then not said to be.
+    Rename,
 }
 
 /// What goes wrong, for files whose names begin so.
@@ -119,7 +120,8 @@ impl Storage for Faulty {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.below.rename(from, to)
+        self.below.rename(from, to)?;
+        self.plan.check(Ask::Rename, to)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
@@ -300,27 +302,6 @@ async fn a_sync_that_hangs_and_fails_acknowledges_nothing() {
     assert!(matches!(append.await, Err(AuditError::Fenced(_))));
 }
 
-#[tokio::test]
-async fn reading_goes_on_where_retention_removes_a_segment_meanwhile() {
-    let world = World::with(|params| (params.rotate_bytes, params.compress) = (1, false));
-    world.fill(5).await;
-    let found = Segments::of(world.dir()).unwrap();
-    let firsts: Vec<u64> = found.firsts().collect();
-    assert!(firsts.len() > 4);
-    for file in &world.files(".ndjson")[..2] {
-        std::fs::remove_file(file).unwrap();
-    }
-    let mut seen = Vec::new();
-    let read = found.each(0, |frame, _| {
-        seen.push(frame.seq);
-        Ok(true)
-    });
-    read.expect("what is there");
-    assert_eq!(seen.first(), Some(&firsts[2]));
-    let since = Timestamp::from_millis(0);
-    assert_eq!(found.at(Some(since)).expect("what is there"), 0);
-}
-
 /// A clock that is ten years off for a while removes nothing that has not nearly come of age.
 #[tokio::test]
 async fn a_leap_of_the_clock_does_not_empty_the_log() {
@@ -360,4 +341,51 @@ async fn a_first_record_with_the_end_of_another_is_torn() {
     world.fill(1).await;
     all_there(&world, &[]);
     assert_eq!(world.records().len(), 4, "started, what was cut, the event, stopped");
+}
+
+/// Once nobody knows which file is called `checkpoints`, nothing is sealed any more, and so nothing is taken.
+#[tokio::test(start_paused = true)]
+async fn checkpoints_that_were_shortened_by_half_end_a_run() {
+    const DAY_MILLIS: i64 = 24 * 3_600_000;
+    let world = World::with(|params| {
+        (params.rotate_bytes, params.compress) = (1, false);
+        params.retention = Duration::from_hours(48);
+    });
+    let millis = Arc::new(AtomicI64::new(1_790_000_000_000));
+    let at = millis.clone();
+    let clock = Arc::new(move || Timestamp::from_millis(at.load(Ordering::SeqCst)));
+    let disk = Faulty::open(world.dir());
+    let (log, mut writer) =
+        open_by_hand(disk.clone(), &world.params, world.metrics.audit(), clock).expect("a log");
+    let mut event = 0..;
+    let mut day = async || {
+        millis.fetch_add(DAY_MILLIS, Ordering::SeqCst);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        log.note(attempt(event.next().unwrap()));
+        writer.turn();
+    };
+    disk.plan.set(Some(Fault(Ask::Rename, "checkpoints", EIO)));
+    let segments = || world.files(".ndjson").len();
+    let mut before = segments();
+    loop {
+        day().await;
+        let removed = segments() <= before;
+        before = segments();
+        assert!(before < 40, "nothing is ever removed");
+        if removed {
+            break;
+        }
+    }
+    disk.plan.set(None);
+    assert!(is_fenced(&log), "a segment went, and its checkpoints are in a file without a name");
+    let kept = world.records().len();
+    for _ in 0..3 {
+        day().await;
+    }
+    assert_eq!(world.records().len(), kept);
+    drop(log);
+    writer.end();
+    drop(disk);
+    world.fill(2).await;
+    all_there(&world, &[]);
 }

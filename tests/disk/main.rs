@@ -19,9 +19,11 @@ mod audit_world;
 mod crash;
 mod diary;
 mod faults;
+mod meanwhile;
 mod power;
 mod seeds;
 mod tamper;
+mod torn;
 mod verdict;
 mod workload;
 

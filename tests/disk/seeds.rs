@@ -217,7 +217,7 @@ fn every_careless_discipline_is_found_out() {
             "no guard on each record",
             as_it_is,
             without_a_frame_guard,
-            "cannot be read|not a record|match|belong|lost",
+            "cannot be read|not a record|match|belong|lost|torn still",
         ),
     ];
     let mut dice = Dice(2);

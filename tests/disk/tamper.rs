@@ -150,7 +150,8 @@ fn a_cut_tail_is_seen_against_an_anchor_and_else_shown_as_a_shorter_tail() {
     let verdicts = judge(&asked);
     let (alone, anchored) = verdicts.split_at(cut.len());
     for ((at, verdict), log) in cuts.iter().zip(alone).zip(&cut) {
-        assert_eq!(*verdict, (Verdict::Good, Verdict::Good), "a young log, cut at {at}");
+        let expected = if log.torn() > 0 { Verdict::Torn } else { Verdict::Good };
+        assert_eq!(*verdict, (expected.clone(), expected), "a young log, cut at {at}");
         let whole = text[..*at].matches('\n').count() as u64;
         assert_eq!(log.tail(), (whole - 1, log.torn()), "it says how much is not sealed");
     }
@@ -266,4 +267,31 @@ fn a_log_is_not_written_through_a_link() {
     }
     crate::verdict::fill(&world, 3..6);
     assert_eq!(ours(Path::new(&world.dir), None), Verdict::Good);
+}
+
+/// Where only one of two readers minds, the other one is told so by this: bytes that are no text, and control records that are
+/// no JSON any more, in a part of the log that no checkpoint covers.
+#[test]
+fn both_verifiers_read_a_record_in_the_same_way() {
+    let log = Log::of(8);
+    let young = log.checkpoints().split_inclusive('\n').take(1).collect::<String>();
+    let young = log.with_checkpoints(young);
+    let text = young.text();
+    let last = text[..text.len() - 1].rfind('\n').unwrap() + 1;
+    let touched = |from: &str, to: &[u8]| {
+        let at = last + text[last..].find(from).expect("it is there");
+        young.with_bytes([&text.as_bytes()[..at], to, &text.as_bytes()[at + from.len()..]].concat())
+    };
+    let cases = [
+        ("no text", touched("stopped", b"stopp\xffd"), Verdict::Tampered(vec![8])),
+        ("half a character", touched("stopped", b"stop\xc3\"d"), Verdict::Tampered(vec![8])),
+        ("no JSON", touched("\"what\":\"stopped\"", b"\"what\":stopped\""), Verdict::Good),
+        ("a number for a key", touched("\"what\":\"stopped\"", b"8:9"), Verdict::Good),
+        ("a number with a sign", touched("\"seq\":8", b"\"seq\":+8"), Verdict::Tampered(vec![8])),
+        ("a number with zeros", touched("\"seq\":8", b"\"seq\":08"), Verdict::Tampered(vec![8])),
+    ];
+    let verdicts = judge(&cases.each_ref().map(|(_, log, _)| (log, None)));
+    for ((what, _, expected), verdict) in cases.iter().zip(verdicts) {
+        assert_eq!(verdict, (expected.clone(), expected.clone()), "{what}");
+    }
 }

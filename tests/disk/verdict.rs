@@ -25,6 +25,8 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Good,
+    /// Good, but for the end, which was not written whole.
+    Torn,
     /// The records at which something is wrong.
     Tampered(Vec<u64>),
     CannotTell,
@@ -181,6 +183,7 @@ impl Log {
 pub fn ours(dir: &Path, against: Option<&Path>) -> Verdict {
     match verify::verify(dir, None, against) {
         Err(_) => Verdict::CannotTell,
+        Ok(report) if report.is_good() && report.torn_bytes > 0 => Verdict::Torn,
         Ok(report) if report.is_good() => Verdict::Good,
         Ok(report) => Verdict::Tampered(positions(report.findings.iter().map(|f| f.record))),
     }
@@ -236,6 +239,7 @@ fn theirs(dir: &Path, asked: &str) -> Vec<Verdict> {
         let said: (Option<i32>, Vec<u64>) = serde_json::from_str(line).unwrap();
         match said {
             (Some(0), found) if found.is_empty() => Verdict::Good,
+            (Some(75), found) if found.is_empty() => Verdict::Torn,
             (Some(6), found) => Verdict::Tampered(positions(found.into_iter())),
             _ => Verdict::CannotTell,
         }

@@ -21,8 +21,15 @@
 )]
 
 mod app;
+mod bounds;
 mod client;
+mod clock;
 mod crash;
+mod damage;
+mod disk;
+mod forged;
+#[path = "../support/h2.rs"]
+mod h2;
 mod kill;
 #[path = "../support/ledger/mod.rs"]
 mod ledger;
@@ -37,11 +44,14 @@ mod sender;
 #[path = "../support/redis.rs"]
 mod server;
 mod signals;
+mod streams;
 mod upstream;
 mod wire;
 #[path = "../it/world/mod.rs"]
 mod world;
 
-/// The secrets of two sources.
+/// The secrets of two sources that have equal ids.
 pub const STRIPE: &str = "whsec_test_0123456789abcdefghijklmnop";
 pub const BANK: &str = "whsec_bank_0123456789abcdefghijklmnop";
+/// Of one whose signatures name no time.
+pub const GITHUB: &str = "github-test-secret-0123456789";

@@ -1,7 +1,14 @@
 //! A line between a gateway and its Redis that misbehaves as told: it can be cut, frozen, slow, half closed, garbled, and led
 //! elsewhere.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -38,6 +45,7 @@ pub enum Line {
 pub struct Network {
     pub address: SocketAddr,
     state: Arc<watch::Sender<(Line, SocketAddr)>>,
+    accepted: Arc<AtomicUsize>,
     _tasks: JoinSet<()>,
 }
 
@@ -48,20 +56,27 @@ impl Network {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(watch::Sender::new((Line::Fair, server)));
-        let watched = Arc::clone(&state);
+        let (watched, accepted) = (Arc::clone(&state), Arc::<AtomicUsize>::default());
+        let count = Arc::clone(&accepted);
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::Relaxed);
                 connections.spawn(pass(stream, watched.subscribe()));
                 while connections.try_join_next().is_some() {}
             }
         });
-        Self { address, state, _tasks: tasks }
+        Self { address, state, accepted, _tasks: tasks }
     }
 
     pub fn set(&self, line: Line) {
         self.state.send_modify(|state| state.0 = line);
+    }
+
+    /// How many connections it was asked for so far.
+    pub fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::Relaxed)
     }
 
     /// Cuts what is open; what comes from now on is led to `server`.

@@ -1,16 +1,16 @@
 //! What all runs have in common: a clock, an app, senders, the directories of gateways, and the ledger that joins them.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use tempfile::TempDir;
 
 use crate::{
-    BANK, STRIPE,
+    BANK, GITHUB, STRIPE,
     app::App,
     ledger::{Ledger, Record, report},
     sender::Senders,
     wire::Clock,
-    world::{Gateway, gateway::binary},
+    world::{Gateway, eventually, gateway::binary},
 };
 
 /// A run.
@@ -20,13 +20,15 @@ pub struct Run {
     pub senders: Senders,
     /// How long the app may take.
     pub timeout: &'static str,
+    /// The part `limits` of the configuration.
+    pub limits: String,
 }
 
 impl Run {
     pub async fn new(gateways: usize) -> Self {
         let clock = Clock::start();
         let (app, senders) = (App::start(clock).await, Senders::new(clock, gateways));
-        Self { clock, app, senders, timeout: "500ms" }
+        Self { clock, app, senders, timeout: "500ms", limits: "{}".into() }
     }
 
     /// The same, where nothing shall take too long, however slow the machine is.
@@ -34,17 +36,20 @@ impl Run {
         Self { timeout: "10s", ..Self::new(gateways).await }
     }
 
-    /// The configuration of a gateway whose state is in `dir`: two sources, all of it to the app.
+    /// The configuration of a gateway whose state is in `dir`: all sources to the app.
     pub fn config(&self, dir: &Path, dedup: &str) -> String {
-        let (dir, app, timeout) = (dir.display(), self.app.url(), self.timeout);
+        let Self { timeout, limits, .. } = self;
+        let (dir, app) = (dir.display(), self.app.url());
         format!(
             "version: 1\nserver: {{ host: hooks.example.com, listen: \"127.0.0.1:0\", drain_timeout: 5s }}\n\
              tls: {{ mode: none }}\nstorage: {{ dir: \"{dir}\", min_free: 1MiB }}\nadmin: {{ listen: \"127.0.0.1:0\" }}\n\
              telemetry: {{ log: {{ level: \"warn,gatepost::cli=info\", format: json }} }}\n\
              audit: {{ rotate: {{ size: 1MiB }}, checkpoint: {{ every: 1s }} }}\n\
-             sources:\n  stripe: {{ provider: stripe, secret: \"{STRIPE}\" }}\n  bank: {{ provider: stripe, secret: \"{BANK}\" }}\n\
-             routes:\n  - {{ source: stripe, to: app, timeout: {timeout} }}\n  - {{ source: bank, to: app, timeout: {timeout} }}\nupstreams: {{ app: {{ url: \"{app}\" }} }}\n\
-             dedup: {{ {dedup} }}\n"
+             sources:\n  stripe: {{ provider: stripe, secret: \"{STRIPE}\" }}\n  bank: {{ provider: stripe, secret: \"{BANK}\" }}\n  \
+             github: {{ provider: github, secret: \"{GITHUB}\", max_body: 1MiB }}\nroutes:\n  \
+             - {{ source: stripe, to: app, timeout: {timeout} }}\n  - {{ source: bank, to: app, timeout: {timeout} }}\n  \
+             - {{ source: github, to: app, timeout: {timeout} }}\nupstreams: {{ app: {{ url: \"{app}\" }} }}\n\
+             dedup: {{ {dedup} }}\nlimits: {limits}\n"
         )
     }
 
@@ -65,6 +70,51 @@ impl Run {
         let gateway = Gateway::start_with(dir, &text, env).await;
         self.senders.gateway(number, Some(gateway.address));
         gateway
+    }
+
+    /// The same under what leads it to a disk or a clock of its own; its state is in `state`. `min_free` is as good as off: what
+    /// is met is the end of the disk itself, in the middle of a write.
+    pub async fn gateway_under(
+        &self,
+        wrapper: &[String],
+        home: TempDir,
+        state: &Path,
+        dedup: &str,
+    ) -> Gateway {
+        let text = self.config(state, dedup).replace("min_free: 1MiB", "min_free: 1B");
+        let gateway = Gateway::start_under(wrapper, home, &text).await;
+        self.senders.gateway(0, Some(gateway.address));
+        gateway
+    }
+
+    /// Stops the only gateway, from outside or in order, and keeps its directory.
+    pub async fn end(&self, gateway: Gateway, kill: bool) -> TempDir {
+        self.senders.gateway(0, None);
+        if kill { gateway.kill().await } else { gateway.stop().await.1 }
+    }
+
+    /// Waits until `count` events more were acknowledged.
+    pub async fn more(&self, count: usize) {
+        let upto = self.senders.acked() + count;
+        eventually("events get through", || async { self.senders.acked() >= upto }).await;
+    }
+
+    /// How many requests were told this.
+    pub fn count(&self, outcome: &str) -> usize {
+        let requests = self.senders.requests();
+        let told = requests.iter().filter_map(|request| request.sent.told.as_ref());
+        told.filter(|told| told.outcome == outcome).count()
+    }
+
+    /// Waits until so many requests, from now on, were told this.
+    pub async fn told(&self, outcome: &str, count: usize) {
+        let upto = self.count(outcome) + count;
+        eventually(outcome, || async { self.count(outcome) >= upto }).await;
+    }
+
+    /// Our ids of the events whose delivery has begun so far.
+    pub fn begun(&self) -> BTreeSet<String> {
+        self.app.received().into_iter().map(|received| received.event_id).collect()
     }
 
     /// Everything that is known about this run.

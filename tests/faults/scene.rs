@@ -36,18 +36,21 @@ impl Scene {
     }
 
     pub async fn on(run: Run, lines: &[&str], more: &str, claim: &str) -> Self {
+        let fit = !more.contains("forward") && !lines.iter().any(|line| line.contains("lru"));
+        let more = format!("claim: {claim}{more}, redis: {{ require_noeviction: {fit}, ");
+        Self::over(run, Server::start(lines), &more).await
+    }
+
+    /// On a Redis that runs already; `more` ends inside of what is said about it.
+    pub async fn over(run: Run, redis: Server, more: &str) -> Self {
         let gateways = run.senders.gateways();
-        let redis = Server::start(lines);
         let network = Network::to(local(redis.port)).await;
         // So that a fault comes while there is still something to do.
         run.app.always(Act::Late(Duration::from_millis(30), 200));
         let mut scene = Self { run, redis, network, gateways: Vec::new() };
         for number in 0..gateways {
-            let dedup = format!(
-                "store: redis, claim: {claim}, join_timeout: 300ms{more}, redis: {{ url: \"redis://{}\", require_noeviction: {} }}",
-                scene.network.address,
-                !more.contains("forward") && !lines.iter().any(|line| line.contains("lru"))
-            );
+            let url = format!("url: \"redis://{}\" }}", scene.network.address);
+            let dedup = format!("store: redis, join_timeout: 300ms, {more}{url}");
             let gateway = scene.run.gateway(number, &dedup).await;
             eventually("it is ready", || async {
                 gateway.admin("GET", "/readyz").await.status == 200
@@ -91,14 +94,11 @@ impl Scene {
 
     /// Waits until so many requests, from now on, were told this.
     pub async fn told(&self, outcome: &str, count: usize) {
-        let before = self.count(outcome);
-        eventually(outcome, || async { self.count(outcome) >= before + count }).await;
+        self.run.told(outcome, count).await;
     }
 
     pub fn count(&self, outcome: &str) -> usize {
-        let requests = self.run.senders.requests();
-        let told = requests.iter().filter_map(|request| request.sent.told.as_ref());
-        told.filter(|told| told.outcome == outcome).count()
+        self.run.count(outcome)
     }
 
     /// Events whose delivery had begun before `at`: their keys may be lost.
@@ -134,9 +134,12 @@ pub fn events_in(redis: &Server) -> BTreeSet<String> {
     keys.lines().map(|key| key.trim_start_matches("gatepost:").to_owned()).collect()
 }
 
-/// How many deliveries there were beyond one of each event, but for those with an excuse on record.
+/// How many deliveries there were beyond the first of each event that have no excuse on record.
 pub fn repeated(ledger: &Ledger) -> usize {
-    let events: BTreeSet<_> = ledger.received.iter().map(|r| &r.event_id).collect();
-    let excused = ledger.records.iter().filter(|r| r.kind == "attempt" && !r.reason.is_empty());
-    ledger.received.len() - events.len() - excused.count()
+    let attempts = ledger.records.iter().filter(|r| r.kind == "attempt" && !r.reason.is_empty());
+    let excused: BTreeSet<_> = attempts.map(|record| &record.receipt).collect();
+    let (mut received, mut seen) = (ledger.received.iter().collect::<Vec<_>>(), BTreeSet::new());
+    received.sort_by_key(|received| received.at);
+    let again = received.into_iter().filter(|received| !seen.insert(&received.event_id));
+    again.filter(|received| !excused.contains(&received.receipt)).count()
 }

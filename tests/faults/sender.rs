@@ -18,10 +18,13 @@ use tokio::{
 };
 
 use crate::{
-    BANK, STRIPE,
+    BANK, GITHUB, STRIPE,
     ledger::{Sent, Standing, Told},
     wire::{Clock, Dice, Wire, digest},
-    world::{PATIENCE, Provider, provider::stripe_event},
+    world::{
+        PATIENCE, Provider,
+        provider::{Headers, stripe_event},
+    },
 };
 
 /// How soon a sender tries again. Providers wait longer; a test has no time.
@@ -96,12 +99,23 @@ impl Senders {
         lanes: usize,
         twice: u64,
     ) -> JoinSet<()> {
+        // Two sources with equal ids.
+        self.begin_of(["stripe", "bank"], events, lanes, twice)
+    }
+
+    /// The same for two sources.
+    pub fn begin_of(
+        &self,
+        sources: [&str; 2],
+        events: impl Iterator<Item = String>,
+        lanes: usize,
+        twice: u64,
+    ) -> JoinSet<()> {
         let mut dice = Dice(7);
         let mut queue = VecDeque::new();
         let names: Vec<_> = events.collect();
         for n in 0..names.len() {
-            // Two sources with equal ids.
-            let event = format!("{}/{}", ["stripe", "bank"][n % 2], names[n - n % 2]);
+            let event = format!("{}/{}", sources[n % 2], names[n - n % 2]);
             if dice.below(100) < twice {
                 queue.push_back(event.clone());
             }
@@ -235,19 +249,27 @@ fn parted(event: &str) -> (&str, &str) {
     event.split_once('/').unwrap_or(("stripe", event))
 }
 
+/// Who sends, and signs as such.
+pub fn signed(event: &str, body: &[u8], standing: Standing) -> Headers {
+    let (source, id) = parted(event);
+    let provider = match (standing, source) {
+        (Standing::Forged, "github") => Provider::GitHub("of-somebody-else-0123456789"),
+        (Standing::Forged, _) => Provider::Stripe("whsec_of_somebody_else_0123456789"),
+        (_, "stripe") => Provider::Stripe(STRIPE),
+        (_, "bank") => Provider::Stripe(BANK),
+        _ => Provider::GitHub(GITHUB),
+    };
+    provider.sign(id, "push", body)
+}
+
 /// A whole request about `event`.
 pub fn request(event: &str, body: &[u8], standing: Standing) -> Vec<u8> {
     let (source, _) = parted(event);
-    let secret = match (standing, source) {
-        (Standing::Forged, _) => "whsec_of_somebody_else_0123456789",
-        (_, "stripe") => STRIPE,
-        _ => BANK,
-    };
     let mut text = format!(
         "POST /{source} HTTP/1.1\r\nhost: hooks.example.com\r\ncontent-type: application/json\r\ncontent-length: {}\r\n",
         body.len()
     );
-    for (name, value) in Provider::Stripe(secret).sign("", "", body) {
+    for (name, value) in signed(event, body, standing) {
         text += &format!("{name}: {value}\r\n");
     }
     [text.as_bytes(), b"\r\n", body].concat()

@@ -7,9 +7,8 @@ use crate::{
     app::{Act, End},
     ledger::{Ledger, Record, Verdict},
     run::{Run, sound, verified},
-    sender::Senders,
     wire::Dice,
-    world::{Gateway, RedisServer, eventually, gateway::write_private},
+    world::{Gateway, RedisServer, gateway::write_private},
 };
 
 /// An app that fails in one of ten.
@@ -22,12 +21,6 @@ fn moody(run: &Run) {
         3 => Act::Say(429),
         _ => Act::Late(Duration::from_millis(1), 200),
     });
-}
-
-/// Waits until `count` more were acknowledged.
-async fn more(senders: &Senders, count: usize) {
-    let upto = senders.acked() + count;
-    eventually("events get through", || async { senders.acked() >= upto }).await;
 }
 
 /// Takes a new configuration over: another secret beside the one that is used, or not, and other patience with the app.
@@ -58,11 +51,11 @@ async fn turmoil(dedup: &str, rounds: usize) -> Ledger {
     for round in 0..rounds {
         let gateway = run.gateway_in(0, dir, &dedup, &[]).await;
         let text = std::fs::read_to_string(&gateway.file).unwrap();
-        more(&run.senders, 60).await;
+        run.more(60).await;
         reload(&gateway, &text, round).await;
-        more(&run.senders, 60).await;
+        run.more(60).await;
         reload(&gateway, &text, round + 1).await;
-        more(&run.senders, 60).await;
+        run.more(60).await;
         run.senders.gateway(0, None);
         let (status, left) = gateway.stop().await;
         assert!(status.success(), "{status}");

@@ -163,6 +163,7 @@ async fn threads_share_the_limits_of_an_upstream_and_not_its_connections() {
         remove_headers: Vec::new(),
         set_headers: Vec::new(),
         tls: UpstreamTls::default(),
+        networks: Vec::new(),
     };
     let one = deliver::Upstream::new(params, Metrics::new().upstream(&name)).unwrap();
     let other = one.with_own_connections();

@@ -174,14 +174,18 @@ async fn the_configuration_changes_headers_and_our_prefix() {
         "app: { headers: { remove: [X-Internal], set: { X-Team: billing } }, url",
     );
     let dir = tempfile::tempdir().unwrap();
-    let text = yaml(dir.path(), &rest).replace("server: {", "server: { header_prefix: Hook-, ");
+    let text = yaml(dir.path(), &rest)
+        .replace("server: {", "server: { header_prefix: Hook-, receipt_header: X-Ticket, ");
     let gateway = Gateway::start_whole(dir, &text).await;
     let body = stripe_event("evt_1", "invoice.paid");
     let mut headers = Provider::Stripe(STRIPE).sign("", "", &body);
     for (name, value) in [("x-internal", "1"), ("x-team", "spoofed"), ("hook-source", "spoofed")] {
         headers.push((name.to_owned(), value.to_owned()));
     }
-    assert_eq!(gateway.post("/stripe", &headers, &body).await.status, 200);
+    let answer = gateway.post("/stripe", &headers, &body).await;
+    assert_eq!(answer.status, 200);
+    assert!(answer.header("x-ticket").starts_with("req_"));
+    assert!(!answer.headers.contains_key("webhook-receipt"));
     let received = &app.received()[0];
     assert!(!received.headers.contains_key("x-internal"));
     assert!(!received.headers.contains_key("gatepost-source"));

@@ -1,55 +1,18 @@
 //! The real binary on a disk that fails (system calls are made to fail under it), fills up (a small file system), and under
 //! a clock that jumps. What these need comes with `tests/setup`; making a file system needs root.
 
-use std::{
-    io::{BufRead as _, BufReader},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-};
+use std::path::Path;
 
 use crate::{
     GITHUB, STRIPE, stripe_to,
-    world::{Gateway, Provider, Upstream, eventually, gateway, provider::stripe_event},
+    world::{
+        Gateway, Provider, Upstream,
+        disk::{Failing, SmallDisk, file},
+        eventually, gateway,
+        provider::stripe_event,
+        wall::WallClock,
+    },
 };
-
-/// System calls of a process that fail, until this goes.
-struct Failing(Child);
-
-impl Failing {
-    /// Makes `calls` on `file` end as `how` says.
-    fn start(gateway: &Gateway, calls: &str, how: &str, file: &Path) -> Self {
-        let mut strace = Command::new("strace")
-            .args(["-f", "-o", "/dev/null", "-e", &format!("trace={calls}")])
-            .args(["-e", &format!("inject={calls}:{how}"), "-P"])
-            .arg(file)
-            .args(["-p", &gateway.pid().to_string()])
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("strace: tests/setup installs it");
-        let lines = BufReader::new(strace.stderr.take().unwrap()).lines();
-        let attached = lines.map_while(Result::ok).find(|line| line.contains("attached"));
-        assert!(attached.is_some(), "strace needs root, or kernel.yama.ptrace_scope=0");
-        Self(strace)
-    }
-}
-
-impl Drop for Failing {
-    fn drop(&mut self) {
-        let pid = self.0.id().to_string();
-        let _ = Command::new("kill").args(["-INT", &pid]).status();
-        let _ = self.0.wait();
-    }
-}
-
-/// The one file in `dir` whose name begins and ends so.
-fn file(dir: &Path, begin: &str, end: &str) -> PathBuf {
-    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    let fits = |path: &PathBuf| {
-        let name = path.file_name().unwrap().to_string_lossy();
-        name.starts_with(begin) && name.ends_with(end)
-    };
-    entries.into_iter().find(fits).expect("a file")
-}
 
 async fn post(gateway: &Gateway, id: &str) -> (u16, String) {
     let body = stripe_event(id, "invoice.paid");
@@ -95,6 +58,7 @@ async fn a_record_that_cannot_be_written_or_synced_ends_what_is_taken_until_a_re
             "{calls} {how}"
         );
         assert!(!is_ready(&gateway).await, "{calls} {how}");
+        assert_eq!(gateway.metric("gatepost_shed_total{reason=\"disk\"}").await, 1.0);
         drop(failing);
         assert_eq!(
             post(&gateway, "evt_lost").await.0,
@@ -164,14 +128,6 @@ async fn a_dedup_store_that_cannot_be_written_refuses_recovers_and_excuses_what_
     }
 }
 
-/// What a file system of so many bytes is mounted by, at a place of the process's own; it goes with the process.
-fn small_disk(place: &Path, bytes: u64) -> Vec<String> {
-    let script = "mount -t tmpfs -o size=$1 none \"$2\" && shift 2 && exec \"$@\"";
-    let size = bytes.to_string();
-    let place = place.to_str().unwrap();
-    ["unshare", "--mount", "sh", "-c", script, "sh", &size, place].map(str::to_owned).to_vec()
-}
-
 #[tokio::test]
 async fn a_disk_that_is_full_refuses_with_503_and_goes_on_when_there_is_room() {
     // The record alone on it, and the record beside the embedded dedup store.
@@ -188,17 +144,11 @@ async fn full_and_empty(dedup: &str) {
     let routes = stripe_to(&app.url()) + dedup;
     // `min_free` is as good as off: what is met is the end of the disk itself, in the middle of a write.
     let text = gateway::yaml(&state, &routes).replace("min_free: 1MiB", "min_free: 1B");
-    let wrapper = small_disk(&state, 24 << 20);
-    let gateway = Gateway::start_under(&wrapper, home, &text).await;
-    let seen = PathBuf::from(format!("/proc/{}/root{}", gateway.pid(), state.display()));
+    let disk = SmallDisk::at(&state, 24 << 20);
+    let gateway = Gateway::start_under(&disk.wrapper(), home, &text).await;
+    let seen = disk.seen();
     assert_eq!(post(&gateway, "evt_before").await.0, 200);
-    let filler = seen.join("filler");
-    let full = std::fs::write(&filler, vec![1; 24 << 20]).unwrap_err();
-    assert_eq!(
-        full.kind(),
-        std::io::ErrorKind::StorageFull,
-        "the file system is small: this needs root"
-    );
+    let filler = disk.fill();
     let (mut acked, mut refused) = (Vec::new(), 0);
     for n in 0..300 {
         let id = format!("evt_{n}");
@@ -228,35 +178,11 @@ async fn full_and_empty(dedup: &str) {
     verified(&seen.join("audit"));
 }
 
-/// A clock that tests can set: seconds from the real one.
-struct Clock(PathBuf);
-
-impl Clock {
-    fn set(&self, shift: &str) {
-        std::fs::write(&self.0, format!("{shift}\n")).unwrap();
-    }
-
-    fn wrapper(&self) -> Vec<String> {
-        let library = ["x86_64-linux-gnu", "aarch64-linux-gnu"]
-            .map(|arch| format!("/usr/lib/{arch}/faketime/libfaketimeMT.so.1"));
-        let library = library.iter().find(|path| Path::new(path).exists());
-        let library = library.expect("faketime: tests/setup installs it");
-        vec![
-            "env".into(),
-            format!("LD_PRELOAD={library}"),
-            format!("FAKETIME_TIMESTAMP_FILE={}", self.0.display()),
-            "FAKETIME_NO_CACHE=1".into(),
-            "FAKETIME_DONT_FAKE_MONOTONIC=1".into(),
-        ]
-    }
-}
-
 #[tokio::test]
 async fn a_clock_that_jumps_ten_years_breaks_neither_the_record_nor_dedup() {
     let app = Upstream::start().await;
     let home = tempfile::tempdir().unwrap();
-    let clock = Clock(home.path().join("clock"));
-    clock.set("+0");
+    let clock = WallClock::in_dir(home.path());
     let routes = format!(
         "sources: {{ stripe: {{ provider: stripe, secret: \"{STRIPE}\" }}, github: {{ provider: github, secret: \"{GITHUB}\" }} }}\n\
          routes: [ {{ source: stripe, to: app }}, {{ source: github, to: app }} ]\nupstreams: {{ app: {{ url: \"{}\" }} }}\n",

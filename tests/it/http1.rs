@@ -112,6 +112,29 @@ async fn who_half_closes_in_the_middle_hears_so_and_is_not_believed() {
     assert_eq!(app.count(), 0);
 }
 
+/// What hyper answers by itself is counted with what else could not be read, and its receipt leads to a line of the log.
+#[tokio::test]
+async fn what_is_no_http_is_counted_and_logged() {
+    let gateway = Gateway::start(&stripe_to("http://127.0.0.1:9/")).await;
+    let counted = "gatepost_requests_total{source=\"_unknown\",outcome=\"unreadable\"}";
+    let large = format!("POST /stripe HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(64 * 1024));
+    for (count, head, status, reason) in [
+        (1.0, "SSH-2.0-OpenSSH_9.2\r\n\r\n", 400, "it is no HTTP"),
+        (2.0, &large, 431, "its head is too large"),
+    ] {
+        let mut sender = Raw::to(&gateway).await;
+        sender.send(head).await;
+        let said = sender.rest().await;
+        assert!(said.starts_with(&format!("HTTP/1.1 {status} ")), "{said}");
+        let receipt = said.split("webhook-receipt: ").nth(1).unwrap().lines().next().unwrap();
+        assert_eq!(gateway.metric(counted).await, count, "{reason}");
+        eventually("it is in the log", || async {
+            gateway.log().iter().any(|line| line.contains(receipt) && line.contains(reason))
+        })
+        .await;
+    }
+}
+
 #[tokio::test]
 async fn leave_to_send_a_body_is_given_to_whom_it_would_be_read_from() {
     let app = Upstream::closed().await;

@@ -23,25 +23,33 @@
     reason = "helpers of tests"
 )]
 
+mod abuse;
 mod accept;
 mod answers;
+mod canary;
 mod commands;
 mod connect;
 mod deliver;
 mod disk;
 mod duplicate;
+mod events;
 #[path = "../support/h2.rs"]
 mod h2;
 mod handover;
 mod hostile;
 mod http1;
+#[path = "../support/leak.rs"]
+mod leak;
 mod overload;
+mod raw;
 mod record;
 mod redis;
 mod refuse;
 mod reload;
 mod shadow;
 mod shutdown;
+mod signatures;
+mod strangers;
 mod tls;
 mod world;
 

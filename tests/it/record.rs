@@ -79,6 +79,96 @@ async fn a_token_is_not_recorded() {
     assert!(!listed.contains("a-token"), "{listed}");
 }
 
+/// A body is known by its digest; what is in it is on no record, and neither is the secret that it was signed with.
+#[tokio::test]
+async fn a_record_holds_no_body() {
+    let app = Upstream::start().await;
+    let gateway = Gateway::start(&stripe_to(&app.url())).await;
+    let body = br#"{"id":"evt_1","type":"invoice.paid","note":"nobody-but-the-app-reads-this"}"#;
+    let headers = Provider::Stripe(STRIPE).sign("", "", body);
+    assert_eq!(gateway.post("/stripe", &headers, body).await.status, 200);
+    assert_eq!(
+        gateway.post("/stripe", &headers, b"nobody-but-the-app-reads-this").await.status,
+        401
+    );
+    let (status, dir) = gateway.stop().await;
+    assert!(status.success());
+    let files = std::fs::read_dir(dir.path().join("audit")).unwrap();
+    let all = files.map(|file| text(&std::fs::read(file.unwrap().path()).unwrap()));
+    let all: String = all.collect();
+    assert!(all.contains("\"digest\":\"sha256:") && all.contains("\"kind\":\"rejected\""), "{all}");
+    assert!(!all.contains("nobody-but") && !all.contains(STRIPE), "{all}");
+}
+
+/// What goes to standard output, among whatever else is there, is what a record is verified against later.
+#[tokio::test]
+async fn checkpoints_on_standard_output_show_a_cut_tail() {
+    let (app, dir) = (Upstream::start().await, tempfile::tempdir().unwrap());
+    let out = dir.path().join("out");
+    let shell = format!("echo a log line; exec \"$0\" \"$@\" >>{}", out.display());
+    let shell = ["sh".to_owned(), "-c".to_owned(), format!("exec >{}; {shell}", out.display())];
+    let copied =
+        format!("{}audit: {{ checkpoint: {{ copy_to: [stdout] }} }}\n", stripe_to(&app.url()));
+    let text_of = crate::world::gateway::yaml(dir.path(), &copied);
+    let gateway = Gateway::start_under(&shell, dir, &text_of).await;
+    let body = stripe_event("evt_1", "invoice.paid");
+    let headers = Provider::Stripe(STRIPE).sign("", "", &body);
+    assert_eq!(gateway.post("/stripe", &headers, &body).await.status, 200);
+    let (status, dir) = gateway.stop().await;
+    assert!(status.success());
+    let audit = dir.path().join("audit");
+    let verify = || {
+        let mut verify = crate::world::gateway::binary();
+        verify.args(["audit", "verify"]).arg(&audit).arg("--against").arg(&out);
+        let done = verify.output().unwrap();
+        (done.status.code(), text(&done.stdout))
+    };
+    let (code, said) = verify();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("2 agree"), "one behind the start, one at the end: {said}");
+    let checkpoints = std::fs::read_to_string(audit.join("checkpoints")).unwrap();
+    let first = checkpoints.split_inclusive('\n').next().unwrap();
+    std::fs::write(audit.join("checkpoints"), first).unwrap();
+    let files = std::fs::read_dir(&audit).unwrap().map(|entry| entry.unwrap().path());
+    let live = files.filter(|path| path.extension().is_some_and(|end| end == "ndjson")).max();
+    let lines = std::fs::read_to_string(live.as_ref().unwrap()).unwrap();
+    std::fs::write(live.unwrap(), lines.split_inclusive('\n').next().unwrap()).unwrap();
+    let (code, said) = verify();
+    assert_eq!(code, Some(6), "{said}");
+    assert!(said.contains("cut off"), "{said}");
+}
+
+/// Half a record at the end is no tampering: it is said, with a code of its own, until the next start has cut it off.
+#[tokio::test]
+async fn a_torn_tail_is_said_until_the_next_start_takes_it_up() {
+    let (gateway, app) = filled().await;
+    let (_, dir) = gateway.stop().await;
+    let audit = dir.path().join("audit");
+    let verify = || {
+        let out = crate::world::gateway::binary().args(["audit", "verify"]).arg(&audit).output();
+        let out = out.unwrap();
+        (out.status.code(), text(&out.stdout))
+    };
+    assert_eq!(verify().0, Some(0));
+    let files = std::fs::read_dir(&audit).unwrap().map(|entry| entry.unwrap().path());
+    let live = files.filter(|path| path.extension().is_some_and(|end| end == "ndjson")).max();
+    let mut bytes = std::fs::read(live.as_ref().unwrap()).unwrap();
+    // The middle of a batch of two is missing, and nothing is left of its first line but the beginning.
+    bytes.extend_from_slice(b"{\"v\":1,\"seq\":");
+    bytes.extend_from_slice(&[0; 512]);
+    bytes.extend_from_slice(b"}\n{\"v\":1}\n");
+    std::fs::write(live.unwrap(), bytes).unwrap();
+    let (code, said) = verify();
+    assert_eq!(code, Some(75), "{said}");
+    assert!(said.contains("TORN TAIL") && said.contains("the next start takes it up"), "{said}");
+    assert!(said.contains("535 bytes at the end were not written whole"), "{said}");
+    let gateway = Gateway::start_in(dir, &stripe_to(&app.url())).await;
+    let (status, _dir) = gateway.stop().await;
+    assert!(status.success());
+    let (code, said) = verify();
+    assert_eq!(code, Some(0), "{said}");
+}
+
 #[tokio::test]
 async fn a_changed_byte_is_found_with_its_position_by_both_verifiers() {
     let (gateway, _app) = filled().await;

@@ -31,6 +31,7 @@ async fn every_failed_verification_looks_the_same() {
         let answer = gateway.post("/stripe", headers, &body).await;
         assert_eq!(answer.status, 401, "{name}");
         assert_eq!(answer.header("www-authenticate"), "Webhook-Signature");
+        assert_eq!(answer.header("content-type"), "application/problem+json", "RFC 9457");
         assert!(!answer.headers.contains_key("webhook-outcome"), "{name}: strangers learn nothing");
         assert_eq!(answer.headers.get_all("webhook-receipt").iter().count(), 1, "{name}");
         let receipt = answer.header("webhook-receipt").to_owned();

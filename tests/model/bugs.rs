@@ -33,6 +33,8 @@ pub(crate) enum Bug {
     RecordAfter,
     /// A claim never ends by itself.
     NoLease,
+    /// A lease that has more left than it can have is believed.
+    TrustsClock,
     /// A leader that failed keeps its seat.
     SeatStays,
     /// Releasing asks for no token.
@@ -56,7 +58,7 @@ pub(crate) enum Bug {
 }
 
 /// Each mistake, and the promise that it breaks.
-pub(crate) const BUGS: [(Bug, Promise); 20] = [
+pub(crate) const BUGS: [(Bug, Promise); 21] = [
     (Bug::AckInFlight, Promise::AckRests),
     (Bug::DoneFirst, Promise::AckRests),
     (Bug::UnknownIsSuccess, Promise::AckRests),
@@ -67,6 +69,7 @@ pub(crate) const BUGS: [(Bug, Promise); 20] = [
     (Bug::RecordAfter, Promise::RecordFirst),
     (Bug::SuccessReleases, Promise::QuietIsDone),
     (Bug::NoLease, Promise::NoWedge),
+    (Bug::TrustsClock, Promise::NoWedge),
     (Bug::SeatStays, Promise::NoWedge),
     (Bug::ReleaseAnyones, Promise::OwnerOnly),
     (Bug::ClaimSteals, Promise::OwnerOnly),
@@ -93,6 +96,9 @@ pub(crate) fn step(
     });
     match (bug, &mut input) {
         (Some(Bug::NoLease), Input::Claim(_, lease, _) | Input::Renew(_, lease)) => *lease = WINDOW,
+        (Some(Bug::TrustsClock), Input::Claim(..)) => {
+            kept.event = kept.event.map(|record| Record { term: Millis::MAX, ..record });
+        }
         (Some(Bug::ReleaseAnyones), Input::Release(token)) => *token = owner.unwrap_or(*token),
         (Some(Bug::ClaimSteals), Input::Claim(..)) if owner.is_some() => {
             kept.event = kept.event.map(|record| Record { until: now, ..record });

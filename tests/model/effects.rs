@@ -55,6 +55,10 @@ impl Gate {
                 let order = state.late.remove(late);
                 self.run(state, order);
             }
+            Move::SetBack => {
+                state.faults += 1;
+                state.set_back();
+            }
             Move::Wait => self.wait(state),
             Move::Crash(gateway) => self.crash(state, gateway),
             Move::Pause(gateway) => {
@@ -77,7 +81,7 @@ impl Gate {
         let kept = Kept { event: state.events[known.slot], guard };
         let input = self.input(command);
         let (after, reply) = bugs::step(self.bug, kept, &known.subject, input, NOW);
-        let live = kept.event.filter(|record| record.until > NOW).map(|record| record.phase);
+        let live = kept.event.filter(blocks).map(|record| record.phase);
         if let Some(Phase::Leased(owner)) = live
             && command != Command::Complete
             && after.event.map(|record| record.phase) != live

@@ -93,6 +93,9 @@ fn twins(faults: u8) -> Gate {
 /// What makes words arrive at the wrong time.
 const LATE: &[Fault] = &[Fault::Store, Fault::Pause];
 
+/// What a clock that is set back makes worse.
+const BACK: &[Fault] = &[Fault::Clock, Fault::Crash, Fault::Store];
+
 /// Two requests at each of two gateways.
 const FOUR: [(usize, usize); 4] = [(0, 0), (0, 0), (1, 0), (1, 0)];
 
@@ -159,6 +162,7 @@ fn one_event_in_every_order() {
         ("three requests, a fault", twins(1)),
         ("three requests, two faults", twins(2)),
         ("three faults of store and time", Gate { kinds: LATE, ..twins(3) }),
+        ("a clock that is set back", Gate { kinds: BACK, ..twins(2) }),
         ("without hold", Gate { policy: Policy { hold: Duration::ZERO, ..policy() }, ..twins(1) }),
     ];
     if long() {
@@ -201,6 +205,7 @@ fn world_of(bug: Bug) -> Gate {
             world(&[(0, 0), (0, 1), (1, 0)], &events, 0)
         }
         Bug::RevivesLease => Gate { kinds: LATE, ..twins(3) },
+        Bug::TrustsClock => Gate { kinds: BACK, ..twins(1) },
         Bug::LetGoBlindly | Bug::OneToken => twins(2),
         _ => twins(1),
     };

@@ -6,7 +6,7 @@ use stateright::{Model, Property};
 use crate::{
     bugs::Bug,
     promises,
-    world::{At, Fault, Gate, Gateway, NOW, Request, Said, State, WINDOW, Wire},
+    world::{At, Fault, Gate, Gateway, Request, Said, State, WINDOW, Wire, blocks},
 };
 
 /// Something that happens; numbers are those of requests, if not said otherwise.
@@ -48,6 +48,8 @@ pub(crate) enum Move {
     Resume(usize),
     /// The number is an event's.
     Lose(usize),
+    /// The store's clock is set back.
+    SetBack,
 }
 
 /// Whether there is time to wait for somebody else.
@@ -114,6 +116,9 @@ impl Model for Gate {
         if self.may(state, Fault::Loss) {
             let kept = (0..self.slots).filter(|&slot| state.events[slot].is_some());
             moves.extend(kept.map(Move::Lose));
+        }
+        if self.may(state, Fault::Clock) {
+            moves.push(Move::SetBack);
         }
     }
 
@@ -208,7 +213,7 @@ impl Gate {
     /// When the next lease or hold is over that nobody renews, and whether somebody has to stand still for that.
     pub(crate) fn next_end(&self, state: &State) -> Option<(Millis, bool)> {
         let ends = |slot: usize| {
-            let record = state.events[slot].filter(|record| record.until > NOW)?;
+            let record = state.events[slot].filter(blocks)?;
             let token = match record.phase {
                 Phase::Free => return None,
                 Phase::Done(_) if self.policy.window == WINDOW => return None,

@@ -198,6 +198,10 @@ fn ways() -> Vec<Property<Gate>> {
         sometimes("a claim without an answer is let go", |_, s| {
             any(s, |r| matches!(r.at, At::LetsGo(_)))
         }),
+        sometimes("somebody else takes what a clock that was set back would keep", |_, s| {
+            let works = |r: &Request| r.at.work().is_some_and(|work| work.won.is_some());
+            s.requests.iter().filter(|r| works(r)).count() > 1 && s.lost[0] > 0 && s.faults == 1
+        }),
         sometimes("a lost lease is noticed before the forward", |_, s| {
             any(s, |r| r.said == Some(Said::LeaseGone))
         }),

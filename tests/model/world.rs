@@ -12,7 +12,7 @@ use gatepost::{
     answer::{Answer, Outcome, Refusal, Relayed},
     dedup::{
         Policy, Subject,
-        claim::{Guarded, Input, Millis, Record, Token},
+        claim::{Guarded, Input, Millis, Phase, Record, Token},
         course::Won,
         twins::{Twins, Waiter},
     },
@@ -31,6 +31,8 @@ pub(crate) const DELIVERY: Duration = Duration::from_millis(6);
 pub(crate) const WINDOW: Duration = Duration::from_secs(1000);
 /// What ends later than this never ends: the window is longer than the sender's retries.
 const FAR: Millis = NOW + 10_000;
+/// By how much a clock is set back: more than any lease lasts, and less than what is far.
+const BACK: Millis = 1000;
 
 pub(crate) static ZERO_HOUR: LazyLock<Instant> = LazyLock::new(Instant::now);
 
@@ -45,6 +47,8 @@ pub(crate) enum Fault {
     Pause,
     /// The store forgets a key.
     Loss,
+    /// The store's clock is set back.
+    Clock,
     /// The audit log takes no record.
     Audit,
     /// The upstream says that it failed.
@@ -310,7 +314,25 @@ pub(crate) struct State {
     pub(crate) broken: u16,
 }
 
+/// Whether it keeps others away: its time is neither over nor more than it can be.
+pub(crate) fn blocks(record: &Record) -> bool {
+    (NOW + 1..NOW + BACK).contains(&record.until)
+}
+
 impl State {
+    /// What the store keeps has so much longer to go. Who had a lease may not have it any more.
+    pub(crate) fn set_back(&mut self) {
+        for (slot, record) in self.events.iter_mut().enumerate() {
+            let Some(record) = record else { continue };
+            self.lost[slot] += u8::from(matches!(record.phase, Phase::Leased(_)));
+            record.forget += BACK;
+            if record.until > NOW {
+                record.until += BACK;
+            }
+        }
+        self.guards.iter_mut().flatten().for_each(|guard| guard.until += BACK);
+    }
+
     /// Requests of `slot`.
     pub(crate) fn of<'a>(
         &'a self,

@@ -37,15 +37,15 @@ use crate::{
     source::headers,
 };
 
-struct World {
+pub(crate) struct World {
     dir: tempfile::TempDir,
-    log: AuditLog,
+    pub(crate) log: AuditLog,
     detail: Arc<Detail>,
     forwarded: AtomicU32,
 }
 
 impl World {
-    fn new(rejected: Rejected) -> Self {
+    pub(crate) fn new(rejected: Rejected) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let params = Params {
             dir: dir.path().join("audit"),
@@ -67,7 +67,7 @@ impl World {
     }
 
     /// What is on disk now, but for the log's own records.
-    fn records(&self) -> Vec<Value> {
+    pub(crate) fn records(&self) -> Vec<Value> {
         let (mut records, dir) = (Vec::new(), self.dir.path().join("audit"));
         let read = Segments::of(&dir).unwrap().each(0, |_, line| {
             records.push(serde_json::from_slice::<Value>(line).unwrap());
@@ -93,7 +93,7 @@ impl World {
     }
 
     /// Notes `answer` as that of one request.
-    async fn note(&self, answer: Answer) -> Answer {
+    pub(crate) async fn note(&self, answer: Answer) -> Answer {
         let source = Name::parse("shop").unwrap();
         let note = Note { log: self.log.clone(), source, detail: self.detail.clone() };
         let below = service_fn(move |_| std::future::ready(answer.clone()));
@@ -346,6 +346,20 @@ async fn strangers_are_sampled_or_not_recorded_at_all() {
         assert_eq!(records.len(), most);
         let good = |r: &Value| r["reason"] == "signature_wrong" && r["client_ip"] == "127.0.0.0";
         assert!(records.iter().all(good), "{records:?}");
+    }
+}
+
+#[tokio::test]
+async fn addresses_are_kept_as_far_as_the_configuration_says() {
+    for (client_ip, kept) in [
+        (ClientIp::Keep, Some("127.0.0.1")),
+        (ClientIp::Truncate, Some("127.0.0.0")),
+        (ClientIp::Drop, None),
+    ] {
+        let mut world = World::new(Rejected::Sampled);
+        world.detail = Arc::new(Detail { client_ip, ..(*world.detail).clone() });
+        world.note(Ok(Outcome::Ignored(Ignored::Dropped).into())).await.unwrap();
+        assert_eq!(world.records()[0]["client_ip"].as_str(), kept);
     }
 }
 

@@ -13,7 +13,7 @@ use gatepost::{
     stack::Stack,
     stage::StageExt as _,
     telemetry::Metrics,
-    verify::{Verifier, Verify},
+    verify::{Presented, Verifier, Verify},
 };
 use http::{HeaderMap, StatusCode};
 use http_body::Body;
@@ -98,9 +98,14 @@ impl Flow {
     }
 
     /// Adds a good signature.
-    pub(crate) fn signed(&self, mut headers: HeaderMap, body: &[u8]) -> HeaderMap {
-        let signature = self.verifier.sign(&presented(&headers, body, NOW)).expect("signed");
-        headers.extend(signature);
+    pub(crate) fn signed(&self, headers: HeaderMap, body: &[u8]) -> HeaderMap {
+        self.signed_as(presented(&headers, body, NOW))
+    }
+
+    /// The headers of such a request, with its signature.
+    pub(crate) fn signed_as(&self, request: Presented<'_>) -> HeaderMap {
+        let mut headers = request.headers.clone();
+        headers.extend(self.verifier.sign(&request).expect("signed"));
         headers
     }
 

@@ -9,7 +9,10 @@ use gatepost::{
 };
 use proptest::prelude::*;
 
-use crate::flow::{COVERING, Flow};
+use crate::{
+    flow::{COVERING, Flow},
+    source::{Source, compile},
+};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
@@ -165,6 +168,15 @@ fn bodies_that_two_readers_could_read_differently_are_refused() {
     ] {
         assert_eq!(named(&stripe, &[header], body), names, "{header:?}");
     }
+    for (kind, why) in [
+        ("application/json", "no event id"),
+        ("Text/JSON", "no event id"),
+        ("application/vnd.api+json", "no event id"),
+        ("text/plain", NOT_JSON),
+    ] {
+        let nameless = named(&stripe, &[("content-type", kind)], "7");
+        assert_eq!(nameless, Err(why), "{kind}");
+    }
     let by_header = flow("event: { id: '{header:x-delivery}', type: '{header:x-event}' }");
     let headers = [("content-encoding", "gzip"), ("x-delivery", "d"), ("x-event", "e")];
     assert_eq!(named(&by_header, &headers, "\x1f"), ok("d", "e"));
@@ -247,6 +259,35 @@ fn an_account_that_is_not_signed_needs_the_replay_guard() {
     assert!(guard.is_some() && replay == guard, "{guard:?} {replay:?}");
 }
 
+/// The guard is there where anybody can change the id and the signature still holds.
+#[test]
+fn what_a_signature_covers() {
+    for (signed, id, covered) in [
+        ("{body}", "{json:id}", true),
+        ("{body}", "{form:id}", true),
+        ("{body}", "{formjson:payload/id}", true),
+        ("{body|sha256_hex}", "{json:id}", true),
+        ("{body|lower}", "{json:id}", false),
+        ("{body}", "{query:id}", false),
+        ("{body}", "{path}", false),
+        ("{body}", "{header:x-id}", false),
+        ("{path}.{body}", "{query:id}", true),
+        ("{path}.{body}", "{path}", true),
+        ("{path}", "{json:id}", false),
+        ("{url}{body}", "{query:id}", true),
+        ("{url}{body}", "{path}", false),
+        ("{header:x-id}.{body}", "{header:x-id}", true),
+        ("{header:x-id}.{body}", "{header:x-other}", false),
+        ("{json:id}", "{json:id}", true),
+        ("{json:id}", "{json:other}", false),
+    ] {
+        let verify = format!("verify: {{ signature: {{ header: X-S }}, signed: '{signed}' }}");
+        let source = Source::parse(&format!("{verify}\nevent: {{ id: '{id}', type: t }}"));
+        let compiled = compile(&source, &[]).expect("a source");
+        assert_eq!(compiled.id_covered, covered, "{id} where {signed} is signed");
+    }
+}
+
 /// A token covers nothing, whatever the templates say.
 #[test]
 fn what_a_token_brings_is_known_by_its_bytes() {
@@ -270,19 +311,24 @@ fn a_batch_lists_its_items_and_is_known_by_its_bytes() {
     let found = scalars.event(&[], r#"{"id":"a","type":"t","list":[{"id":"x"},{}]}"#).unwrap();
     assert_eq!(found.about().items, [(id("x"), None), (None, None)]);
     assert_eq!(named(&batch, &[], "[]"), Err("no event id"));
+    let deeper =
+        flow("event: { id: '{json:list[0].id}', type: '{json:all[0].id}', items: 'list[*]' }");
+    let found = deeper.event(&[], r#"{"list":[{"id":"x"}],"all":[{"id":"y"}]}"#).unwrap();
+    assert_eq!(found.about().items, [(id("x"), None)], "the type is in no item");
 }
 
 #[test]
 fn routes_see_the_values_that_they_ask_for() {
-    let captures = ["tier", "count", "live", "none", "list", "long"];
+    let captures = ["tier", "count", "live", "none", "list", "long", "edge"];
     let flow = Flow::capturing(&format!("{COVERING}{STRIPE}"), &captures);
+    let edge = "x".repeat(1024);
     let body = format!(
-        r#"{{"id":"a","type":"t","tier":"pro","count":-3,"live":true,"list":[],"long":"{}"}}"#,
-        "x".repeat(1025)
+        r#"{{"id":"a","type":"t","tier":"pro","count":-3,"live":true,"list":[],"long":"{edge}x","edge":"{edge}"}}"#,
     );
     let found = flow.event(&[], body).unwrap();
-    let seen: Vec<_> = (0..7).map(|n| found.captured(n)).collect();
-    assert_eq!(seen, [Some("pro"), Some("-3"), Some("true"), None, None, None, None]);
+    let seen: Vec<_> = (0..8).map(|n| found.captured(n)).collect();
+    let (pro, edge) = (Some("pro"), Some(&*edge));
+    assert_eq!(seen, [pro, Some("-3"), Some("true"), None, None, None, edge, None]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use gatepost::json::{Extractor, ITEMS_MAX, JsonError, Path, Scalar, Step};
+use gatepost::json::{Extractor, Found, ITEMS_MAX, JsonError, Path, Scalar, Step};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -60,10 +60,12 @@ fn path_errors_say_what_to_write() {
         ("\"a", "a quoted key is not closed in `\"a`"),
         (r#""a\n""#, r#"only `\"` and `\\` are escapes in `"a\n"`"#),
         ("a b", "' ' in `a b` stands only in a quoted key: `\"a b\"`"),
+        ("a]b", "']' in `a]b` stands only in a quoted key: `\"a]b\"`"),
     ];
     for (text, message) in table {
         assert_eq!(Path::parse(text), Err(message.into()), "{text}");
     }
+    assert!(Path::parse(&"[0]".repeat(32)).is_ok());
     assert_eq!(Path::parse(&"[0]".repeat(33)), Err("the path has more than 32 steps".into()));
 }
 
@@ -188,12 +190,12 @@ fn unescaped_strings_are_borrowed() {
 
 #[test]
 fn items_are_listed_up_to_a_hundred() {
-    let [first, items, id] =
-        <[Path; 3]>::try_from(paths(&["list[0].id", "list[*]", "id"])).unwrap();
-    let extractor = Extractor::new(&[first], Some((&items, &[id.steps(), &[]])));
+    let [first, beyond, items, id] =
+        <[Path; 4]>::try_from(paths(&["list[0].id", "list[100].id", "list[*]", "id"])).unwrap();
+    let extractor = Extractor::new(&[first, beyond], Some((&items, &[id.steps(), &[]])));
     let body = json!({"list": (0..250).map(|n| json!({"id": n})).collect::<Vec<_>>()}).to_string();
     let found = extractor.find(body.as_bytes()).unwrap();
-    assert_eq!(found.values, [Some(Scalar::Integer(0))]);
+    assert_eq!(found.values, [Some(Scalar::Integer(0)), Some(Scalar::Integer(100))]);
     assert_eq!(found.items.len(), ITEMS_MAX, "of 250");
     assert_eq!(found.items[0], [Some(Scalar::Integer(0)), Some(Scalar::Other)]);
     assert_eq!(found.items[99], [Some(Scalar::Integer(99)), Some(Scalar::Other)]);
@@ -285,7 +287,7 @@ proptest! {
         let paths: Vec<Path> = wanted.iter().map(|s| Path::parse(&written(s)).unwrap()).collect();
         let found = Extractor::new(&paths, None).find(body.as_deref().unwrap().as_bytes());
         let expected: Vec<_> = wanted.iter().map(|s| looked_up(&value, s)).collect();
-        prop_assert_eq!(found.map(|found| found.values), Ok(expected));
+        prop_assert_eq!(found, Ok(Found { values: expected, items: Vec::new() }));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use gatepost::{
+    json::Path,
     providers::{self, Options, Problem},
     verify::Template,
 };
@@ -10,7 +11,7 @@ use http::HeaderMap;
 
 use crate::{
     flow::{NOW, SECRET},
-    source::{Source, presented, verifier},
+    source::{Source, custom, presented, preset, verifier},
 };
 
 const GOOD: &str = "verify: { signature: { header: X-Signature }, signed: '{body}' }\n\
@@ -58,6 +59,17 @@ fn slips_in_templates() {
     event.id[0]: `json` needs a name, at byte 1 of `{json}` (write it like `{json:data.id}`)
     event.id[1]: `X Y` is not a header name, at byte 8 of `{header:X Y}`
     event.type: no transform is called `lowr`, at byte 11 of `{json:type|lowr}` (did you mean `lower`?)
+    "#);
+}
+
+#[test]
+fn names_of_values() {
+    insta::assert_snapshot!(said(
+        "verify: { signature: { header: X-Signature }, signed: '{body:x}' }\n\
+         event: { id: '{header:}', type: t }"
+    ), @r#"
+    verify.signed: `body` takes no name, at byte 1 of `{body:x}` (write `{body}`)
+    event.id: `header:` without a name, at byte 8 of `{header:}` (write it like `{header:X-Event-Id}`)
     "#);
 }
 
@@ -188,6 +200,28 @@ fn what_signatures_cover() {
     }
 }
 
+/// What an app must not be shown, or must; and where a test event needs a time of its own.
+#[test]
+fn where_secrets_and_times_are() {
+    const AUTHORIZATION: &str = "authorization";
+    for (scheme, header, read, shown) in [
+        ("signature: { header: X-S }, signed: '{body}'", "x-s", false, false),
+        ("signature: { header: Authorization }, signed: '{body}'", AUTHORIZATION, true, false),
+        ("signature: { header: Authorization }, mac: token", AUTHORIZATION, true, true),
+        ("signature: { header: X-Token }, mac: token", "x-token", false, true),
+        ("signature: { header: X-Token }, mac: token", AUTHORIZATION, false, false),
+    ] {
+        let verifier = verifier(custom(&format!("verify: {{ {scheme} }}")), &[SECRET]).unwrap();
+        let found =
+            (verifier.reads_authorization(), verifier.is_shown_in(&header.parse().unwrap()));
+        assert_eq!(found, (read, shown), "{scheme} {header}");
+        assert_eq!(verifier.signed_time_in_body(), None);
+    }
+    let path = Path::parse("webhookTimestamp").unwrap();
+    assert_eq!(preset("linear", SECRET).signed_time_in_body(), Some(&path));
+    assert_eq!(preset("stripe", SECRET).signed_time_in_body(), None);
+}
+
 #[test]
 fn presets_are_named_after_their_files_and_can_be_pasted() {
     let names: Vec<_> = providers::catalogue().iter().map(|preset| &*preset.name).collect();
@@ -220,13 +254,19 @@ fn templates_say_where_they_are_wrong() {
         ("{body:x}", 1),
         ("{body|sha265_hex}", 6),
         ("{body|lower|upper}", 12),
+        ("{query:}", 7),
         ("{formjson:payload}", 10),
+        ("{formjson:/a}", 10),
+        ("{formjson:payload/a..b}", 18),
         ("{a b}", 1),
     ] {
         assert_eq!(Template::parse(text).map_err(|e| e.at), Err(at), "{text}");
     }
     for text in ["{body}", "plain", "{{{body}}}", "{t}.{body}", "{formjson:payload/a.b}", "{{}}"] {
         assert!(Template::parse(text).is_ok(), "{text}");
+    }
+    for variable in ["t", "a_b", "a-b", "v1", "ur", "bids"] {
+        assert!(Template::parse(&format!("{{{variable}}}")).is_ok(), "{variable} is no slip");
     }
     let literal = Template::parse("{{a}}").expect("braces");
     assert!(format!("{literal:?}").contains(r#"[Literal("{a}")]"#), "{literal:?}");

@@ -21,9 +21,13 @@ mod handshake;
 mod identify;
 mod json;
 mod language;
+mod noted;
 mod roundtrip;
 mod route;
 mod rules;
 mod source;
 mod stages;
+mod timing;
 mod vectors;
+#[path = "../support/welch.rs"]
+mod welch;

@@ -1,16 +1,23 @@
 //! The stages in their order: who passes, where failures go, what is noted and counted.
 
+use std::{pin::pin, sync::mpsc};
+
 use bytes::Bytes;
+use futures_util::poll;
 use gatepost::{
     answer::{Answer, Ignored, Outcome, Reason, Refusal},
     event::{Name, Timestamp},
     route::Route,
+    verify::Presented,
 };
+use http::Uri;
 use http_body_util::{BodyExt as _, Full};
+use tokio::runtime::Builder;
+use tower::ServiceExt as _;
 
 use crate::{
     flow::{COVERING, Flow, NOW, route},
-    source::headers,
+    source::{URL, headers, presented},
 };
 
 const EVENT: &str = "event: { id: '{body|sha256_hex}', type: ['{header:x-kind}', other] }";
@@ -77,8 +84,10 @@ fn a_signed_time_is_counted_against_ours() {
         "verify: {{ signature: {{ header: X-Signature }}, signed: '{{header:x-time}}.{{body}}', \
          timestamp: {{ from: '{{header:x-time}}', past: 5m }} }}\n{EVENT}"
     ));
-    timed.event(&[], "{}").unwrap();
-    const OFFSETS: &str = r#"gatepost_provider_clock_offset_seconds_count{source="shop"} 1"#;
+    let none = headers::<&str>(&[]);
+    let early = timed.signed_as(presented(&none, b"{}", NOW - 3));
+    timed.post(early, "{}").unwrap();
+    const OFFSETS: &str = r#"gatepost_provider_clock_offset_seconds_sum{source="shop"} 3.0"#;
     assert!(timed.metrics.render().contains(OFFSETS));
     assert_eq!(Timestamp::from_millis(NOW * 1000).as_secs(), NOW);
 }
@@ -90,6 +99,36 @@ fn the_public_url_is_signed() {
         "verify: {{ signature: {{ header: X-Signature }}, signed: '{{url}}{{body}}' }}\n{EVENT}"
     ));
     assert!(square.event(&[], "{}").is_ok());
+    let none = headers::<&str>(&[]);
+    let called = format!("{URL}?shop=1");
+    let signed = square.signed_as(Presented { url: &called, ..presented(&none, b"{}", NOW) });
+    assert!(square.post(signed.clone(), "{}").is_err(), "another query");
+    let mut inbound = Flow::inbound(signed, Full::new(Bytes::from_static(b"{}")));
+    *inbound.request.uri_mut() = Uri::from_static("/hooks/x?shop=1");
+    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    assert!(runtime.block_on(square.stack().oneshot(inbound)).is_ok());
+}
+
+/// With its one thread for long bodies taken, a short one is judged all the same, and a long one waits.
+#[test]
+fn a_long_body_holds_up_no_short_one() {
+    let shop = shop();
+    let runtime = Builder::new_current_thread().enable_time().max_blocking_threads(1).build();
+    let (go, wait) = mpsc::channel::<()>();
+    let taken = move || wait.recv().ok();
+    let send = |body: Vec<u8>| {
+        let signed = shop.signed(headers::<&str>(&[]), &body);
+        shop.stack().oneshot(Flow::inbound(signed, Full::new(Bytes::from(body))))
+    };
+    runtime.unwrap().block_on(async move {
+        drop(tokio::task::spawn_blocking(taken));
+        let mut short = pin!(send(vec![b'a'; 512 * 1024]));
+        let mut long = pin!(send(vec![b'a'; 512 * 1024 + 1]));
+        assert!(poll!(short.as_mut()).is_ready());
+        assert!(poll!(long.as_mut()).is_pending());
+        go.send(()).unwrap();
+        assert!(long.await.is_ok());
+    });
 }
 
 fn money(rest: Option<Route>) -> Vec<Route> {

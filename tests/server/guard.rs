@@ -63,6 +63,60 @@ fn what_is_wrong_with_a_chunk_is_not_passed_on() {
     assert_eq!(guard.hear(b"0\r\n\r\n"), 0);
 }
 
+/// Also where the line is longer than what is kept of it.
+#[test]
+fn what_frames_a_body_is_said_once_and_plainly() {
+    let (digits, spaces) = ("0".repeat(60), " ".repeat(60));
+    for (lines, why) in [
+        ("Content-Length: 3\r\nContent-Length: 3", "more than one Content-Length"),
+        ("Content-Length: x", "Content-Length is not a number"),
+        (&format!("Content-Length: {digits}3"), "Content-Length is not a number"),
+        (
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+            "more than one Transfer-Encoding",
+        ),
+        ("Transfer-Encoding: gzip", "Transfer-Encoding is not chunked"),
+        (&format!("Transfer-Encoding: chunked{spaces}x"), "Transfer-Encoding is not chunked"),
+        (
+            "Content-Length: 3\r\nTransfer-Encoding: chunked",
+            "both Content-Length and Transfer-Encoding",
+        ),
+    ] {
+        let mut guard = Guard::default();
+        guard.hear(format!("POST / HTTP/1.1\r\n{lines}\r\n\r\n").as_bytes());
+        assert_eq!(guard.begin(None), Err(why), "{lines}");
+    }
+}
+
+#[test]
+fn a_chunked_body_ends_behind_its_trailers_whatever_is_in_it() {
+    let head = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let inside = [b"\r\n\r\n", HEAD].concat();
+    let size = format!("{:x}\r\n", inside.len());
+    let end = b"\r\n0\r\nA: 1\r\nB: 2\r\n\r\n";
+    let mut guard = Guard::default();
+    guard.hear(&[head, size.as_bytes(), &inside, end, HEAD].concat());
+    assert_eq!([guard.begin(None), guard.begin(Some(3))], [Ok(()); 2]);
+    assert!(guard.begin(Some(3)).is_err(), "there were two heads");
+}
+
+#[test]
+fn it_is_ahead_from_the_first_byte_of_a_head_until_there_is_a_request() {
+    let mut guard = Guard::default();
+    let ahead = |guard: &mut Guard, bytes: &[u8]| {
+        guard.hear(bytes);
+        guard.is_ahead()
+    };
+    assert!(!ahead(&mut guard, b""));
+    let (line, rest) = HEAD.split_at(17);
+    for piece in [&line[..4], &line[4..], rest] {
+        assert!(ahead(&mut guard, piece));
+    }
+    assert_eq!(guard.begin(Some(3)), Ok(()));
+    assert!(!ahead(&mut guard, b"abc"));
+    assert!(ahead(&mut guard, HEAD));
+}
+
 /// Pieces of which heads are made, good ones and others.
 fn fragment() -> impl Strategy<Value = &'static [u8]> {
     prop::sample::select(vec![

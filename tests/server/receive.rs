@@ -128,6 +128,10 @@ async fn heads_are_judged_before_bodies() {
     let mut get = inbound(&[], &["x"], &read);
     *get.request.method_mut() = http::Method::GET;
     assert_eq!(pass(accepts(), get).await, Err(Refusal::MethodNotAllowed));
+    let mut get = inbound(&[], &["x"], &read);
+    *get.request.method_mut() = http::Method::GET;
+    let hidden = Accepts { hide_paths: true, ..accepts() };
+    assert_eq!(pass(hidden, get).await, Err(Refusal::UnknownSource), "as if nothing were there");
     assert_eq!(read.load(SeqCst), 0);
     let encoded = Accepts { allow_encoded: true, ..accepts() };
     assert!(refused(encoded, &[("content-encoding", "gzip")]).await.is_ok());

@@ -6,13 +6,12 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use gatepost::{
     config::{CertFiles, Limits, ProxyProtocol, Tls, TlsMode},
-    event::{Peer, Timestamp},
-    server::{self, ServerParams, Settings, Unreadable},
+    event::{Peer, Receipt, Timestamp},
+    server::{self, Arriving, ServerParams, Settings, Unreadable},
     telemetry::Metrics,
     units::{Size, Span},
 };
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _};
@@ -106,7 +105,7 @@ impl Server {
             tracker: tracker.clone(),
             shutdown: shutdown.clone(),
         };
-        let task = tracker.spawn(server::serve(listeners, params, front));
+        let task = tracker.spawn(server::serve(listeners, params, front, |_, _| Receipt::random()));
         Self { address, settings, metrics, shutdown, gate, running, task }
     }
 
@@ -134,7 +133,7 @@ type Answer = std::pin::Pin<Box<dyn Future<Output = http::Response<Full<Bytes>>>
 fn front(
     gate: Arc<Notify>,
     running: Arc<std::sync::atomic::AtomicUsize>,
-) -> impl Fn(http::Request<Incoming>, Peer, Result<(), Unreadable>) -> Answer + Send + Sync {
+) -> impl Fn(http::Request<Arriving>, Peer, Result<(), Unreadable>) -> Answer + Send + Sync {
     use std::sync::atomic::Ordering::SeqCst;
     move |request, peer, checked| {
         let (gate, running) = (Arc::clone(&gate), Arc::clone(&running));
@@ -150,7 +149,7 @@ fn front(
 }
 
 async fn seen(
-    request: http::Request<Incoming>,
+    request: http::Request<Arriving>,
     peer: Peer,
     checked: Result<(), Unreadable>,
     gate: &Notify,

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc, LazyLock, Mutex,
         atomic::{AtomicI64, Ordering::Relaxed},
@@ -94,7 +94,7 @@ pub struct Machine {
     /// How often the clock was set.
     wild: AtomicI64,
     running: Mutex<Option<Arc<Running>>>,
-    params: audit::Params,
+    pub params: audit::Params,
 }
 
 /// A gateway that runs.
@@ -109,9 +109,8 @@ pub struct Running {
 
 impl Machine {
     pub fn new(world: &Arc<World>, number: usize, shelf: &Arc<Shelf>, dir: &Path) -> Arc<Self> {
-        let dir = dir.join(format!("audit-{number}"));
-        let disk = Disk::new(world, dir.clone());
-        let params = params(dir, crate::seeds::key(), world.plan.rotate_bytes);
+        let params = params(dir, number, world.plan.rotate_bytes);
+        let disk = Disk::new(world, params.dir.clone());
         Arc::new(Self {
             world: Arc::clone(world),
             number,
@@ -267,16 +266,16 @@ impl World {
     }
 }
 
-/// How a record is kept.
-pub fn params(dir: PathBuf, key: &Path, rotate_bytes: u64) -> audit::Params {
+/// How the record of a machine is kept, below `dir`.
+pub fn params(dir: &Path, number: usize, rotate_bytes: u64) -> audit::Params {
     audit::Params {
-        dir,
+        dir: dir.join(format!("audit-{number}")),
         retention: Duration::from_hours(9600),
         rotate_bytes,
         rotate_every: Duration::from_hours(24),
         compress: false,
         checkpoint_every: Duration::from_secs(2),
-        checkpoint_key: key.to_owned(),
+        checkpoint_key: dir.join("audit-signing.key"),
         copy_to: Vec::new(),
         free_bytes_min: 1 << 30,
         fsync: true,
@@ -297,6 +296,7 @@ fn upstreams(process: &Arc<Process>, metrics: &Metrics) -> Upstreams {
         remove_headers: Vec::new(),
         set_headers: Vec::new(),
         tls: UpstreamTls::default(),
+        networks: Vec::new(),
     };
     let network: Arc<dyn Dial> = Arc::new(Network(Arc::clone(process)));
     let upstream = Upstream::over(Some(&network), params, metrics.upstream(&name)).unwrap();

@@ -4,9 +4,8 @@
 
 use std::{
     collections::BTreeSet,
-    env,
+    env, fs,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::{Path, PathBuf},
     sync::{
         Arc, LazyLock, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -35,21 +34,13 @@ const EVENTS: usize = 8;
 /// Beyond this a run is stuck.
 const PATIENCE: Duration = Duration::from_mins(10);
 
-/// A directory for all runs.
-static HOME: LazyLock<tempfile::TempDir> =
-    LazyLock::new(|| tempfile::tempdir().expect("a directory"));
-
-/// The key that signs checkpoints, made before the first run.
-static KEY: LazyLock<PathBuf> = LazyLock::new(|| {
-    let key = HOME.path().join("audit-signing.key");
-    let params = params(HOME.path().join("none"), &key, 1 << 28);
+/// The key that signs checkpoints, made once. Whatever is on disk goes with its run.
+static KEY: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let dir = tempfile::tempdir().expect("a directory");
+    let params = params(dir.path(), 0, 1 << 28);
     drop(audit::open(&params, Metrics::new().audit()).expect("a log"));
-    key
+    fs::read(&params.checkpoint_key).expect("the key")
 });
-
-pub fn key() -> &'static Path {
-    &KEY
-}
 
 /// What came of a run.
 #[derive(Default)]
@@ -76,9 +67,13 @@ fn run(seed: u64, events: usize, mistake: Option<Mistake>, traced: bool) -> Ran 
 async fn live(seed: u64, events: usize, mistake: Option<Mistake>, traced: bool) -> Ran {
     let world = Arc::new(World::new(seed, events, mistake, traced));
     world.say(|| format!("{:?}", world.plan));
-    let dir = tempfile::tempdir_in(HOME.path()).expect("a directory");
+    let dir = tempfile::tempdir().expect("a directory");
     let shelf = Shelf::new(&world);
-    let machine = |number| Machine::new(&world, number, &shelf, dir.path());
+    let machine = |number| {
+        let machine = Machine::new(&world, number, &shelf, dir.path());
+        fs::write(&machine.params.checkpoint_key, &*KEY).expect("room for a key");
+        machine
+    };
     let machines: Vec<_> = (0..world.plan.gateways).map(machine).collect();
     for machine in &machines {
         tokio::spawn(Arc::clone(machine).supervise());

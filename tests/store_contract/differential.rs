@@ -12,7 +12,7 @@ use proptest::{
 use rusqlite::Connection;
 use tokio::runtime::Runtime;
 
-use super::*;
+use super::{wall::WallClock, *};
 
 /// What happens to one of the subjects of a case.
 #[derive(Clone, Copy, Debug)]
@@ -22,18 +22,24 @@ enum Op {
     Restart,
     /// The store loses what it kept about the event, but not about its signed bytes.
     Lose,
+    /// The store's clock is set back by ten years.
+    Leap,
 }
+
+/// How often that can happen, from now to the epoch.
+const LEAPS_MAX: u32 = 5;
 
 /// A store to compare, and what can be done to it.
 pub(crate) struct Compared<'a> {
     pub(crate) open: &'a dyn Fn() -> Store,
     pub(crate) restart: Option<&'a dyn Fn(Store) -> Store>,
     pub(crate) lose: Option<&'a dyn Fn(&Subject)>,
+    pub(crate) leap: Option<&'a dyn Fn(u32)>,
 }
 
 impl<'a> Compared<'a> {
     pub(crate) fn new(open: &'a dyn Fn() -> Store) -> Self {
-        Self { open, restart: None, lose: None }
+        Self { open, restart: None, lose: None, leap: None }
     }
 }
 
@@ -62,25 +68,34 @@ fn subjects() -> [Subject; 4] {
 
 /// The pure functions' answer, over what they keep about each key.
 #[derive(Default)]
-struct Model(std::collections::HashMap<EventKey, Kept>);
+struct Model {
+    kept: std::collections::HashMap<EventKey, Kept>,
+    /// How often the store's clock was set back.
+    leaps: u32,
+}
 
 impl Model {
-    const NOW: u64 = 1_000_000;
+    /// Later than any leap.
+    const NOW: u64 = 10_000_000_000_000;
+
+    fn now(&self) -> u64 {
+        Self::NOW - u64::from(self.leaps) * 3650 * 24 * 3_600_000
+    }
 
     fn apply(&mut self, subject: &Subject, input: Input) -> Reply {
-        let event = self.0.get(&subject.key).and_then(|kept| kept.event);
-        let guard = subject.guard.and_then(|key| self.0.get(&key)?.guard);
-        let (after, reply) = step(Kept { event, guard }, subject, input, Self::NOW);
-        self.0.insert(subject.key, Kept { event: after.event, guard: None });
+        let event = self.kept.get(&subject.key).and_then(|kept| kept.event);
+        let guard = subject.guard.and_then(|key| self.kept.get(&key)?.guard);
+        let (after, reply) = step(Kept { event, guard }, subject, input, self.now());
+        self.kept.insert(subject.key, Kept { event: after.event, guard: None });
         if let Some(key) = subject.guard {
-            self.0.insert(key, Kept { event: None, guard: after.guard });
+            self.kept.insert(key, Kept { event: None, guard: after.guard });
         }
         reply
     }
 
     /// A restart ends every lease, unsettled.
     fn restart(&mut self) {
-        for kept in self.0.values_mut() {
+        for kept in self.kept.values_mut() {
             if let Some(record) = &mut kept.event
                 && matches!(record.phase, Phase::Leased(_))
             {
@@ -118,11 +133,13 @@ pub(crate) fn differs(config: Config, compared: &Compared<'_>) -> Result<(), Str
         40 => inputs().prop_map(Op::Ask),
         compared.restart.map_or(0, |_| 3) => Just(Op::Restart),
         compared.lose.map_or(0, |_| 2) => Just(Op::Lose),
+        compared.leap.map_or(0, |_| 3) => Just(Op::Leap),
     ];
     let ops = prop::collection::vec((0..4_usize, op), 1..40);
     let store = RefCell::new(Some((compared.open)()));
     let case = |ops: Vec<(usize, Op)>| {
         let (subjects, mut model) = (subjects(), Model::default());
+        compared.leap.inspect(|leap| leap(0));
         for (which, op) in ops {
             let subject = &subjects[which];
             match (op, compared.restart, compared.lose) {
@@ -140,7 +157,11 @@ pub(crate) fn differs(config: Config, compared: &Compared<'_>) -> Result<(), Str
                 }
                 (Op::Lose, _, Some(lose)) => {
                     lose(subject);
-                    model.0.remove(&subject.key);
+                    model.kept.remove(&subject.key);
+                }
+                (Op::Leap, ..) => {
+                    model.leaps = LEAPS_MAX.min(model.leaps + 1);
+                    compared.leap.unwrap()(model.leaps);
                 }
                 (Op::Restart | Op::Lose, ..) => unreachable!("nobody asked for it"),
             }
@@ -176,7 +197,7 @@ fn embedded_answers_as_the_pure_functions_do() {
         open()
     };
     let lose = |subject: &Subject| lose_in_file(dir.path(), subject);
-    let store = Compared { open: &open, restart: Some(&restart), lose: Some(&lose) };
+    let store = Compared { open: &open, restart: Some(&restart), lose: Some(&lose), leap: None };
     differs_never(60, &store);
 }
 
@@ -186,6 +207,17 @@ fn redis_answers_as_the_pure_functions_do() {
     let lose = |subject: &Subject| lose_in_redis(&server, subject);
     let open = || standalone(&server);
     differs_never(250, &Compared { lose: Some(&lose), ..Compared::new(&open) });
+}
+
+/// Redis counts by the wall clock.
+#[test]
+fn a_redis_whose_clock_leaps_answers_as_the_pure_functions_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = WallClock::in_dir(dir.path());
+    let server = redis::Server::start_under(&clock.wrapper(), &[]);
+    let leap = |leaps: u32| clock.set(&format!("-{}d", 3650 * leaps));
+    let open = || standalone(&server);
+    differs_never(100, &Compared { leap: Some(&leap), ..Compared::new(&open) });
 }
 
 #[test]

@@ -63,6 +63,31 @@ async fn a_hold_survives_a_restart() {
     assert_eq!(claim(&store, &event, B).await, DONE);
 }
 
+/// Whatever the wall clock shows meanwhile.
+#[tokio::test]
+async fn time_goes_on_where_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let file = rusqlite::Connection::open(dir.path().join("dedup.sqlite3")).unwrap();
+    file.execute("UPDATE clock SET now = 1000000", []).unwrap();
+    let millis = |span: Duration| i64::try_from(span.as_millis()).unwrap();
+    let (event, store) = (fresh(), open(dir.path()));
+    let read = |query| file.query_row(query, [], |row| row.get::<_, i64>(0)).unwrap();
+    let kept = async {
+        while read("SELECT now FROM clock") == 1_000_000 {
+            claim(&store, &event, A).await; // with what is to be written anyway
+        }
+    };
+    tokio::time::timeout(PATIENCE, kept).await.expect("the time is kept");
+    store.hold(&event, A, HOUR).await.unwrap();
+    drop(store);
+    let (until, now) = (read("SELECT until FROM event"), read("SELECT now FROM clock"));
+    let soon = 1_000_000..1_000_000 + millis(2 * PATIENCE);
+    assert!(soon.contains(&(until - millis(HOUR))) && soon.contains(&now), "{until} {now}");
+    let store = open(dir.path());
+    assert!(held(claim(&store, &event, B).await));
+}
+
 #[tokio::test]
 async fn what_is_in_the_file_is_counted_and_found() {
     let dir = tempfile::tempdir().unwrap();

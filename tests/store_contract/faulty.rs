@@ -13,11 +13,14 @@ pub(crate) struct Faulty {
     broken: Mutex<&'static [&'static str]>,
     /// Whether it does what it is asked, and only the answer is lost.
     silent: bool,
+    /// Who has claimed, in vain or not.
+    pub(crate) claimants: Mutex<Vec<Token>>,
 }
 
 impl Faulty {
     pub(crate) fn failing(operations: &'static [&'static str]) -> Self {
-        Self { memory: Memory::default(), broken: operations.into(), silent: false }
+        let (memory, claimants) = (Memory::default(), Mutex::default());
+        Self { memory, broken: operations.into(), silent: false, claimants }
     }
 
     pub(crate) fn losing_answers(operations: &'static [&'static str]) -> Self {
@@ -35,6 +38,9 @@ impl DedupStore for Faulty {
         subject: &'a Subject,
         input: Input,
     ) -> BoxFuture<'a, Result<Reply, StoreError>> {
+        if let Input::Claim(token, ..) = input {
+            self.claimants.lock().unwrap().push(token);
+        }
         let operation = format!("{input:?}").to_lowercase();
         if self.broken.lock().unwrap().iter().any(|broken| operation.starts_with(broken)) {
             return Box::pin(async move {

@@ -101,6 +101,19 @@ async fn a_claim_that_was_carried_out_without_an_answer_is_taken_up_by_the_next_
 }
 
 #[tokio::test]
+async fn a_claim_that_may_still_be_on_its_way_would_be_the_next_tries() {
+    let faulty = Arc::new(Faulty::failing(&["claim"]));
+    let world = World::new(faulty.clone(), policy());
+    let answer = what(world.pass(subject("a", ""), accepted()).await);
+    assert_eq!(answer, Err(Refusal::StoreUnavailable));
+    world.settled().await; // the store answers, and knows of no claim
+    faulty.heal();
+    assert!(world.pass(subject("a", ""), accepted()).await.is_ok());
+    let claimants = faulty.claimants.lock().unwrap().clone();
+    assert_eq!(claimants, [claimants[0]; 2], "the same token");
+}
+
+#[tokio::test]
 async fn a_hold_that_could_not_be_written_keeps_twins_away_and_is_written_later() {
     let faulty = Arc::new(Faulty::failing(&["hold"]));
     let world = World::new(faulty.clone(), policy());

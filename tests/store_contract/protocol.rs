@@ -2,7 +2,10 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use gatepost::dedup::claim::{Kept, Millis, Reply, step};
+use gatepost::dedup::{
+    claim::{Kept, Millis, Reply, step},
+    course,
+};
 
 use super::*;
 
@@ -79,6 +82,19 @@ fn done_is_written_over_everything_and_ends_with_its_window() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_keeps_nobody_away() {
+    let set_back = |before| run(&[(100, claim_by(A)), (100, before), (1, claim_by(B))])[2];
+    assert_eq!(set_back(Input::Renew(A, LEASE)), won(2, true), "a lease");
+    assert_eq!(set_back(Input::Hold(A, LEASE)), won(2, true), "a hold");
+    let done = Reply::Claimed(Claimed::Done { same_body: true });
+    assert_eq!(set_back(Input::Complete(WINDOW)), done, "what is done stays done");
+    // One that is put right by no more than the lease ends nothing.
+    let left = LEASE * 2;
+    let replies = run(&[(10, claim_by(A)), (8, claim_by(B)), (8, Input::Renew(A, LEASE))]);
+    assert_eq!(replies[1..], [Reply::Claimed(Claimed::InFlight { left }), Reply::Applied(true)]);
+}
+
+#[test]
 fn the_guard_suppresses_other_ids_of_what_completed_only() {
     let (kept, _) = step(Kept::default(), &subject(), Input::Complete(WINDOW), 10);
     let seen_as = |subject: &Subject, guard, now| {
@@ -100,6 +116,25 @@ fn no_time_overflows() {
     let replies = run(&[(10, inputs[0]), (later, inputs[1]), (later * 2, claim_by(B))]);
     assert_eq!(replies[1], Reply::Applied(true));
     assert!(matches!(replies[2], Reply::Claimed(Claimed::InFlight { .. })));
+}
+
+#[test]
+fn times_are_kept_as_asked_for_up_to_ten_years() {
+    let years = Duration::from_hours(10 * 366 * 24);
+    for asked in [years, years + Duration::from_millis(1), Duration::MAX] {
+        let (kept, _) = step(Kept::default(), &subject(), Input::Claim(A, asked, asked), 7);
+        let until = kept.event.expect("claimed").until;
+        assert_eq!(u128::from(until), 7 + years.as_millis());
+    }
+}
+
+#[test]
+fn a_claim_is_renewed_where_the_work_would_outlast_it() {
+    let secs = Duration::from_secs;
+    for (left, term) in [(secs(5), None), (secs(4), Some(secs(60)))] {
+        assert_eq!(course::shortfall(left, secs(5), secs(60)), term);
+    }
+    assert_eq!(course::shortfall(secs(5), secs(90), secs(60)), Some(secs(90)));
 }
 
 /// What an observer knows without looking at what is kept.

@@ -13,18 +13,20 @@ use rusqlite::Connection;
 
 use super::{
     differential::{Compared, differs, lose_in_file, lose_in_redis},
+    wall::WallClock,
     *,
 };
 
 /// What is put in the place of what; as long as it, so that nothing else about the command changes.
 type Mistake = (&'static str, &'static str);
 
-const IN_SCRIPTS: [Mistake; 14] = [
+const IN_SCRIPTS: [Mistake; 16] = [
     // claim.lua
     ("attempt = attempt + 1", "attempt = attempt + 2"),
     ("if phase ~= 'F' then unknown = 1", "if phase ~= 'F' then unknown = 0"),
     ("phase ~= 'F' and left > 0", "phase ~= 'F' and left < 0"),
-    ("owner ~= string.sub(ARGV[1], 15)", "owner == string.sub(ARGV[1], 15)"),
+    ("left <= 2 * term", "left >= 0 * term"),
+    ("owner ~= string.sub(ARGV[1], 23)", "owner == string.sub(ARGV[1], 23)"),
     ("by and by ~= ARGV[4]", "by and by == ARGV[4]"),
     ("by and by ~= ARGV[4]", "by and by ~= ARGV[9]"),
     ("string.sub(kept, 2) == ARGV[3]", "string.sub(kept, 2) ~= ARGV[3]"),
@@ -34,9 +36,10 @@ const IN_SCRIPTS: [Mistake; 14] = [
     ("put(KEYS[1], 'D' ..", "put(KEYS[1], 'F' .."),
     ("if KEYS[2] then put", "if KEYS[3] then put"),
     // owner.lua
-    ("string.sub(kept, 15) ~= ARGV[1]", "string.sub(kept, 15) == ARGV[9]"),
+    ("string.sub(kept, 23) ~= ARGV[1]", "string.sub(kept, 23) == ARGV[9]"),
     ("left <= rest", "left <= -100"),
-    ("keep - time, ARGV[1]", "keep - keep, ARGV[1]"),
+    ("keep - time, time, ARGV[1]", "keep - keep, time, ARGV[1]"),
+    ("keep - time, time, ARGV[1]", "keep - time, 2^60, ARGV[1]"),
 ];
 
 /// What a wrong statement would leave in the tables.
@@ -114,13 +117,19 @@ fn spoiling(server: &redis::Server, mistake: Mistake) -> u16 {
 
 #[test]
 fn mistakes_in_the_scripts_are_seen() {
-    let server = redis::Server::start(&[]);
+    let dir = tempfile::tempdir().unwrap();
+    let clock = WallClock::in_dir(dir.path());
+    let server = redis::Server::start_under(&clock.wrapper(), &[]);
+    let leap = |leaps: u32| clock.set(&format!("-{}d", 3650 * leaps));
     let run = |mistake| {
         server.cli(&["script", "flush"]);
         let port = spoiling(&server, mistake);
         let open = || connect(&settings(format!("redis://127.0.0.1:{port}")));
         let lose = |subject: &Subject| lose_in_redis(&server, subject);
-        differs(config(), &Compared { lose: Some(&lose), ..Compared::new(&open) })
+        differs(
+            config(),
+            &Compared { lose: Some(&lose), leap: Some(&leap), ..Compared::new(&open) },
+        )
     };
     run(("~= nothing", "~= nothing")).expect("the way itself changes nothing");
     let scripts = ["claim", "complete", "owner"].map(|name| {
@@ -147,7 +156,8 @@ fn mistakes_in_the_tables_are_seen() {
             open()
         };
         let lose = |subject: &Subject| lose_in_file(dir.path(), subject);
-        let store = Compared { open: &open, restart: Some(&restart), lose: Some(&lose) };
+        let store =
+            Compared { open: &open, restart: Some(&restart), lose: Some(&lose), leap: None };
         assert!(differs(config(), &store).is_err(), "nobody sees {mistake}");
     }
 }

@@ -327,7 +327,9 @@ async fn without_its_store_the_policy_decides() {
         assert!(lease.unclaimed() && lease.ensure(Duration::from_hours(1)).await);
         accepted()
     };
-    assert!(world.stage.once(subject("a", ""), marked).await.is_ok());
+    let answer = world.stage.once(subject("a", ""), marked).await.unwrap();
+    let said = "forwarded without a claim: the dedup store is unavailable";
+    assert_eq!(answer.notes.error.as_deref(), Some(said), "and it does not wait for the store");
     faulty.heal();
     world.settled().await;
     let seen = claim(&world.store, &subject("a", ""), A).await;

@@ -16,7 +16,8 @@ const UP_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A process that listens on a port.
 pub(crate) struct Server {
-    program: &'static str,
+    /// The command line that ends with being replaced by it, and its program.
+    program: Vec<String>,
     pub(crate) port: u16,
     dir: TempDir,
     child: Option<Child>,
@@ -45,6 +46,14 @@ impl Server {
         server
     }
 
+    /// The same by a command line that ends with being replaced by it.
+    pub(crate) fn start_under(wrapper: &[String], lines: &[&str]) -> Self {
+        let mut server = Self::prepared(lines);
+        server.program.splice(0..0, wrapper.iter().cloned());
+        server.up();
+        server
+    }
+
     /// As `start`, but not running yet.
     pub(crate) fn prepared(lines: &[&str]) -> Self {
         let port = free_port();
@@ -60,24 +69,25 @@ impl Server {
         }
         text += &lines.join("\n");
         fs::write(dir.path().join("conf"), text + "\n").expect("a configuration");
-        Self { program, port, dir, child: None }
+        Self { program: vec![program.to_owned()], port, dir, child: None }
     }
 
     /// Starts it (again), on the same port.
     pub(crate) fn up(&mut self) {
         let log = fs::File::create(self.dir.path().join("log")).expect("a log");
-        let child = Command::new(self.program)
+        let child = Command::new(&self.program[0])
+            .args(&self.program[1..])
             .arg(self.dir.path().join("conf"))
             .stdin(Stdio::null())
             .stdout(log)
             .spawn();
         self.child = Some(child.unwrap_or_else(|error| {
             panic!(
-                "{} cannot be run ({error}): apt-get install redis-server redis-sentinel",
+                "{:?} cannot be run ({error}): apt-get install redis-server redis-sentinel",
                 self.program
             )
         }));
-        wait_for(self.program, || TcpStream::connect(("127.0.0.1", self.port)).is_ok());
+        wait_for(&self.program.join(" "), || TcpStream::connect(("127.0.0.1", self.port)).is_ok());
     }
 
     /// Kills it, without a chance to do anything.

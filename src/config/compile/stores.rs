@@ -65,7 +65,11 @@ impl Ground<'_> {
     fn redis_url(&mut self, url: &str, path: &Path) {
         let fits = url.split_once("://").is_some_and(|(scheme, rest)| {
             let mut hosts = rest.split('/').next().unwrap_or_default().split(',');
-            SCHEMES.contains(&scheme) && hosts.all(|host| host.parse::<Authority>().is_ok())
+            let is_host = |host: &str| {
+                let parsed = host.parse::<Authority>();
+                parsed.is_ok_and(|at| at.port_u16().is_some() || at.host() == host)
+            };
+            SCHEMES.contains(&scheme) && hosts.all(is_host)
         });
         if !fits {
             let label = "write `redis://host:6379/0`, `rediss://…`, `redis+sentinel://a,b/name` or `redis+cluster://a,b`";

@@ -13,7 +13,7 @@ use crate::{
         suggest,
         tree::Path,
     },
-    deliver::{UpstreamParams, UpstreamTls},
+    deliver::{UpstreamParams, UpstreamTls, is_metadata},
 };
 
 impl Ground<'_> {
@@ -59,6 +59,7 @@ impl Ground<'_> {
             http: shape.http,
             remove_headers: self.headers(&shape.headers.remove, &headers.key("remove")),
             set_headers: self.set_headers(&shape.headers, &headers.key("set"), server),
+            networks: self.networks(&shape.networks, &at.key("networks")),
         })
     }
 
@@ -131,11 +132,12 @@ impl Ground<'_> {
                 let message = format!("`{name}` is set by the gateway itself");
                 self.error("bad-header", &self.key(&path), message);
             }
-            let Ok(value) = HeaderValue::from_str(&value.0) else {
+            let Ok(mut value) = HeaderValue::from_str(&value.0) else {
                 let message = format!("the value of `{name}` cannot be sent");
                 self.error("bad-header", &path, message);
                 continue;
             };
+            value.set_sensitive(true); // whatever is printed, it is not
             set.push((header, value));
         }
         set
@@ -193,12 +195,6 @@ fn is_self(url: &Uri, host: &str, server: &Server) -> bool {
     let heard = |listen: &SocketAddr| listen.ip().is_unspecified() || listen.ip().is_loopback();
     (named && (port == 443 || ours().next().is_some() || public_port == Some(port)))
         || (local && ours().any(heard))
-}
-
-fn is_metadata(ip: IpAddr) -> bool {
-    ["169.254.169.254", "fd00:ec2::254", "100.100.100.200"]
-        .iter()
-        .any(|known| known.parse() == Ok(ip))
 }
 
 /// Headers that belong to the connection, not to the request.

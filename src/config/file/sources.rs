@@ -115,6 +115,8 @@ sections! {
         pub headers: Headers,
         /// TLS towards the app.
         pub tls: UpstreamTls,
+        /// Networks that the URL's name may lead to. Default: anywhere but to a cloud's metadata service.
+        pub networks: Vec<String>,
     }
 
     /// Changes to the request's headers.

@@ -21,7 +21,7 @@ const SCHEMA: &str = "
         key BLOB PRIMARY KEY,
         phase TEXT NOT NULL,     -- free, leased, held, done
         mark BLOB NOT NULL,      -- of what is leased, the token; of what is done, the digest of the body
-        until INTEGER NOT NULL,  -- end of lease, hold or window, in milliseconds since the epoch
+        until INTEGER NOT NULL,  -- end of lease, hold or window, in milliseconds by the clock below
         attempt INTEGER NOT NULL,
         unknown INTEGER NOT NULL,
         forget INTEGER NOT NULL
@@ -36,21 +36,28 @@ const SCHEMA: &str = "
     CREATE INDEX guard_over ON guard (forget);
 ";
 
+/// Set by the wall once, when it is made.
+const CLOCK: &str = "
+    CREATE TABLE IF NOT EXISTS clock (now INTEGER NOT NULL) STRICT;
+    INSERT INTO clock SELECT unixepoch() * 1000 WHERE NOT EXISTS (SELECT * FROM clock);
+";
+
 pub(super) struct Disk(Connection);
 
 pub(super) struct Batch<'a>(Transaction<'a>);
 
 impl Disk {
-    /// Opens the file, or makes it; says how many events are in it. Leases in it belong to nobody any more: they end.
-    pub(super) fn open(path: &Path) -> Result<(Self, u64), StoreError> {
+    /// Opens the file, or makes it; says how many events are in it, and the time. Leases in it belong to nobody any more:
+    /// they end.
+    pub(super) fn open(path: &Path) -> Result<(Self, u64, Millis), StoreError> {
         let db = Connection::open(path).map_err(|error| refused(path, &error))?;
         let version = prepare(&db).map_err(|error| refused(path, &error))?;
         if version != VERSION {
             let path = path.display();
             return Err(StoreError(format!("{path} was written by another version of gatepost")));
         }
-        let entries = end_leases(&db).map_err(|error| refused(path, &error))?;
-        Ok((Self(db), entries))
+        let (entries, now) = take_up(&db).map_err(|error| refused(path, &error))?;
+        Ok((Self(db), entries, now))
     }
 
     pub(super) fn begin(&mut self) -> Result<Batch<'_>, StoreError> {
@@ -71,9 +78,11 @@ fn prepare(db: &Connection) -> Result<i64, rusqlite::Error> {
     Ok(VERSION)
 }
 
-fn end_leases(db: &Connection) -> Result<u64, rusqlite::Error> {
+fn take_up(db: &Connection) -> Result<(u64, Millis), rusqlite::Error> {
+    db.execute_batch(CLOCK)?;
     db.execute("UPDATE event SET until = 0 WHERE phase = 'leased'", [])?;
-    db.query_row("SELECT count(*) FROM event", [], |row| row.get(0)).map(unsigned)
+    let read = |row: &Row<'_>| Ok((unsigned(row.get(0)?), unsigned(row.get(1)?)));
+    db.query_row("SELECT (SELECT count(*) FROM event), now FROM clock", [], read)
 }
 
 impl Batch<'_> {
@@ -115,7 +124,7 @@ impl Batch<'_> {
     }
 
     fn write_event(&self, key: EventKey, record: Option<Record>) -> Result<(), rusqlite::Error> {
-        let Some(Record { phase, until, attempt, unknown, forget }) = record else {
+        let Some(Record { phase, until, attempt, unknown, forget, term: _ }) = record else {
             let delete = "DELETE FROM event WHERE key = ?1";
             return self.0.prepare_cached(delete)?.execute([key.0]).map(drop);
         };
@@ -152,6 +161,12 @@ impl Batch<'_> {
         Ok(signed(delete("event")? as u64))
     }
 
+    /// Remembers the time.
+    pub(super) fn tick(&self, now: Millis) -> Result<(), StoreError> {
+        self.0.prepare_cached("UPDATE clock SET now = ?1")?.execute([signed(now)])?;
+        Ok(())
+    }
+
     /// Writes something that changes nothing: whether the disk takes it.
     pub(super) fn touch(&self) -> Result<(), StoreError> {
         Ok(self.0.pragma_update(None, "user_version", VERSION)?)
@@ -176,7 +191,8 @@ fn read_record(row: &Row<'_>) -> Result<Record, rusqlite::Error> {
         _ => Phase::Free,
     };
     let (until, forget) = (unsigned(row.get(2)?), unsigned(row.get(5)?));
-    Ok(Record { phase, until, attempt: row.get(3)?, unknown: row.get(4)?, forget })
+    let term = Millis::MAX; // our clock is not set back
+    Ok(Record { phase, until, term, attempt: row.get(3)?, unknown: row.get(4)?, forget })
 }
 
 fn signed(millis: Millis) -> i64 {

@@ -8,8 +8,8 @@
 //! After a crash nothing is blocked: leases in the file belong to a process that is gone, so they are ended when it is
 //! opened. The next attempt is told that the last one ended unknown.
 //!
-//! Leases and holds are counted by the monotonic clock; the wall clock is read once, at start, to count windows across
-//! restarts.
+//! Time is counted by the monotonic clock while the store is open, and goes on from there when it is opened again: no wall
+//! clock, wrong as it may be, ends a window early or keeps a hold for years.
 
 mod disk;
 
@@ -31,7 +31,7 @@ use super::{
     DedupStore, StoreError, Subject,
     claim::{Input, Millis, Reply, millis},
 };
-use crate::{crash, event::Timestamp, stage::BoxFuture};
+use crate::{crash, stage::BoxFuture};
 use disk::Disk;
 
 const FILE: &str = "dedup.sqlite3";
@@ -81,9 +81,18 @@ struct Writer {
     disk: Disk,
     orders: Receiver<Order>,
     shared: Arc<Shared>,
-    /// When it started, by both clocks.
-    started: (Millis, Instant),
+    clock: Clock,
     swept: Instant,
+}
+
+/// What it showed when the store was opened, and when that was.
+#[derive(Clone, Copy)]
+struct Clock(Millis, Instant);
+
+impl Clock {
+    fn now(self) -> Millis {
+        self.0 + millis(self.1.elapsed())
+    }
 }
 
 impl Embedded {
@@ -94,12 +103,12 @@ impl Embedded {
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         let lock = lock(&dir.join(LOCK))?;
         let path = dir.join(FILE);
-        let (disk, entries) = Disk::open(&path)?;
+        let (disk, entries, now) = Disk::open(&path)?;
         let shared = Arc::new(Shared { entries: entries.into(), trouble: Mutex::default() });
         let (orders, taken) = mpsc::sync_channel(QUEUE_MAX);
-        let (wall, swept) = (Timestamp::now().as_millis(), Instant::now());
-        let started = (u64::try_from(wall).unwrap_or_default(), swept);
-        let writer = Writer { disk, orders: taken, shared: shared.clone(), started, swept };
+        let swept = Instant::now();
+        let clock = Clock(now, swept);
+        let writer = Writer { disk, orders: taken, shared: shared.clone(), clock, swept };
         let thread = thread::Builder::new().name("dedup-writer".into()).spawn(|| writer.run());
         let writer =
             thread.map_err(|error| StoreError(format!("cannot start the dedup store: {error}")))?;
@@ -169,7 +178,7 @@ impl Writer {
             let first = match self.orders.recv_timeout(SWEEP_PAUSE) {
                 Ok(order) => Some(order),
                 Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => return drop(self.end()),
             };
             let mut waiting = Vec::new();
             let result = self.transact(first, &mut waiting);
@@ -183,6 +192,13 @@ impl Writer {
         }
     }
 
+    /// Or the time since the last transaction would count twice.
+    fn end(&mut self) -> Result<(), StoreError> {
+        let batch = self.disk.begin()?;
+        batch.tick(self.clock.now())?;
+        batch.commit()
+    }
+
     /// One transaction: `first`, what comes while nobody waits for the disk, and now and then a sweep. Leaves in `waiting`
     /// those whose answer depends on how it ends.
     fn transact(
@@ -190,7 +206,7 @@ impl Writer {
         first: Option<Order>,
         waiting: &mut Vec<(Answer, Reply)>,
     ) -> Result<(), StoreError> {
-        let now = || self.started.0 + millis(self.started.1.elapsed());
+        let clock = self.clock;
         let batch = match self.disk.begin() {
             Ok(batch) => batch,
             Err(error) => {
@@ -206,13 +222,16 @@ impl Writer {
         }
         let mut added = 0;
         if self.swept.elapsed() >= SWEEP_PAUSE {
-            added -= batch.sweep(now())?;
+            added -= batch.sweep(clock.now())?;
+            if first.is_some() {
+                batch.tick(clock.now())?; // with what was to be written anyway: a disk may sleep
+            }
             self.swept = Instant::now();
         }
         let (mut next, mut done) = (first, 0);
         let end = Instant::now() + LINGER;
         while let Some(Order { subject, input, answer }) = next.take() {
-            let (reply, new) = batch.apply(&subject, input, now())?;
+            let (reply, new) = batch.apply(&subject, input, clock.now())?;
             added += i64::from(new);
             done += 1;
             if in_trouble || matches!(input, Input::Complete(_)) {

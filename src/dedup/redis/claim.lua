@@ -12,11 +12,11 @@ else
 end
 if not kept then return replayed and 4 or 16 end
 if string.sub(kept, 1, 1) == 'D' then return 3 + (string.sub(kept, 2) == ARGV[3] and 8 or 0) end
-local phase, unknown, attempt, rest, owner = struct.unpack('>c1BI4I8c16', kept)
+local phase, unknown, attempt, rest, term, owner = struct.unpack('>c1BI4I8I8c16', kept)
 local left = redis.call('PTTL', KEYS[1]) - rest
-local live = phase ~= 'F' and left > 0
+local live = phase ~= 'F' and left > 0 and left <= 2 * term -- more, and the clock was set back
 if live and phase == 'U' then return 2 + 8 * left end
-if live and owner ~= string.sub(ARGV[1], 15) then return 1 + 8 * left end
+if live and owner ~= string.sub(ARGV[1], 23) then return 1 + 8 * left end
 if not live then
   if replayed then return 4 end
   attempt = attempt + 1

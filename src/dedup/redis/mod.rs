@@ -4,8 +4,9 @@
 //! Each operation is one script on one or two keys of one slot, and so one round trip; requests that come together share
 //! the connection and its writes. A first claim and *done* are one `SET` each. Lease and history of an event are one value
 //! with a time to live, so nothing can be left behind half: `L`, `U`, `F` (leased, unknown, free), a flag (an attempt ended
-//! unknown), the attempts, for how long the value outlives the lease, the token; or `D` and the digest of the body. Times
-//! are counted by Redis: a lease is live while more is left of the value than what outlives it.
+//! unknown), the attempts, for how long the value outlives the lease, how long that is, the token; or `D` and the digest of
+//! the body. Times are counted by Redis: a lease is live while more is left of the value than what outlives it, and no more
+//! than there can be: Redis counts by the wall clock, which may be set back.
 //!
 //! Keys are `<prefix>evt_…`, by our own id of the event, and `<prefix>sig_…` for the replay guard. In a cluster both begin
 //! with the guard as hash tag. The Redis user needs `+evalsha +eval +get +set +del +pttl +info` and the keys `<prefix>*`.
@@ -113,7 +114,7 @@ impl Redis {
         match input {
             Input::Claim(token, lease, window) => {
                 let (lease, keep) = (millis(lease), millis(lease.max(window)).max(1));
-                command.write_arg(&first_value(keep - lease.min(keep), token));
+                command.write_arg(&first_value(keep - lease.min(keep), lease, token));
                 command.arg(keep).write_arg(&subject.digest.0);
                 command.write_arg(&subject.key.0);
             }
@@ -194,9 +195,9 @@ const ARGUMENTS: usize = 9;
 const ARGUMENT_BYTES: usize = 256;
 
 /// What is kept about an event that is claimed for the first time, and outlives its lease by `rest`.
-fn first_value(rest: u64, token: Token) -> ArrayVec<u8, 30> {
-    let (attempt, rest, token) = (1_u32.to_be_bytes(), rest.to_be_bytes(), token.0.to_be_bytes());
-    [b"L\0", &attempt[..], &rest, &token].into_iter().flatten().copied().collect()
+fn first_value(rest: u64, lease: u64, token: Token) -> ArrayVec<u8, 38> {
+    let (rest, lease, token) = (rest.to_be_bytes(), lease.to_be_bytes(), token.0.to_be_bytes());
+    [b"L\0\0\0\0\x01", &rest[..], &lease, &token].into_iter().flatten().copied().collect()
 }
 
 /// The arguments of what only the owner may do.

@@ -55,6 +55,14 @@ pub struct Gateway {
     dir: Option<tempfile::TempDir>,
 }
 
+/// Processor time of a process, from `/proc`.
+pub fn cpu(pid: &str) -> Duration {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let after_name = text.rsplit_once(") ").unwrap().1;
+    let ticks = after_name.split(' ').skip(11).take(2).map(|n| n.parse::<u64>().unwrap());
+    Duration::from_millis(10 * ticks.sum::<u64>())
+}
+
 /// The binary under test; long runs measure another build of it.
 pub fn binary() -> Command {
     let built = env!("CARGO_BIN_EXE_gatepost").into();
@@ -129,7 +137,8 @@ impl Gateway {
         started.unwrap_or_else(|(_, log)| panic!("the gateway did not start:\n{log}"))
     }
 
-    async fn spawn(
+    /// The same by any command that becomes the gateway once it is given its arguments.
+    pub async fn spawn(
         mut command: Command,
         dir: tempfile::TempDir,
         text: &str,
@@ -172,6 +181,11 @@ impl Gateway {
         let text = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = text.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(':')).unwrap();
         line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    /// Processor time that it has used.
+    pub fn cpu(&self) -> Duration {
+        cpu(&self.pid().to_string())
     }
 
     /// How many files and sockets it has open.

@@ -2,16 +2,21 @@
 
 pub mod ca;
 pub mod chaos;
+pub mod crowd;
+pub mod disk;
 pub mod gateway;
 pub mod provider;
 pub mod redis;
 pub mod sender;
 pub mod upstream;
+#[path = "../../support/wall.rs"]
+pub mod wall;
 
 use std::{future::Future, time::Duration};
 
 pub use ca::Ca;
 pub use chaos::ChaosProxy;
+pub use crowd::{Crowd, Tally};
 pub use gateway::Gateway;
 pub use provider::Provider;
 pub use redis::RedisServer;
@@ -31,6 +36,14 @@ where
     while !check().await {
         assert!(tokio::time::Instant::now() < deadline, "never happened: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Waits until `count` is `enough`; as long as it grows, however slowly.
+pub async fn progress(enough: usize, count: impl Fn() -> usize) {
+    while count() < enough {
+        let before = count();
+        eventually("it goes on", || async { count() > before }).await;
     }
 }
 

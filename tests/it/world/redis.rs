@@ -3,6 +3,13 @@
 use std::{
     net::SocketAddr,
     process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+};
+
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    net::TcpStream,
+    task::JoinSet,
 };
 
 use super::eventually;
@@ -34,10 +41,7 @@ impl RedisServer {
             .spawn()
             .expect("redis-server is installed (tests/setup does that)");
         let server = Self { address, child, _dir: dir };
-        eventually("redis listens", || async {
-            tokio::net::TcpStream::connect(address).await.is_ok()
-        })
-        .await;
+        eventually("redis listens", || async { TcpStream::connect(address).await.is_ok() }).await;
         server
     }
 
@@ -61,4 +65,56 @@ impl Drop for RedisServer {
         drop(self.child.kill()); // it may have ended by itself
         drop(self.child.wait());
     }
+}
+
+/// Every command that Redis is sent, by its own account.
+#[derive(Debug)]
+pub struct Monitor {
+    lines: Arc<Mutex<Vec<String>>>,
+    _task: JoinSet<()>,
+}
+
+impl Monitor {
+    pub async fn of(redis: &RedisServer) -> Self {
+        let mut stream = TcpStream::connect(redis.address).await.unwrap();
+        stream.write_all(b"MONITOR\r\n").await.unwrap();
+        let lines = Arc::<Mutex<Vec<String>>>::default();
+        let (mut task, heard) = (JoinSet::new(), Arc::clone(&lines));
+        task.spawn(async move {
+            let mut reader = BufReader::new(stream).lines();
+            while let Ok(Some(line)) = reader.next_line().await {
+                heard.lock().unwrap().push(line);
+            }
+        });
+        let monitor = Self { lines, _task: task };
+        eventually("Redis tells what it does", || async {
+            !monitor.lines.lock().unwrap().is_empty()
+        })
+        .await;
+        monitor
+    }
+
+    /// What was heard so far; what is not there yet was not sent before `marker` was.
+    pub async fn upto(&self, redis: &RedisServer, marker: &str) -> Vec<String> {
+        redis.cli(&["echo", marker]);
+        let marked = |line: &String| line.contains(marker);
+        eventually("the marker is heard", || async {
+            self.lines.lock().unwrap().iter().any(marked)
+        })
+        .await;
+        let mut lines = self.lines.lock().unwrap();
+        let at = lines.iter().position(marked).unwrap();
+        let heard = lines.drain(..=at).collect::<Vec<_>>();
+        // `redis-cli` looks around before it does what it is told.
+        heard[..at].iter().filter(|line| !line.contains("\"COMMAND\"")).cloned().collect()
+    }
+}
+
+/// Names of the commands, but for those that a connection begins with or is probed by.
+pub fn events(lines: &[String]) -> Vec<&str> {
+    let name = |line: &'_ str| line.split('"').nth(1).map(str::to_owned);
+    let own = ["INFO", "HELLO", "CLIENT", "AUTH", "SELECT", "PING"];
+    let is_own =
+        |line: &&String| name(line).is_none_or(|name| own.contains(&name.to_uppercase().as_str()));
+    lines.iter().filter(|line| !is_own(line)).map(String::as_str).collect()
 }

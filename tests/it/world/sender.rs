@@ -22,7 +22,7 @@ use tokio::{net::TcpStream, task::JoinSet};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::either::Either;
 
-use super::{PATIENCE, Provider, eventually, gateway::Answer, provider::stripe_event};
+use super::{PATIENCE, Provider, gateway::Answer, progress, provider::stripe_event};
 
 /// Opens connections to a gateway.
 #[derive(Clone, Debug)]
@@ -247,7 +247,7 @@ impl Load {
     /// Waits for `more` answers.
     pub async fn go_on(&self, more: usize) {
         let enough = self.answered() + more;
-        eventually("the load goes on", || async { self.answered() >= enough }).await;
+        progress(enough, || self.answered()).await;
     }
 
     /// Ends it; what each event was told.

@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -63,6 +64,8 @@ struct State {
     connections: AtomicUsize,
     /// One permit per answer; tests that hold answers back start with none.
     gate: Semaphore,
+    /// What an answer takes.
+    takes: Mutex<Duration>,
 }
 
 /// How an app is spoken to.
@@ -105,6 +108,7 @@ impl Upstream {
             received: Mutex::new(Vec::new()),
             connections: AtomicUsize::new(0),
             gate: Semaphore::new(permits),
+            takes: Mutex::default(),
         });
         let scheme = if speaks.tls.is_some() { "https" } else { "http" };
         let mut tasks = JoinSet::new();
@@ -125,6 +129,11 @@ impl Upstream {
     /// What it answers from now on.
     pub fn answer(&self, reply: Reply) {
         *self.state.reply.lock().unwrap() = reply;
+    }
+
+    /// How long it works on each request from now on.
+    pub fn takes(&self, time: Duration) {
+        *self.state.takes.lock().unwrap() = time;
     }
 
     /// Lets `count` answers go.
@@ -185,6 +194,10 @@ async fn answer(
     let received = Received { method, path, headers: parts.headers, body: body.to_bytes() };
     state.received.lock().unwrap().push(received);
     state.gate.acquire().await.unwrap().forget();
+    let takes = *state.takes.lock().unwrap();
+    if !takes.is_zero() {
+        tokio::time::sleep(takes).await;
+    }
     let reply = state.reply.lock().unwrap().clone();
     let mut response = Response::new(Full::from(reply.body));
     *response.status_mut() = StatusCode::from_u16(reply.status).unwrap();

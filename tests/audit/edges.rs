@@ -1,0 +1,191 @@
+//! What the log says of itself, exactly: ranges that are exported, keys, and what is in a record.
+
+use std::{fs, path::Path, sync::Arc};
+
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, STANDARD_NO_PAD},
+};
+use gatepost::{
+    audit::{Draft, Kind, export::export, open_on, verify},
+    event::{About, EventId, EventType, Timestamp},
+};
+use http::{HeaderName, HeaderValue};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::audit_world::{World, about, attempt, disk::Disk};
+
+/// A run at a time: `started`, an attempt, `stopped`. Sealed behind its first record and its last.
+async fn run(world: &World, at: Timestamp) {
+    let disk = Disk::open(world.dir());
+    let log = open_on(disk, &world.params, world.metrics.audit(), Arc::new(move || at)).unwrap();
+    log.append(attempt(0)).await.unwrap();
+    log.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_range_is_exported_between_the_checkpoints_around_it() {
+    let world = World::new();
+    let hour = |n: i64| Timestamp::from_millis(1_700_000_000_000 + n * 3_600_000);
+    for n in 1..=3 {
+        run(&world, hour(n)).await;
+    }
+    let between = |n: i64| Timestamp::from_millis(hour(n).as_millis() + 1);
+    let table = [
+        (None, None, Some((1, 9, 6))),
+        (None, Some(hour(2)), Some((1, 3, 2))),
+        (None, Some(between(2)), Some((1, 6, 4))),
+        (Some(hour(2)), Some(hour(3)), Some((4, 6, 3))),
+        (Some(between(1)), Some(between(2)), Some((4, 6, 3))),
+        (Some(hour(3)), None, Some((7, 9, 3))),
+        (Some(between(3)), None, None),
+        (None, Some(hour(1)), None),
+    ];
+    for (n, (since, until, expected)) in table.into_iter().enumerate() {
+        let out = world.root.path().join(format!("out{n}"));
+        let found = export(world.dir(), &out, since, until);
+        let Some((first, last, checkpoints)) = expected else {
+            assert_eq!(found, Err("there are no records in that range".into()), "{since:?}");
+            continue;
+        };
+        let found = found.unwrap();
+        assert_eq!((found.first, found.last, found.checkpoints), (first, last, checkpoints));
+        let report = verify::verify(&out, None, None).unwrap();
+        assert_eq!(report.findings, [], "{since:?} {until:?}");
+        assert_eq!((report.first, report.last, report.records), (first, last, last - first + 1));
+        assert!(report.export && report.unanchored() == 0);
+        assert!(export(world.dir(), &out, None, None).unwrap_err().contains("not empty"));
+    }
+}
+
+#[tokio::test]
+async fn what_a_verifier_says_of_a_good_log() {
+    let world = World::new();
+    let times = [1_700_000_000_000, 1_700_000_007_000];
+    for at in times {
+        run(&world, Timestamp::from_millis(at)).await;
+    }
+    let report = world.verify();
+    let [first, last] = times.map(|at| Timestamp::from_millis(at).to_string());
+    assert_eq!(report.times, (first, last.clone()));
+    assert_eq!(report.sealed, Some((6, last)));
+    assert_eq!((report.segments, report.checkpoints, report.copies), (1, 4, 0));
+    let line = fs::read_to_string(world.dir().join("audit-signing.pub")).unwrap();
+    let key = STANDARD.decode(line.trim().splitn(3, '+').nth(2).unwrap()).unwrap();
+    let digest = STANDARD_NO_PAD.encode(Sha256::digest(&key[1..]));
+    assert_eq!(report.keys, [format!("ed25519 SHA256:{digest}")]);
+}
+
+#[tokio::test]
+async fn keys_may_have_words_around_them_and_must_be_whole() {
+    let world = World::new();
+    world.fill(1).await;
+    let line = fs::read_to_string(world.dir().join("audit-signing.pub")).unwrap();
+    let keys = world.root.path().join("keys");
+    let good = |text: &str| {
+        fs::write(&keys, text).unwrap();
+        verify::verify(world.dir(), Some(&keys), None).map(|report| report.is_good())
+    };
+    assert_eq!(good(&format!("# of the gateway\n\n{line} \n")), Ok(true));
+    let shorter = line.replacen('+', "", 1);
+    for text in ["", "# nothing\n", "no key\n", &format!("{line}no key\n"), &shorter] {
+        assert!(good(text).unwrap_err().contains("no public key"), "{text}");
+    }
+}
+
+#[test]
+fn a_key_that_cannot_be_read_is_not_made_anew() {
+    for (text, why) in [(None, "directory"), (Some("no key"), "not an Ed25519 key")] {
+        let world = World::new();
+        let key = &world.params.checkpoint_key;
+        text.map_or_else(|| fs::create_dir(key), |text| fs::write(key, text)).unwrap();
+        let opened = gatepost::audit::open(&world.params, world.metrics.audit());
+        let said = opened.unwrap_err().to_string();
+        assert!(said.contains(why), "{said}");
+    }
+}
+
+/// The one record that was made so, and its line.
+async fn recorded(draft: Draft) -> (Value, String) {
+    let world = World::new();
+    let log = world.open();
+    log.append(draft).await.unwrap();
+    log.close().await.unwrap();
+    let text = fs::read_to_string(world.files(".ndjson").pop().unwrap()).unwrap();
+    let line = text.lines().nth(1).unwrap().to_owned();
+    (serde_json::from_str(&line).unwrap(), line)
+}
+
+#[tokio::test]
+async fn a_record_holds_nothing_long_and_nothing_that_a_terminal_acts_on() {
+    let (a, quoted) = (HeaderName::from_static("x-a"), HeaderName::from_static("x-q"));
+    let long = format!("{}{}", "x".repeat(255), "\u{e9}".repeat(9));
+    let long = HeaderValue::from_bytes(long.as_bytes()).unwrap();
+    let odd = HeaderValue::from_bytes("a\"b\\c\u{202e}\u{e9}\t".as_bytes()).unwrap();
+    let mut draft = Draft::new(Kind::Attempt);
+    draft.origin(None, [(&a, &long), (&quoted, &odd)]);
+    let (record, line) = recorded(draft).await;
+    assert_eq!(
+        record["headers"],
+        json!({ "x-a": "x".repeat(255), "x-q": "a\"b\\c\u{202e}\u{e9}\t" })
+    );
+    assert!(line.contains(r#""a\"b\\c\u202e"#) && line.contains("\u{e9}\\u0009\""), "{line}");
+    assert!(record["client_ip"].is_null());
+
+    let many: Vec<_> = (0..20).map(|n| HeaderName::try_from(format!("x-{n}")).unwrap()).collect();
+    let mut draft = Draft::new(Kind::Attempt);
+    draft.origin(Some([192, 0, 2, 7].into()), many.iter().map(|name| (name, &odd)));
+    let (record, _) = recorded(draft).await;
+    assert_eq!(record["headers"].as_object().unwrap().len(), 16);
+    assert_eq!(record["client_ip"], "192.0.2.7");
+    let (record, line) = recorded(Draft::new(Kind::Rejected)).await;
+    assert!(record["headers"].is_null() && !line.contains("headers"), "none");
+}
+
+#[tokio::test]
+async fn a_record_names_the_event_and_at_most_a_hundred_items() {
+    let items = |count: usize| {
+        let item = |n: usize| (EventId::parse(&format!("i{n}")), EventType::parse("t"));
+        (0..count).map(item).chain([(None, None)]).collect::<Vec<_>>()
+    };
+    for (count, kept) in [(2, 3), (120, 100)] {
+        let account = EventId::parse("acct");
+        let about = About { items: items(count), account, ..(*about(7)).clone() };
+        let mut draft = Draft::new(Kind::Attempt);
+        draft.event(&about);
+        let (record, _) = recorded(draft).await;
+        let listed = record["items"].as_array().unwrap();
+        assert_eq!(listed.len(), kept);
+        assert_eq!((&listed[0], &listed[1]), (&json!(["i0", "t"]), &json!(["i1", "t"])));
+        assert_eq!(listed.last() == Some(&json!([null, null])), count < 100);
+        for (member, value) in [
+            ("provider_id", json!("evt_7")),
+            ("event_type", json!("invoice.paid")),
+            ("event_id", json!(about.key.event_id().as_str())),
+            ("account", json!("acct")),
+            ("digest", json!(format!("sha256:{}", about.digest))),
+            ("bytes", json!(about.body_bytes)),
+            ("scheme", json!("hmac-sha256")),
+            ("secret", json!("whsec_…9c1e")),
+            ("secret_slot", json!(1)),
+        ] {
+            assert_eq!(record[member], value, "{member}");
+        }
+    }
+    let nobody = About { secret_slot: 0, ..(*about(7)).clone() };
+    let mut draft = Draft::new(Kind::Attempt);
+    draft.event(&nobody);
+    let (record, _) = recorded(draft).await;
+    assert!(
+        record["secret"].is_null() && record["secret_slot"].is_null() && record["items"].is_null()
+    );
+}
+
+/// What is no log is no good log either.
+#[test]
+fn a_directory_without_a_log_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = |dir: &Path| verify::verify(dir, None, None).unwrap_err();
+    assert!(said(dir.path()).contains("audit-signing.pub"), "{}", said(dir.path()));
+}

@@ -1,0 +1,210 @@
+//! The wall clock is wrong: by years, by a little, or it runs. It changes while a gateway runs and while none does. Events go
+//! through all the same, each once; only a signature that names a time is refused, and only while it is out of bounds.
+
+use std::{collections::BTreeSet, ops::Range, time::Duration};
+
+use futures_util::future::join_all;
+use tempfile::TempDir;
+use tokio::{net::TcpStream, time::timeout};
+
+use crate::{
+    app::Act,
+    forged::seen_through,
+    ledger::{Ledger, Standing, Told},
+    run::Run,
+    scene::{Scene, repeated},
+    server::Server,
+    wire::Wire,
+    world::{Gateway, PATIENCE, eventually, wall::WallClock},
+};
+
+/// How the clock is wrong, and whether that is more than a signature may be off.
+const SHIFTS: [(&str, bool); 4] =
+    [("-3650d", true), ("+3650d", true), ("+0 x100", true), ("+60", false)];
+const EVENTS: usize = 160;
+const DEDUP: &str = "store: embedded, join_timeout: 100ms, on_unknown: 2s";
+
+/// A run on a clock.
+struct Wrong {
+    run: Run,
+    clock: WallClock,
+    shift: &'static str,
+}
+
+impl Wrong {
+    async fn gateway(&self, home: TempDir) -> Gateway {
+        let state = home.path().to_owned();
+        self.run.gateway_under(&self.clock.wrapper(), home, &state, DEDUP).await
+    }
+
+    async fn send(&self, gateway: &Gateway, event: &str, standing: Standing) -> Told {
+        let wire = Wire::new(TcpStream::connect(gateway.address).await.unwrap());
+        let (told, _) = self.run.senders.exchange(wire, 0, event, standing).await;
+        told.expect("an answer")
+    }
+
+    /// Leaves an event on hold, has the clock changed, starts again, and sees the event through: that takes as long as the
+    /// hold, whatever the clock says.
+    async fn hold_over(&self, event: &str, gateway: Gateway, shift: &str) -> Gateway {
+        let told = self.send(&gateway, event, Standing::Genuine).await;
+        assert_eq!((told.status, &*told.outcome), (504, "upstream_timeout"), "{}", self.shift);
+        let dir = self.run.end(gateway, false).await;
+        self.clock.set(shift);
+        let gateway = self.gateway(dir).await;
+        eventually("a hold ends", || async {
+            let told = self.send(&gateway, event, Standing::Genuine).await;
+            let waits = told.outcome == "duplicate_in_flight" && told.retry_after;
+            assert!(waits || told.outcome == "accepted", "{}: {told:?}", self.shift);
+            !waits
+        })
+        .await;
+        gateway
+    }
+
+    /// Right, wrong while it runs, wrong at a start, right at a start.
+    async fn through(&self, tolerated: bool) -> (Ledger, Range<u64>) {
+        let home = tempfile::tempdir().unwrap();
+        let mut gateway = self.gateway(home).await;
+        let names = || (0..EVENTS).map(|n| format!("evt_{n:04}"));
+        let begin = || self.run.senders.begin_of(["stripe", "github"], names(), 8, 5);
+        let lanes = begin();
+        self.run.more(20).await;
+        let from = self.run.clock.now();
+        self.clock.set(self.shift);
+        eventually("its time counts", || async {
+            let told = self.send(&gateway, "stripe/evt_timed", Standing::Genuine).await;
+            assert!(
+                told.status == 401 && !tolerated || told.status == 200,
+                "{}: {told:?}",
+                self.shift
+            );
+            tolerated || told.status == 401
+        })
+        .await;
+        let forged = self.send(&gateway, "github/evt_0001", Standing::Forged).await;
+        assert_eq!(forged.status, 401);
+        self.clock.set("+0");
+        gateway = self.hold_over("github/evt_held_1", gateway, self.shift).await;
+        gateway = self.hold_over("github/evt_held_2", gateway, "+0").await;
+        let to = self.run.clock.now();
+        timeout(3 * PATIENCE, lanes.join_all()).await.expect("every event gets through in the end");
+        timeout(3 * PATIENCE, begin().join_all()).await.expect("and once more");
+        (self.run.settle(vec![gateway]).await, from..to)
+    }
+}
+
+/// An app that takes some events without a word when they come for the first time.
+fn silent_once(run: &Run) {
+    let mut seen = BTreeSet::new();
+    run.app.script(move |_, received| {
+        let first = received.id.starts_with("evt_held") && seen.insert(received.id.clone());
+        if first { Act::Never } else { Act::Late(Duration::from_millis(20), 200) }
+    });
+}
+
+/// Requests that were refused because of what they are signed with.
+fn refused(run: &Run) -> usize {
+    let requests = run.senders.requests();
+    requests.iter().filter_map(|r| r.sent.told.as_ref()).filter(|told| told.status == 401).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wall_clock_that_is_wrong_neither_repeats_nor_blocks_an_event() {
+    join_all(SHIFTS.map(|(shift, refuses)| async move {
+        let (run, home) = (Run::new(1).await, tempfile::tempdir().unwrap());
+        silent_once(&run);
+        let wrong = Wrong { run, clock: WallClock::in_dir(home.path()), shift };
+        let (mut ledger, while_wrong) = wrong.through(!refuses).await;
+        let refused = refused(&wrong.run);
+        // A signature that names a time may be refused while the clock is wrong, and at no other time.
+        for sent in ledger.sent.iter_mut().filter(|sent| sent.source == "stripe" && refuses) {
+            let ended = sent.told.as_ref().map_or(sent.at, |told| told.at);
+            if sent.at < while_wrong.end
+                && ended > while_wrong.start
+                && sent.standing == Standing::Genuine
+            {
+                sent.standing = Standing::Doubtful;
+            }
+        }
+        seen_through(shift, &ledger);
+        assert_eq!(refuses, refused > 1, "{shift}: {refused} were refused");
+        assert_eq!(repeated(&ledger), 0, "{shift}");
+        let excused = ledger.records.iter().filter(|r| r.reason == "previous_attempt_unknown");
+        assert_eq!(excused.count(), 2, "{shift}: what was on hold came again, and says why");
+    }))
+    .await;
+}
+
+/// Redis counts leases, holds and windows by its own wall clock. Ahead by years, it forgets; back by years, it would keep
+/// everybody away for as long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wall_clock_of_redis_that_is_wrong_costs_what_it_forgets_and_blocks_nothing() {
+    join_all(["-3650d", "+3650d", "+0 x100"].map(|shift| async move {
+        let home = tempfile::tempdir().unwrap();
+        let clock = WallClock::in_dir(home.path());
+        let redis = Server::start_under(&clock.wrapper(), &[]);
+        let dedup = "claim: 1500ms, on_unknown: 1s, redis: { ";
+        let scene = Scene::over(Run::new(2).await, redis, dedup).await;
+        silent_once(&scene.run);
+        let mut at = 0;
+        let wrong = async {
+            scene.acked(60).await;
+            let told = scene.send("evt_held").await;
+            assert_eq!((told.status, &*told.outcome), (504, "upstream_timeout"), "{shift}");
+            at = overslept(&scene, &clock, shift).await;
+            persist(&scene, 0, "evt_held").await;
+            clock.set("+0");
+            if shift == "-3650d" {
+                at = scene.run.clock.now();
+            }
+            // However quick the senders were: one event that comes when all is well again.
+            persist(&scene, 0, "evt_after").await;
+        };
+        scene.through(wrong).await;
+        // A clock that leaps ahead loses what was there; so does one that was behind when it is put right.
+        let leaps = shift != "+0 x100";
+        let forgotten = if leaps { scene.begun(at) } else { BTreeSet::new() };
+        let ledger = scene.settle(forgotten).await;
+        seen_through(shift, &ledger);
+        let repeated = repeated(&ledger);
+        assert_eq!(repeated > 0, leaps, "{shift}: {repeated} without an excuse on record");
+    }))
+    .await;
+}
+
+/// Changes the clock while one gateway sleeps over its lease on an event; the other one takes it over soon. When that was.
+async fn overslept(scene: &Scene, clock: &WallClock, shift: &str) -> u64 {
+    let sleeper = &scene.gateways[1];
+    let owner = async {
+        let wire = Wire::new(TcpStream::connect(sleeper.address).await.unwrap());
+        scene.run.senders.exchange(wire, 1, "evt_held_too", Standing::Genuine).await
+    };
+    let meanwhile = async {
+        let came = || scene.run.app.received().iter().any(|r| r.id == "evt_held_too");
+        eventually("the app has it", || async { came() }).await;
+        scene.run.senders.gateway(1, None);
+        sleeper.signal("STOP");
+        clock.set(shift);
+        let at = scene.run.clock.now();
+        persist(scene, 0, "evt_held_too").await;
+        sleeper.signal("CONT");
+        scene.run.senders.gateway(1, Some(sleeper.address));
+        at
+    };
+    let ((told, _), at) = tokio::join!(owner, meanwhile);
+    assert_eq!(told.unwrap().status, 504, "the app kept silent");
+    at
+}
+
+/// Sends until it is accepted.
+async fn persist(scene: &Scene, gateway: usize, event: &str) {
+    let address = scene.gateways[gateway].address;
+    eventually("it is let through", || async {
+        let wire = Wire::new(TcpStream::connect(address).await.unwrap());
+        let (told, _) = scene.run.senders.exchange(wire, gateway, event, Standing::Genuine).await;
+        let told = told.expect("an answer");
+        assert!(told.outcome == "accepted" || told.outcome == "duplicate_in_flight", "{told:?}");
+        told.outcome == "accepted"
+    })
+    .await;
+}

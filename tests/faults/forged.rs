@@ -1,0 +1,124 @@
+//! A run that holds is of use only where one that does not would be seen: what was written down of it is changed a little, in
+//! one way after the other, and each time the ledger must say what is wrong.
+
+use crate::ledger::{Ledger, Received, Record, Sent, Standing, Told, report};
+
+/// What is changed, and which of these rules must be found broken.
+struct Forgery {
+    name: &'static str,
+    forge: fn(&mut Ledger, &Received),
+    rules: &'static [&'static str],
+}
+
+const FORGERIES: [Forgery; 8] = [
+    // The other source may have an event of this name.
+    Forgery { name: "a delivery that was not", forge: undelivered, rules: &["lost", "isolated"] },
+    Forgery { name: "an attempt that is not on record", forge: unrecorded, rules: &["unrecorded"] },
+    Forgery { name: "a second delivery", forge: again, rules: &["unexcused"] },
+    Forgery { name: "the same request twice", forge: twice, rules: &["extra"] },
+    Forgery { name: "a stranger that is believed", forge: believed, rules: &["unverified"] },
+    Forgery {
+        name: "an event of another source",
+        forge: mistaken,
+        rules: &["isolated", "unverified"],
+    },
+    Forgery { name: "a success that is told as a failure", forge: denied, rules: &["answer"] },
+    Forgery { name: "a refusal when all is well", forge: wedged, rules: &["wedged"] },
+];
+
+/// Every rule holds, and would not if the run had gone otherwise.
+#[track_caller]
+pub fn sound_and_seen_through(ledger: &Ledger) {
+    seen_through("", ledger);
+}
+
+/// The same, of one of several runs.
+#[track_caller]
+pub fn seen_through(of: &str, ledger: &Ledger) {
+    let findings = ledger.check();
+    assert!(findings.is_empty(), "{of}: {} findings:\n{}", findings.len(), report(&findings));
+    let once = |received: &&Received| {
+        let of_it = ledger.received.iter().filter(|other| other.event_id == received.event_id);
+        let well = |record: &&Record| record.kind == "outcome" && record.outcome == "accepted";
+        let mut outcomes = ledger.records.iter().filter(|r| r.receipt == received.receipt);
+        let known = outcomes.any(|record| well(&record) && record.error.is_empty());
+        of_it.count() == 1 && known && request(ledger, received).is_some()
+    };
+    let forgotten = |received: &&Received| ledger.forgotten.contains_key(&received.event_id);
+    let mut events = ledger.received.iter().filter(|received| !forgotten(received));
+    let event = events.find(once).expect("an event that was delivered once, and is not forgotten");
+    for Forgery { name, forge, rules } in &FORGERIES {
+        if rules == &["wedged"] && ledger.calm_at.is_none() {
+            continue;
+        }
+        let mut forged = ledger.clone();
+        forge(&mut forged, event);
+        let found = forged.check();
+        assert!(found.iter().any(|finding| rules.contains(&finding.rule)), "{name}: {found:?}");
+    }
+}
+
+/// The request that an event was delivered for.
+fn request<'a>(ledger: &'a Ledger, received: &Received) -> Option<&'a Sent> {
+    let told =
+        |sent: &Sent| sent.told.as_ref().is_some_and(|told| told.receipt == received.receipt);
+    ledger.sent.iter().find(|sent| told(sent))
+}
+
+fn begun(ledger: &Ledger, received: &Received) -> Record {
+    let begun = |record: &&Record| record.kind == "attempt" && record.receipt == received.receipt;
+    ledger.records.iter().find(begun).expect("its attempt is on record").clone()
+}
+
+fn undelivered(ledger: &mut Ledger, event: &Received) {
+    ledger.received.retain(|received| received.event_id != event.event_id);
+}
+
+fn unrecorded(ledger: &mut Ledger, event: &Received) {
+    ledger.records.retain(|record| record.kind != "attempt" || record.receipt != event.receipt);
+}
+
+fn again(ledger: &mut Ledger, event: &Received) {
+    let last = ledger.received.iter().map(|received| received.ended).max().unwrap_or_default();
+    let receipt = "req_again".to_owned();
+    let attempt = begun(ledger, event);
+    ledger.records.push(Record { receipt: receipt.clone(), ..attempt });
+    ledger.received.push(Received { receipt, at: last + 1, ended: last + 1, ..event.clone() });
+}
+
+fn twice(ledger: &mut Ledger, event: &Received) {
+    ledger.received.push(event.clone());
+}
+
+fn believed(ledger: &mut Ledger, event: &Received) {
+    let sent = request(ledger, event).unwrap().clone();
+    ledger.sent.push(Sent { standing: Standing::Forged, ..sent });
+}
+
+fn mistaken(ledger: &mut Ledger, event: &Received) {
+    let other = ledger.sent.iter().find(|sent| sent.id == event.id && sent.source != event.source);
+    let source = other.map_or("nobody".to_owned(), |sent| sent.source.clone());
+    let ours = ledger.received.iter_mut().filter(|received| received.receipt == event.receipt);
+    ours.for_each(|received| received.source.clone_from(&source));
+    let records = ledger.records.iter_mut().filter(|record| record.receipt == event.receipt);
+    records.for_each(|record| record.source.clone_from(&source));
+}
+
+fn denied(ledger: &mut Ledger, event: &Received) {
+    let told = ledger.sent.iter_mut().filter_map(|sent| sent.told.as_mut());
+    let told = told.filter(|told| told.receipt == event.receipt);
+    told.for_each(|told| told.status = 502);
+}
+
+fn wedged(ledger: &mut Ledger, event: &Received) {
+    let sent = request(ledger, event).unwrap().clone();
+    let at = ledger.calm_at.unwrap_or_default();
+    let told = Told {
+        at,
+        status: 503,
+        outcome: "duplicate_in_flight".into(),
+        receipt: "req_new".into(),
+        retry_after: true,
+    };
+    ledger.sent.push(Sent { at, told: Some(told), ..sent });
+}

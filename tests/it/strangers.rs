@@ -1,0 +1,365 @@
+//! A flood of requests that nobody signed, of every kind: the store hears nothing of it, the disk sees a sample of bounded rate
+//! and size, and the source beside it notices nothing.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    task::JoinSet,
+};
+
+use crate::{
+    GITHUB, STRIPE,
+    world::{
+        ChaosProxy, Gateway, PATIENCE, Provider, RedisServer, Upstream,
+        chaos::Network,
+        eventually, gateway,
+        provider::{Headers, now, stripe_event},
+        redis::{Monitor, events},
+        size,
+    },
+};
+
+/// Rejected requests that go on record, per source and second, and the bytes of their headers.
+const RECORDS_PER_SECOND: u64 = gatepost::audit::REJECTED_PER_SECOND as u64;
+const HEADER_BYTES_PER_SECOND: u64 = gatepost::audit::REJECTED_BYTES_PER_SECOND as u64;
+/// A record of a rejected request without its headers, and a line of the log about one, are shorter than this.
+const RECORD_BYTES_MAX: u64 = 512;
+const LINE_BYTES_MAX: usize = 1024;
+/// Log lines about refused requests, per source and second.
+const LINES_PER_SECOND: u64 = 5;
+
+/// Two sources that have an app each, and a third that is only knocked at.
+fn sources(stripe: &Upstream, github: &Upstream, dedup: &str) -> String {
+    format!(
+        "sources:\n  stripe: {{ provider: stripe, secret: \"{STRIPE}\" }}\n  github: {{ provider: github, secret: \"{GITHUB}\" }}\n\
+         routes: [ {{ source: stripe, to: one }}, {{ source: github, to: other }} ]\n\
+         upstreams: {{ one: \"{}\", other: \"{}\" }}\n\
+         audit: {{ headers: [content-type, user-agent, webhook-id, x-github-event, x-github-delivery, x-long] }}\n{dedup}",
+        stripe.url(),
+        github.url()
+    )
+}
+
+/// A way to be refused: the request's first line and headers, its body, and the answer. All of them leave the connection open.
+type Forgery = (&'static str, Headers, Vec<u8>, u16);
+
+fn own(name: &str, value: impl Into<String>) -> (String, String) {
+    (name.to_owned(), value.into())
+}
+
+/// As many ids as there are numbers. Each is one that a provider could send, and will.
+fn forgeries(n: u64) -> Vec<Forgery> {
+    let body = stripe_event(&format!("evt_forged_{n}"), "invoice.paid");
+    let stripe = Provider::Stripe(STRIPE);
+    let stranger = Provider::Stripe("whsec_another_secret_0123456789");
+    let github = Provider::GitHub("another secret 0123456789").sign("guid-forged", "push", &body);
+    let tabs = format!("a{}b", "\t".repeat(2000));
+    let agent = own("user-agent", format!("forger/{n} {}", "x".repeat(4000)));
+    let long = own("x-long", tabs);
+    let with = |mut headers: Headers, more: &[(String, String)]| {
+        headers.extend_from_slice(more);
+        headers
+    };
+    let large = [&body[..], &vec![b' '; 60_000]].concat();
+    vec![
+        ("POST /stripe", stranger.sign("", "", &body), body.clone(), 401),
+        ("POST /stripe", vec![], body.clone(), 401),
+        ("POST /stripe", vec![own("stripe-signature", "")], body.clone(), 401),
+        ("POST /stripe", vec![own("stripe-signature", "t=1,v1=zz")], body.clone(), 401),
+        ("POST /stripe", stripe.sign_at(now() - 400, "", "", &body), body.clone(), 401),
+        ("POST /stripe", stripe.sign_at(now() + 400, "", "", &body), body.clone(), 401),
+        ("POST /stripe", stripe.sign("", "", b"another body"), body.clone(), 401),
+        ("POST /stripe", Provider::Stripe(GITHUB).sign("", "", &body), body.clone(), 401),
+        (
+            "POST /stripe",
+            with(stripe.sign("", "", &body), &stripe.sign("", "", &body)),
+            body.clone(),
+            401,
+        ),
+        ("POST /stripe", with(stranger.sign("", "", &body), &[agent, long]), body.clone(), 401),
+        ("POST /stripe", stranger.sign("", "", &large), large, 401),
+        ("POST /stripe", stranger.sign("", "", b"{"), b"{".to_vec(), 401),
+        ("POST /stripe", github.clone(), body.clone(), 401),
+        ("POST /nobody", stripe.sign("", "", &body), body.clone(), 404),
+        ("POST /stripe/../github", github, body, 404),
+    ]
+}
+
+fn written((line, headers, body, status): &Forgery) -> Vec<u8> {
+    let mut text = format!("{line} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n");
+    for (name, value) in headers {
+        text += &format!("{name}: {value}\r\n");
+    }
+    text += &format!("content-length: {}\r\n\r\n", body.len());
+    // What is too long by its own account is refused before it comes.
+    let sent = if *status == 413 { &[][..] } else { body };
+    [text.as_bytes(), sent].concat()
+}
+
+/// Requests over one connection, and the statuses of their answers.
+async fn converse(stream: &mut TcpStream, requests: &[Forgery]) -> Vec<u16> {
+    let said: Vec<u8> = requests.iter().flat_map(written).collect();
+    let (mut reader, mut writer) = stream.split();
+    let speak = async { drop(writer.write_all(&said).await) }; // a long body may be refused before its end
+    let listen = async {
+        let mut statuses = Vec::new();
+        let mut heard = Vec::new();
+        while statuses.len() < requests.len() {
+            let end = heard.windows(4).position(|four| four == b"\r\n\r\n");
+            let whole = end.and_then(|end| {
+                let head = String::from_utf8(heard[..end].to_vec()).unwrap();
+                let length = head.lines().find_map(|l| l.strip_prefix("content-length: "))?;
+                let length = end + 4 + length.parse::<usize>().unwrap();
+                (heard.len() >= length).then_some((head, length))
+            });
+            if let Some((head, length)) = whole {
+                statuses.push(head[9..12].parse().unwrap());
+                heard.drain(..length);
+                continue;
+            }
+            let read = reader.read_buf(&mut heard).await.unwrap();
+            assert!(read > 0, "the connection stays open");
+        }
+        statuses
+    };
+    let both = async { tokio::join!(speak, listen).1 };
+    tokio::time::timeout(PATIENCE, both).await.expect("every request is answered")
+}
+
+/// What ends a connection, too; each is the last request on one.
+fn last_words(n: u64) -> Forgery {
+    let body = stripe_event(&format!("evt_forged_{n}"), "invoice.paid");
+    let signed = Provider::Stripe(STRIPE).sign("", "", &body);
+    let with = |name: &str, value: &str| [signed.clone(), vec![own(name, value)]].concat();
+    match n % 4 {
+        0 => ("GET /stripe", signed, body, 405),
+        1 => ("POST /stripe", with("content-encoding", "gzip"), body, 415),
+        2 => ("POST /stripe", with("x_forwarded_for", "127.0.0.1"), body, 400),
+        _ => ("POST /stripe", signed, vec![b' '; 1_100_000], 413),
+    }
+}
+
+/// About `count` requests by `senders` strangers at once. Every one gets the answer that its kind gets.
+async fn flood(gateway: &Gateway, count: u64, senders: u64) {
+    let address = gateway.address;
+    let each = forgeries(0).len() as u64 + 1;
+    let mut strangers = JoinSet::new();
+    for sender in 0..senders {
+        strangers.spawn(async move {
+            for n in 0..count.div_ceil(each * senders) {
+                let number = n * senders + sender;
+                let requests = forgeries(number);
+                let expected: Vec<_> = requests.iter().map(|(.., status)| *status).collect();
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                assert_eq!(converse(&mut stream, &requests).await, expected);
+                let last = last_words(number);
+                let status = last.3;
+                assert_eq!(converse(&mut stream, &[last]).await, [status]);
+            }
+        });
+    }
+    strangers.join_all().await;
+}
+
+/// Everything in a directory but what a run writes by itself: name and content.
+fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    for entry in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            all.extend(contents(&entry));
+        } else {
+            all.insert(entry.clone(), fs::read(&entry).unwrap());
+        }
+    }
+    all
+}
+
+/// The whole length of a record's lines.
+fn record_bytes(dir: &Path) -> u64 {
+    let all = contents(dir);
+    let segments = all.iter().filter(|(path, _)| path.extension().is_some_and(|e| e == "ndjson"));
+    segments.map(|(_, text)| text.iter().filter(|byte| **byte != 0).count() as u64).sum()
+}
+
+/// What refused requests may leave behind in so much time: windows of a second, each of which may be full.
+struct Bound {
+    windows: u64,
+}
+
+impl Bound {
+    fn since(begun: Instant) -> Self {
+        Self { windows: begun.elapsed().as_secs() + 2 }
+    }
+
+    fn records(&self, sources: u64) -> u64 {
+        self.windows * RECORDS_PER_SECOND * sources
+    }
+
+    fn bytes(&self, sources: u64) -> u64 {
+        self.windows * (RECORDS_PER_SECOND * RECORD_BYTES_MAX + HEADER_BYTES_PER_SECOND) * sources
+    }
+}
+
+/// An honest sender of `github`, until it is told to stop: how many events it sent.
+async fn honest(gateway: &Gateway, name: &str, stop: &std::sync::atomic::AtomicBool) -> usize {
+    let github = Provider::GitHub(GITHUB);
+    let mut sent = 0;
+    while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+        let body = format!("{{\"n\":\"{name}-{sent}\"}}").into_bytes();
+        let headers = github.sign(&format!("guid-{name}-{sent}"), "push", &body);
+        let answer = gateway.post("/github", &headers, &body).await;
+        assert_eq!((answer.status, answer.outcome()), (200, "accepted"));
+        sent += 1;
+    }
+    sent
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_leaves_a_bounded_sample_and_touches_no_other_source() {
+    let count = size("GATEPOST_STRANGERS", 20_000);
+    let (one, other) = (Upstream::start().await, Upstream::start().await);
+    let dir = tempfile::tempdir().unwrap();
+    let text = gateway::yaml(dir.path(), &sources(&one, &other, ""));
+    let gateway = Gateway::start_whole(dir, &text.replace("level: debug", "level: info")).await;
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let warm = Provider::Stripe(STRIPE).sign("", "", &stripe_event("evt_0", "invoice.paid"));
+    assert_eq!(
+        gateway.post("/stripe", &warm, &stripe_event("evt_0", "invoice.paid")).await.status,
+        200
+    );
+
+    // Alone, it writes a sample and nothing else.
+    let audit = gateway.dir().join("audit");
+    let before = contents(gateway.dir());
+    let (records_before, bytes_before) = (gateway.records().len(), record_bytes(&audit));
+    let (begun, lines_before) = (Instant::now(), gateway.log().len());
+    flood(&gateway, count, 8).await;
+    eventually("the sample is on record", || async { gateway.records().len() > records_before })
+        .await;
+    let written = Bound::since(begun);
+    let (records, bytes) =
+        ((gateway.records().len() - records_before) as u64, record_bytes(&audit) - bytes_before);
+    assert!(records <= written.records(1), "{records} records");
+    assert!(bytes <= written.bytes(1), "{bytes} bytes in {} windows", written.windows);
+    let after = contents(gateway.dir());
+    // Who looks after the store reads it, and says so to other readers in the index that SQLite maps into memory.
+    let is_record = |path: &Path| path.starts_with(&audit) || path.ends_with("dedup.sqlite3-shm");
+    let touched: Vec<_> = after
+        .iter()
+        .filter(|(path, text)| before.get(*path) != Some(text))
+        .map(|(path, _)| path)
+        .collect();
+    assert!(!touched.is_empty() && touched.iter().all(|path| is_record(path)), "{touched:?}");
+    let lines = &gateway.log()[lines_before..];
+    assert!(
+        lines.len() as u64 <= written.windows * LINES_PER_SECOND * 2,
+        "{} lines in {} windows",
+        lines.len(),
+        written.windows
+    );
+    assert!(lines.iter().all(|line| line.len() <= LINE_BYTES_MAX), "{lines:?}");
+    assert_eq!(one.count(), 1);
+
+    // Beside an honest source, it is as if it were not there.
+    let refused = "gatepost_requests_total{source=\"github\",outcome=\"rejected_signature\"}";
+    let quiet = gateway.metric(refused).await;
+    let flooded = async {
+        flood(&gateway, count / 2, 8).await;
+        // The other source's sample is its own: a stranger who knocks there is put on record in the middle of the flood.
+        let forged =
+            Provider::GitHub("another secret 0123456789").sign("guid-knock", "push", b"{}");
+        assert_eq!(gateway.post("/github", &forged, b"{}").await.status, 401);
+        flood(&gateway, count / 20, 8).await;
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    };
+    let (sent, ()) = tokio::join!(honest(&gateway, "beside", &stop), flooded);
+    assert!(sent > 0);
+    assert_eq!((one.count(), other.count()), (1, sent));
+    assert_eq!(gateway.metric(refused).await - quiet, 1.0);
+    let of_github = |kind: &str| {
+        let records = gateway.records();
+        records.iter().filter(|r| r["source"] == "github" && r["kind"] == kind).count()
+    };
+    eventually("every outcome is on record", || async { of_github("outcome") == sent }).await;
+    assert_eq!((of_github("attempt"), of_github("rejected")), (sent, 1));
+
+    let whole = Bound::since(begun);
+    let (status, dir) = gateway.stop().await;
+    assert!(status.success());
+    let rejected = gateway::records(&dir.path().join("audit"));
+    let rejected = rejected.iter().filter(|record| record["kind"] == "rejected").count() as u64;
+    assert!(rejected > RECORDS_PER_SECOND && rejected <= whole.records(2), "{rejected}");
+    eprintln!(
+        "{count} forgeries left {records} records of {bytes} bytes in {} windows; {sent} honest events beside them",
+        written.windows
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_hears_nothing_of_a_flood_even_while_it_is_reached_anew() {
+    let count = size("GATEPOST_STRANGERS", 10_000);
+    let redis = RedisServer::start(&[]).await;
+    let network = ChaosProxy::start(redis.address).await;
+    let (one, other) = (Upstream::start().await, Upstream::start().await);
+    let dedup =
+        format!("dedup: {{ store: redis, redis: {{ url: \"redis://{}/0\" }} }}\n", network.address);
+    let gateway = Gateway::start(&sources(&one, &other, &dedup)).await;
+    let monitor = Monitor::of(&redis).await;
+    let post = |id: &'static str| {
+        let body = stripe_event(id, "invoice.paid");
+        let headers = Provider::Stripe(STRIPE).sign("", "", &body);
+        let gateway = &gateway;
+        async move { gateway.post("/stripe", &headers, &body).await.status }
+    };
+    assert_eq!(post("evt_1").await, 200);
+    let heard = monitor.upto(&redis, "one-event").await;
+    assert!(
+        events(&heard).len() >= 2,
+        "an event is claimed and completed, and that is heard: {heard:?}"
+    );
+
+    let keys = redis.cli(&["dbsize"]);
+    drop(monitor.upto(&redis, "counted").await);
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let cutting = async {
+        let mut cuts = 0;
+        while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+            network.set(Network::Cut);
+            let ready = || async { gateway.admin("GET", "/readyz").await.status };
+            eventually("it is cut off", || async { ready().await == 503 }).await;
+            network.set(Network::Up);
+            eventually("it is reached again", || async { ready().await == 200 }).await;
+            cuts += 1;
+        }
+        cuts
+    };
+    let flooding = async {
+        flood(&gateway, count, 8).await;
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    };
+    let (cuts, ()) = tokio::join!(cutting, flooding);
+    assert!(cuts > 0);
+    let heard = monitor.upto(&redis, "a-flood").await;
+    assert_eq!(events(&heard), Vec::<&str>::new());
+    assert!(
+        heard.iter().any(|line| line.contains("\"INFO\"")),
+        "reaching it anew is heard: {heard:?}"
+    );
+    assert!(!heard.iter().any(|line| line.contains("forged")), "{heard:?}");
+    assert_eq!(redis.cli(&["dbsize"]), keys);
+    drop(monitor.upto(&redis, "counted-again").await);
+    assert_eq!(one.count() + other.count(), 1);
+
+    eventually("honest events pass again", || async { post("evt_2").await == 200 }).await;
+    assert!(!events(&monitor.upto(&redis, "the-end").await).is_empty(), "it still listens");
+    eprintln!(
+        "{count} forgeries over {cuts} connections to Redis, none of which carried a command about them"
+    );
+}
