@@ -1,4 +1,5 @@
-//! Durations and sizes as people type them: always with a unit, exact, bounded; and numbers of things as people read them.
+//! Durations and sizes as people type them: always with a unit, exact, bounded; numbers of things as people read them; and how
+//! what may be typed is declared.
 
 use std::{fmt, time::Duration};
 
@@ -103,6 +104,11 @@ impl Size {
         Self(count << 10)
     }
 
+    /// As a length in memory.
+    pub(crate) fn in_memory(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+
     /// Parses a text.
     pub fn parse(text: &str) -> Result<Self, UnitError> {
         match leading(text, BYTES)? {
@@ -175,3 +181,55 @@ macro_rules! as_text {
 }
 
 as_text! { Span Size }
+
+/// Declares sections: structs whose fields are the keys that may be typed. A key that is left out has the value behind its
+/// `=`, or else its type's default.
+macro_rules! sections {
+    ($(
+        $(#[$about:meta])* $vis:vis struct $name:ident {
+            $($(#[$note:meta])* $key_vis:vis $key:ident: $kind:ty $(= $default:expr)?,)*
+        }
+    )*) => {$(
+        #[derive(
+            Clone, Debug, PartialEq, Eq,
+            ::serde::Serialize, ::serde::Deserialize, ::schemars::JsonSchema,
+        )]
+        #[serde(default)]
+        $(#[$about])*
+        $vis struct $name { $($(#[$note])* $key_vis $key: $kind,)* }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($key: $crate::units::left_out!($($default)?),)* }
+            }
+        }
+    )*};
+}
+
+macro_rules! left_out {
+    () => {
+        Default::default()
+    };
+    ($default:expr) => {
+        $default
+    };
+}
+
+/// Declares choices of words, of which one is typed. The first is the default.
+macro_rules! choices {
+    ($(
+        $(#[$about:meta])* $vis:vis enum $name:ident {
+            $(#[$of_first:meta])* $first:ident $(, $(#[$note:meta])* $word:ident)* $(,)?
+        }
+    )*) => {$(
+        #[derive(
+            Clone, Copy, Debug, Default, PartialEq, Eq,
+            ::serde::Serialize, ::serde::Deserialize, ::schemars::JsonSchema,
+        )]
+        #[serde(rename_all = "kebab-case")]
+        $(#[$about])*
+        $vis enum $name { #[default] $(#[$of_first])* $first, $($(#[$note])* $word,)* }
+    )*};
+}
+
+pub(crate) use {choices, left_out, sections};

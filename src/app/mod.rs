@@ -103,8 +103,8 @@ impl App {
             store: build::dedup_store(&config, &background, &stop)?,
             joins: Joins::default(),
             tracker: TaskTracker::new(),
-            room: Budget::new("requests_in_flight", config.limits.requests_in_flight as u64),
-            memory: Budget::new("body_memory", config.limits.body_memory),
+            room: Budget::new("requests_in_flight", config.limits.requests_in_flight.get() as u64),
+            memory: Budget::new("body_memory", config.limits.body_memory.0),
             draining: CancellationToken::new(),
             closed: CancellationToken::new(),
         };

@@ -75,7 +75,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("dedup.store", !same_store(&old.dedup, &new.dedup)),
         ("limits.requests_in_flight", in_flight(old) != in_flight(new)),
         ("limits.body_memory", old.limits.body_memory != new.limits.body_memory),
-        ("telemetry", old.telemetry != new.telemetry),
+        ("telemetry", old.log != new.log),
     ];
     changed.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
 }

@@ -36,6 +36,7 @@ pub use writer::Clock;
 use crate::{
     dedup::Lease,
     route::{Routed, Shadow},
+    units::choices,
 };
 
 /// An event that is on disk: the only thing that can be forwarded.
@@ -136,30 +137,24 @@ pub struct Detail {
     pub rejected: Rejected,
 }
 
-/// What is kept of the sender's address.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum ClientIp {
-    /// All of it.
-    Keep,
-    /// The network only: /24 and /48.
-    Truncate,
-    /// Nothing.
-    Drop,
-}
+choices! {
+    /// What is kept of the sender's address.
+    pub enum ClientIp {
+        /// All of it.
+        Keep,
+        /// The network only: /24 and /48.
+        Truncate,
+        /// Nothing.
+        Drop,
+    }
 
-/// What is kept of rejected requests. Whatever this says, all are counted.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Rejected {
-    /// At most five per second and source.
-    Sampled,
-    /// Nothing but the counters.
-    None,
+    /// What is kept of rejected requests. Whatever this says, all are counted.
+    pub enum Rejected {
+        /// At most five per second and source.
+        Sampled,
+        /// Nothing but the counters.
+        None,
+    }
 }
 
 impl Detail {

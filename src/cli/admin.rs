@@ -61,8 +61,7 @@ impl Args {
 
 fn configured(file: Option<&Path>) -> Option<SocketAddr> {
     let options = Options { offline: true, ..Options::from_env() };
-    let path = config::find(file, &options.env).ok()?;
-    config::load(&path, &options).ok().map(|loaded| loaded.config.admin.listen)
+    config::load_found(file, &options).ok().map(|loaded| loaded.config.admin.listen)
 }
 
 /// One request over a connection of its own, in plain HTTP: a health check must not wait for a runtime.

@@ -61,9 +61,7 @@ impl Args {
     pub(super) fn run(&self, file: Option<&Path>) -> ExitCode {
         let options = Options { offline: self.offline, ..Options::from_env() };
         let named = self.file.as_deref().or(file);
-        let loaded =
-            config::find(named, &options.env).and_then(|path| config::load(&path, &options));
-        match loaded {
+        match config::load_found(named, &options) {
             Ok(loaded) => self.valid(&loaded),
             Err(report) => {
                 self.invalid(&report);

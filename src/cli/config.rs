@@ -7,17 +7,11 @@ use std::{
 };
 
 use super::{CONFIG, out};
-use crate::config::{self, Effective, Loaded, Options};
+use crate::config::{self, Effective, Loaded, Options, Report};
 
 /// Shows what is in force.
-#[derive(Debug, clap::Args)]
-pub(super) struct Args {
-    #[command(subcommand)]
-    command: Command,
-}
-
 #[derive(Debug, clap::Subcommand)]
-enum Command {
+pub(super) enum Command {
     /// Every value in force; of secrets only the fingerprint
     Show {
         /// Also where each value came from
@@ -29,10 +23,10 @@ enum Command {
     },
 }
 
-impl Args {
+impl Command {
     /// Prints a line for each value.
     pub(super) fn run(&self, file: Option<&Path>) -> ExitCode {
-        let Command::Show { origin, offline } = self.command;
+        let Self::Show { origin, offline } = *self;
         match load(file, offline) {
             Ok(loaded) => show(&loaded.values, origin),
             Err(code) => return code,
@@ -44,12 +38,13 @@ impl Args {
 /// Loads the configuration that is meant, or prints everything that is wrong with it.
 pub(super) fn load(file: Option<&Path>, offline: bool) -> Result<Loaded, ExitCode> {
     let options = Options { offline, ..Options::from_env() };
-    config::find(file, &options.env).and_then(|path| config::load(&path, &options)).map_err(
-        |report| {
-            out::say(report.human(out::colour()).trim_end());
-            ExitCode::from(CONFIG)
-        },
-    )
+    config::load_found(file, &options).map_err(|report| refuse(&report))
+}
+
+/// Prints everything that is wrong.
+pub(super) fn refuse(report: &Report) -> ExitCode {
+    out::say(report.human(out::colour()).trim_end());
+    ExitCode::from(CONFIG)
 }
 
 /// In columns on a terminal, else separated by tabs.

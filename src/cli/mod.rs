@@ -55,11 +55,14 @@ enum Command {
     #[command(visible_alias = "validate")]
     Check(check::Args),
     /// Show the configuration in force and where each value came from
-    Config(config::Args),
+    #[command(subcommand)]
+    Config(config::Command),
     /// List routes, or say which one takes an event and why not the others
-    Routes(routes::Args),
+    #[command(subcommand)]
+    Routes(routes::Command),
     /// List presets, or print one as YAML
-    Providers(providers::Args),
+    #[command(subcommand)]
+    Providers(providers::Command),
     /// Print the JSON Schema of the configuration
     Schema,
     #[command(visible_alias = "trigger")]
@@ -88,9 +91,9 @@ pub fn run() -> ExitCode {
         Command::Init(args) => args.run(file),
         Command::Run(args) => args.run(file),
         Command::Check(args) => args.run(file),
-        Command::Config(args) => args.run(file),
-        Command::Routes(args) => args.run(file),
-        Command::Providers(args) => args.run(),
+        Command::Config(command) => command.run(file),
+        Command::Routes(command) => command.run(file),
+        Command::Providers(command) => command.run(),
         Command::Schema => schema(),
         Command::Send(args) => args.run(file),
         Command::Audit(args) => args.run(|| run::audit_dir(file)),

@@ -6,14 +6,8 @@ use super::{NOT_FOUND, out};
 use crate::providers::{self, Preset};
 
 /// Lists presets, or prints one.
-#[derive(Debug, clap::Args)]
-pub(super) struct Args {
-    #[command(subcommand)]
-    command: Command,
-}
-
 #[derive(Debug, clap::Subcommand)]
-enum Command {
+pub(super) enum Command {
     /// A table of all presets
     List,
     /// One preset as YAML, in the language of `provider: custom`
@@ -23,12 +17,12 @@ enum Command {
     },
 }
 
-impl Args {
+impl Command {
     /// Prints.
     pub(super) fn run(&self) -> ExitCode {
-        match &self.command {
-            Command::List => list(),
-            Command::Show { name } => show(name),
+        match self {
+            Self::List => list(),
+            Self::Show { name } => show(name),
         }
     }
 }

@@ -9,14 +9,8 @@ use crate::{
 };
 
 /// Lists routes, or follows an event through them.
-#[derive(Debug, clap::Args)]
-pub(super) struct Args {
-    #[command(subcommand)]
-    command: Command,
-}
-
 #[derive(Debug, clap::Subcommand)]
-enum Command {
+pub(super) enum Command {
     /// All routes, in the order in which they are tried
     List,
     /// Which route would take an event of this type
@@ -29,19 +23,19 @@ enum Command {
     },
 }
 
-impl Args {
+impl Command {
     /// Prints; the exit code says whether some route takes the event.
     pub(super) fn run(&self, file: Option<&Path>) -> ExitCode {
         let loaded = match load(file, true) {
             Ok(loaded) => loaded,
             Err(code) => return code,
         };
-        match &self.command {
-            Command::List => {
+        match self {
+            Self::List => {
                 loaded.routes.iter().for_each(|route| out::line(&listed(route, &loaded)));
                 ExitCode::SUCCESS
             }
-            Command::Test { source, kind } => test(&loaded, source, kind),
+            Self::Test { source, kind } => test(&loaded, source, kind),
         }
     }
 }
@@ -50,7 +44,10 @@ fn listed(route: &RouteOutline, loaded: &Loaded) -> String {
     let RouteOutline { name, source, events, to, .. } = route;
     let (events, condition) = (quoted(events), condition(route));
     let to = to.as_deref().unwrap_or("(dropped)");
-    format!("{source}  {events}{condition}  → {to}  {name} ({})", place(route, loaded))
+    format!(
+        "{source}  {events}{condition}  → {to}  {name} ({})",
+        route.mark.place(&loaded.warnings.file)
+    )
 }
 
 fn test(loaded: &Loaded, name: &str, kind: &str) -> ExitCode {
@@ -65,7 +62,7 @@ fn test(loaded: &Loaded, name: &str, kind: &str) -> ExitCode {
     let mut routes = loaded.routes.iter().filter(|route| route.source == name);
     let (mut answers, mut refusals) = (Vec::new(), Vec::new());
     for route in routes.by_ref() {
-        let by = format!("{} ({})", route.name, place(route, loaded));
+        let by = format!("{} ({})", route.name, route.mark.place(&loaded.warnings.file));
         let pattern = match judge(route, kind) {
             Ok(pattern) => pattern,
             Err(why) => {
@@ -90,7 +87,11 @@ fn test(loaded: &Loaded, name: &str, kind: &str) -> ExitCode {
     // The answer first, then why not the others.
     answers.iter().chain(&refusals).for_each(|line| out::line(line));
     for route in routes {
-        out::line(&format!("unreached: {} ({})", route.name, place(route, loaded)));
+        out::line(&format!(
+            "unreached: {} ({})",
+            route.name,
+            route.mark.place(&loaded.warnings.file)
+        ));
     }
     if taken { ExitCode::SUCCESS } else { ExitCode::from(NO) }
 }
@@ -111,10 +112,6 @@ fn judge(route: &RouteOutline, kind: &str) -> Result<String, String> {
 
 fn condition(route: &RouteOutline) -> String {
     route.when.as_ref().map_or(String::new(), |(path, value)| format!("  if {path} is \"{value}\""))
-}
-
-fn place(route: &RouteOutline, loaded: &Loaded) -> String {
-    format!("{}:{}:{}", loaded.warnings.file, route.line, route.column)
 }
 
 fn quoted(patterns: &[String]) -> String {

@@ -6,10 +6,10 @@ use std::{
     time::Instant,
 };
 
-use super::{CONFIG, NO, out};
+use super::{CONFIG, NO, config::refuse, out};
 use crate::{
     app::{self, App, Loader, StartError},
-    config::{self, Config, Env, Loaded, Options, Report, Store},
+    config::{self, Config, Env, Loaded, Options, Store},
     event::Timestamp,
     server::tls::Facts,
     telemetry::start_logging,
@@ -30,10 +30,10 @@ impl Args {
 
 fn run(file: Option<&Path>) -> Result<ExitCode, ExitCode> {
     let since = Instant::now();
-    let path = config_path(file)?;
-    let Loaded { config, warnings, .. } = load_with(&path, &Options::from_env())?;
-    start_logging(&config.telemetry.log_level, config.telemetry.log_format)
-        .map_err(|why| out::fail(CONFIG, &why))?;
+    let path = config::find(file, &Env::of_process()).map_err(|report| refuse(&report))?;
+    let found = config::load(&path, &Options::from_env()).map_err(|report| refuse(&report))?;
+    let Loaded { config, warnings, .. } = found;
+    start_logging(&config.log.level, config.log.format).map_err(|why| out::fail(CONFIG, &why))?;
     if warnings.warnings() > 0 {
         out::say(&warnings.human(out::colour()));
     }
@@ -58,31 +58,10 @@ pub(super) fn on_runtime(work: impl Future<Output = Result<ExitCode, StartError>
     runtime.block_on(work).unwrap_or_else(|error| out::fail(NO, &error.to_string()))
 }
 
-/// The file that a command works on, found where the configuration module says.
-pub(super) fn config_path(file: Option<&Path>) -> Result<PathBuf, ExitCode> {
-    config::find(file, &Env::of_process()).map_err(|report| refuse(&report))
-}
-
-/// Loads a configuration, or prints everything that is wrong with it.
-pub(super) fn load_with(path: &Path, options: &Options) -> Result<Loaded, ExitCode> {
-    config::load(path, options).map_err(|report| refuse(&report))
-}
-
-/// The configuration that a command works on.
-pub(super) fn load(file: Option<&Path>) -> Result<Config, ExitCode> {
-    Ok(load_with(&config_path(file)?, &Options::from_env())?.config)
-}
-
-fn refuse(report: &Report) -> ExitCode {
-    out::say(&report.human(out::colour()));
-    ExitCode::from(CONFIG)
-}
-
 /// Where the record of the configuration is.
 pub(super) fn audit_dir(file: Option<&Path>) -> Result<PathBuf, String> {
     let options = Options { offline: true, ..Options::from_env() };
-    let path = config::find(file, &options.env).map_err(|report| report.human(false))?;
-    let loaded = config::load(&path, &options).map_err(|report| report.human(false))?;
+    let loaded = config::load_found(file, &options).map_err(|report| report.human(false))?;
     Ok(loaded.config.audit.dir)
 }
 

@@ -12,9 +12,10 @@ use bytes::Bytes;
 use http::Uri;
 
 use super::{
-    NEEDS_ANSWER, NO, NO_GATEWAY, NOT_FOUND, OK, out,
+    NEEDS_ANSWER, NO, NO_GATEWAY, NOT_FOUND, OK,
+    config::load,
+    out,
     payload::{self, Payload},
-    run,
     sender::{Ended, Prepared, Signature, client, own, send, tally},
 };
 use crate::{
@@ -74,8 +75,8 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(&self, file: Option<&Path>) -> ExitCode {
-        let config = match run::load(file) {
-            Ok(loaded) => loaded,
+        let config = match load(file, false) {
+            Ok(loaded) => loaded.config,
             Err(code) => return code,
         };
         let Some(source) = config.sources.iter().find(|s| s.name.as_str() == self.source) else {

@@ -70,16 +70,27 @@ fn fill(item: &mut Node, from: &[Entry]) {
     }
 }
 
+/// What a preset sets. Where the source is verified in its own way, the preset's tolerance means nothing.
 fn preset(source: &mut Entry) {
     let name = source.value.text(&Path::of("provider")).unwrap_or_default().to_owned();
-    let size = providers::preset(&name).and_then(|preset| preset.max_body);
-    let size = size.map(|size| Entry {
-        key: "max_body".into(),
-        mark: source.mark,
-        value: Node { mark: source.mark, ..scalar(&size.to_string()) },
-        origin: Origin::Preset(name),
-    });
-    fill(&mut source.value, size.as_slice());
+    let Some(preset) = providers::preset(&name) else { return };
+    let time = preset.verify.scheme.timestamp.as_ref();
+    let time = time.filter(|time| time.future.is_none() && source.value.key("verify").is_none());
+    let values = [
+        ("max_body", preset.max_body.map(|size| size.to_string())),
+        ("tolerance", time.map(|time| time.past.to_string())),
+    ];
+    let entry = |(key, text): (&str, Option<String>)| {
+        let value = Node { mark: source.mark, ..scalar(&text?) };
+        Some(Entry {
+            key: key.into(),
+            mark: source.mark,
+            value,
+            origin: Origin::Preset(name.clone()),
+        })
+    };
+    let entries: Vec<_> = values.into_iter().filter_map(entry).collect();
+    fill(&mut source.value, &entries);
 }
 
 /// Puts `value` at `path`, whatever stood there.

@@ -13,7 +13,6 @@ use super::{
     file::{self, File},
     layers, read,
     report::{At, Explain as _, Problem, Report},
-    secrets::Reading,
     shape, show,
     subst::Env,
     syntax,
@@ -39,6 +38,11 @@ pub fn find(named: Option<&FilePath>, env: &Env) -> Result<PathBuf, Box<Report>>
             .help("name one with `--config FILE`, or write one with `gatepost init`");
         Report::unreadable(PLACES[0], problem).into()
     })
+}
+
+/// Finds the file that is meant, and loads it.
+pub fn load_found(named: Option<&FilePath>, options: &Options) -> Result<Loaded, Box<Report>> {
+    load(&find(named, &options.env)?, options)
 }
 
 /// Reads, checks and compiles a file; `-` is standard input.
@@ -88,7 +92,7 @@ fn checked(
         masks.extend(syntax::behind_secret_keys(text));
         return Err(Report::new(name, text, problems, masks).into());
     };
-    let walk = shape::walk(&mut tree, &dropped, &file::schema(), &options.env);
+    let walk = shape::walk(&mut tree, &dropped, file::schema().as_value(), &options.env);
     problems.extend(walk.problems);
     masks.extend(walk.masks);
     layers::apply(&mut tree, &options.env);
@@ -98,11 +102,10 @@ fn checked(
         problems.push(Problem::error("shape", At::Nowhere, error.to_string()));
         File::default()
     });
-    let Options { env, offline, now } = options;
-    let exposed = exposed && !offline;
-    let reading = Reading { env, offline: *offline, now: *now, exposed };
-    let mut ground = Ground { tree: &tree, reading: &reading, problems: Vec::new() };
-    let compiled = compile::compile(&file, &mut ground);
+    let exposed = exposed && !options.offline;
+    let mut ground =
+        Ground { tree: &tree, options, exposed, problems: Vec::new(), secrets: Vec::new() };
+    let (mut config, routes) = compile::compile(&file, &mut ground);
     // Of what was found wrong before nothing more is said.
     let news = |p: &Problem| !matches!(p.at, At::File(mark) if walk.left_out.contains(&mark));
     problems.extend(ground.problems.into_iter().filter(news));
@@ -110,10 +113,10 @@ fn checked(
     if warnings.errors() > 0 {
         return Err(warnings.into());
     }
-    let values = show::effective(&file, name, &tree, &compiled.secrets);
-    let mut config = compiled.config;
+    let secrets = ground.secrets;
+    let values = show::effective(&file, name, &tree, &secrets);
     config.fingerprint = Digest::of(text.as_bytes()).to_string();
-    Ok(Loaded { config, warnings, secrets: compiled.secrets, routes: compiled.routes, values })
+    Ok(Loaded { config, warnings, secrets, routes, values })
 }
 
 impl Options {

@@ -20,26 +20,24 @@ mod tree;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use file::Log;
+pub use file::{Limits, Storage, public_schema as schema};
 use http::HeaderName;
 use ipnet::IpNet;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
-pub use file::public_schema as schema;
-pub use load::{find, load, parse_str};
+pub use load::{find, load, load_found, parse_str};
 pub(crate) use report::counted;
 pub use report::{Problem, Report, Severity};
 pub use show::Effective;
 pub use subst::Env;
 
-use tree::Mark;
+use tree::{Mark, Path};
 
 use crate::{
     audit, dedup, deliver,
     event::{Name, Timestamp},
     providers, route,
     secret::Secret,
-    telemetry::LogFormat,
+    units::choices,
     verify,
 };
 
@@ -70,8 +68,7 @@ pub struct Loaded {
 /// A route as people see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RouteOutline {
-    /// Its number in the file, from 0.
-    pub(crate) index: usize,
+    at: Path,
     pub(crate) name: String,
     pub(crate) source: String,
     pub(crate) events: Vec<String>,
@@ -81,8 +78,7 @@ pub(crate) struct RouteOutline {
     pub(crate) to: Option<String>,
     pub(crate) timeout: Duration,
     pub(crate) reply_full: bool,
-    pub(crate) line: usize,
-    pub(crate) column: usize,
+    pub(crate) mark: Mark,
 }
 
 /// A secret together with where it was configured, for `check` and `config show`.
@@ -115,7 +111,7 @@ pub struct Config {
     pub(crate) audit_detail: audit::Detail,
     pub(crate) admin: Admin,
     pub(crate) limits: Limits,
-    pub(crate) telemetry: Telemetry,
+    pub(crate) log: Log,
     /// The files it was read from.
     pub(crate) files: Vec<PathBuf>,
     /// SHA-256 of the files, in hex: which configuration is this?
@@ -142,16 +138,16 @@ pub struct Server {
     pub(crate) hide_paths: bool,
 }
 
-/// Whether connections begin with a PROXY protocol header (`proxy-protocol.txt` of `HAProxy`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum ProxyProtocol {
-    /// They do not.
-    None,
-    /// Version 1, text.
-    V1,
-    /// Version 2, binary.
-    V2,
+choices! {
+    /// Whether connections begin with a PROXY protocol header (`proxy-protocol.txt` of `HAProxy`).
+    pub enum ProxyProtocol {
+        /// They do not.
+        None,
+        /// Version 1, text.
+        V1,
+        /// Version 2, binary.
+        V2,
+    }
 }
 
 /// Certificates.
@@ -183,15 +179,6 @@ pub struct CertFiles {
     pub cert: PathBuf,
     /// PEM of the key.
     pub key: PathBuf,
-}
-
-/// Where state is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Storage {
-    /// The directory.
-    pub dir: PathBuf,
-    /// Below this much free space new events are refused.
-    pub free_bytes_min: u64,
 }
 
 /// A source, ready to run.
@@ -237,35 +224,4 @@ pub(crate) struct Admin {
     pub(crate) listen: SocketAddr,
     /// Metrics and health for others, without anything else.
     pub(crate) metrics_listen: Option<SocketAddr>,
-}
-
-/// Limits with names: the keys under `limits:`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is said at its key, where people read it")]
-pub struct Limits {
-    pub connections: usize,
-    pub requests_in_flight: usize,
-    pub first_byte_timeout: Duration,
-    pub handshake_timeout: Duration,
-    pub header_timeout: Duration,
-    pub body_timeout: Duration,
-    /// Bytes per second.
-    pub body_rate_min: u64,
-    pub header_bytes_max: usize,
-    pub headers_max: usize,
-    pub path_bytes_max: usize,
-    /// In bytes.
-    pub body_memory: u64,
-    pub h2_streams: u32,
-    pub idle_timeout: Duration,
-    pub connection_age_max: Duration,
-    pub write_timeout: Duration,
-}
-
-/// Logs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Telemetry {
-    /// A filter in `tracing`'s syntax: `info`, `gatepost=debug`.
-    pub(crate) log_level: String,
-    pub(crate) log_format: LogFormat,
 }

@@ -3,6 +3,9 @@
 //! One block per problem with the line of the file under it, as compilers do. Secrets that stand in the file are masked in
 //! every line that is shown.
 
+use std::ops::Range;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
@@ -10,7 +13,8 @@ use super::{syntax, tree::Mark};
 use crate::units::many;
 
 /// Whether a problem keeps the gateway from starting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// It does.
     Error,
@@ -19,32 +23,47 @@ pub enum Severity {
 }
 
 /// Where a problem is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
 pub(crate) enum At {
     File(Mark),
     /// In an environment variable.
-    Env(String),
+    Env {
+        variable: String,
+    },
     /// In the file as a whole, or outside it.
     Nowhere,
 }
 
-/// One problem.
-#[derive(Clone, Debug)]
+/// One problem. Programs are told nothing of what there is not.
+#[derive(Clone, Debug, Serialize)]
 pub struct Problem {
     /// How bad.
     pub severity: Severity,
     /// A short, stable name: `unknown-key`.
     pub code: &'static str,
     pub(crate) message: String,
+    #[serde(flatten)]
     pub(crate) at: At,
     /// Said beside the underline.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) label: String,
     /// Another place that matters, shown as a line of its own.
+    #[serde(skip)]
     pub(crate) beside: Option<(Mark, String)>,
     /// Another place that matters, named in the label; the text follows it.
+    #[serde(skip)]
     pub(crate) first: Option<(Mark, String)>,
-    /// `help`, `note` or `warning`, and a sentence.
-    pub(crate) notes: Vec<(&'static str, String)>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) notes: Vec<Note>,
+}
+
+/// What is said below a problem.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Note {
+    /// `help`, `note` or `warning`.
+    kind: &'static str,
+    text: String,
 }
 
 /// All problems of a file, in its order.
@@ -54,23 +73,8 @@ pub struct Report {
     pub file: String,
     /// The problems.
     pub problems: Vec<Problem>,
-    lines: Vec<String>,
-}
-
-/// A problem as programs read it; nothing is said of what there is not.
-#[derive(Serialize)]
-struct Told<'a> {
-    severity: &'static str,
-    code: &'static str,
-    message: &'a str,
-    #[serde(flatten)]
-    place: Option<Mark>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    variable: Option<&'a str>,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    label: String,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    notes: Vec<Json>,
+    /// The file's lines, without what must not be shown.
+    text: String,
 }
 
 impl From<Mark> for At {
@@ -104,7 +108,7 @@ impl Problem {
     fn order(&self) -> (usize, usize, Severity) {
         match &self.at {
             At::File(mark) => (mark.line, mark.column, self.severity),
-            At::Env(_) => (usize::MAX, 0, self.severity),
+            At::Env { .. } => (usize::MAX, 0, self.severity),
             At::Nowhere => (usize::MAX, 1, self.severity),
         }
     }
@@ -134,8 +138,8 @@ pub(crate) trait Explain: Sized {
         self.noted("note", note)
     }
 
-    fn noted(mut self, word: &'static str, text: impl Into<String>) -> Self {
-        self.problem().notes.push((word, text.into()));
+    fn noted(mut self, kind: &'static str, text: impl Into<String>) -> Self {
+        self.problem().notes.push(Note { kind, text: text.into() });
         self
     }
 }
@@ -164,11 +168,17 @@ impl Report {
         for problem in &mut problems {
             problem.message = covered(plain(&problem.message));
             problem.label = covered(plain(&problem.label));
-            problem.notes.iter_mut().for_each(|(_, note)| *note = covered(plain(note)));
+            problem.notes.iter_mut().for_each(|note| note.text = covered(plain(&note.text)));
+            if let Some((mark, then)) = &problem.first {
+                let label = Some(&*problem.label).filter(|label| !label.is_empty());
+                let label = label.unwrap_or("first defined at ");
+                problem.label = format!("{label}{}{then}", mark.place(file));
+            }
         }
         let mut lines: Vec<_> = syntax::lines(text).map(plain).collect();
         masks.into_iter().for_each(|mark| mask(&mut lines, mark));
-        Self { file: file.to_owned(), problems, lines }
+        lines.push("\n".into()); // a mistake may stand behind the last line
+        Self { file: file.to_owned(), problems, text: lines.join("\n") }
     }
 
     /// A report on a file that cannot be read at all.
@@ -192,114 +202,59 @@ impl Report {
     }
 
     pub(crate) fn blocks(&self, colour: bool) -> String {
-        let pen = Pen(colour);
-        self.problems.iter().map(|problem| self.block(problem, pen) + "\n").collect()
+        let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
+        self.problems
+            .iter()
+            .map(|problem| renderer.render(&[self.block(problem)]) + "\n\n")
+            .collect()
     }
 
     /// For programs.
     pub fn json(&self) -> Json {
-        let problems: Vec<_> = self.problems.iter().map(|problem| self.told(problem)).collect();
         json!({
             "v": 1,
             "file": self.file,
             "errors": self.errors(),
             "warnings": self.warnings(),
-            "problems": problems,
+            "problems": self.problems,
         })
     }
 
-    fn told<'a>(&self, problem: &'a Problem) -> Told<'a> {
-        let (place, variable) = match &problem.at {
-            At::File(mark) => (Some(*mark), None),
-            At::Env(name) => (None, Some(name.as_str())),
-            At::Nowhere => (None, None),
+    fn block<'a>(&'a self, problem: &'a Problem) -> Group<'a> {
+        let level = match problem.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
         };
-        let note = |(kind, text): &(_, _)| json!({ "kind": kind, "text": text });
-        Told {
-            severity: problem.severity.word(),
-            code: problem.code,
-            message: &problem.message,
-            place,
-            variable,
-            label: self.label(problem),
-            notes: problem.notes.iter().map(note).collect(),
-        }
-    }
-
-    fn block(&self, problem: &Problem, pen: Pen) -> String {
-        let head = format!("{}[{}]", problem.severity.word(), problem.code);
-        let head = pen.severity(problem.severity, &head);
-        let mut lines = vec![format!("{head}{}", pen.bold(&format!(": {}", problem.message)))];
-        let mut gutter = 1;
-        let outside = match &problem.at {
+        let title = level.primary_title(&problem.message).id(problem.code);
+        let label = Some(&problem.label).filter(|label| !label.is_empty());
+        let outside = |place: String| {
+            let label = label.map(|label| Level::NOTE.no_name().message(label));
+            title.clone().element(Origin::path(place)).elements(label)
+        };
+        let group = match &problem.at {
             At::File(mark) => {
-                gutter = self.excerpt(&mut lines, problem, *mark, pen);
-                None
+                let here = AnnotationKind::Primary.span(self.span(*mark)).label(label);
+                let beside = problem.beside.as_ref().map(|(mark, label)| {
+                    AnnotationKind::Context.span(self.span(*mark)).label(label)
+                });
+                let source = Snippet::source(&self.text).path(&self.file).annotation(here);
+                title.element(source.annotations(beside))
             }
-            At::Env(name) => Some(format!("environment variable {name}")),
-            At::Nowhere => Some(self.file.clone()),
+            At::Env { variable } => outside(format!("environment variable {variable}")),
+            At::Nowhere => outside(self.file.clone()),
         };
-        let (arrow, dash) = (pen.blue("-->"), pen.blue("="));
-        if let Some(place) = outside {
-            let label = Some(self.label(problem)).filter(|label| !label.is_empty());
-            lines.push(format!(" {arrow} {place}"));
-            lines.extend(label.map(|label| format!("  {dash} {label}")));
-        }
-        let note = |(word, text): &(&str, String)| {
-            format!("{:gutter$} {dash} {}: {text}", "", pen.bold(word))
-        };
-        lines.extend(problem.notes.iter().map(note));
-        lines.join("\n") + "\n"
+        let note = |Note { kind, text }: &'a Note| Level::NOTE.with_name(*kind).message(text);
+        group.elements(problem.notes.iter().map(note))
     }
 
-    /// Adds place, lines and underlines; returns the width of the gutter.
-    fn excerpt(&self, out: &mut Vec<String>, problem: &Problem, mark: Mark, pen: Pen) -> usize {
-        let label = self.label(problem);
-        let tint = |text: &str| pen.severity(problem.severity, text);
-        let mut rows = vec![(mark.line, self.underlined(mark, '^', &label, &tint))];
-        if let Some((mark, label)) = &problem.beside {
-            rows.push((mark.line, self.underlined(*mark, '-', label, &|text| pen.blue(text))));
-        }
-        rows.sort_by_key(|(line, _)| *line);
-        let gutter = rows.last().map_or(1, |(line, _)| line.to_string().len());
-        let (arrow, bar) = (pen.blue("-->"), pen.blue("|"));
-        out.push(format!("{:gutter$}{arrow} {}", "", self.place(mark)));
-        out.push(format!("{:gutter$} {bar}", ""));
-        for (line, under) in rows {
-            let number = pen.blue(&format!("{line:>gutter$}"));
-            out.push(format!("{number} {bar} {}", self.line(line)));
-            out.push(format!("{:gutter$} {bar} {under}", ""));
-        }
-        gutter
-    }
-
-    /// What stands under a line.
-    fn underlined(
-        &self,
-        mark: Mark,
-        with: char,
-        label: &str,
-        tint: &dyn Fn(&str) -> String,
-    ) -> String {
-        let (from, to) = mark.columns_in(mark.line, self.line(mark.line));
-        let rule: String = std::iter::repeat_n(with, (to - from).max(1)).collect();
-        let space = if label.is_empty() { "" } else { " " };
-        format!("{:from$}{}", "", tint(&format!("{rule}{space}{label}")))
-    }
-
-    fn line(&self, number: usize) -> &str {
-        self.lines.get(number - 1).map_or("", String::as_str)
-    }
-
-    fn label(&self, problem: &Problem) -> String {
-        let place = problem.first.as_ref().map(|(at, then)| self.place(*at) + then);
-        let empty = problem.label.is_empty() && place.is_some();
-        let label = if empty { "first defined at " } else { &problem.label };
-        format!("{label}{}", place.unwrap_or_default())
-    }
-
-    fn place(&self, mark: Mark) -> String {
-        format!("{}:{}:{}", self.file, mark.line, mark.column)
+    /// The part of a mark's first line, in bytes of the text.
+    fn span(&self, mark: Mark) -> Range<usize> {
+        let above = self.text.split_inclusive('\n').take(mark.line - 1);
+        let before: usize = above.map(str::len).sum();
+        let line = self.text.lines().nth(mark.line - 1).unwrap_or_default();
+        let (from, to) = mark.columns_in(mark.line, line);
+        let byte = |column| line.char_indices().nth(column).map_or(line.len(), |(at, _)| at);
+        before + byte(from)..before + byte(to)
     }
 }
 
@@ -309,15 +264,6 @@ pub(crate) fn counted(errors: usize, warnings: usize) -> String {
         (0, _) => many(warnings, "warning"),
         (_, 0) => many(errors, "error"),
         (_, _) => format!("{}, {}", many(errors, "error"), many(warnings, "warning")),
-    }
-}
-
-impl Severity {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warning => "warning",
-        }
     }
 }
 
@@ -370,27 +316,5 @@ fn mask(lines: &mut [String], mark: Mark) {
         let covered = from + first + prefix.map_or(0, |prefix| prefix.len())..to - last;
         let cover = |(at, c)| if covered.contains(&at) { '•' } else { c };
         *line = line.chars().enumerate().map(cover).collect();
-    }
-}
-
-/// Colours, or none.
-#[derive(Clone, Copy)]
-struct Pen(bool);
-
-impl Pen {
-    fn paint(self, code: &str, text: &str) -> String {
-        if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
-    }
-
-    fn bold(self, text: &str) -> String {
-        self.paint("1", text)
-    }
-
-    fn blue(self, text: &str) -> String {
-        self.paint("1;34", text)
-    }
-
-    fn severity(self, severity: Severity, text: &str) -> String {
-        self.paint(if severity == Severity::Error { "1;31" } else { "1;33" }, text)
     }
 }

@@ -9,25 +9,14 @@ use std::{
 
 use super::{
     SecretOrigin,
+    compile::Ground,
     file::{SecretForm, SecretPlace},
     report::{Explain as _, Problem},
     scalar,
-    subst::{self, Env, SubstError},
+    subst::{self, SubstError},
     tree::Mark,
 };
 use crate::{event::Timestamp, secret::Secret};
-
-/// How secrets are read.
-pub(crate) struct Reading<'a> {
-    /// The environment.
-    pub(crate) env: &'a Env,
-    /// Nothing is read.
-    pub(crate) offline: bool,
-    /// Now: what has expired?
-    pub(crate) now: Timestamp,
-    /// Whether users other than owner and group may read the configuration file.
-    pub(crate) exposed: bool,
-}
 
 /// Larger than any key, smaller than a mistake such as a log file.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
@@ -36,47 +25,43 @@ const BYTES_MIN: usize = 16;
 
 type Read<T> = Result<T, Box<Problem>>;
 
-impl Reading<'_> {
-    /// Reads one secret that stands at `mark`; `None` where nothing is to be read. Warnings go to `problems`.
-    pub(crate) fn read(
-        &self,
+impl Ground<'_> {
+    /// Reads one secret that stands at `mark`; `None` where there is something wrong with it.
+    pub(crate) fn secret(
+        &mut self,
         form: &SecretForm,
         name: &str,
         mark: Mark,
-        problems: &mut Vec<Problem>,
     ) -> Option<SecretOrigin> {
-        let result = self.find(form, mark, problems).and_then(|(bytes, origin)| {
-            let expires = expiry(form, mark)?;
-            let bytes = bytes.map(|bytes| checked(bytes, mark, problems)).transpose()?;
-            let (name, secret) = (name.to_owned(), bytes.map(Secret::new));
-            Ok(SecretOrigin { name, secret, origin, expires, mark })
-        });
-        let found = result.map_err(|problem| problems.push(*problem)).ok()?;
-        if found.expires.is_some_and(|expires| expires <= self.now) {
+        let found = self.read(form, name, mark);
+        let found = found.map_err(|problem| self.problems.push(*problem)).ok()?;
+        if found.expires.is_some_and(|expires| expires <= self.options.now) {
             let expired = format!("secret {name} has expired and is not accepted any more");
-            problems.push(Problem::warning("secret-expired", mark, expired).help("remove it"));
+            self.warn("secret-expired", &mark, expired).help("remove it");
         }
         Some(found)
     }
 
-    /// The bytes (none when offline) and where they are from, in words.
-    fn find(
-        &self,
-        form: &SecretForm,
-        mark: Mark,
-        problems: &mut Vec<Problem>,
-    ) -> Read<(Option<Vec<u8>>, String)> {
-        let SecretPlace { env, file, credential, .. } = match form {
-            SecretForm::Text(text) => return self.text(&text.0.0, mark, problems),
-            SecretForm::Place(place) => place,
+    fn read(&mut self, form: &SecretForm, name: &str, mark: Mark) -> Read<SecretOrigin> {
+        let (bytes, origin) = match form {
+            SecretForm::Text(text) => self.text(&text.0.0, mark)?,
+            SecretForm::Place(place) => self.place(place, mark)?,
         };
-        match (env, file, credential) {
+        let expires = expiry(form, mark)?;
+        let bytes = bytes.map(|bytes| self.checked(bytes, mark)).transpose()?;
+        let (name, secret) = (name.to_owned(), bytes.map(Secret::new));
+        Ok(SecretOrigin { name, secret, origin, expires, mark })
+    }
+
+    /// The bytes (none when offline) and where they are from, in words.
+    fn place(&self, place: &SecretPlace, mark: Mark) -> Read<(Option<Vec<u8>>, String)> {
+        match (&place.env, &place.file, &place.credential) {
             (Some(name), None, None) => {
                 Ok((self.unless_offline(|| self.variable(name, mark))?, format!("env {name}")))
             }
             (None, Some(file), None) => {
-                let path = subst::expand(file, self.env)
-                    .map_err(|error| scalar::not_expanded(&error, mark, self.env))?;
+                let path = subst::expand(file, &self.options.env)
+                    .map_err(|error| scalar::not_expanded(&error, mark, &self.options.env))?;
                 let bytes = self.unless_offline(|| file_bytes(FilePath::new(&path), mark))?;
                 Ok((bytes, format!("file {path}")))
             }
@@ -93,44 +78,42 @@ impl Reading<'_> {
     }
 
     fn unless_offline(&self, read: impl FnOnce() -> Read<Vec<u8>>) -> Read<Option<Vec<u8>>> {
-        if self.offline { Ok(None) } else { read().map(Some) }
+        if self.options.offline { Ok(None) } else { read().map(Some) }
     }
 
     /// A reference, or the secret itself.
-    fn text(
-        &self,
-        text: &str,
-        mark: Mark,
-        problems: &mut Vec<Problem>,
-    ) -> Read<(Option<Vec<u8>>, String)> {
+    fn text(&mut self, text: &str, mark: Mark) -> Read<(Option<Vec<u8>>, String)> {
         if let Some(name) = subst::reference(text) {
             let bytes = self.unless_offline(|| self.completed(text, mark))?;
             return Ok((bytes, format!("env {name}")));
         }
         let literal = "this secret is written in the configuration";
         let help = "use `${NAME}`, `{ env: NAME }`, `{ file: PATH }` or `{ credential: NAME }`";
-        problems.push(if self.exposed {
+        if self.exposed {
             let message = format!("{literal}, which every user may read");
-            Problem::error("secret-exposed", mark, message)
-                .help(help)
-                .help("or take the file from others: `chmod o-r`")
+            let help_others = "or take the file from others: `chmod o-r`";
+            self.error("secret-exposed", &mark, message).help(help).help(help_others);
         } else {
-            Problem::warning("secret-literal", mark, literal).help(help)
-        });
-        let unknown = text.contains("${") && self.offline;
+            self.warn("secret-literal", &mark, literal).help(help);
+        }
+        let unknown = text.contains("${") && self.options.offline;
         let bytes = if unknown { None } else { Some(self.completed(text, mark)?) };
         Ok((bytes, "literal".into()))
     }
 
     fn completed(&self, text: &str, mark: Mark) -> Read<Vec<u8>> {
-        subst::expand(text, self.env).map(String::into_bytes).map_err(|error| match error {
-            SubstError::Unset(name, None) => Box::new(self.unset(&name, mark)),
-            other => Box::new(scalar::not_expanded(&other.without_text(), mark, self.env)),
-        })
+        subst::expand(text, &self.options.env).map(String::into_bytes).map_err(
+            |error| match error {
+                SubstError::Unset(name, None) => Box::new(self.unset(&name, mark)),
+                other => {
+                    Box::new(scalar::not_expanded(&other.without_text(), mark, &self.options.env))
+                }
+            },
+        )
     }
 
     fn variable(&self, name: &str, mark: Mark) -> Read<Vec<u8>> {
-        let value = self.env.value(name).map(|value| value.as_bytes().to_vec());
+        let value = self.options.env.value(name).map(|value| value.as_bytes().to_vec());
         value.ok_or_else(|| Box::new(self.unset(name, mark)))
     }
 
@@ -142,7 +125,7 @@ impl Reading<'_> {
         let problem = problem.help(format!(
             "set it, use `{{ file: {file} }}`, or run `gatepost check --offline` to skip secrets"
         ));
-        scalar::with_similar(problem, name, self.env)
+        scalar::with_similar(problem, name, &self.options.env)
     }
 
     fn credential(&self, name: &str, mark: Mark) -> Read<PathBuf> {
@@ -150,13 +133,35 @@ impl Reading<'_> {
             let message = "a credential has a plain name";
             return Err(Problem::error("secret-place", mark, message).into());
         }
-        let dir = self.env.value("CREDENTIALS_DIRECTORY").ok_or_else(|| {
+        let dir = self.options.env.value("CREDENTIALS_DIRECTORY").ok_or_else(|| {
             let message = "there are no systemd credentials: CREDENTIALS_DIRECTORY is not set";
             let help =
                 format!("add `LoadCredential={name}:PATH` to the unit, or use `{{ file: PATH }}`");
             Problem::error("credential", mark, message).help(help)
         })?;
         Ok(FilePath::new(dir).join(name))
+    }
+
+    /// Refuses what cannot be meant as a secret. Never says more about it than its length.
+    fn checked(&mut self, bytes: Vec<u8>, mark: Mark) -> Read<Vec<u8>> {
+        let refused = |why: &str| {
+            Err(Problem::error("secret-shape", mark, format!("this secret {why}")).into())
+        };
+        if bytes.is_empty() {
+            return refused("is empty");
+        }
+        if bytes.contains(&0) {
+            return refused("holds a NUL byte");
+        }
+        if bytes.trim_ascii().len() != bytes.len() {
+            return refused("begins or ends with white space");
+        }
+        if bytes.len() < BYTES_MIN {
+            let message = format!("this secret has only {} bytes", bytes.len());
+            let help = format!("use at least {BYTES_MIN} random bytes");
+            self.warn("secret-weak", &mark, message).help(help);
+        }
+        Ok(bytes)
     }
 }
 
@@ -189,27 +194,6 @@ fn file_bytes(path: &FilePath, mark: Mark) -> Read<Vec<u8>> {
 fn plain_error(error: &std::io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_lowercase()
-}
-
-/// Refuses what cannot be meant as a secret. Never says more about it than its length.
-fn checked(bytes: Vec<u8>, mark: Mark, problems: &mut Vec<Problem>) -> Read<Vec<u8>> {
-    let refused =
-        |why: &str| Err(Problem::error("secret-shape", mark, format!("this secret {why}")).into());
-    if bytes.is_empty() {
-        return refused("is empty");
-    }
-    if bytes.contains(&0) {
-        return refused("holds a NUL byte");
-    }
-    if bytes.trim_ascii().len() != bytes.len() {
-        return refused("begins or ends with white space");
-    }
-    if bytes.len() < BYTES_MIN {
-        let message = format!("this secret has only {} bytes", bytes.len());
-        let weak = Problem::warning("secret-weak", mark, message);
-        problems.push(weak.help(format!("use at least {BYTES_MIN} random bytes")));
-    }
-    Ok(bytes)
 }
 
 /// From when on a secret is not accepted: a date (its first moment, UTC) or a time.

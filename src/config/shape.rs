@@ -43,30 +43,32 @@ struct Walker<'a> {
 }
 
 impl<'a> Walker<'a> {
-    /// Holds `node`, whose key stands at `key`, against its schema.
-    fn node(&mut self, node: &mut Node, key: Mark, schema: &'a Json, path: &Path) {
+    /// Holds `node`, whose key stands at `key`, against its schema. False where it was left out as a whole, because it lacks
+    /// what its shape cannot be without.
+    fn node(&mut self, node: &mut Node, key: Mark, schema: &'a Json, path: &Path) -> bool {
         let schema = self.form(schema, node);
-        let is = match &mut node.kind {
-            Kind::Map(entries) if accepts(schema, "object") => {
-                return self.map(entries, key, schema, path);
-            }
-            Kind::List(items) if accepts(schema, "array") => return self.list(items, schema, path),
+        let whole = match &mut node.kind {
+            Kind::Map(entries) if accepts(schema, "object") => self.map(entries, key, schema, path),
+            Kind::List(items) if accepts(schema, "array") => self.list(items, schema, path),
             Kind::Scalar { text, plain, value } if is_scalar(schema) => {
                 match self.scalar(node.mark, text, *plain, schema, path) {
                     Ok(clean) => *value = Some(clean),
                     Err(problem) => self.leave_out(node, *problem),
                 }
-                return;
+                true
             }
-            Kind::Map(_) => "a mapping".to_owned(),
-            Kind::List(_) => "a list".to_owned(),
-            Kind::Scalar { text, .. } => format!("`{}`", scalar::clip(text)),
+            Kind::Map(_) => self.wrong_kind("a mapping", node, schema, path),
+            Kind::List(_) => self.wrong_kind("a list", node, schema, path),
+            Kind::Scalar { text, .. } => {
+                let is = format!("`{}`", scalar::clip(text));
+                self.wrong_kind(&is, node, schema, path)
+            }
         };
-        let problem = self.wrong_kind(&is, node.mark, schema, path);
-        self.leave_out(node, problem);
-        // A section stays as an empty one, so that the numbers of a list's other items still hold.
-        let empty = Kind::Scalar { text: String::new(), plain: true, value: None };
-        node.kind = if accepts(schema, "object") { Kind::Map(Vec::new()) } else { empty };
+        if !whole {
+            self.found.left_out.insert(node.mark);
+            node.kind = Kind::NOTHING;
+        }
+        whole
     }
 
     fn leave_out(&mut self, node: &Node, problem: Problem) {
@@ -105,7 +107,7 @@ impl<'a> Walker<'a> {
         target.unwrap_or(schema)
     }
 
-    fn map(&mut self, entries: &mut Vec<Entry>, key: Mark, schema: &'a Json, path: &Path) {
+    fn map(&mut self, entries: &mut Vec<Entry>, key: Mark, schema: &'a Json, path: &Path) -> bool {
         let taken: Vec<_> = entries.iter().map(|entry| entry.key.clone()).collect();
         let mut free = self.keys(schema);
         free.retain(|key| !taken.iter().any(|taken| taken == key));
@@ -116,11 +118,16 @@ impl<'a> Walker<'a> {
             }
             true
         });
+        let mut whole = true;
         for required in strings(schema.get("required")) {
-            if !entries.iter().any(|entry| entry.key == required) {
+            let entry = entries.iter().find(|entry| entry.key == required);
+            if entry.is_none() {
                 self.missing_key(required, key, schema, path);
             }
+            whole &= has_default(schema, required)
+                || entry.is_some_and(|entry| entry.value.to_value().is_some());
         }
+        whole
     }
 
     /// The schema of a key. A misspelt one is reported and then read as what was meant, so that what stands under it is looked
@@ -154,14 +161,16 @@ impl<'a> Walker<'a> {
         empty && accepts(self.resolve(schema), "object")
     }
 
-    fn list(&mut self, items: &mut [Node], schema: &'a Json, path: &Path) {
+    fn list(&mut self, items: &mut [Node], schema: &'a Json, path: &Path) -> bool {
         let item = schema.get("items").unwrap_or(&ANYTHING);
+        let mut whole = true;
         for (at, node) in items.iter_mut().enumerate() {
             let Mark { line, column, end_line, end_column } = node.mark;
             let end_column = if end_line == line { end_column } else { column + 1 };
             let mark = Mark { line, column, end_line: line, end_column };
-            self.node(node, mark, item, &path.item(at));
+            whole &= self.node(node, mark, item, &path.item(at));
         }
+        whole
     }
 
     fn scalar(&mut self, mark: Mark, text: &str, plain: bool, schema: &Json, path: &Path) -> Typed {
@@ -200,15 +209,23 @@ impl<'a> Walker<'a> {
         Ok(Value::from(text))
     }
 
-    fn wrong_kind(&self, is: &str, mark: Mark, schema: &'a Json, path: &Path) -> Problem {
+    fn wrong_kind(&mut self, is: &str, node: &mut Node, schema: &'a Json, path: &Path) -> bool {
         let wanted = scalar::wanted(schema);
         let name = if *path == Path::default() { "the file".into() } else { format!("`{path}`") };
-        let problem =
-            Problem::error("wrong-type", mark, format!("{name} must be {wanted}, not {is}"));
-        match self.keys(schema).join(", ") {
-            none if none.is_empty() => problem,
-            keys => problem.help(format!("keys here: {keys}")),
-        }
+        let message = format!("{name} must be {wanted}, not {is}");
+        let problem = Problem::error("wrong-type", node.mark, message);
+        let keys = self.keys(schema).join(", ");
+        self.leave_out(
+            node,
+            match &*keys {
+                "" => problem,
+                keys => problem.help(format!("keys here: {keys}")),
+            },
+        );
+        // A section stays as an empty one, so that the numbers of a list's other items still hold.
+        let is_section = accepts(schema, "object");
+        node.kind = if is_section { Kind::Map(Vec::new()) } else { Kind::NOTHING };
+        strings(schema.get("required")).all(|key| has_default(schema, key))
     }
 
     fn unknown_key(&mut self, entry: &Entry, schema: &'a Json, path: &Path) {
@@ -285,6 +302,11 @@ type Typed = Result<Value, Box<Problem>>;
 fn is_scalar(schema: &Json) -> bool {
     let scalars = ["string", "integer", "number", "boolean", "null"];
     !scalar::words(schema).is_empty() || scalars.iter().any(|kind| accepts(schema, kind))
+}
+
+/// Whether a shape can be without a key, if only to be looked at.
+fn has_default(schema: &Json, key: &str) -> bool {
+    schema.get("properties").and_then(|p| p.get(key)?.get("default")).is_some()
 }
 
 /// Whether `schema` names the JSON type `kind`.

@@ -4,10 +4,10 @@ use serde_yaml::Value;
 
 use super::{
     SecretOrigin,
-    file::{self, File},
+    file::File,
     tree::{Node, Origin, Path},
 };
-use crate::{providers, secret::Secret};
+use crate::secret::Secret;
 
 /// A value in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,9 +29,6 @@ pub(crate) fn effective(
 ) -> Vec<Effective> {
     let mut show = Show { name, tree, secrets, rows: Vec::new() };
     show.walk(&serde_yaml::to_value(file).unwrap_or_default(), &Path::default());
-    for (source, shape) in file.sources.iter().flatten() {
-        show.tolerance(source, shape);
-    }
     show.rows
 }
 
@@ -73,7 +70,7 @@ impl Show<'_> {
 
     fn row(&mut self, path: &Path, value: String) {
         let found = self.tree.locate(path);
-        let place = format!("{}:{}:{}", self.name, found.key.line, found.key.column);
+        let place = found.key.place(self.name);
         let origin = match found.origin {
             _ if !self.tree.has(path) => "built-in".into(),
             Origin::Here => place,
@@ -91,25 +88,9 @@ impl Show<'_> {
         let Some(secret) = secret.filter(|_| self.tree.has(path)) else { return false };
         let value = secret.secret.as_ref().map_or("(not read)".into(), Secret::fingerprint);
         let expires = secret.expires.map(|at| format!("   until {at}")).unwrap_or_default();
-        let place = format!("{}:{}:{}", self.name, mark.line, mark.column);
-        let origin = format!("{}{expires}   {place}", secret.origin);
+        let origin = format!("{}{expires}   {}", secret.origin, mark.place(self.name));
         self.rows.push(Effective { path: path.to_string(), value, origin });
         true
-    }
-
-    /// The tolerance that a preset brings, in front of the source's other values.
-    fn tolerance(&mut self, name: &str, shape: &file::Source) {
-        let provider = shape.provider.as_deref().unwrap_or_default();
-        let preset = providers::preset(provider)
-            .filter(|_| shape.tolerance.is_none() && shape.verify.is_none());
-        let time = preset.and_then(|preset| preset.verify.scheme.timestamp.as_ref());
-        let Some(past) = time.map(|time| time.past.to_string()) else { return };
-        let source = Path::of("sources").key(name);
-        let before = format!("{source}.");
-        let at = self.rows.iter().position(|row| row.path.starts_with(&before));
-        let path = source.key("tolerance").to_string();
-        let row = Effective { path, value: past, origin: format!("preset {provider}") };
-        self.rows.insert(at.unwrap_or(self.rows.len()), row);
     }
 }
 

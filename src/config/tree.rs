@@ -88,6 +88,11 @@ impl Mark {
         Self { end_line: end.end_line, end_column: end.end_column, ..self }
     }
 
+    /// As people and editors read it.
+    pub(crate) fn place(self, file: &str) -> String {
+        format!("{file}:{}:{}", self.line, self.column)
+    }
+
     /// Its part of a line, in characters counted from 0.
     pub(crate) fn columns_in(self, number: usize, line: &str) -> (usize, usize) {
         let length = line.chars().count();
@@ -95,6 +100,11 @@ impl Mark {
         let to = if number == self.end_line { self.end_column - 1 } else { length };
         (from.min(length), to.min(length).max(from.min(length)))
     }
+}
+
+impl Kind {
+    /// What was left out.
+    pub(crate) const NOTHING: Self = Self::Scalar { text: String::new(), plain: true, value: None };
 }
 
 impl Node {

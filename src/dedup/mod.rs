@@ -22,12 +22,10 @@ pub use memory::Memory;
 pub use redis::{Redis, RedisSettings};
 pub use stage::{Dedup, Parts};
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use crate::{
     event::{Digest, EventKey},
     stage::BoxFuture,
+    units::choices,
 };
 use claim::{Claimed, Input, Reply, Token};
 
@@ -108,22 +106,20 @@ pub struct Policy {
     pub on_store_error: OnStoreError,
 }
 
-/// What happens to events while the store does not answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum OnStoreError {
-    /// They are refused with 503; their senders try again.
-    Reject,
-    /// They pass without a claim, marked as such: duplicates may reach the upstream.
-    Forward,
-}
+choices! {
+    /// What happens to events while the store does not answer.
+    pub enum OnStoreError {
+        /// They are refused with 503; their senders try again.
+        Reject,
+        /// They pass without a claim, marked as such: duplicates may reach the upstream.
+        Forward,
+    }
 
-/// What happens to an event whose id was done before with another body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum SameIdOtherBody {
-    /// Treated as a duplicate, and said.
-    Flag,
-    /// Delivered as an event of its own.
-    Deliver,
+    /// What happens to an event whose id was done before with another body.
+    pub enum SameIdOtherBody {
+        /// Treated as a duplicate, and said.
+        Flag,
+        /// Delivered as an event of its own.
+        Deliver,
+    }
 }

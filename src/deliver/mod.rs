@@ -13,8 +13,6 @@ use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::Full;
 use ipnet::IpNet;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 
@@ -27,6 +25,7 @@ use crate::{
     receive::Envelope,
     route::Target,
     stage::Next,
+    units::{choices, sections},
 };
 pub use connect::Dial;
 pub(crate) use connect::is_metadata;
@@ -61,42 +60,41 @@ pub struct UpstreamParams {
     pub networks: Vec<IpNet>,
 }
 
-/// How one of several urls is chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Balance {
-    /// In turn.
-    RoundRobin,
-    /// The one with the fewest attempts in flight.
-    LeastBusy,
+choices! {
+    /// How one of several urls is chosen.
+    pub enum Balance {
+        /// In turn.
+        RoundRobin,
+        /// The one with the fewest attempts in flight.
+        LeastBusy,
+    }
+
+    /// Which HTTP version is spoken to an upstream.
+    pub enum HttpVersion {
+        /// By ALPN over TLS; HTTP/1.1 without.
+        #[serde(rename = "auto")]
+        Auto,
+        /// HTTP/1.1.
+        #[serde(rename = "1.1")]
+        Http1,
+        /// HTTP/2; without TLS by prior knowledge (RFC 9113 §3.3).
+        #[serde(rename = "2")]
+        Http2,
+    }
 }
 
-/// Which HTTP version is spoken to an upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum HttpVersion {
-    /// By ALPN over TLS; HTTP/1.1 without.
-    #[serde(rename = "auto")]
-    Auto,
-    /// HTTP/1.1.
-    #[serde(rename = "1.1")]
-    Http1,
-    /// HTTP/2; without TLS by prior knowledge (RFC 9113 §3.3).
-    #[serde(rename = "2")]
-    Http2,
-}
-
-/// TLS towards an upstream.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct UpstreamTls {
-    /// PEM of the CA to trust instead of the system's.
-    pub ca: Option<PathBuf>,
-    /// PEM of our client certificate.
-    pub cert: Option<PathBuf>,
-    /// PEM of its key.
-    pub key: Option<PathBuf>,
-    /// Name to check and to send (SNI) instead of the url's host.
-    pub server_name: Option<String>,
+sections! {
+    /// TLS towards an upstream.
+    pub struct UpstreamTls {
+        /// PEM of the CA to trust instead of the system's.
+        pub ca: Option<PathBuf>,
+        /// PEM of our client certificate.
+        pub cert: Option<PathBuf>,
+        /// PEM of its key.
+        pub key: Option<PathBuf>,
+        /// Name to check and to send (SNI) instead of the url's host.
+        pub server_name: Option<String>,
+    }
 }
 
 /// What goes to upstreams besides the event itself.

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    units::{Size, Span},
+    units::{Size, Span, choices, sections},
     verify::{Algorithm, Encoding, KeyForm, Unit},
 };
 
@@ -33,76 +33,70 @@ impl<T> OneOrMany<T> {
     }
 }
 
-/// How requests of a source are verified (`verify:`): one scheme, or several tried by what is present.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct Verify {
-    /// The scheme, or what several have in common.
-    #[serde(flatten)]
-    pub scheme: Scheme,
-    /// Alternatives: the first whose `when` holds is the one that counts; a failed one never falls through to another.
-    pub schemes: Vec<Alternative>,
-}
+sections! {
+    /// How requests of a source are verified (`verify:`): one scheme, or several tried by what is present.
+    pub struct Verify {
+        /// The scheme, or what several have in common.
+        #[serde(flatten)]
+        pub scheme: Scheme,
+        /// Alternatives: the first whose `when` holds is the one that counts; a failed one never falls through to another.
+        pub schemes: Vec<Alternative>,
+    }
 
-/// One of several schemes. What it leaves out is taken from the block around it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct Alternative {
-    /// When this one counts; always, where absent.
-    pub when: Option<When>,
-    /// What it has of its own.
-    #[serde(flatten)]
-    pub scheme: Scheme,
-}
+    /// One of several schemes. What it leaves out is taken from the block around it.
+    pub struct Alternative {
+        /// When this one counts; always, where absent.
+        pub when: Option<When>,
+        /// What it has of its own.
+        #[serde(flatten)]
+        pub scheme: Scheme,
+    }
 
-/// One scheme.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct Scheme {
-    /// What form the configured secret has.
-    pub key: Option<KeyForm>,
-    /// Where the signature is.
-    pub signature: Option<Signature>,
-    /// The exact bytes that are signed, as a template: `{t}.{body}`.
-    pub signed: Option<String>,
-    /// The algorithm. Default: `hmac-sha256`.
-    pub mac: Option<Algorithm>,
-    /// The signed time and how far from ours it may be.
-    pub timestamp: Option<TimestampRule>,
-    /// Equalities that must hold besides.
-    pub require: Vec<Requirement>,
-}
+    /// One scheme.
+    pub struct Scheme {
+        /// What form the configured secret has.
+        pub key: Option<KeyForm>,
+        /// Where the signature is.
+        pub signature: Option<Signature>,
+        /// The exact bytes that are signed, as a template: `{t}.{body}`.
+        pub signed: Option<String>,
+        /// The algorithm. Default: `hmac-sha256`.
+        pub mac: Option<Algorithm>,
+        /// The signed time and how far from ours it may be.
+        pub timestamp: Option<TimestampRule>,
+        /// Equalities that must hold besides.
+        pub require: Vec<Requirement>,
+    }
 
-/// What must be present for an alternative to count.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct When {
-    /// A header that is present.
-    pub header: Option<String>,
-}
+    /// What must be present for an alternative to count.
+    #[serde(deny_unknown_fields)]
+    pub struct When {
+        /// A header that is present.
+        pub header: Option<String>,
+    }
 
-/// A signature container (`providers/hmac.md` §3.2).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Signature {
-    /// The header that carries it.
-    pub header: Option<String>,
-    /// Any other place, as a template: `{json:signature.signature}`, `{query:sig}`.
-    pub from: Option<String>,
-    /// Literal that leads each element: `sha256=`.
-    pub prefix: Option<String>,
-    /// Separator of elements: `,`.
-    pub split: Option<String>,
-    /// Separator of key and value inside an element: `=`.
-    pub pair: Option<String>,
-    /// The key that holds a signature: `v1`. Values of other keys become template variables.
-    pub pick: Option<String>,
-    /// Encoding of the signature. Default: `hex`.
-    pub encoding: Option<Encoding>,
-    /// Whether the provider sends the header on several lines. Default: no; a repeated header is refused.
-    pub repeated: bool,
-    /// Spaces around elements are removed (`t=1, v1=…`). Default: no; they are refused.
-    pub trim: bool,
+    /// A signature container (`providers/hmac.md` §3.2).
+    #[serde(deny_unknown_fields)]
+    pub struct Signature {
+        /// The header that carries it.
+        pub header: Option<String>,
+        /// Any other place, as a template: `{json:signature.signature}`, `{query:sig}`.
+        pub from: Option<String>,
+        /// Literal that leads each element: `sha256=`.
+        pub prefix: Option<String>,
+        /// Separator of elements: `,`.
+        pub split: Option<String>,
+        /// Separator of key and value inside an element: `=`.
+        pub pair: Option<String>,
+        /// The key that holds a signature: `v1`. Values of other keys become template variables.
+        pub pick: Option<String>,
+        /// Encoding of the signature. Default: `hex`.
+        pub encoding: Option<Encoding>,
+        /// Whether the provider sends the header on several lines. Default: no; a repeated header is refused.
+        pub repeated: bool,
+        /// Spaces around elements are removed (`t=1, v1=…`). Default: no; they are refused.
+        pub trim: bool,
+    }
 }
 
 /// The signed time.
@@ -131,33 +125,34 @@ pub struct Requirement {
     pub right: String,
 }
 
-/// Where an event's id and type are (`event:`).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct EventFields {
-    /// The id, as a template: `{json:id}`, `{header:X-Delivery}`, `{body|sha256_hex}`. The first of a list that is there counts.
-    pub id: Option<OneOrMany<String>>,
-    /// The type. A template may join several values: `{header:X-GitHub-Event}.{json:action}`.
-    #[serde(rename = "type")]
-    pub kind: Option<OneOrMany<String>>,
-    /// The provider's account, shop or workspace, where one source serves several.
-    pub account: Option<OneOrMany<String>>,
-    /// The JSON type that ids have. Default: `string`; anything else is refused.
-    pub id_json: Option<IdJson>,
-    /// Path of the items, where the body is a batch: `events[*]`, `[*]`. They are listed on the record, never split.
-    pub items: Option<String>,
-    /// At this provider one body never serves two types, so the same signed bytes under another type are a replay.
-    pub one_type_per_body: bool,
+sections! {
+    /// Where an event's id and type are (`event:`).
+    #[serde(deny_unknown_fields)]
+    pub struct EventFields {
+        /// The id, as a template: `{json:id}`, `{header:X-Delivery}`, `{body|sha256_hex}`. The first of a list that is there counts.
+        pub id: Option<OneOrMany<String>>,
+        /// The type. A template may join several values: `{header:X-GitHub-Event}.{json:action}`.
+        #[serde(rename = "type")]
+        pub kind: Option<OneOrMany<String>>,
+        /// The provider's account, shop or workspace, where one source serves several.
+        pub account: Option<OneOrMany<String>>,
+        /// The JSON type that ids have. Default: `string`; anything else is refused.
+        pub id_json: Option<IdJson>,
+        /// Path of the items, where the body is a batch: `events[*]`, `[*]`. They are listed on the record, never split.
+        pub items: Option<String>,
+        /// At this provider one body never serves two types, so the same signed bytes under another type are a replay.
+        pub one_type_per_body: bool,
+    }
 }
 
-/// The JSON type of an id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum IdJson {
-    /// A string.
-    String,
-    /// An integer.
-    Integer,
+choices! {
+    /// The JSON type of an id.
+    pub enum IdJson {
+        /// A string.
+        String,
+        /// An integer.
+        Integer,
+    }
 }
 
 /// A provider's challenge and the exact reply (`providers/hmac.md` §3.5).
@@ -170,11 +165,12 @@ pub struct HandshakeRule {
     pub(crate) reply: ReplyShape,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct ChallengeShape {
-    /// JSON values that must be equal: `{ type: url_verification }`.
-    pub(crate) json: BTreeMap<String, String>,
+sections! {
+    #[serde(deny_unknown_fields)]
+    pub(crate) struct ChallengeShape {
+        /// JSON values that must be equal: `{ type: url_verification }`.
+        pub(crate) json: BTreeMap<String, String>,
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -188,30 +184,30 @@ pub(crate) struct ReplyShape {
     pub(crate) body: String,
 }
 
-/// A provider's habits in delivering (`delivery:`): what `check` warns by.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Profile {
-    /// How long the provider waits for an answer.
-    pub deadline: Option<Span>,
-    /// Whether it retries by itself.
-    pub retries: bool,
-    /// For how long.
-    pub horizon: Option<Span>,
-    /// In words: the schedule, what is retried, when it gives an endpoint up.
-    pub notes: Option<String>,
-}
+sections! {
+    /// A provider's habits in delivering (`delivery:`): what `check` warns by.
+    #[serde(deny_unknown_fields)]
+    pub struct Profile {
+        /// How long the provider waits for an answer.
+        pub deadline: Option<Span>,
+        /// Whether it retries by itself.
+        pub retries: bool,
+        /// For how long.
+        pub horizon: Option<Span>,
+        /// In words: the schedule, what is retried, when it gives an endpoint up.
+        pub notes: Option<String>,
+    }
 
-/// What people get wrong with a provider's secret, and where to find it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct SecretHints {
-    /// Prefix that a real one has, such as `whsec_`.
-    pub prefix: Option<String>,
-    /// Prefixes of what is not a signing secret, and what it is: `{ sk_live_: an API key }`.
-    pub mistaken: BTreeMap<String, String>,
-    /// Where to find it: `Workbench > Webhooks > your endpoint > Signing secret`.
-    pub found_at: Option<String>,
+    /// What people get wrong with a provider's secret, and where to find it.
+    #[serde(deny_unknown_fields)]
+    pub struct SecretHints {
+        /// Prefix that a real one has, such as `whsec_`.
+        pub prefix: Option<String>,
+        /// Prefixes of what is not a signing secret, and what it is: `{ sk_live_: an API key }`.
+        pub mistaken: BTreeMap<String, String>,
+        /// Where to find it: `Workbench > Webhooks > your endpoint > Signing secret`.
+        pub found_at: Option<String>,
+    }
 }
 
 /// One preset file.

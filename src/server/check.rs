@@ -14,7 +14,7 @@ pub type Unreadable = &'static str;
 
 /// Whether a request has one meaning and keeps the limits on its head.
 pub fn check<B>(request: &Request<B>, limits: &Limits) -> Result<(), Unreadable> {
-    check_target(request.uri(), limits.path_bytes_max)?;
+    check_target(request.uri(), limits.path_length.in_memory())?;
     check_host(request)?;
     check_framing(request.headers())?;
     check_headers(request.headers(), limits)
@@ -83,7 +83,7 @@ fn one(
 
 /// Underscores: many apps take `X_A` and `X-A` for the same header. Outer spaces: HTTP/1 would have cut them off.
 fn check_headers(headers: &HeaderMap, limits: &Limits) -> Result<(), Unreadable> {
-    if headers.len() > limits.headers_max {
+    if headers.len() > limits.headers.get() {
         return Err("too many headers");
     }
     for (name, value) in headers {

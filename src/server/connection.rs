@@ -68,14 +68,14 @@ impl Connection {
     /// Everything before HTTP, each step under its own deadline.
     async fn greet(&self, socket: TcpStream, address: IpAddr) -> io::Result<(Carrier, Peer)> {
         let limits = &self.settings.limits;
-        let mut wire = Wire::new(socket, limits.write_timeout);
-        timeout(limits.first_byte_timeout, wire.first_byte()).await??;
-        let ip = timeout(limits.first_byte_timeout, self.proxied(&mut wire, address)).await??;
+        let mut wire = Wire::new(socket, limits.write_timeout.0);
+        timeout(limits.first_byte_timeout.0, wire.first_byte()).await??;
+        let ip = timeout(limits.first_byte_timeout.0, self.proxied(&mut wire, address)).await??;
         let Some(tls) = &self.settings.tls else {
             return Ok((Carrier::Left(wire), Peer { ip, https: false }));
         };
         let handshake = TlsAcceptor::from(Arc::clone(tls)).accept(wire);
-        let stream = timeout(limits.handshake_timeout, handshake).await??;
+        let stream = timeout(limits.handshake_timeout.0, handshake).await??;
         Ok((Carrier::Right(Box::new(stream)), Peer { ip, https: true }))
     }
 
@@ -93,14 +93,15 @@ impl Connection {
 
     async fn http1(&self, io: Carrier, peer: Peer) -> Result<(), Ended> {
         let limits = &self.settings.limits;
-        let pulse =
-            Pulse::new(limits.first_byte_timeout, Some(limits.header_timeout), limits.idle_timeout);
+        let (first, idle) = (limits.first_byte_timeout.0, limits.idle_timeout.0);
+        let header_bytes_max = limits.header_size.in_memory();
+        let pulse = Pulse::new(first, Some(limits.header_timeout.0), idle);
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(None) // the pulse does it
-            .max_headers(limits.headers_max)
-            .max_header_size(limits.header_bytes_max)
-            .max_buf_size(limits.header_bytes_max.max(HTTP1_BUFFER_BYTES_MIN))
+            .max_headers(limits.headers.get())
+            .max_header_size(header_bytes_max)
+            .max_buf_size(header_bytes_max.max(HTTP1_BUFFER_BYTES_MIN))
             .half_close(true) // who has sent everything may still wait for the answer
             .serve_connection(self.voice(io, peer, &pulse, None), self.service(peer, &pulse));
         self.drive(Box::pin(connection), &pulse).await
@@ -108,18 +109,18 @@ impl Connection {
 
     async fn http2(&self, io: Carrier, peer: Peer) -> Result<(), Ended> {
         let limits = &self.settings.limits;
-        let first = limits.first_byte_timeout.min(limits.idle_timeout);
-        let pulse = Pulse::new(first, None, limits.idle_timeout);
+        let (idle, streams) = (limits.idle_timeout.0, limits.h2_streams.get());
+        let pulse = Pulse::new(limits.first_byte_timeout.0.min(idle), None, idle);
         let connection = http2::Builder::new(Tracked(self.tracker.clone()))
             .timer(TokioTimer::new())
-            .max_concurrent_streams(limits.h2_streams)
-            .max_header_list_size(u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX))
+            .max_concurrent_streams(streams)
+            .max_header_list_size(u32::try_from(limits.header_size.0).unwrap_or(u32::MAX))
             .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
             .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
-            .max_local_error_reset_streams(local_resets_max(limits.h2_streams))
+            .max_local_error_reset_streams(local_resets_max(streams))
             .max_pending_accept_reset_streams(HTTP2_PENDING_RESETS_MAX)
-            .keep_alive_interval(limits.idle_timeout / 2)
-            .keep_alive_timeout(limits.write_timeout)
+            .keep_alive_interval(idle / 2)
+            .keep_alive_timeout(limits.write_timeout.0)
             .serve_connection(
                 self.voice(io, peer, &pulse, Some(Frames::new())),
                 self.service(peer, &pulse),
@@ -148,7 +149,7 @@ impl Connection {
     ) -> Result<(), Ended> {
         let expired = pulse.expired();
         let asked = async {
-            let age = sleep(self.settings.limits.connection_age_max);
+            let age = sleep(self.settings.limits.connection_age_max.0);
             self.shutdown.run_until_cancelled(age).await;
             if pulse.leave() {
                 sleep(self.last_call()).await;

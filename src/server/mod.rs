@@ -153,7 +153,8 @@ impl Door {
 
     fn admit(&self, stream: TcpStream, from: SocketAddr) {
         let settings = self.params.settings.load_full();
-        if usize::try_from(self.connections.get()).is_ok_and(|n| n >= settings.limits.connections) {
+        let most = settings.limits.connections.get();
+        if usize::try_from(self.connections.get()).is_ok_and(|open| open >= most) {
             self.params.metrics.shed("connections").inc();
             return;
         }

@@ -80,8 +80,8 @@ impl<'a> Parts<'a> {
         Receive(Arc::new(Accepts {
             source: source.name.clone(),
             body_bytes_max: source.body_bytes_max,
-            body_timeout: limits.body_timeout,
-            body_rate_min: limits.body_rate_min,
+            body_timeout: limits.body_timeout.0,
+            body_rate_min: limits.body_rate_min.0,
             allow_encoded: source.allow_encoded,
             allow_ips: source.allow_ips.clone(),
             hide_paths: self.config.server.hide_paths,

@@ -8,8 +8,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use tracing::{Event, Subscriber, field::Field};
 use tracing_subscriber::{
     EnvFilter,
@@ -17,7 +15,7 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use crate::event::Timestamp;
+use crate::{event::Timestamp, units::choices};
 
 /// Log lines about refused requests, per source and second.
 const REFUSED_LINES_PER_SECOND: u64 = 5;
@@ -67,16 +65,16 @@ impl Sampler {
     }
 }
 
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// Text on a terminal, JSON otherwise.
-    Auto,
-    /// Text.
-    Text,
-    /// JSON, a line each.
-    Json,
+choices! {
+    /// How log lines look.
+    pub enum LogFormat {
+        /// Text on a terminal, JSON otherwise.
+        Auto,
+        /// Text.
+        Text,
+        /// JSON, a line each.
+        Json,
+    }
 }
 
 /// Starts logging to standard error. `filter` is in `tracing`'s syntax: `info`, `gatepost=debug`. Libraries that warn of what
@@ -127,7 +125,7 @@ where
 struct Fields<'a>(&'a mut String);
 
 impl Fields<'_> {
-    fn put(&mut self, field: &Field, value: impl Serialize) {
+    fn put(&mut self, field: &Field, value: impl serde::Serialize) {
         let name = if field.name() == "message" { "msg" } else { field.name() };
         if let Ok(value) = serde_json::to_string(&value) {
             write!(self.0, r#","{name}":{value}"#).ok(); // a String takes everything

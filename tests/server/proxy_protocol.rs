@@ -6,6 +6,7 @@ use gatepost::{
         Settings,
         proxy_protocol::{Header, Malformed, parse_v1, parse_v2},
     },
+    units::Span,
 };
 use proptest::prelude::*;
 use tokio::io::AsyncWriteExt as _;
@@ -169,7 +170,7 @@ async fn whoever_does_not_say_it_is_closed() {
 #[tokio::test]
 async fn half_a_header_is_waited_for_only_so_long() {
     let mut limits = limits();
-    limits.first_byte_timeout = SHORT;
+    limits.first_byte_timeout = Span(SHORT);
     let server = Server::start(Settings { limits, ..behind(ProxyProtocol::V1, "127.0.0.0/8") });
     let mut stream = server.connect().await;
     soon(stream.write_all(b"PROXY TCP4 192.0")).await.unwrap();

@@ -195,7 +195,7 @@ async fn many_streams_share_an_http2_connection() {
 async fn streams_that_are_one_too_many_cost_only_themselves() {
     let (dir, ca) = (tempfile::tempdir().unwrap(), Authority::new());
     let mut few = with_tls(&tls(vec![ca.files(dir.path(), &["a.test"])]));
-    few.limits.h2_streams = 10;
+    few.limits.h2_streams = 10_u32.try_into().unwrap();
     let server = Server::start(few);
     let stream = Sender::trusting(&ca.pem).alpn(&["h2"]).connect(&server, "a.test").await.unwrap();
     let (mut sender, connection) =
@@ -222,7 +222,7 @@ async fn streams_that_are_one_too_many_cost_only_themselves() {
 #[tokio::test]
 async fn beyond_the_limit_connections_are_closed_at_once() {
     let mut limited = settings();
-    limited.limits.connections = 2;
+    limited.limits.connections = 2_usize.try_into().unwrap();
     let server = Server::start(limited);
     let mut kept = [server.connect().await, server.connect().await];
     for stream in &mut kept {

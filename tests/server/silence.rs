@@ -1,6 +1,6 @@
 //! Senders that keep a connection and do nothing with it.
 
-use gatepost::{config::Limits, server::Settings};
+use gatepost::{config::Limits, server::Settings, units::Span};
 use tokio::io::AsyncWriteExt as _;
 
 use super::world::{
@@ -16,7 +16,7 @@ fn limited(limit: impl FnOnce(&mut Limits)) -> Settings {
 
 #[tokio::test]
 async fn not_a_byte() {
-    let server = Server::start(limited(|l| l.first_byte_timeout = SHORT));
+    let server = Server::start(limited(|l| l.first_byte_timeout = Span(SHORT)));
     assert_eq!(closed(&mut server.connect().await).await, b"");
     until(|| server.open() == 0).await;
 }
@@ -26,13 +26,13 @@ async fn not_a_byte_of_tls_half_a_hello_and_nothing_after_the_handshake() {
     let (dir, ca) = (tempfile::tempdir().unwrap(), Authority::new());
     let config = with_tls(&tls(vec![ca.files(dir.path(), &["a.test"])])).tls;
 
-    let settings = limited(|l| l.first_byte_timeout = SHORT);
+    let settings = limited(|l| l.first_byte_timeout = Span(SHORT));
     let server = Server::start(Settings { tls: config.clone(), ..settings });
     closed(&mut server.connect().await).await;
     let mut stream = Sender::trusting(&ca.pem).connect(&server, "a.test").await.unwrap();
     closed(&mut stream).await;
 
-    let settings = limited(|l| l.handshake_timeout = SHORT);
+    let settings = limited(|l| l.handshake_timeout = Span(SHORT));
     let server = Server::start(Settings { tls: config, ..settings });
     let mut stream = server.connect().await;
     stream.write_all(b"\x16\x03\x01\x02\x00\x01\x00").await.unwrap();
@@ -42,7 +42,7 @@ async fn not_a_byte_of_tls_half_a_hello_and_nothing_after_the_handshake() {
 
 #[tokio::test]
 async fn a_head_without_end() {
-    let server = Server::start(limited(|l| l.header_timeout = SHORT));
+    let server = Server::start(limited(|l| l.header_timeout = Span(SHORT)));
     let mut stream = server.connect().await;
     stream.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
     closed(&mut stream).await;
@@ -60,7 +60,7 @@ async fn a_head_without_end() {
 
 #[tokio::test]
 async fn idle_after_a_request() {
-    let server = Server::start(limited(|l| l.idle_timeout = SHORT));
+    let server = Server::start(limited(|l| l.idle_timeout = Span(SHORT)));
     let mut stream = server.connect().await;
     assert_eq!(ask(&mut stream, GET).await.0, 200);
     assert_eq!(closed(&mut stream).await, b"");
@@ -68,7 +68,7 @@ async fn idle_after_a_request() {
 
 #[tokio::test]
 async fn idle_is_longer_than_a_head_may_take() {
-    let server = Server::start(limited(|l| l.header_timeout = SHORT));
+    let server = Server::start(limited(|l| l.header_timeout = Span(SHORT)));
     let mut stream = server.connect().await;
     for _ in 0..2 {
         assert_eq!(ask(&mut stream, GET).await.0, 200);
@@ -80,9 +80,9 @@ async fn idle_is_longer_than_a_head_may_take() {
 #[tokio::test]
 async fn a_running_request_is_not_idle() {
     let server = Server::start(limited(|l| {
-        l.idle_timeout = SHORT;
-        l.header_timeout = SHORT;
-        l.first_byte_timeout = SHORT;
+        l.idle_timeout = Span(SHORT);
+        l.header_timeout = Span(SHORT);
+        l.first_byte_timeout = Span(SHORT);
     }));
     let mut stream = server.connect().await;
     stream.write_all(b"GET /wait HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
@@ -96,7 +96,7 @@ async fn a_running_request_is_not_idle() {
 async fn http2_without_a_stream() {
     let (dir, ca) = (tempfile::tempdir().unwrap(), Authority::new());
     let tls = with_tls(&tls(vec![ca.files(dir.path(), &["a.test"])])).tls;
-    let server = Server::start(Settings { tls, ..limited(|l| l.idle_timeout = SHORT) });
+    let server = Server::start(Settings { tls, ..limited(|l| l.idle_timeout = Span(SHORT)) });
     let sender = Sender::trusting(&ca.pem).alpn(&["h2"]);
     let mut stream = sender.connect(&server, "a.test").await.unwrap();
     stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
@@ -106,7 +106,7 @@ async fn http2_without_a_stream() {
 
 #[tokio::test]
 async fn an_answer_that_nobody_takes() {
-    let server = Server::start(limited(|l| l.write_timeout = SHORT));
+    let server = Server::start(limited(|l| l.write_timeout = Span(SHORT)));
     let mut stream = server.connect().await;
     stream.write_all(b"GET /large HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     until(|| server.open() == 1).await;
@@ -115,7 +115,7 @@ async fn an_answer_that_nobody_takes() {
 
 #[tokio::test]
 async fn old_connections_are_asked_to_close() {
-    let server = Server::start(limited(|l| l.connection_age_max = SHORT));
+    let server = Server::start(limited(|l| l.connection_age_max = Span(SHORT)));
     let mut stream = server.connect().await;
     assert_eq!(ask(&mut stream, GET).await.0, 200);
     assert_eq!(closed(&mut stream).await, b"", "idle: at once");

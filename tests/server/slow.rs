@@ -1,5 +1,6 @@
 //! Senders that begin something and do not go on: the same ones are ended by a server with limits and kept by one without.
 
+use gatepost::units::Span;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -79,11 +80,11 @@ impl Manner {
 #[tokio::test]
 async fn who_does_not_go_on_is_ended_by_the_limits_and_by_nothing_else() {
     let limited = Target::start(|limits| {
-        limits.first_byte_timeout = SHORT;
-        limits.handshake_timeout = SHORT;
-        limits.header_timeout = SHORT;
-        limits.idle_timeout = SHORT;
-        limits.write_timeout = SHORT;
+        limits.first_byte_timeout = Span(SHORT);
+        limits.handshake_timeout = Span(SHORT);
+        limits.header_timeout = Span(SHORT);
+        limits.idle_timeout = Span(SHORT);
+        limits.write_timeout = Span(SHORT);
     });
     let patient = Target::start(|_| {});
     let (mut kept, mut ended) = (Vec::new(), Vec::new());
@@ -101,7 +102,7 @@ async fn who_does_not_go_on_is_ended_by_the_limits_and_by_nothing_else() {
 /// Saying something now and then is not enough, where it asks for nothing.
 #[tokio::test]
 async fn pings_do_not_keep_a_connection() {
-    let target = Target::start(|limits| limits.idle_timeout = SHORT);
+    let target = Target::start(|limits| limits.idle_timeout = Span(SHORT));
     let stream = target.connect("h2").await;
     let (mut reader, mut writer) = tokio::io::split(stream);
     let talk = async {

@@ -9,6 +9,7 @@ use gatepost::{
     event::{Peer, Receipt, Timestamp},
     server::{self, Arriving, ServerParams, Settings, Unreadable},
     telemetry::Metrics,
+    units::{Size, Span},
 };
 use http_body_util::{BodyExt as _, Full};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -43,23 +44,19 @@ pub async fn until(holds: impl Fn() -> bool) {
 
 /// Limits that no test reaches by accident.
 pub fn limits() -> Limits {
-    let long = Duration::from_mins(1);
+    let long = Span(Duration::from_mins(1));
     Limits {
-        connections: 1000,
-        requests_in_flight: 1000,
         first_byte_timeout: long,
         handshake_timeout: long,
         header_timeout: long,
         body_timeout: long,
-        body_rate_min: 0,
-        header_bytes_max: 16 * 1024,
-        headers_max: 64,
-        path_bytes_max: 8192,
-        body_memory: 1 << 20,
-        h2_streams: 128,
+        body_rate_min: Size(0),
+        header_size: Size(16 * 1024),
+        headers: 64_usize.try_into().unwrap(),
         idle_timeout: long,
         connection_age_max: long,
         write_timeout: long,
+        ..Limits::default()
     }
 }
 

@@ -14,10 +14,9 @@ use http::HeaderName;
 use ipnet::IpNet;
 
 use super::{
-    Config, RouteOutline, SecretOrigin,
+    Config, Options, RouteOutline, SecretOrigin,
     file::File,
     report::{At, Explain as _, Problem, Severity},
-    secrets::Reading,
     tree::{Mark, Node, Origin, Path},
 };
 use crate::{event::Name, units::Span};
@@ -27,34 +26,30 @@ pub(crate) struct Ground<'a> {
     /// The file and what was put under it.
     pub(crate) tree: &'a Node,
     /// How secrets and files are read.
-    pub(crate) reading: &'a Reading<'a>,
+    pub(crate) options: &'a Options,
+    /// Whether users other than owner and group may read the configuration file.
+    pub(crate) exposed: bool,
     /// What was found.
     pub(crate) problems: Vec<Problem>,
-}
-
-/// A configuration and what people may ask about it.
-pub(crate) struct Compiled {
-    /// Of no use where there are errors.
-    pub(crate) config: Config,
+    /// Every secret that was named.
     pub(crate) secrets: Vec<SecretOrigin>,
-    pub(crate) routes: Vec<RouteOutline>,
 }
 
-/// Compiles a file.
-pub(crate) fn compile(file: &File, ground: &mut Ground<'_>) -> Compiled {
+/// Compiles a file; of no use where there are errors.
+pub(crate) fn compile(file: &File, ground: &mut Ground<'_>) -> (Config, Vec<RouteOutline>) {
     let tls = ground.tls(file);
     let server = ground.server(file);
     let upstreams = ground.upstreams(file, &server);
     let routes = ground.routes(file);
-    let mut secrets = Vec::new();
-    let sources = ground.sources(file, &server, &routes, &mut secrets);
-    let dedup = ground.dedup(&file.dedup, &mut secrets);
+    let sources = ground.sources(file, &server, &routes);
+    let dedup = ground.dedup(&file.dedup);
     let (audit, audit_detail) = ground.audit(file);
+    ground.log(&file.telemetry.log);
     let config = Config {
         admin: ground.admin(file, &server),
-        limits: process::limits(&file.limits),
-        telemetry: ground.telemetry(&file.telemetry),
-        storage: process::storage(&file.storage),
+        limits: file.limits.clone(),
+        log: file.telemetry.log.clone(),
+        storage: file.storage.clone(),
         server,
         tls,
         sources,
@@ -65,7 +60,7 @@ pub(crate) fn compile(file: &File, ground: &mut Ground<'_>) -> Compiled {
         files: Vec::new(),
         fingerprint: String::new(),
     };
-    Compiled { config, secrets, routes }
+    (config, routes)
 }
 
 impl Ground<'_> {
@@ -147,7 +142,7 @@ impl Ground<'_> {
     /// A file that must be readable at start.
     pub(crate) fn file(&mut self, file: impl Into<PathBuf>, path: &Path) -> PathBuf {
         let file = file.into();
-        if !self.reading.offline
+        if !self.options.offline
             && let Err(error) = OsFile::open(&file)
         {
             let message = format!("`{}` cannot be read", file.display());
@@ -174,7 +169,7 @@ impl Place for Path {
     fn place(&self, tree: &Node) -> At {
         let found = tree.locate(self);
         match found.origin {
-            Origin::Env(name) => At::Env((*name).to_owned()),
+            Origin::Env(name) => At::Env { variable: (*name).to_owned() },
             Origin::Here | Origin::Default(_) | Origin::Preset(_) => At::File(found.value),
         }
     }

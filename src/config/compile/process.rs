@@ -10,13 +10,12 @@ use http::{HeaderName, Uri, uri::PathAndQuery};
 use super::Ground;
 use crate::{
     config::{
-        Admin, CertFiles, Limits, ProxyProtocol, Server, Storage, Telemetry, Tls, TlsMode,
-        file::{self, File},
+        Admin, CertFiles, ProxyProtocol, Server, Tls, TlsMode,
+        file::{self, File, Log},
         report::Explain as _,
         tree::Path,
     },
     providers::shape::OneOrMany,
-    units::Size,
 };
 
 /// Headers of a response that have a meaning already.
@@ -192,16 +191,15 @@ impl Ground<'_> {
         Admin { listen, metrics_listen }
     }
 
-    /// `telemetry`.
-    pub(crate) fn telemetry(&mut self, section: &file::Telemetry) -> Telemetry {
-        let level = &section.log.level;
+    /// `telemetry.log`.
+    pub(crate) fn log(&mut self, log: &Log) {
+        let level = &log.level;
         if level.is_empty() || level.parse::<tracing_subscriber::filter::Targets>().is_err() {
             let place = Path::of("telemetry.log.level");
             self.error("bad-value", &place, format!("`{level}` is not a log level")).label(
                 "`error`, `warn`, `info`, `debug`, `trace`, or `info,gatepost::dedup=debug`",
             );
         }
-        Telemetry { log_level: level.clone(), log_format: section.log.format }
     }
 }
 
@@ -211,34 +209,7 @@ pub(crate) fn is_http(url: &Uri) -> bool {
         && matches!(url.scheme_str(), Some("http" | "https"))
 }
 
-/// `storage`.
-pub(crate) fn storage(section: &file::Storage) -> Storage {
-    Storage { dir: section.dir.clone().into(), free_bytes_min: section.min_free.0 }
-}
-
 fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
     let any = |ip: IpAddr| ip.is_unspecified();
     a.port() != 0 && a.port() == b.port() && (a.ip() == b.ip() || any(a.ip()) || any(b.ip()))
-}
-
-/// `limits`.
-pub(crate) fn limits(section: &file::Limits) -> Limits {
-    let bytes = |size: Size| usize::try_from(size.0).unwrap_or(usize::MAX);
-    Limits {
-        connections: section.connections.get(),
-        requests_in_flight: section.requests_in_flight.get(),
-        first_byte_timeout: section.first_byte_timeout.0,
-        handshake_timeout: section.handshake_timeout.0,
-        header_timeout: section.header_timeout.0,
-        body_timeout: section.body_timeout.0,
-        body_rate_min: section.body_rate_min.0,
-        header_bytes_max: bytes(section.header_size),
-        headers_max: section.headers.get(),
-        path_bytes_max: bytes(section.path_length),
-        body_memory: section.body_memory.0,
-        h2_streams: section.h2_streams.get(),
-        idle_timeout: section.idle_timeout.0,
-        connection_age_max: section.connection_age_max.0,
-        write_timeout: section.write_timeout.0,
-    }
 }

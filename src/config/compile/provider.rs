@@ -100,15 +100,14 @@ impl Ground<'_> {
         let (title, Some(deadline)) = (&preset.title, preset.delivery.deadline) else { return };
         for route in routes.iter().filter(|route| route.to.is_some() && route.timeout >= deadline.0)
         {
-            let item = Path::of("routes").item(route.index);
-            let path = item.key("timeout");
+            let path = route.at.key("timeout");
             let margin = if deadline > Span::secs(5) { 1000 } else { 500 };
             let better = deadline.0.saturating_sub(Duration::from_millis(margin));
             let better = format!("{}ms", better.as_millis()).replace("000ms", "s");
             let (place, advice) = if self.tree.has(&path) {
                 (self.mark(&path), format!("use {better}"))
             } else {
-                (self.key(&item), format!("add `timeout: {better}`"))
+                (self.key(&route.at), format!("add `timeout: {better}`"))
             };
             let relation = if route.timeout > deadline.0 { "longer than" } else { "as long as" };
             let timeout = Span(route.timeout);
@@ -155,7 +154,7 @@ impl Ground<'_> {
                 if kind.contains('*') || preset.known_types.iter().any(|known| known == kind) {
                     continue;
                 }
-                let place = Path::of("routes").item(route.index).key("events").item(index);
+                let place = route.at.key("events").item(index);
                 let near = suggest::nearest(kind, preset.known_types.iter().map(String::as_str));
                 let label = match near {
                     Some(near) => format!("did you mean `{near}`? (new types are fine)"),

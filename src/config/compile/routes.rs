@@ -24,24 +24,21 @@ impl Ground<'_> {
             let name = route.name.clone().unwrap_or_else(|| format!("route-{}", index + 1));
             self.name(&name, &at.key("name"));
             if let Some(first) = outlines.iter().find(|other| other.name == name) {
-                let first = Path::of("routes").item(first.index).key("name");
-                let first = self.key(&first);
+                let first = self.key(&first.at.key("name"));
                 let message = format!("two routes are called `{name}`");
                 self.error("duplicate-name", &at.key("name"), message).first(first, "");
             }
             self.known_source(file, route, &name, &at);
-            let mark = self.key(&at);
             outlines.push(RouteOutline {
-                index,
                 source: route.source.clone().unwrap_or_default(),
                 events: self.events(route, &at),
                 when: self.when(route, &at),
                 to: self.target(file, route, &name, &at),
                 timeout: self.not_zero(&at.key("timeout"), route.shared.timeout),
                 reply_full: route.shared.reply == Reply::Full,
-                line: mark.line,
-                column: mark.column,
+                mark: self.key(&at),
                 name,
+                at,
             });
         }
         outlines
@@ -59,11 +56,9 @@ impl Ground<'_> {
                 own.iter().zip(&patterns).take(n).filter(whenever).unzip();
             let Some(by) = wanted.taken_by(&taken) else { continue };
             let takers: Vec<_> = by.iter().filter_map(|index| before.get(*index)).collect();
-            let item = Path::of("routes").item(dead.index);
-            let name = item.key("name");
-            let at = if self.tree.has(&name) { &name } else { &item };
-            let first = takers.first().map(|taker| Path::of("routes").item(taker.index));
-            let first = first.map(|first| self.mark(&first));
+            let name = dead.at.key("name");
+            let at = if self.tree.has(&name) { &name } else { &dead.at };
+            let first = takers.first().map(|taker| self.mark(&taker.at));
             let names: Vec<_> = takers.iter().map(|taker| format!("`{}`", taker.name)).collect();
             let message = format!("route `{}` can never match", dead.name);
             let warning = self.warn("route-unreachable", at, message);

@@ -21,13 +21,12 @@ use crate::{
 };
 
 impl Ground<'_> {
-    /// All sources. Their secrets are added to `secrets`.
+    /// All sources.
     pub(crate) fn sources(
         &mut self,
         file: &File,
         server: &Server,
         outlines: &[RouteOutline],
-        secrets: &mut Vec<SecretOrigin>,
     ) -> Vec<Source> {
         let mut sources = Vec::new();
         let mut seen = Seen::default();
@@ -53,7 +52,7 @@ impl Ground<'_> {
             let own = work.secrets(&mut seen);
             work.path_is_free(&mut seen);
             sources.extend(work.source(&own));
-            secrets.extend(own);
+            self.secrets.extend(own);
         }
         sources
     }
@@ -176,7 +175,7 @@ impl Work<'_, '_> {
         public_url: &str,
     ) -> Option<Verifier> {
         let build = |secrets| Verifier::new(language.schemes.clone(), secrets, public_url);
-        if self.ground.reading.offline {
+        if self.ground.options.offline {
             let placeholder = |text| vec![LiveSecret { secret: Secret::new(text), expires: None }];
             return PLACEHOLDERS.iter().find_map(|text| build(placeholder(*text)).ok());
         }
@@ -201,7 +200,7 @@ impl Work<'_, '_> {
         if let Some(slowest) = slowest
             && shape.claim < least
         {
-            let route = Path::of("routes").item(slowest.index).key("timeout");
+            let route = slowest.at.key("timeout");
             let claim = at.key("claim");
             let path = if self.ground.tree.has(&claim) { claim } else { route };
             let (claim, name, span) = (shape.claim, &slowest.name, Span(timeout));
@@ -241,14 +240,13 @@ impl Work<'_, '_> {
                 [_] => self.name.to_owned(),
                 _ => format!("{} #{}", self.name, index + 1),
             };
-            let reading = self.ground.reading;
-            let read = reading.read(form, &name, mark, &mut self.ground.problems);
+            let read = self.ground.secret(form, &name, mark);
             if let Some(secret) = read.as_ref().and_then(|read| read.secret.as_ref()) {
                 self.is_new(name, secret, mark, seen);
             }
             found.extend(read);
         }
-        let now = self.ground.reading.now;
+        let now = self.ground.options.now;
         let expired = |secret: &SecretOrigin| secret.expires.is_some_and(|at| at <= now);
         if !found.is_empty() && found.iter().all(expired) {
             let message = format!("every secret of `{}` has expired", self.name);

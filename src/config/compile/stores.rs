@@ -7,7 +7,7 @@ use super::Ground;
 use crate::{
     audit,
     config::{
-        SecretOrigin, Store,
+        Store,
         file::{self, CopyTo, File},
         report::Explain as _,
         tree::Path,
@@ -21,11 +21,7 @@ const SCHEMES: [&str; 6] =
 
 impl Ground<'_> {
     /// `dedup.store` and `dedup.redis`.
-    pub(crate) fn dedup(
-        &mut self,
-        section: &file::Dedup,
-        secrets: &mut Vec<SecretOrigin>,
-    ) -> Store {
+    pub(crate) fn dedup(&mut self, section: &file::Dedup) -> Store {
         match section.store {
             file::Store::Embedded => Store::Embedded,
             file::Store::Memory => {
@@ -34,23 +30,19 @@ impl Ground<'_> {
                     .label("use `embedded` or `redis` in production");
                 Store::Memory
             }
-            file::Store::Redis => Store::Redis(self.redis(&section.redis, secrets)),
+            file::Store::Redis => Store::Redis(self.redis(&section.redis)),
         }
     }
 
-    fn redis(
-        &mut self,
-        section: &file::Redis,
-        secrets: &mut Vec<SecretOrigin>,
-    ) -> dedup::RedisSettings {
+    fn redis(&mut self, section: &file::Redis) -> dedup::RedisSettings {
         let at = Path::of("dedup.redis");
         let (url, user, inline) = credentials(&section.url);
         self.redis_url(&url, &at.key("url"));
         let named = section.password.as_ref().and_then(|form| {
             let mark = self.mark(&at.key("password"));
-            self.reading.read(form, "redis", mark, &mut self.problems)
+            self.secret(form, "redis", mark)
         });
-        secrets.extend(named.clone());
+        self.secrets.extend(named.clone());
         // What a variable brings is not written here.
         let written = self.tree.text(&at.key("url")).is_some_and(|text| !text.contains("${"));
         if inline.is_some() && written {
@@ -89,7 +81,7 @@ impl Ground<'_> {
     pub(crate) fn audit(&mut self, file: &File) -> (audit::Params, audit::Detail) {
         let section = &file.audit;
         let at = |key| Path::of("audit").join(&Path::of(key));
-        let below = |name: &str| std::path::Path::new(&file.storage.dir).join(name);
+        let below = |name: &str| file.storage.dir.join(name);
         let key = section.checkpoint.key.as_ref().and_then(|key| key.file.clone());
         let copy_to = section.checkpoint.copy_to.iter().filter_map(|copy| match copy {
             CopyTo::Word(file::Stdout::Stdout) => Some(audit::CopyTo::Stdout),
