@@ -54,8 +54,8 @@ pub fn export(
         last = last.min(verify(from, None, None)?.last); // what is behind a torn batch was never there
     }
     let begins = segments.firsts().next().unwrap_or(1);
-    let after = sizes.iter().filter(|size| **size < first && **size + 1 >= begins).max();
-    let after = after.copied().unwrap_or(begins.saturating_sub(1));
+    let after = sizes.iter().copied().filter(|size| *size < first).max();
+    let after = after.unwrap_or_default().max(begins.saturating_sub(1));
     let last = sizes.iter().filter(|size| **size >= last).min().copied().unwrap_or(last);
     copy(&segments, after, last, out).map_err(|error| failed(out, error))?;
     let checkpoints = surround(from, after, last, out).map_err(|error| failed(out, error))?;

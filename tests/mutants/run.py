@@ -31,7 +31,7 @@ AREAS = {
     "protocol": ("src/dedup/{claim,course,twins}.rs", {"store_contract": [], "model": []}),
     "claims": ("src/dedup/{mod,join,lease,memory,stage}.rs", {"store_contract": [], "pure": ["audited::"]}),
     "stores": ("src/dedup/{embedded,redis}/*.rs", {"store_contract": []}),
-    "audit": ("src/audit/*.rs", {"pure": ["audited::", "noted::"], "audit": [], "disk": ["faults::", "tamper::"]}),
+    "audit": ("src/audit/*.rs", {"pure": ["audited::", "noted::"], "audit": [], "disk": ["faults::", "tamper::", "torn::", "meanwhile::"]}),
 }
 
 # A mutant under which the tests use so many times as much of the processor as without one, and so much at least, never ends; nor

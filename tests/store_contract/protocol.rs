@@ -5,6 +5,7 @@ use std::collections::{HashSet, VecDeque};
 use gatepost::dedup::{
     claim::{Kept, Millis, Reply, step},
     course,
+    twins::{Twins, Waiter},
 };
 
 use super::*;
@@ -135,6 +136,31 @@ fn a_claim_is_renewed_where_the_work_would_outlast_it() {
         assert_eq!(course::shortfall(left, secs(5), secs(60)), term);
     }
     assert_eq!(course::shortfall(secs(5), secs(90), secs(60)), Some(secs(90)));
+}
+
+/// A request that waits no longer.
+struct Gone;
+
+impl Waiter for Gone {
+    fn gone(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn claims_without_an_answer_are_remembered_up_to_a_limit_until_they_are_over() {
+    const MOST: u64 = 4096;
+    let mut twins = Twins::<Gone, ()>::new(Token(0));
+    let key = |n: u64| EventKey::of(&[&n.to_be_bytes()]);
+    let now = Instant::now();
+    let over = now + HOUR;
+    for n in 0..=MOST {
+        twins.unanswered(key(n), Token(n.into()), over, now);
+    }
+    assert_eq!(twins.unanswered.len() as u64, MOST);
+    assert!(!twins.unanswered.contains_key(&key(MOST)), "nothing live is forgotten for it");
+    twins.unanswered(key(MOST), Token(1), over + HOUR, over);
+    assert!(twins.unanswered.keys().eq([&key(MOST)]), "what is over is");
 }
 
 /// What an observer knows without looking at what is kept.
