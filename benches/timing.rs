@@ -14,6 +14,7 @@
     clippy::cast_sign_loss,
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::string_slice,
     clippy::pedantic,
     clippy::print_stdout,
     clippy::unwrap_used,
