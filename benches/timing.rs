@@ -24,6 +24,8 @@
 )]
 #![allow(dead_code, reason = "tests use the rest of what is shared with them")]
 
+#[path = "../tests/support/dice.rs"]
+mod dice;
 #[path = "../tests/pure/source.rs"]
 mod source;
 #[path = "../tests/support/welch.rs"]
@@ -50,6 +52,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use http_body_util::Full;
 
 use crate::{
+    dice::Dice,
     source::{URL, compiled, custom, presented},
     welch::{LIMIT, Timed, farthest},
 };
@@ -58,23 +61,6 @@ const SAMPLES: usize = 1_000_000;
 const NOW: i64 = 1_700_000_000;
 /// How many sources there are where paths are looked up.
 const SOURCES: usize = 256;
-
-/// Numbers without a pattern.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn bytes<const N: usize>(&mut self) -> [u8; N] {
-        std::array::from_fn(|_| self.next() as u8)
-    }
-}
 
 /// What is wrong with a credential.
 const KINDS: [&str; 4] = ["right", "first byte", "last byte", "random"];
@@ -92,11 +78,11 @@ struct Subject {
     name: &'static str,
     header: HeaderName,
     verifier: Verifier,
-    make: Box<dyn Fn(&mut Random) -> Asked>,
+    make: Box<dyn Fn(&mut Dice) -> Asked>,
 }
 
 /// The bytes of what is compared, with one of them changed, or all.
-fn wrong(right: &[u8], kind: usize, random: &mut Random) -> Vec<u8> {
+fn wrong(right: &[u8], kind: usize, random: &mut Dice) -> Vec<u8> {
     let mut bytes = right.to_vec();
     let other = 1 + random.next() as u8 % 255;
     match kind {
@@ -118,7 +104,7 @@ fn secrets(expired: &str, live: &str) -> Vec<LiveSecret> {
 fn signature() -> Subject {
     let secret = "a secret that has expired by now";
     let maker = source::preset("github", secret);
-    let make = move |random: &mut Random| {
+    let make = move |random: &mut Dice| {
         let body = random.bytes::<64>().to_vec();
         let signed = maker.sign(&presented(&HeaderMap::new(), &body, NOW)).expect("signed");
         let tag = hex::decode(&signed[0].1.to_str().unwrap()["sha256=".len()..]).unwrap();
@@ -132,10 +118,10 @@ fn signature() -> Subject {
 }
 
 /// Credentials that are shown and not made: the secret is the same for all requests.
-fn shown(name: &'static str, random: &mut Random) -> Subject {
+fn shown(name: &'static str, random: &mut Dice) -> Subject {
     let digits = random.bytes::<16>();
     let secret = format!("user:{}", hex::encode(digits));
-    let make = move |random: &mut Random| {
+    let make = move |random: &mut Dice| {
         let text = |kind| {
             // Of digits only, so that every kind is a text.
             let shown = format!("user:{}", hex::encode(wrong(&digits, kind, random)));
@@ -167,7 +153,7 @@ fn measure(
     subject: &Subject,
     (one, other): (usize, usize),
     samples: usize,
-    random: &mut Random,
+    random: &mut Dice,
     judge: impl Fn(&Asked, &[u8], &HeaderMap) -> Result<(), Reason>,
 ) -> f64 {
     let mut timed: Vec<Timed> = Vec::with_capacity(samples);
@@ -233,8 +219,8 @@ fn front(paths: &[String]) -> Arc<Front<Full<Bytes>>> {
 
 /// Whether a path that is near a source's is refused in another time than one that is far from all: equal but for its last four
 /// characters, or for all behind `/hooks/`.
-fn lookup(samples: usize, random: &mut Random) -> f64 {
-    let path = |random: &mut Random| format!("/hooks/{}", hex::encode(random.bytes::<16>()));
+fn lookup(samples: usize, random: &mut Dice) -> f64 {
+    let path = |random: &mut Dice| format!("/hooks/{}", hex::encode(random.bytes::<16>()));
     let known: Vec<_> = (0..SOURCES).map(|_| path(random)).collect();
     let front = front(&known);
     let peer = Peer { ip: std::net::Ipv4Addr::LOCALHOST.into(), https: true };
@@ -278,7 +264,7 @@ fn main() -> ExitCode {
     let judges = arguments.iter().any(|argument| argument == "--bench");
     let asked = arguments.iter().find_map(|argument| argument.parse().ok());
     let samples = asked.unwrap_or(if judges { SAMPLES } else { 1000 });
-    let mut random = Random(u64::from(std::process::id()));
+    let mut random = Dice(u64::from(std::process::id()));
     let mut good = true;
     let subjects = [signature(), shown("token", &mut random), shown("basic", &mut random)];
     println!("{samples} samples each; beyond {LIMIT} two kinds differ");

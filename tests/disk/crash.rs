@@ -19,9 +19,9 @@ use gatepost::{
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
-    Dice,
     audit_world::attempt,
     diary::{Op, Recorder},
+    dice::Dice,
     power::{Disk, State, hash_of, put, size_of},
     size,
     workload::{BEGIN_MILLIS, Life, directory, live},

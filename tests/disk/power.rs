@@ -12,7 +12,7 @@ use std::{
     path::Path,
 };
 
-use crate::{Dice, diary::Op};
+use crate::{diary::Op, dice::Dice};
 
 const SECTOR: usize = 512;
 const PAGE: usize = 4096;

@@ -6,9 +6,9 @@ use std::{collections::BTreeMap, fs, path::Path};
 use gatepost::audit::Params;
 
 use crate::{
-    Dice,
     crash::{Explorer, Recover, recover},
     diary::Op,
+    dice::Dice,
     workload::live,
 };
 

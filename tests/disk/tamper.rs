@@ -10,7 +10,8 @@ use std::{fs, path::Path};
 use gatepost::audit::CopyTo;
 
 use crate::{
-    Dice, size,
+    dice::Dice,
+    size,
     verdict::{Log, Verdict, judge, ours},
     workload::directory,
 };

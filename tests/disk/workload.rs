@@ -17,9 +17,9 @@ use gatepost::{
 };
 
 use crate::{
-    Dice,
     audit_world::{attempt, params},
     diary::{Op, Recorder},
+    dice::Dice,
 };
 
 const DAY_MILLIS: i64 = 24 * 3_600_000;

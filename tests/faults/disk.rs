@@ -97,15 +97,22 @@ async fn record_fails(calls: &str, how: &str) {
     let dir = run.end(gateway, false).await;
     let gateway = run.gateway_in(0, dir, "store: embedded", &[]).await;
     all(lanes).await;
+    let ledger = once_more(run, gateway).await;
+    let calm = ledger.calm_at.unwrap();
+    assert_eq!(accepted(&ledger, fenced, again), 0, "{calls} {how}: accepted behind the fence");
+    assert!(accepted(&ledger, 0, fenced) > 0 && accepted(&ledger, again, calm) > 0);
+    assert_eq!(repeated(&ledger), 0, "{calls} {how}");
+}
+
+/// The books, after all events came once more where all was well again.
+async fn once_more(run: Run, gateway: Gateway) -> Ledger {
     let calm = run.clock.now();
     all(begin(&run, EVENTS)).await;
     assert_eq!(send(&run, &gateway, GATED).await.outcome, "duplicate");
     let mut ledger = run.settle(vec![gateway]).await;
     ledger.calm_at = Some(calm);
     sound_and_seen_through(&ledger);
-    assert_eq!(accepted(&ledger, fenced, again), 0, "{calls} {how}: accepted behind the fence");
-    assert!(accepted(&ledger, 0, fenced) > 0 && accepted(&ledger, again, calm) > 0);
-    assert_eq!(repeated(&ledger), 0, "{calls} {how}");
+    ledger
 }
 
 /// Whether the app has the one that it answers later.
@@ -203,12 +210,7 @@ async fn a_store_that_fails_refuses_and_recovers() {
         eventually("it recovers by itself", || is_ready(&gateway)).await;
         all(lanes).await;
         // A success that could not be written is tried again, and its twins are answered meanwhile.
-        let calm = run.clock.now();
-        all(begin(&run, EVENTS)).await;
-        assert_eq!(send(&run, &gateway, GATED).await.outcome, "duplicate");
-        let mut ledger = run.settle(vec![gateway]).await;
-        ledger.calm_at = Some(calm);
-        sound_and_seen_through(&ledger);
+        let ledger = once_more(run, gateway).await;
         let unsettled = ledger.records.iter().filter(|r| r.error.starts_with("not settled"));
         assert!(unsettled.count() > 0, "{calls} {how}: that a duplicate may follow is on record");
         assert_eq!(repeated(&ledger), 0, "{calls} {how}: it lived on and knew");

@@ -12,10 +12,10 @@ use tokio::{sync::mpsc, time::sleep};
 
 use crate::{
     app::Act,
+    dice::Dice,
     ledger::{Ledger, Received, Record, Verdict, report},
     run::{Run, verified},
     sender::Request,
-    wire::Dice,
     world::{Gateway, RedisServer},
 };
 

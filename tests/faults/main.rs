@@ -26,6 +26,8 @@ mod client;
 mod clock;
 mod crash;
 mod damage;
+#[path = "../support/dice.rs"]
+mod dice;
 mod disk;
 mod forged;
 #[path = "../support/h2.rs"]

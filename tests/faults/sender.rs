@@ -19,8 +19,9 @@ use tokio::{
 
 use crate::{
     BANK, GITHUB, STRIPE,
+    dice::Dice,
     ledger::{Sent, Standing, Told},
-    wire::{Clock, Dice, Wire, digest},
+    wire::{Clock, Wire, digest},
     world::{
         PATIENCE, Provider,
         provider::{Headers, stripe_event},

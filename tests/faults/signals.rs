@@ -5,9 +5,9 @@ use std::time::Duration;
 use crate::{
     STRIPE,
     app::{Act, End},
+    dice::Dice,
     ledger::{Ledger, Record, Verdict},
     run::{Run, sound, verified},
-    wire::Dice,
     world::{Gateway, RedisServer, gateway::write_private},
 };
 

@@ -8,12 +8,13 @@ use tokio::{net::TcpStream, time::sleep};
 
 use crate::{
     app::{Act, End},
+    dice::Dice,
     ledger::{
         Standing, Told,
         Verdict::{Accepted, Silent},
     },
     run::{Run, sound},
-    wire::{Dice, Wire},
+    wire::Wire,
     world::{Gateway, PATIENCE, eventually},
 };
 

@@ -14,6 +14,8 @@
 
 mod attacks;
 mod audited;
+#[path = "../support/dice.rs"]
+mod dice;
 mod examples;
 mod flow;
 mod grammar;

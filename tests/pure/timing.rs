@@ -1,33 +1,22 @@
 //! The statistics of `benches/timing.rs`: what they find, and what they do not.
 
-use crate::welch::{LIMIT, Timed, farthest, welch};
+use crate::{
+    dice::Dice,
+    welch::{LIMIT, Timed, farthest, welch},
+};
 
-/// Numbers without a pattern, the same in every run.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// About as many nanoseconds as something takes, with the noise that a machine has: a few in a hundred take much longer.
-    fn time(&mut self) -> u32 {
-        let noise: u32 = (0..6).map(|_| (self.next() % 30) as u32).sum();
-        let interrupted =
-            if self.next().is_multiple_of(40) { (self.next() % 50_000) as u32 } else { 0 };
-        500 + noise + interrupted
-    }
+/// About as many nanoseconds as something takes, with the noise that a machine has: a few in a hundred take much longer.
+fn time(dice: &mut Dice) -> u32 {
+    let noise: u32 = (0..6).map(|_| dice.below(30) as u32).sum();
+    let interrupted = if dice.below(40) == 0 { dice.below(50_000) as u32 } else { 0 };
+    500 + noise + interrupted
 }
 
 /// Measurements of both kinds, of which one takes `more`.
 fn measured(count: usize, more: impl Fn(u32) -> u32) -> Vec<Timed> {
-    let mut random = Random(7);
+    let mut dice = Dice(7);
     let one = |_| {
-        let (kind, time) = (random.next().is_multiple_of(2), random.time());
+        let (kind, time) = (dice.below(2) == 0, time(&mut dice));
         (kind, if kind { more(time) } else { time })
     };
     (0..count).map(one).collect()

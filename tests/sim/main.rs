@@ -15,6 +15,8 @@
 )]
 
 mod app;
+#[path = "../support/dice.rs"]
+mod dice;
 mod disk;
 mod forged;
 mod gateway;
