@@ -409,7 +409,9 @@ async fn rejected_requests_are_sampled_in_records_and_in_bytes() {
         let value = http::HeaderValue::from_str(&format!("a{value}b")).unwrap();
         let headers = vec![(http::header::USER_AGENT, value); 5];
         for n in 0..100 {
-            if let Some(whole) = log.admits(&name("stripe"), &headers) {
+            if let Some(whole) =
+                log.admits(&name("stripe"), headers.iter().map(|(name, value)| (name, value)))
+            {
                 let mut draft = attempt(n);
                 let kept = headers.iter().filter(|_| whole).map(|(name, value)| (name, value));
                 draft.origin(None, kept);

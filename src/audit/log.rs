@@ -15,11 +15,11 @@ use http::{HeaderName, HeaderValue};
 use tokio::{runtime::Handle, sync::oneshot, time::Instant};
 use tokio_util::task::TaskTracker;
 
-use super::{journal::AuditError, record::Draft};
-use crate::{
-    event::{Name, TEXT_BYTES_MAX},
-    telemetry::AuditMetrics,
+use super::{
+    journal::AuditError,
+    record::{Draft, weight},
 };
+use crate::{event::Name, telemetry::AuditMetrics};
 
 /// Records that may wait for the writer. Requests in flight are fewer, so only a stuck disk fills it.
 pub const QUEUE_RECORDS_MAX: usize = 8192;
@@ -182,12 +182,16 @@ impl AuditLog {
 
     /// Whether one more record of a stranger's request with these `headers` fits the rate, and if so, whether the headers
     /// do: a stranger must not be able to fill the disk.
-    pub fn admits(&self, source: &Name, headers: &[(HeaderName, HeaderValue)]) -> Option<bool> {
+    pub fn admits<'a>(
+        &self,
+        source: &Name,
+        headers: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+    ) -> Option<bool> {
         let now = Instant::now();
         let samples = &self.0.shared.samples;
         let mut samples = samples.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = Sample { since: now, records: 0, bytes: 0 };
-        samples.entry(source.clone()).or_insert(fresh).take(now, headers)
+        samples.entry(source.clone()).or_insert(fresh).take(now, || weight(headers))
     }
 
     /// How the log is doing.
@@ -371,27 +375,17 @@ struct Sample {
 
 impl Sample {
     /// Whether one more record fits, and if so, whether its headers do.
-    fn take(&mut self, now: Instant, headers: &[(HeaderName, HeaderValue)]) -> Option<bool> {
+    fn take(&mut self, now: Instant, weight: impl FnOnce() -> usize) -> Option<bool> {
         if now.saturating_duration_since(self.since) >= Duration::from_secs(1) {
             *self = Self { since: now, records: 0, bytes: 0 };
         }
         if self.records == REJECTED_PER_SECOND {
             return None;
         }
-        let bytes = weight(headers);
+        let bytes = weight();
         let whole = self.bytes + bytes <= REJECTED_BYTES_PER_SECOND;
         self.records += 1;
         self.bytes += if whole { bytes } else { 0 };
         Some(whole)
     }
-}
-
-/// How long headers are on record, at the most: a tab is written as `\u0009`, and long values are cut.
-fn weight(headers: &[(HeaderName, HeaderValue)]) -> usize {
-    let is_plain = |byte: &u8| matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~');
-    let written = |byte: &u8| if is_plain(byte) { 1 } else { 6 };
-    let value = |value: &HeaderValue| {
-        value.as_bytes().iter().take(TEXT_BYTES_MAX).map(written).sum::<usize>()
-    };
-    headers.iter().map(|(name, v)| name.as_str().len() + value(v) + "\"\":\"\",".len()).sum()
 }

@@ -228,6 +228,18 @@ impl Draft {
     }
 }
 
+/// How long headers are on record, at the most: a tab is written as `\u0009`, and long values are cut.
+pub(super) fn weight<'a>(
+    headers: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+) -> usize {
+    let is_plain = |byte: &u8| matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~');
+    let written = |byte: &u8| if is_plain(byte) { 1 } else { 6 };
+    let value = |value: &HeaderValue| {
+        value.as_bytes().iter().take(TEXT_BYTES_MAX).map(written).sum::<usize>()
+    };
+    headers.into_iter().map(|(name, v)| name.as_str().len() + value(v) + "\"\":\"\",".len()).sum()
+}
+
 /// The hash of a line, given without its newline.
 pub(super) fn hash_of(line: &[u8]) -> Hash {
     Sha256::digest(line).into()

@@ -106,12 +106,11 @@ pub struct ShadowAudit {
 impl<N: Next<Flagged>> Stage<Shadow, N> for ShadowAudit {
     async fn pass(self, shadow: Shadow, next: N) -> Answer {
         let envelope = shadow.unverified().envelope();
-        let headers = owned(self.detail.keep_headers(envelope.headers()));
-        if let Some(whole) = self.log.admits(envelope.source(), &headers) {
-            let client_ip = self.detail.keep_ip(envelope.peer().ip);
+        let headers = || self.detail.keep_headers(envelope.headers());
+        if let Some(whole) = self.log.admits(envelope.source(), headers()) {
             let (mut attempt, ending) = would_refuse(&shadow);
-            let kept = headers.iter().filter(|_| whole).map(|(name, value)| (name, value));
-            attempt.origin(client_ip, kept);
+            let client_ip = self.detail.keep_ip(envelope.peer().ip);
+            attempt.origin(client_ip, headers().filter(|_| whole));
             let reason = shadow.unverified().reason();
             attempt.text("outcome", Some(Refusal::NotVerified(reason).verdict().name));
             attempt.text("reason", Some(reason.as_str()));
@@ -154,19 +153,14 @@ struct Seen {
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-fn owned<'a>(
-    headers: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>,
-) -> Vec<(HeaderName, HeaderValue)> {
-    headers.map(|(name, value)| (name.clone(), value.clone())).collect()
-}
-
 impl<B: Send + 'static, N: Next<Inbound<B>>> Stage<Inbound<B>, N> for Note {
     async fn pass(self, inbound: Inbound<B>, next: N) -> Answer {
         let _under_way = self.log.under_way();
+        let headers = self.detail.keep_headers(inbound.request.headers());
         let seen = Seen {
             receipt: inbound.receipt,
             client_ip: self.detail.keep_ip(inbound.peer.ip),
-            headers: owned(self.detail.keep_headers(inbound.request.headers())),
+            headers: headers.map(|(name, value)| (name.clone(), value.clone())).collect(),
         };
         let answer = next.oneshot(inbound).await;
         self.record(seen, answer).await
@@ -179,7 +173,7 @@ impl Note {
             Recording::ByDelivery | Recording::Counted => {}
             Recording::Sampled if self.detail.rejected == Rejected::None => {}
             Recording::Sampled => {
-                if let Some(whole) = self.log.admits(&self.source, &seen.headers) {
+                if let Some(whole) = self.log.admits(&self.source, pairs(&seen.headers)) {
                     seen.headers.truncate(if whole { usize::MAX } else { 0 });
                     self.log.note(self.draft(&seen, &answer));
                 }
@@ -203,10 +197,16 @@ impl Note {
             draft.event(about);
         }
         draft.target(notes.route.as_ref(), notes.upstream.as_ref(), notes.attempt);
-        draft.origin(seen.client_ip, seen.headers.iter().map(|(name, value)| (name, value)));
+        draft.origin(seen.client_ip, pairs(&seen.headers));
         ended(&mut draft, answer);
         draft
     }
+}
+
+fn pairs(
+    headers: &[(HeaderName, HeaderValue)],
+) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+    headers.iter().map(|(name, value)| (name, value))
 }
 
 /// A refusal that knows what was known about the answer it replaces.

@@ -72,9 +72,9 @@ impl Dedup {
     where
         F: Future<Output = Answer> + Send,
     {
-        let came = Instant::now();
-        match self.seat(&subject, came + self.0.policy.join_timeout).await {
-            Ok(seat) => self.lead(seat, subject, came, work).await,
+        let until = Instant::now() + self.0.policy.join_timeout;
+        match self.seat(&subject, until).await {
+            Ok(seat) => self.lead(seat, subject, until, work).await,
             Err(answer) => *answer,
         }
     }
@@ -101,7 +101,7 @@ impl Dedup {
         &self,
         seat: Seat,
         mut subject: Subject,
-        came: Instant,
+        until: Instant,
         work: impl FnOnce(Lease) -> F + Send,
     ) -> Answer
     where
@@ -109,7 +109,7 @@ impl Dedup {
     {
         let (event, token) = (subject, seat.token());
         crash::point("before_claim");
-        let (way, began, took) = self.claim(&mut subject, token, came).await;
+        let (way, began, took) = self.claim(&mut subject, token, until).await;
         let timed = |answer| annotate(answer, |notes| notes.dedup = Some(took));
         let answer = match way {
             Way::Work(won) => {
@@ -136,10 +136,9 @@ impl Dedup {
         &self,
         subject: &mut Subject,
         token: Token,
-        came: Instant,
+        until: Instant,
     ) -> (Way, Instant, Duration) {
         let (mut pause, mut seen) = (POLL.0, None);
-        let until = came + self.0.policy.join_timeout;
         loop {
             let Timed { done: claimed, began, took } = self.0.claim(subject, token).await;
             if matches!(claimed, Ok(Claimed::Done { same_body: false })) {

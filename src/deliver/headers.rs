@@ -3,7 +3,10 @@
 //! What the provider sent is passed on, so that an app which verifies today keeps working, but for a list of headers that
 //! only we or the connection may set. Ours are set last, each exactly once.
 
-use std::{borrow::Cow, fmt::Write as _};
+use std::{
+    borrow::Cow,
+    fmt::{Display, Write as _},
+};
 
 use arrayvec::ArrayString;
 use bytes::BytesMut;
@@ -67,7 +70,7 @@ const USER_AGENT: HeaderValue =
 const OURS_MAX: usize = 18;
 /// Room for the values of ours, so that they need one allocation in all.
 const OURS_BYTES: usize = 512;
-/// The longest text of an address: IPv4 in IPv6.
+/// The longest text of an address, IPv4 in IPv6; a time is shorter.
 const IP_BYTES_MAX: usize = 45;
 
 /// What is said about the request besides the event.
@@ -219,8 +222,7 @@ impl Ours {
         let peer = envelope.peer();
         let proto = if peer.https { "https" } else { "http" };
         let (open, close) = if peer.ip.is_ipv6() { ("\"[", "]\"") } else { ("", "") };
-        let mut ip = ArrayString::<IP_BYTES_MAX>::new();
-        let _fits = write!(ip, "{}", peer.ip);
+        let ip = printed(&peer.ip);
         let ours = ["for=", open, &ip, close, ";proto=", proto, &names.forwarded];
         self.set(header::FORWARDED, &ours);
         self.set(X_FORWARDED_FOR, &[&ip]);
@@ -239,8 +241,7 @@ impl Ours {
         if let (name, Some(source)) = &names.source {
             self.headers.insert(name, source.clone());
         }
-        let _fits = write!(self.text, "{}", envelope.received_at());
-        self.set(&names.received_at, &[]);
+        self.set(&names.received_at, &[&printed(&envelope.received_at())]);
         self.set(&names.receipt, &[&envelope.receipt().short()]);
     }
 
@@ -254,6 +255,13 @@ impl Ours {
         let label = about.secret_label.replace('…', "...");
         self.set(&names.verified, &["true; scheme=", about.scheme, "; key=", &visible(&label)]);
     }
+}
+
+/// An address or a time as text, in place.
+fn printed(value: &dyn Display) -> ArrayString<IP_BYTES_MAX> {
+    let mut text = ArrayString::new();
+    let _fits = write!(text, "{value}");
+    text
 }
 
 /// `text` as a header can hold it: percent-encoded (RFC 3986 §2.1) where it is more than ASCII.

@@ -130,15 +130,14 @@ impl Redis {
     }
 
     fn key(&self, command: &mut Cmd, kind: &str, key: EventKey, subject: &Subject) {
-        let id = key.event_id();
-        let id = id.trim_start_matches("evt_").as_bytes();
-        let tag = subject.guard.filter(|_| self.cluster).map(|guard| guard.event_id());
-        let tag = tag.as_ref().map_or([&b""[..]; 3], |tag| [b"{", tag.as_bytes(), b"}"]);
-        let mut key = command.writer_for_next_arg();
-        let parts = [self.prefix.as_bytes()].into_iter().chain(tag).chain([kind.as_bytes(), id]);
-        for part in parts {
-            drop(key.write_all(part)); // a vector takes everything
+        let mut whole = command.writer_for_next_arg();
+        let mut put = |part: &str| drop(whole.write_all(part.as_bytes())); // a vector takes everything
+        put(&self.prefix);
+        if let Some(guard) = subject.guard.filter(|_| self.cluster) {
+            ["{", &guard.event_id(), "}"].into_iter().for_each(&mut put);
         }
+        put(kind);
+        put(key.event_id().trim_start_matches("evt_"));
     }
 }
 
