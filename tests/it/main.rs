@@ -49,6 +49,7 @@ mod reload;
 mod shadow;
 mod shutdown;
 mod signatures;
+mod signed_anew;
 mod strangers;
 mod tls;
 mod world;
