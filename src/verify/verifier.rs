@@ -76,10 +76,7 @@ impl Verifier {
 
     /// Headers that carry signatures, whichever scheme counts.
     pub fn signature_headers(&self) -> impl Iterator<Item = &HeaderName> {
-        self.schemes.iter().filter_map(|p| match &p.scheme.parts.container.place {
-            Place::Header(name) => Some(name),
-            Place::Elsewhere(_) => None,
-        })
+        self.schemes.iter().filter_map(|prepared| prepared.scheme.signature_header())
     }
 
     /// Whether a sender shows the secret itself in this header.
