@@ -31,6 +31,7 @@ mod commands;
 mod connect;
 mod deliver;
 mod disk;
+mod doctor;
 mod duplicate;
 mod events;
 #[path = "../support/h2.rs"]
@@ -49,6 +50,7 @@ mod reload;
 mod shadow;
 mod shutdown;
 mod signatures;
+mod signed_anew;
 mod strangers;
 mod tls;
 mod world;

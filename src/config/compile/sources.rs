@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use super::{Ground, routes};
+use super::{Ground, routes, sign::Signing};
 use crate::{
     config::{
         RouteOutline, SecretOrigin, Server, Source,
@@ -27,6 +27,7 @@ impl Ground<'_> {
         file: &File,
         server: &Server,
         outlines: &[RouteOutline],
+        signing: &HashMap<String, Signing>,
     ) -> Vec<Source> {
         let mut sources = Vec::new();
         let mut seen = Seen::default();
@@ -46,6 +47,7 @@ impl Ground<'_> {
                 at,
                 server,
                 routes: &routes,
+                signing,
                 plain_http: file.plain_http(),
                 ground: self,
             };
@@ -72,6 +74,7 @@ struct Work<'a, 'g> {
     at: Path,
     server: &'a Server,
     routes: &'a [&'a RouteOutline],
+    signing: &'a HashMap<String, Signing>,
     plain_http: bool,
     ground: &'a mut Ground<'g>,
 }
@@ -92,6 +95,7 @@ impl Work<'_, '_> {
         let live: Vec<_> = secrets.iter().map(live).collect();
         let verifier = self.verifier(&language, &live, &public_url)?;
         let dedup = self.policy();
+        let signs = self.ground.signs(self.signing, self.routes, self.name, &language, &public_url);
         Some(Source {
             name: self.ground.name(self.name, &self.at)?,
             provider: shape.provider.clone()?,
@@ -106,6 +110,7 @@ impl Work<'_, '_> {
             allow_ips: self.ground.networks(&shape.allow_ips, &self.at.key("allow_ips")),
             public_url,
             dedup,
+            signs: Arc::new(signs),
             routes,
         })
     }
@@ -276,7 +281,8 @@ const PLACEHOLDERS: [&str; 2] = [
     "offline:000102030405060708090a0b0c0d0e0f",
 ];
 
-fn live(origin: &SecretOrigin) -> LiveSecret {
+/// A secret as verifiers take it.
+pub(super) fn live(origin: &SecretOrigin) -> LiveSecret {
     let secret = origin.secret.clone().unwrap_or_else(|| Secret::new(PLACEHOLDERS[0]));
     LiveSecret { secret, expires: origin.expires }
 }
