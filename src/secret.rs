@@ -42,7 +42,7 @@ impl Secret {
 }
 
 /// Prefixes that say what kind of secret it is and nothing about its value.
-const PUBLIC_PREFIXES: [&str; 3] = ["whsec_", "pdl_ntfset_", "lin_wh_"];
+const PUBLIC_PREFIXES: [&str; 4] = ["whsec_", "whsk_", "pdl_ntfset_", "lin_wh_"];
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

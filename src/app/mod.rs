@@ -99,7 +99,7 @@ impl App {
         let count = config.server.workers;
         let listeners = server::listen(&config.server.listen, count).map_err(StartError::of)?;
         let (asked, admin) = (config.admin.listen, build::admin_listeners(&config.admin).await?);
-        let (captures, captured) = Captures::new();
+        let (captures, to_keep) = Captures::new();
         let shared = Shared {
             captures,
             metrics: metrics.clone(),
@@ -146,7 +146,7 @@ impl App {
         });
         app.shared.metrics.reloaded(true, Timestamp::now().as_seconds());
         app.serve_admin(admin);
-        app.keep_captured(captured);
+        app.keep_captured(to_keep);
         app.watch();
         Ok(app)
     }

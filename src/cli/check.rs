@@ -1,6 +1,7 @@
 //! `gatepost check`: whether a configuration can be run here, and everything that is odd about it.
 
 use std::{
+    collections::BTreeMap,
     io::{ErrorKind, IsTerminal as _, stdout},
     net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _},
     path::Path,
@@ -16,8 +17,8 @@ use super::{CONFIG, NO, out};
 use crate::{
     config::{self, Config, Loaded, Options, Report, SecretOrigin, Store, counted},
     dedup::{DedupStore as _, Redis, RedisSettings},
-    deliver::UpstreamParams,
-    event::Timestamp,
+    deliver::{Sign, StandardKey, UpstreamParams},
+    event::{Name, Timestamp},
     secret::Secret,
     units::many,
 };
@@ -82,6 +83,7 @@ impl Args {
         let mut sections = vec![contents(loaded)];
         if !self.offline {
             sections.extend([secrets(&loaded.secrets), ports(config)]);
+            sections.extend(public_keys(config));
             sections.extend(store(config));
             sections.extend(upstreams(&config.upstreams));
         }
@@ -144,6 +146,21 @@ fn secrets(secrets: &[SecretOrigin]) -> Section {
     let listed: Vec<_> = secrets.iter().map(one).collect();
     let detail = format!("{} readable   {}", secrets.len(), listed.join(" · "));
     Section("secrets".into(), "ok", detail)
+}
+
+/// What apps verify with, where that is no secret.
+fn public_keys(config: &Config) -> Vec<Section> {
+    let signs = config.sources.iter().flat_map(|source| source.signs.iter());
+    let of = |(upstream, sign): (&Name, &Sign)| match sign {
+        Sign::Standard(keys) => {
+            let keys: Vec<_> = keys.iter().filter_map(StandardKey::public).collect();
+            (!keys.is_empty()).then(|| (upstream.clone(), keys.join(" ")))
+        }
+        Sign::Native { .. } => None,
+    };
+    let keys: BTreeMap<_, _> = signs.filter_map(of).collect();
+    let section = |(upstream, keys)| Section(format!("public key {upstream}"), "ok", keys);
+    keys.into_iter().map(section).collect()
 }
 
 /// Whether we could listen. A port that is taken may be our own gateway's, so that is a warning.

@@ -1,8 +1,8 @@
-//! `gatepost providers`: the catalogue.
+//! `gatepost providers`: the catalogue, and the secrets that providers send.
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
-use super::{NOT_FOUND, out};
+use super::{NOT_FOUND, capture, out};
 use crate::providers::{self, Preset};
 
 /// Lists presets, or prints one.
@@ -15,14 +15,16 @@ pub(super) enum Command {
         /// The preset's name
         name: String,
     },
+    Capture(capture::Capture),
 }
 
 impl Command {
     /// Prints.
-    pub(super) fn run(&self) -> ExitCode {
+    pub(super) fn run(&self, file: Option<&Path>) -> ExitCode {
         match self {
             Self::List => list(),
             Self::Show { name } => show(name),
+            Self::Capture(args) => args.run(file),
         }
     }
 }

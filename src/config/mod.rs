@@ -206,6 +206,8 @@ pub struct Source {
     /// What its provider signs, path included.
     pub(crate) public_url: String,
     pub(crate) dedup: dedup::Policy,
+    /// How its events are signed for the apps that they go to.
+    pub(crate) signs: Arc<deliver::Signs>,
     /// Which events go where.
     pub routes: route::Routes,
 }

@@ -98,6 +98,8 @@ pub(super) struct Names {
     verified: HeaderName,
     dedup: HeaderName,
     user_agent: HeaderName,
+    /// What stands before the name of a header that came and that we replaced.
+    original: String,
     host: Option<HeaderValue>,
     /// What `Forwarded` says about ourselves.
     forwarded: String,
@@ -128,11 +130,16 @@ impl Names {
             verified: name("verified"),
             dedup: name("dedup"),
             user_agent: name("original-user-agent"),
+            original: format!("{prefix}original-"),
             host: host.and_then(|host| HeaderValue::from_str(host).ok()),
             forwarded: format!("{ours};by=_gatepost"),
             keep_authorization: identity.keep_authorization,
             prefix,
         }
+    }
+
+    pub(super) fn original(&self) -> &str {
+        &self.original
     }
 
     fn passes(&self, name: &HeaderName) -> bool {

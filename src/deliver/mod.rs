@@ -6,6 +6,7 @@
 mod connect;
 mod headers;
 mod pool;
+mod sign;
 mod upstream;
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
@@ -21,7 +22,7 @@ use crate::{
     audit::{Flagged, Recorded},
     crash,
     dedup::Lease,
-    event::Name,
+    event::{Name, Timestamp},
     receive::Envelope,
     route::Target,
     stage::Next,
@@ -30,6 +31,7 @@ use crate::{
 pub use connect::Dial;
 pub(crate) use connect::is_metadata;
 use headers::{Names, Standing};
+pub use sign::{Sign, StandardKey};
 pub use upstream::Upstream;
 use upstream::{Exchanged, Late};
 
@@ -110,6 +112,9 @@ pub struct Identity {
     pub keep_authorization: bool,
 }
 
+/// How events of a source are signed, by upstream; those of others go out as they came in.
+pub type Signs = HashMap<Name, Sign>;
+
 /// The end of the flow. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Deliver(Arc<Parts>);
@@ -118,6 +123,7 @@ pub struct Deliver(Arc<Parts>);
 struct Parts {
     upstreams: Arc<HashMap<Name, Arc<Upstream>>>,
     names: Names,
+    signs: Arc<Signs>,
     tracker: TaskTracker,
     /// How long a late answer is waited for.
     late: Duration,
@@ -128,10 +134,11 @@ impl Deliver {
     pub fn new(
         upstreams: Arc<HashMap<Name, Arc<Upstream>>>,
         identity: &Identity,
+        signs: Arc<Signs>,
         tracker: TaskTracker,
         late: Duration,
     ) -> Self {
-        Self(Arc::new(Parts { upstreams, names: Names::new(identity), tracker, late }))
+        Self(Arc::new(Parts { upstreams, names: Names::new(identity), signs, tracker, late }))
     }
 
     /// The end of a stack for what was verified.
@@ -187,6 +194,11 @@ impl Deliver {
         *request.method_mut() = Method::POST;
         *request.headers_mut() =
             headers::build(envelope, standing, &self.0.names, upstream.params());
+        if let Err(why) = self.sign(request.headers_mut(), envelope, standing, target) {
+            return annotate(Err(Refusal::UpstreamFailed.into()), |notes| {
+                notes.error = Some(format!("cannot be signed for the app: {why}").into());
+            });
+        }
         let since = Instant::now();
         let exchanged = upstream.exchange(request, target.reply_full, since + target.timeout).await;
         crash::point("after_upstream");
@@ -196,6 +208,23 @@ impl Deliver {
             notes.upstream = Some(target.upstream.clone());
             notes.upstream_time = Some(took);
         })
+    }
+
+    /// Signs what was verified, where the upstream wants that.
+    fn sign(
+        &self,
+        headers: &mut HeaderMap,
+        envelope: &Envelope,
+        standing: Standing<'_>,
+        target: &Target,
+    ) -> Result<(), String> {
+        match (self.0.signs.get(&target.upstream), standing) {
+            (Some(sign), Standing::Verified { about, .. }) => {
+                let (id, original) = (about.key.event_id(), self.0.names.original());
+                sign.apply(headers, envelope, &id, original, Timestamp::now())
+            }
+            (None, _) | (_, Standing::Unverified(_)) => Ok(()),
+        }
     }
 
     /// Counts an exchange and says what it means.

@@ -280,7 +280,7 @@ fn clues(test: &Test) -> Vec<&str> {
     let is_plain = |c: char| c.is_ascii() && Charset::Plain.has(c as u8);
     let runs = |text| str::split(text, move |c| !is_plain(c));
     match test {
-        Test::Equal(From::Json(_), text) => runs(text.as_str()).collect(),
+        Test::Equal(From::Json(_), value) => runs(value.as_str()).collect(),
         Test::Present(From::Json(path)) => last_key(path).into_iter().flat_map(runs).collect(),
         Test::Present(From::Form(name)) => runs(name.as_str()).collect(),
         _ => Vec::new(),
@@ -305,8 +305,8 @@ struct Saying<'a> {
 impl Saying<'_> {
     fn holds(&self, test: &Test) -> bool {
         match test {
-            Test::Equal(from, text) => {
-                self.view.find(from, &[]).is_ok_and(|found| *found == *text.as_bytes())
+            Test::Equal(from, value) => {
+                self.view.find(from, &[]).is_ok_and(|found| *found == *value.as_bytes())
             }
             Test::Present(from) => self.is_there(from),
             Test::Absent(from) => !self.is_there(from),
@@ -326,10 +326,10 @@ impl Saying<'_> {
         let Some((left, right)) = text(&check.left).zip(text(&check.right)) else { return false };
         let left = Digest::of(&left);
         let is = |right: &[u8]| bool::from(left.0.ct_eq(&Digest::of(right).0));
-        match check.one_of {
-            false => is(&right),
-            true => right.split(|byte| *byte == b' ').filter(|one| !one.is_empty()).any(is),
+        if !check.one_of {
+            return is(&right);
         }
+        right.split(|byte| *byte == b' ').filter(|one| !one.is_empty()).any(is)
     }
 
     fn lacks(&self, template: &Template) -> bool {

@@ -152,7 +152,8 @@ impl<'a> Parts<'a> {
             host: server.hosts.first().cloned(),
             keep_authorization: self.source.verifier.reads_authorization(),
         };
+        let (upstreams, signs) = (Arc::clone(self.upstreams), Arc::clone(&self.source.signs));
         let tracker = self.shared.tracker.clone();
-        Deliver::new(Arc::clone(self.upstreams), &identity, tracker, self.source.dedup.hold)
+        Deliver::new(upstreams, &identity, signs, tracker, self.source.dedup.hold)
     }
 }

@@ -74,6 +74,23 @@ impl Scheme {
         self.parts.when.as_ref().is_none_or(|name| headers.contains_key(name))
     }
 
+    /// The header that carries the signature, where one does.
+    pub(crate) fn signature_header(&self) -> Option<&HeaderName> {
+        match &self.parts.container.place {
+            Place::Header(name) => Some(name),
+            Place::Elsewhere(_) => None,
+        }
+    }
+
+    /// The time that a request shows, signed or not.
+    pub(crate) fn shown_time(&self, request: &Presented<'_>) -> Option<Timestamp> {
+        let timestamps = self.parts.timestamps.as_ref()?;
+        let view = View::new(*request, &self.sought);
+        let lines = self.parts.container.lines(&view).ok()?;
+        let elements = self.parts.container.elements(&lines).ok()?;
+        timestamps.unit.read(&view.value(&timestamps.from, &elements).ok()?)
+    }
+
     /// Whether it signs the URL as the provider knows it.
     pub(crate) fn needs_public_url(&self) -> bool {
         values(&self.parts).any(|value| value.from == From::Url)

@@ -74,6 +74,11 @@ impl Verifier {
         self.schemes.iter().any(|p| p.scheme.parts.container.place == authorization)
     }
 
+    /// Headers that carry signatures, whichever scheme counts.
+    pub fn signature_headers(&self) -> impl Iterator<Item = &HeaderName> {
+        self.schemes.iter().filter_map(|prepared| prepared.scheme.signature_header())
+    }
+
     /// Whether a sender shows the secret itself in this header.
     pub fn is_shown_in(&self, header: &HeaderName) -> bool {
         let shown = |parts: &SchemeParts| {
@@ -119,13 +124,10 @@ impl Verifier {
     ) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
         let mut problem = "every configured secret has expired".to_owned();
         for prepared in &self.schemes {
-            let now = presented.received_at;
-            let live = |(slot, _): &&(u16, Key)| self.held(*slot).is_some_and(|h| h.is_live(now));
-            let Some((slot, key)) = prepared.keys.iter().find(live) else { continue };
-            let Some(held) = self.held(*slot) else { continue };
-            match sign(&prepared.scheme, key, &held.live.secret, presented) {
-                Ok(headers) => return Ok(headers),
-                Err(why) => problem = why,
+            match self.sign_by(prepared, presented) {
+                Some(Ok(headers)) => return Ok(headers),
+                Some(Err(why)) => problem = why,
+                None => {}
             }
         }
         Err(problem)
@@ -143,6 +145,44 @@ impl Verifier {
             .map(|p| (p.scheme.parts.algorithm, p.keys.iter().find(is_meant)))
             .find_map(|(algorithm, key)| Some((algorithm, key?)))?;
         Some(key.tag(&[text.into()]).bytes(algorithm).to_vec())
+    }
+
+    /// Signs a request that was verified once more, by the scheme that counted for it.
+    pub fn sign_again(
+        &self,
+        presented: &Presented<'_>,
+    ) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
+        let counts = |prepared: &&Prepared| prepared.scheme.counts(presented.headers);
+        let prepared = self.schemes.iter().find(counts).ok_or("it is of no known scheme")?;
+        let signed = self.sign_by(prepared, presented);
+        signed.unwrap_or_else(|| Err("there is no secret for the scheme it came with".into()))
+    }
+
+    /// Whether a request that came can be signed again without changing its body; a sentence where it cannot.
+    pub fn can_sign_again(&self) -> Result<(), &'static str> {
+        self.schemes.iter().try_for_each(|prepared| {
+            let parts = &prepared.scheme.parts;
+            let time = parts.timestamps.as_ref().map(|time| &time.from.from);
+            match (&parts.container.place, time) {
+                (Place::Elsewhere(_), _) => Err("its signature is not in a header"),
+                (_, Some(From::Json(_) | From::Form(_) | From::FormJson(..))) => {
+                    Err("the signed time is in the body, which is never changed")
+                }
+                _ => Ok(()),
+            }
+        })
+    }
+
+    /// Signs by one scheme, with the first live secret that is meant for it; none, where there is none.
+    fn sign_by(
+        &self,
+        prepared: &Prepared,
+        presented: &Presented<'_>,
+    ) -> Option<Result<Vec<(HeaderName, HeaderValue)>, String>> {
+        let now = presented.received_at;
+        let live = |(slot, _): &&(u16, Key)| self.held(*slot).is_some_and(|h| h.is_live(now));
+        let (slot, key) = prepared.keys.iter().find(live)?;
+        Some(sign(&prepared.scheme, key, &self.held(*slot)?.live.secret, presented))
     }
 
     /// The secret in a slot; slots count from 1, and 0 is none.

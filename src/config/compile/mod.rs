@@ -4,6 +4,7 @@
 mod process;
 mod provider;
 mod routes;
+mod sign;
 mod sources;
 mod stores;
 mod upstreams;
@@ -41,7 +42,8 @@ pub(crate) fn compile(file: &File, ground: &mut Ground<'_>) -> (Config, Vec<Rout
     let server = ground.server(file);
     let upstreams = ground.upstreams(file, &server);
     let routes = ground.routes(file);
-    let sources = ground.sources(file, &server, &routes);
+    let signing = ground.signing(file);
+    let sources = ground.sources(file, &server, &routes, &signing);
     let dedup = ground.dedup(&file.dedup);
     let (audit, audit_detail) = ground.audit(file);
     ground.log(&file.telemetry.log);

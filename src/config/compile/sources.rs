@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use super::{Ground, routes};
+use super::{Ground, routes, sign::Signing};
 use crate::{
     config::{
         RouteOutline, SecretOrigin, Server, Source, captured,
@@ -28,6 +28,7 @@ impl Ground<'_> {
         file: &File,
         server: &Server,
         outlines: &[RouteOutline],
+        signing: &HashMap<String, Signing>,
     ) -> Vec<Source> {
         let mut sources = Vec::new();
         let mut seen = Seen::default();
@@ -47,6 +48,7 @@ impl Ground<'_> {
                 at,
                 server,
                 routes: &routes,
+                signing,
                 plain_http: file.plain_http(),
                 storage: &file.storage.dir,
                 ground: self,
@@ -74,6 +76,7 @@ struct Work<'a, 'g> {
     at: Path,
     server: &'a Server,
     routes: &'a [&'a RouteOutline],
+    signing: &'a HashMap<String, Signing>,
     plain_http: bool,
     storage: &'a std::path::Path,
     ground: &'a mut Ground<'g>,
@@ -95,6 +98,7 @@ impl Work<'_, '_> {
         let live: Vec<_> = secrets.iter().map(live).collect();
         let verifier = self.verifier(&language, &live, &public_url)?;
         let dedup = self.policy();
+        let signs = self.ground.signs(self.signing, self.routes, self.name, &language, &public_url);
         Some(Source {
             name: self.ground.name(self.name, &self.at)?,
             provider: shape.provider.clone()?,
@@ -109,6 +113,7 @@ impl Work<'_, '_> {
             allow_ips: self.ground.networks(&shape.allow_ips, &self.at.key("allow_ips")),
             public_url,
             dedup,
+            signs: Arc::new(signs),
             routes,
         })
     }
@@ -319,7 +324,8 @@ const PLACEHOLDERS: [&str; 2] = [
     "offline:000102030405060708090a0b0c0d0e0f",
 ];
 
-fn live(origin: &SecretOrigin) -> LiveSecret {
+/// A secret as verifiers take it.
+pub(super) fn live(origin: &SecretOrigin) -> LiveSecret {
     let secret = origin.secret.clone().unwrap_or_else(|| Secret::new(PLACEHOLDERS[0]));
     LiveSecret { secret, expires: origin.expires }
 }

@@ -115,10 +115,24 @@ sections! {
         pub http: HttpVersion,
         /// Changes to the request's headers.
         pub headers: Headers,
+        /// Events are signed for the app. Default: they keep the signature that they came with, and get no other.
+        pub sign: Option<Sign>,
         /// TLS towards the app.
         pub tls: UpstreamTls,
         /// Networks that the URL's name may lead to. Default: anywhere but to a cloud's metadata service.
         pub networks: Vec<String>,
+    }
+
+    /// How events are signed for an app.
+    #[schemars(rename = "UpstreamSign")]
+    pub(crate) struct Sign {
+        /// `standard-webhooks`: the app verifies one scheme, whatever its providers use; `native`: the provider's own scheme
+        /// again, with a time of now and the app's own secret.
+        pub scheme: SignScheme,
+        /// The key, or a list. Standard Webhooks: `whsec_…` (HMAC-SHA256) or `whsk_…` (Ed25519), signed by each. Native: as the
+        /// provider's secrets are, signed by the first that fits.
+        #[schemars(required)]
+        pub secret: Option<OneOrMany<SecretForm>>,
     }
 
     /// Changes to the request's headers.
@@ -136,6 +150,7 @@ choices! {
     pub(crate) enum HandshakeWord { Auto, None }
     pub(crate) enum Mode { Proxy }
     pub(crate) enum Reply { StatusOnly, Full }
+    pub(crate) enum SignScheme { StandardWebhooks, Native }
 }
 
 /// A text, a whole number or a boolean.
