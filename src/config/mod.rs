@@ -15,7 +15,7 @@ mod secrets;
 mod shape;
 mod show;
 mod subst;
-mod suggest;
+pub(crate) mod suggest;
 mod syntax;
 mod tree;
 

@@ -81,7 +81,7 @@ fn preset(source: &Source) -> Option<&'static Preset> {
 fn looks_like(source: &Source, case: &Case) -> Option<String> {
     let sent = |name: &str| case.raw.headers.contains_key(name);
     let own = preset(source).map(|preset| preset.name.as_str());
-    let others = providers::catalogue().iter().filter(|preset| Some(preset.name.as_str()) != own);
+    let others = providers::catalogue().filter(|preset| Some(preset.name.as_str()) != own);
     let signs = |preset: &&Preset| {
         let blocks = preset.verify.schemes.iter().map(|own| &own.scheme);
         let headers = blocks.chain([&preset.verify.scheme]).filter_map(|s| s.signature.as_ref());

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use http::HeaderName;
 
-use super::{challenges, schemes, shape};
+use super::{Covers, Field, challenges, schemes, shape};
 use crate::{
     handshake, identify,
     json::{Path, Step},
@@ -39,6 +39,10 @@ pub struct Compiled {
     pub id_covered: bool,
     /// Whether the type is.
     pub type_covered: bool,
+    /// Which fields of an event are there and covered.
+    pub covers_event: Vec<Field>,
+    /// What of a request the weakest of its schemes covers.
+    pub covers: Covers,
     /// Whether verification needs the public URL.
     pub needs_public_url: bool,
 }
@@ -73,8 +77,16 @@ pub fn compile(
     }
     let type_covered = are_covered(&parts.kind, &schemes);
     let id_covered = are_covered(&parts.id, &schemes);
-    parts.key_covered = id_covered && are_covered(&parts.account, &schemes);
+    let account_covered = are_covered(&parts.account, &schemes);
+    parts.key_covered = id_covered && account_covered;
+    let fields = [
+        (Field::Id, id_covered),
+        (Field::Type, type_covered),
+        (Field::Account, account_covered && !parts.account.is_empty()),
+    ];
     Ok(Compiled {
+        covers: schemes.iter().map(coverage).max().unwrap_or(Covers::Nothing),
+        covers_event: fields.into_iter().filter(|(_, is)| *is).map(|(field, _)| field).collect(),
         needs_public_url: schemes.iter().any(Scheme::needs_public_url),
         identify: identify::Plan::new(parts),
         schemes,
@@ -90,6 +102,16 @@ pub fn compile(
 fn are_covered(templates: &[Template], schemes: &[Scheme]) -> bool {
     let covered = |value: &Value| schemes.iter().all(|scheme| scheme.covers(value));
     templates.iter().flat_map(Template::values).all(covered)
+}
+
+/// What of a request a scheme covers.
+fn coverage(scheme: &Scheme) -> Covers {
+    let body = Value { from: From::Body, transforms: Vec::new() };
+    match scheme.parts.algorithm.signs() {
+        false => Covers::Nothing,
+        true if scheme.covers(&body) => Covers::Body,
+        true => Covers::Fields,
+    }
 }
 
 fn event_parts(event: &shape::EventFields, problems: &mut Problems) -> identify::PlanParts {

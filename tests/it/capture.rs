@@ -172,7 +172,7 @@ async fn a_window_is_opened_for_a_source_that_has_one() {
     // Before anything is taken it is certain that it could be used.
     let text = std::fs::read_to_string(&gateway.file).unwrap();
     std::fs::write(&gateway.file, format!("{text}nonsense: 1\n")).unwrap();
-    let out = capture(&gateway, &["hooks", "--no-wait", "--admin", &gateway.admin.to_string()]);
+    let out = capture(&gateway, &["hooks", "--no-wait"]);
     assert_eq!(out.status.code(), Some(1), "{out:?}");
     assert!(String::from_utf8_lossy(&out.stderr).contains("cannot be loaded again"), "{out:?}");
 }

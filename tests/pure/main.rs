@@ -14,6 +14,7 @@
 
 mod attacks;
 mod audited;
+mod catalogue;
 mod challenges;
 #[path = "../support/dice.rs"]
 mod dice;

@@ -23,8 +23,19 @@ struct Provider {
     handshake: Vec<HandshakeRule>,
 }
 
-fn providers() -> BTreeMap<String, Provider> {
+/// Those without a preset so far.
+fn elsewhere() -> BTreeMap<String, Provider> {
     serde_yaml::from_str(include_str!("rules.yaml")).expect("YAML")
+}
+
+/// Names of all that have a challenge.
+fn challenging() -> Vec<String> {
+    let presets = providers::catalogue().filter(|preset| !preset.handshake.is_empty());
+    // One that is like another is looked at there.
+    let presets = presets.filter(|preset| preset.like.is_none()).map(|preset| preset.name.clone());
+    let mut names: Vec<_> = presets.chain(elsewhere().into_keys()).collect();
+    names.sort_unstable();
+    names
 }
 
 /// What the sources of these tests say about themselves.
@@ -38,7 +49,13 @@ const PARAMS: [(&str, &str); 6] = [
 ];
 
 fn compiled(provider: &str, params: &[(&str, &str)]) -> Compiled {
-    let known = providers().remove(provider).unwrap_or_else(|| panic!("{provider} is not known"));
+    let known = providers::preset(provider)
+        .map(|preset| Provider {
+            verify: preset.verify.clone(),
+            handshake: preset.handshake.clone(),
+        })
+        .or_else(|| elsewhere().remove(provider))
+        .unwrap_or_else(|| panic!("{provider} is not known"));
     let event = serde_yaml::from_str("{ id: '{body|sha256_hex}', type: event }").unwrap();
     let params = params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let options = Options { params: params.collect(), ..Options::default() };
