@@ -1,10 +1,10 @@
 //! Shapes to what the stages run, or to everything that is wrong with them.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::HeaderName;
 
-use super::{Covers, Field, schemes, shape};
+use super::{Covers, Field, challenges, schemes, shape};
 use crate::{
     handshake, identify,
     json::{Path, Step},
@@ -18,6 +18,8 @@ pub struct Options {
     pub tolerance: Option<Duration>,
     /// JSON paths that the source's routes look at (`when:`), in the order in which routes refer to them.
     pub captures: Vec<String>,
+    /// What `{param:NAME}` stands for.
+    pub params: BTreeMap<String, String>,
 }
 
 /// What the stages of a source run.
@@ -29,6 +31,10 @@ pub struct Compiled {
     pub identify: identify::Plan,
     /// Challenges.
     pub handshakes: Vec<handshake::Rule>,
+    /// What they could be asked to sign must be no event.
+    pub guards: Vec<handshake::Guard>,
+    /// Parameters without which a challenge is not answered.
+    pub missing_params: Vec<String>,
     /// Whether the id is covered by the signature (of every scheme).
     pub id_covered: bool,
     /// Whether the type is.
@@ -65,10 +71,7 @@ pub fn compile(
     let captures = options.captures.iter().enumerate();
     parts.captures =
         captures.flat_map(|(i, path)| problems.path(&format!("captures[{i}]"), path)).collect();
-    let handshakes = handshake.iter().enumerate();
-    let handshakes = handshakes
-        .flat_map(|(i, rule)| handshake_rule(&format!("handshake[{i}]"), rule, &mut problems))
-        .collect();
+    let challenges = challenges::compile(handshake, &schemes, &options.params, &mut problems);
     if !problems.0.is_empty() {
         return Err(problems.0);
     }
@@ -87,7 +90,9 @@ pub fn compile(
         needs_public_url: schemes.iter().any(Scheme::needs_public_url),
         identify: identify::Plan::new(parts),
         schemes,
-        handshakes,
+        handshakes: challenges.rules,
+        guards: challenges.guards,
+        missing_params: challenges.missing,
         id_covered,
         type_covered,
     })
@@ -140,37 +145,6 @@ fn event_parts(event: &shape::EventFields, problems: &mut Problems) -> identify:
     }
 }
 
-fn handshake_rule(
-    path: &str,
-    rule: &shape::HandshakeRule,
-    problems: &mut Problems,
-) -> Result<handshake::Rule, Reported> {
-    let when = format!("{path}.when.json");
-    if rule.when.json.is_empty() {
-        problems.add(&when, "no condition", "write it like `{ type: url_verification }`");
-    }
-    let equal = rule.when.json.iter();
-    let json: Result<_, Reported> =
-        equal.map(|(key, value)| Ok((problems.path(&when, key)?, value.clone()))).collect();
-    let status = StatusCode::from_u16(rule.reply.status.unwrap_or(200)).ok();
-    let status = status
-        .filter(StatusCode::is_success)
-        .ok_or_else(|| problems.add(format!("{path}.reply.status"), "not a success", "use 200"));
-    let content_type = rule.reply.content_type.as_deref().unwrap_or("text/plain; charset=utf-8");
-    let content_type = HeaderValue::from_str(content_type).map_err(|_| {
-        let help = "write it like `text/plain`";
-        problems.add(format!("{path}.reply.content_type"), "not a header value", help)
-    });
-    let body = problems.template(&format!("{path}.reply.body"), &rule.reply.body);
-    Ok(handshake::Rule::new(handshake::RuleParts {
-        json: json?,
-        verify: rule.verify,
-        status: status?,
-        content_type: content_type?,
-        body: body?,
-    }))
-}
-
 /// What was found so far; nothing is said twice.
 #[derive(Debug, Default)]
 pub(super) struct Problems(Vec<Problem>);
@@ -195,7 +169,7 @@ impl Problems {
     }
 
     /// A template outside of `verify`, where no container captures variables.
-    fn template(&mut self, path: &str, text: &str) -> Result<Template, Reported> {
+    pub(super) fn template(&mut self, path: &str, text: &str) -> Result<Template, Reported> {
         let template = self.any_template(path, text)?;
         let variable = template.values().find_map(|value| match &value.from {
             From::Variable(name) => Some(name.clone()),
@@ -238,7 +212,7 @@ impl Problems {
         parsed.map_err(|_| self.add(path, format!("`{name}` is not a header name"), ""))
     }
 
-    fn path(&mut self, path: &str, text: &str) -> Result<Path, Reported> {
+    pub(super) fn path(&mut self, path: &str, text: &str) -> Result<Path, Reported> {
         Path::parse(text).map_err(|e| self.add(path, e, "write it like `data.object.id`"))
     }
 }
