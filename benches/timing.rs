@@ -97,7 +97,7 @@ fn wrong(right: &[u8], kind: usize, random: &mut Dice) -> Vec<u8> {
 /// Secrets of which the one that requests are made with has expired, and another has not.
 fn secrets(expired: &str, live: &str) -> Vec<LiveSecret> {
     let past = Some(Timestamp::from_millis(0));
-    let secret = |text: &str, expires| LiveSecret { secret: Secret::new(text), expires };
+    let secret = |text: &str, expires| LiveSecret { secret: Secret::new(text), expires, id: None };
     vec![secret(live, None), secret(expired, past)]
 }
 
