@@ -9,10 +9,12 @@ mod init;
 mod out;
 mod payload;
 mod providers;
+mod records;
 mod routes;
 mod run;
 mod send;
 mod sender;
+mod verify;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -67,6 +69,7 @@ enum Command {
     Schema,
     #[command(visible_alias = "trigger")]
     Send(send::Args),
+    Verify(verify::Args),
     /// Verify, search and export the record
     Audit(audit::Args),
     /// Load the configuration again: all of it or nothing
@@ -96,6 +99,7 @@ pub fn run() -> ExitCode {
         Command::Providers(command) => command.run(),
         Command::Schema => schema(),
         Command::Send(args) => args.run(file),
+        Command::Verify(args) => args.run(file),
         Command::Audit(args) => args.run(|| run::audit_dir(file)),
         Command::Reload(args) => args.reload(file),
         Command::Healthcheck(args) => args.healthcheck(file),

@@ -14,7 +14,7 @@ mod secrets;
 mod shape;
 mod show;
 mod subst;
-mod suggest;
+pub(crate) mod suggest;
 mod syntax;
 mod tree;
 

@@ -7,11 +7,11 @@ use std::{
 
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::{schemes, shape};
+use super::{Covers, Field, schemes, shape};
 use crate::{
     handshake, identify,
     json::{Path, Step},
-    verify::{From, Scheme, Template},
+    verify::{From, Scheme, Template, Value},
 };
 
 /// What a source says besides its preset.
@@ -40,6 +40,10 @@ pub struct Compiled {
     pub id_covered: bool,
     /// Whether the type is.
     pub type_covered: bool,
+    /// Which fields of an event are there and covered.
+    pub covers_event: Vec<Field>,
+    /// What of a request the weakest of its schemes covers.
+    pub covers: Covers,
     /// Whether verification needs the public URL.
     pub needs_public_url: bool,
 }
@@ -82,7 +86,7 @@ pub fn compile(
         return Err(problems.found);
     }
     let (numbers, schemes): (Vec<_>, Vec<_>) = numbered.into_iter().unzip();
-    let (mut id_covered, mut type_covered) = (true, true);
+    let (mut id_covered, mut type_covered, mut account_covered) = (true, true, true);
     let mut plans = plans.into_iter();
     let general = plans.next().unwrap_or_default();
     let mut identify = Vec::new();
@@ -91,12 +95,18 @@ pub fn compile(
         let mut parts = own.unwrap_or_else(|| general.clone());
         parts.captures.clone_from(&captures);
         let id = is_covered(&parts.id, scheme);
+        let account = is_covered(&parts.account, scheme);
         id_covered &= id;
         type_covered &= is_covered(&parts.kind, scheme);
-        parts.key_covered = id && is_covered(&parts.account, scheme);
+        account_covered &= account && !parts.account.is_empty();
+        parts.key_covered = id && account;
         identify.push(parts);
     }
+    let fields =
+        [(Field::Id, id_covered), (Field::Type, type_covered), (Field::Account, account_covered)];
     Ok(Compiled {
+        covers: schemes.iter().map(coverage).max().unwrap_or(Covers::Nothing),
+        covers_event: fields.into_iter().filter(|(_, is)| *is).map(|(field, _)| field).collect(),
         needs_public_url: schemes.iter().any(Scheme::needs_public_url),
         identify: identify::Plan::of_schemes(identify),
         schemes,
@@ -109,6 +119,16 @@ pub fn compile(
 /// Whether nobody can change what `templates` yield without breaking the signature, whichever template counts.
 fn is_covered(templates: &[Template], scheme: &Scheme) -> bool {
     templates.iter().flat_map(Template::values).all(|value| scheme.covers(value))
+}
+
+/// What of a request a scheme covers.
+fn coverage(scheme: &Scheme) -> Covers {
+    let body = Value { from: From::Body, transforms: Vec::new() };
+    match scheme.parts.algorithm.signs() {
+        false => Covers::Nothing,
+        true if scheme.covers(&body) => Covers::Body,
+        true => Covers::Fields,
+    }
 }
 
 fn event_parts(

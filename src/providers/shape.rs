@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    units::{Size, Span, choices, sections},
+    units::{Span, choices, sections},
     verify::{Algorithm, Encoding, KeyForm, Unit, UrlVariant},
 };
 
@@ -230,59 +230,4 @@ pub(crate) struct ReplyShape {
     pub(crate) content_type: Option<String>,
     /// A template: `{json:challenge}`. Values put in are at most 256 characters of `A-Za-z0-9._~-`.
     pub(crate) body: String,
-}
-
-sections! {
-    /// A provider's habits in delivering (`delivery:`): what `check` warns by.
-    #[serde(deny_unknown_fields)]
-    pub struct Profile {
-        /// How long the provider waits for an answer.
-        pub deadline: Option<Span>,
-        /// Whether it retries by itself.
-        pub retries: bool,
-        /// For how long.
-        pub horizon: Option<Span>,
-        /// In words: the schedule, what is retried, when it gives an endpoint up.
-        pub notes: Option<String>,
-    }
-
-    /// What people get wrong with a provider's secret, and where to find it.
-    #[serde(deny_unknown_fields)]
-    pub struct SecretHints {
-        /// Prefix that a real one has, such as `whsec_`.
-        pub prefix: Option<String>,
-        /// Prefixes of what is not a signing secret, and what it is: `{ sk_live_: an API key }`.
-        pub mistaken: BTreeMap<String, String>,
-        /// Where to find it: `Workbench > Webhooks > your endpoint > Signing secret`.
-        pub found_at: Option<String>,
-    }
-}
-
-/// One preset file.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Preset {
-    /// The name under `provider:`.
-    pub name: String,
-    /// For people: `Stripe`.
-    pub title: String,
-    /// Where the facts are from.
-    pub docs: Vec<String>,
-    /// What is known about its secrets.
-    #[serde(default)]
-    pub secret: SecretHints,
-    /// How its requests are verified.
-    pub verify: Verify,
-    /// Where id and type are.
-    pub event: EventFields,
-    /// Its challenges.
-    #[serde(default)]
-    pub handshake: Vec<HandshakeRule>,
-    /// How long a body may be, where it sends more than the default.
-    pub max_body: Option<Size>,
-    /// How it delivers.
-    pub delivery: Profile,
-    /// Types that it is known to send; others are fine.
-    #[serde(default)]
-    pub known_types: Vec<String>,
 }

@@ -65,7 +65,7 @@ impl Timestamps {
 }
 
 impl Unit {
-    fn read(self, text: &[u8]) -> Option<Timestamp> {
+    pub(super) fn read(self, text: &[u8]) -> Option<Timestamp> {
         match self {
             Self::Seconds => canonical_integer(text)?.checked_mul(1000).map(Timestamp::from_millis),
             Self::Millis => canonical_integer(text).map(Timestamp::from_millis),

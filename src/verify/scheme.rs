@@ -99,6 +99,25 @@ impl Scheme {
         self.parts.when.iter().all(|condition| condition.holds(request, &self.sought))
     }
 
+    /// Headers that carry signatures.
+    pub(crate) fn signature_headers(&self) -> impl Iterator<Item = &HeaderName> {
+        self.parts.containers.iter().filter_map(|container| match &container.place {
+            Place::Header(name) => Some(name),
+            Place::Numbered(_) | Place::Elsewhere(_) => None,
+        })
+    }
+
+    /// The time that a request shows, signed or not.
+    pub(crate) fn shown_time(&self, request: &Presented<'_>) -> Option<Timestamp> {
+        let timestamps = self.parts.timestamps.as_ref()?;
+        let view = View::new(*request, &self.sought);
+        self.parts.containers.iter().find_map(|container| {
+            let lines = container.lines(&view).ok()?;
+            let elements = container.elements(&lines).ok()?;
+            timestamps.unit.read(&view.value(&timestamps.from, &elements).ok()?)
+        })
+    }
+
     /// Whether it signs the URL as the provider knows it.
     pub(crate) fn needs_public_url(&self) -> bool {
         self.needs_public_url

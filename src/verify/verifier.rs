@@ -83,11 +83,7 @@ impl Verifier {
 
     /// Headers that carry signatures, whichever scheme counts.
     pub fn signature_headers(&self) -> impl Iterator<Item = &HeaderName> {
-        let containers = self.schemes.iter().flat_map(|p| &p.scheme.parts.containers);
-        containers.filter_map(|container| match &container.place {
-            Place::Header(name) => Some(name),
-            Place::Numbered(_) | Place::Elsewhere(_) => None,
-        })
+        self.schemes.iter().flat_map(|prepared| prepared.scheme.signature_headers())
     }
 
     /// Whether a sender shows the secret itself in this header.

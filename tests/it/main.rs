@@ -31,6 +31,7 @@ mod commands;
 mod connect;
 mod deliver;
 mod disk;
+mod doctor;
 mod duplicate;
 mod events;
 #[path = "../support/h2.rs"]

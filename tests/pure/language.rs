@@ -182,27 +182,6 @@ fn a_tolerance_replaces_both_limits() {
     assert_eq!([-8, -7, 7, 8].map(passes), [false, true, true, false]);
 }
 
-/// Derived, not declared: nobody can claim that something is signed which is not.
-#[test]
-fn what_signatures_cover() {
-    for (provider, id, kind, url) in [
-        ("github", false, false, false),
-        ("gitlab", false, false, false),
-        ("linear", false, true, false),
-        ("paddle", true, true, false),
-        ("shopify", false, false, false),
-        ("slack", true, true, false),
-        ("square", true, true, true),
-        ("standard-webhooks", true, true, false),
-        ("stripe", true, true, false),
-        ("svix", false, true, false),
-    ] {
-        let compiled = crate::source::compiled(provider);
-        let covered = (compiled.id_covered, compiled.type_covered, compiled.needs_public_url);
-        assert_eq!(covered, (id, kind, url), "{provider}");
-    }
-}
-
 /// What an app must not be shown, or must; and where a test event needs a time of its own.
 #[test]
 fn where_secrets_and_times_are() {
@@ -223,23 +202,6 @@ fn where_secrets_and_times_are() {
     let path = Path::parse("webhookTimestamp").unwrap();
     assert_eq!(preset("linear", SECRET).signed_time_in_body(), Some(&path));
     assert_eq!(preset("stripe", SECRET).signed_time_in_body(), None);
-}
-
-#[test]
-fn presets_are_named_after_their_files_and_can_be_pasted() {
-    let names: Vec<_> = providers::catalogue().iter().map(|preset| &*preset.name).collect();
-    assert_eq!(names.len(), 10);
-    assert!(names.is_sorted());
-    for preset in providers::catalogue() {
-        let source = providers::source_of(&preset.name).expect("its file");
-        assert!(source.starts_with('#') && source.contains(&format!("\nname: {}\n", preset.name)));
-        assert!(preset.docs.iter().all(|link| link.starts_with("https://")));
-        assert!(preset.known_types.is_sorted(), "{}", preset.name);
-        // What is printed can be pasted: `verify` and `event` are the keys of a source.
-        let source: Source = serde_yaml::from_str(source).expect("the same YAML");
-        assert_eq!((&source.verify, &source.event), (&preset.verify, &preset.event));
-    }
-    assert_eq!(providers::preset("strpe"), None);
 }
 
 #[test]

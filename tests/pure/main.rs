@@ -14,6 +14,7 @@
 
 mod attacks;
 mod audited;
+mod catalogue;
 #[path = "../support/dice.rs"]
 mod dice;
 mod examples;

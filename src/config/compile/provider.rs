@@ -11,7 +11,7 @@ use crate::{
         suggest,
         tree::Path,
     },
-    providers::{self, Compiled, Options, Preset, shape::EventFields},
+    providers::{self, Compiled, Fact, Options, Preset, shape::EventFields},
     secret::Secret,
     units::Span,
 };
@@ -74,11 +74,9 @@ impl Ground<'_> {
     }
 
     fn unknown_provider(&mut self, provider: &str, at: &Path) {
-        let names =
-            || providers::catalogue().iter().map(|preset| preset.name.as_str()).chain([CUSTOM]);
-        let label = match suggest::nearest(provider, names()) {
+        let label = match suggest::nearest(provider, providers::names().chain([CUSTOM])) {
             Some(near) => format!("did you mean `{near}`?"),
-            None => format!("there are {}", names().collect::<Vec<_>>().join(", ")),
+            None => "see `gatepost providers list`".to_owned(),
         };
         let place = at.key("provider");
         self.error("unknown-provider", &place, format!("there is no preset `{provider}`"))
@@ -101,6 +99,7 @@ impl Ground<'_> {
             self.window(preset, shape, at);
             self.no_retry(preset, routes, at);
             self.known_types(preset, routes);
+            self.unconfirmed(preset, shape, at);
         }
         if preset.is_none() || shape.verify.is_some() || shape.event.is_some() {
             self.coverage(name, language, at);
@@ -120,12 +119,13 @@ impl Ground<'_> {
             } else {
                 (self.key(&route.at), format!("add `timeout: {better}`"))
             };
+            let sure = unsure(preset, "waits");
             let relation = if route.timeout > deadline.0 { "longer than" } else { "as long as" };
             let timeout = Span(route.timeout);
             let message = format!("`timeout` {timeout} is {relation} {title} waits ({deadline})");
             let again = if preset.delivery.retries { " and retried" } else { "" };
             self.warn("deadline", &place, message)
-                .label(format!("{title} will have given up{again}; {advice}"));
+                .label(format!("{title} will have given up{again}; {advice}{sure}"));
         }
     }
 
@@ -142,8 +142,9 @@ impl Ground<'_> {
         };
         let message = format!("`dedup.window` is {own} but {} retries for {days}", preset.title);
         let better = Span::days(7).max(Span(horizon.0 * 2));
+        let sure = unsure(preset, "retries");
         self.warn("window-short", &at.key("dedup").key("window"), message)
-            .label(format!("a retry after {own} would be delivered a second time"))
+            .label(format!("a retry after {own} would be delivered a second time{sure}"))
             .help(format!("use {better}, or leave it out"));
     }
 
@@ -155,6 +156,17 @@ impl Ground<'_> {
         self.warn("no-retry", &at.key("provider"), message)
             .label("route mode is `proxy`: forwarded once")
             .help("watch for 502, 503 and 504 on this source, and redeliver those by hand");
+    }
+
+    /// A scheme that nobody has read at its provider.
+    fn unconfirmed(&mut self, preset: &Preset, shape: &file::Source, at: &Path) {
+        if shape.verify.is_some() || !preset.is_doubtful(Fact::Signature) {
+            return;
+        }
+        let message = format!("how {} signs is from memory, or disputed", preset.title);
+        self.warn("unconfirmed-scheme", &at.key("provider"), message)
+            .label("let one real event through before you rely on it")
+            .help(format!("what is known and how: `gatepost providers show {}`", preset.name));
     }
 
     /// Exact names that the provider is not known to send.
@@ -214,6 +226,12 @@ impl Ground<'_> {
             }
         }
     }
+}
+
+/// Said behind what is known from memory only, or disputed.
+fn unsure(preset: &Preset, does: &str) -> String {
+    let doubtful = preset.is_doubtful(Fact::Delivery);
+    if doubtful { format!(" (how long it {does} is not confirmed)") } else { String::new() }
 }
 
 /// The preset's fields, replaced key by key.
