@@ -290,7 +290,9 @@ fn clues(test: &Test) -> Vec<&str> {
 fn last_key(path: &Path) -> Option<&str> {
     path.steps().iter().rev().find_map(|step| match step {
         crate::json::Step::Key(key) => Some(key.as_str()),
-        crate::json::Step::Index(_) | crate::json::Step::Each => None,
+        crate::json::Step::Index(_) | crate::json::Step::Each | crate::json::Step::FirstKey(_) => {
+            None
+        }
     })
 }
 

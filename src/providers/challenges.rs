@@ -114,6 +114,7 @@ pub(super) fn compile(
 ) -> Challenges {
     let mut all = Challenges::default();
     for (index, rule) in rules.iter().enumerate() {
+        problems.asked.extend(rule.params().map(str::to_owned));
         let unknown = |name: &&str| !params.contains_key(*name);
         let missing: Vec<_> = rule.params().filter(unknown).map(str::to_owned).collect();
         if !missing.is_empty() {
@@ -332,7 +333,7 @@ impl Block<'_> {
     /// What a responder signs must never be what the scheme signs, or whoever asks it gets events signed. Either the signed text
     /// holds a literal that no answer can hold; or it is looked at, once the signature held.
     fn guards(&mut self, schemes: &[Scheme], echo: Echo, guards: &mut Vec<Guard>) {
-        for signed in schemes.iter().filter_map(|scheme| scheme.parts.signed.as_ref()) {
+        for signed in schemes.iter().flat_map(|scheme| &scheme.parts.signed) {
             let apart = |part: &Part| match part {
                 Part::Literal(text) => !text.bytes().all(|byte| echo.charset.has(byte)),
                 Part::Value(_) => false,

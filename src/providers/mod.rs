@@ -3,6 +3,7 @@
 
 mod challenges;
 mod compile;
+mod containers;
 mod files;
 mod preset;
 mod schemes;

@@ -23,7 +23,7 @@ sections! {
         /// The signing secret, or a list: any of them may match, which is how secrets are rotated.
         #[schemars(required)]
         pub secret: Option<OneOrMany<SecretForm>>,
-        /// What its preset wants to know about it: `{ verify_token: "${META_VERIFY_TOKEN}" }`.
+        /// What its preset wants to know besides a secret (`gatepost providers show`): `{ verify_token: "${META_VERIFY_TOKEN}" }`.
         pub params: BTreeMap<String, Hidden>,
         /// How far the signed time may be from ours. Default: what the preset says.
         pub tolerance: Option<Span>,
@@ -40,6 +40,8 @@ sections! {
         pub verify: Option<Verify>,
         /// Where an event's id and type are. Replaces key by key what the preset says.
         pub event: Option<EventFields>,
+        /// The one of the preset's schemes that counts, by its name; no other is accepted then.
+        pub pin: Option<String>,
         /// The URL that its provider has on file, where it differs from `server.public_url` and `path`.
         pub public_url: Option<String>,
     }
