@@ -24,6 +24,7 @@ pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod doctor;
 pub mod providers;
 pub mod server;
 pub mod stack;

@@ -9,6 +9,7 @@ use std::{
 
 use super::{NO, NOT_FOUND, out};
 use crate::{
+    config::suggest,
     providers::{self, Preset},
     units::Span,
 };
@@ -57,8 +58,9 @@ impl Args {
 }
 
 fn unknown(name: &str) -> String {
-    let names: Vec<_> = providers::catalogue().iter().map(|preset| preset.name.as_str()).collect();
-    format!("there is no preset `{name}`; there are {}", names.join(", "))
+    let near = suggest::nearest(name, providers::names());
+    let hint = near.map_or_else(String::new, |near| format!(" (did you mean `{near}`?)"));
+    format!("there is no preset `{name}`{hint}; see `gatepost providers list`")
 }
 
 fn next_steps(path: &Path, presets: &[&Preset]) -> String {

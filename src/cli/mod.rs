@@ -2,6 +2,7 @@
 
 mod admin;
 mod audit;
+mod capture;
 mod check;
 mod config;
 mod dev;
@@ -9,10 +10,12 @@ mod init;
 mod out;
 mod payload;
 mod providers;
+mod records;
 mod routes;
 mod run;
 mod send;
 mod sender;
+mod verify;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -60,13 +63,14 @@ enum Command {
     /// List routes, or say which one takes an event and why not the others
     #[command(subcommand)]
     Routes(routes::Command),
-    /// List presets, or print one as YAML
+    /// List presets, print one as YAML, or capture a secret that a provider sends
     #[command(subcommand)]
     Providers(providers::Command),
     /// Print the JSON Schema of the configuration
     Schema,
     #[command(visible_alias = "trigger")]
     Send(send::Args),
+    Verify(verify::Args),
     /// Verify, search and export the record
     Audit(audit::Args),
     /// Load the configuration again: all of it or nothing
@@ -93,9 +97,10 @@ pub fn run() -> ExitCode {
         Command::Check(args) => args.run(file),
         Command::Config(command) => command.run(file),
         Command::Routes(command) => command.run(file),
-        Command::Providers(command) => command.run(),
+        Command::Providers(command) => command.run(file),
         Command::Schema => schema(),
         Command::Send(args) => args.run(file),
+        Command::Verify(args) => args.run(file),
         Command::Audit(args) => args.run(|| run::audit_dir(file)),
         Command::Reload(args) => args.reload(file),
         Command::Healthcheck(args) => args.healthcheck(file),

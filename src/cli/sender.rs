@@ -80,6 +80,8 @@ impl Prepared {
             let shown = if value.is_sensitive() { None } else { value.to_str().ok() };
             out::line(&format!("{name}: {}", shown.unwrap_or("…")));
         }
+        // Says where the body ends: the newline behind it is the terminal's.
+        out::line(&format!("content-length: {}", self.body.len()));
         out::line(&format!("\n{}", String::from_utf8_lossy(&self.body)));
     }
 }

@@ -1,46 +1,71 @@
 //! The catalogue of providers: one YAML file each, embedded in the binary, in the language that users write for a sender
 //! of their own. Knowledge about a provider is data; a preset is never magic and can be printed, copied and changed.
 
+mod challenges;
 mod compile;
+mod containers;
+mod files;
+mod preset;
 mod schemes;
 pub mod shape;
+mod text;
 
-use std::sync::LazyLock;
+use std::{borrow::Cow, sync::OnceLock};
 
 pub use compile::{Compiled, Options, Problem, compile};
-pub use shape::Preset;
+pub use preset::{
+    AnswerShape, Covers, Evidence, Fact, Field, MARKS, Param, Preset, Profile, SecretHints,
+};
 
-/// Files of the presets, by name.
-const SOURCES: [(&str, &str); 10] = [
-    ("github", include_str!("github.yaml")),
-    ("gitlab", include_str!("gitlab.yaml")),
-    ("linear", include_str!("linear.yaml")),
-    ("paddle", include_str!("paddle.yaml")),
-    ("shopify", include_str!("shopify.yaml")),
-    ("slack", include_str!("slack.yaml")),
-    ("square", include_str!("square.yaml")),
-    ("standard-webhooks", include_str!("standard-webhooks.yaml")),
-    ("stripe", include_str!("stripe.yaml")),
-    ("svix", include_str!("svix.yaml")),
-];
+use files::FILES;
 
-static CATALOGUE: LazyLock<Vec<Preset>> = LazyLock::new(|| {
-    #[expect(clippy::expect_used, reason = "the files are in this binary, and a test parses them")]
-    let parse = |(_, text): &(_, &str)| serde_yaml::from_str(text).expect("a preset");
-    SOURCES.iter().map(parse).collect()
-});
+/// A preset file, parsed when somebody asks for it.
+struct File {
+    name: &'static str,
+    text: &'static str,
+    preset: OnceLock<Preset>,
+}
+
+impl File {
+    const fn new(name: &'static str, text: &'static str) -> Self {
+        Self { name, text, preset: OnceLock::new() }
+    }
+
+    fn of(name: &str) -> Option<&'static Self> {
+        let at = FILES.binary_search_by(|file| file.name.cmp(name)).ok()?;
+        FILES.get(at)
+    }
+
+    /// The file's text, with what it leaves out to another.
+    fn whole(&self) -> Cow<'static, str> {
+        let base = text::value(self.text, "like").and_then(Self::of);
+        base.map_or(self.text.into(), |base| text::merged(self.text, base.text).into())
+    }
+
+    fn preset(&self) -> &Preset {
+        #[expect(clippy::panic, reason = "the files are in this binary, and a test parses them")]
+        self.preset.get_or_init(|| {
+            serde_yaml::from_str(&self.whole()).unwrap_or_else(|e| panic!("{}: {e}", self.name))
+        })
+    }
+}
 
 /// The preset called `name`, such as `stripe`.
 pub fn preset(name: &str) -> Option<&'static Preset> {
-    catalogue().iter().find(|preset| preset.name == name)
+    File::of(name).map(File::preset)
+}
+
+/// Names of all presets, in order.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    FILES.iter().map(|file| file.name)
 }
 
 /// All presets, by name.
-pub fn catalogue() -> &'static [Preset] {
-    &CATALOGUE
+pub fn catalogue() -> impl Iterator<Item = &'static Preset> {
+    FILES.iter().map(File::preset)
 }
 
-/// The YAML file of a preset, as it is printed by `gatepost providers show`.
-pub fn source_of(name: &str) -> Option<&'static str> {
-    SOURCES.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
+/// The YAML of a preset as keys of a source, four spaces in.
+pub fn source_of(name: &str) -> Option<String> {
+    File::of(name).map(|file| text::of_a_source(&file.whole()))
 }

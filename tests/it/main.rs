@@ -27,10 +27,13 @@ mod abuse;
 mod accept;
 mod answers;
 mod canary;
+mod capture;
+mod challenges;
 mod commands;
 mod connect;
 mod deliver;
 mod disk;
+mod doctor;
 mod duplicate;
 mod events;
 #[path = "../support/h2.rs"]

@@ -14,6 +14,8 @@
 
 mod attacks;
 mod audited;
+mod catalogue;
+mod challenges;
 #[path = "../support/dice.rs"]
 mod dice;
 mod examples;

@@ -21,9 +21,11 @@ use crate::{
     app::{App, StartError, run_until_signalled},
     config::{self, Config, Options},
     event::Receipt,
-    providers,
+    providers::{self, Preset},
+    secret::Secret,
     server::tls::ca_file,
     telemetry::{LogFormat, start_logging},
+    verify::{LiveSecret, Verifier},
 };
 
 /// Throw-away gateway for your machine: nothing to configure    (gatepost dev --to localhost:3000)
@@ -97,8 +99,9 @@ struct Setup {
 
 impl Setup {
     fn new(keep: Option<PathBuf>) -> std::io::Result<Self> {
-        let presets = providers::catalogue().iter().map(|preset| preset.name.as_str());
-        let secrets = presets.map(|name| (name, made_up(name))).collect();
+        let presets = providers::catalogue();
+        let secrets =
+            presets.filter_map(|preset| Some((&*preset.name, made_up(preset)?))).collect();
         let temporary = match keep {
             Some(_) => None,
             None => Some(tempfile::Builder::new().prefix("gatepost-dev-").tempdir()?),
@@ -144,9 +147,13 @@ impl Setup {
         let end = if self.temporary.is_some() { "gone at the end" } else { "kept" };
         let dir = self.dir.display();
         out::say(&format!("Ready. Every event goes to {to}. Record and secrets: {dir} ({end})"));
-        for (name, secret) in &self.secrets {
+        for (name, secret) in self.secrets.iter().filter(|(name, _)| SHOWN.contains(name)) {
             out::say(&format!("  {name:<18} https://localhost:{port}/{name:<18} {secret}"));
         }
+        let more = self.secrets.len().saturating_sub(SHOWN.len());
+        out::say(&format!(
+            "  and {more} more providers, each under its name; secrets are in the file"
+        ));
         let ca = ca_file(&self.dir);
         out::say(&format!("  certificate authority   {}", ca.display()));
         let file = self.file();
@@ -157,14 +164,32 @@ impl Setup {
     }
 }
 
-/// A random secret in the form that the provider's own have.
-fn made_up(provider: &str) -> String {
+/// A random secret in the form that the provider's own have; none where a secret is not all that it takes.
+fn made_up(preset: &Preset) -> Option<String> {
     let random = format!("{}{}", Receipt::random(), Receipt::random()).replace("req_", "");
-    match provider {
-        "stripe" => format!("whsec_{random}"),
-        "standard-webhooks" | "svix" => format!("whsec_{}", STANDARD.encode(random)),
-        "paddle" => format!("pdl_ntfset_{random}"),
-        "linear" => format!("lin_wh_{random}"),
-        _ => random,
-    }
+    let prefix = preset.secret.prefix.as_deref().unwrap_or_default();
+    let options = providers::Options::default();
+    let language =
+        providers::compile(&preset.verify, &preset.event, &preset.handshake, &options).ok()?;
+    let fits = |secret: &String| {
+        let live = LiveSecret { secret: Secret::new(secret.as_str()), expires: None, id: None };
+        Verifier::new(language.schemes.clone(), vec![live], "https://localhost").is_ok()
+    };
+    let user = format!("gatepost:{random}");
+    let forms = [random.clone(), STANDARD.encode(&random), hex::encode(&random), user];
+    forms.into_iter().map(|form| format!("{prefix}{form}")).find(fits)
 }
+
+/// Providers that are named at the start; all are in the file.
+const SHOWN: [&str; 10] = [
+    "github",
+    "gitlab",
+    "linear",
+    "paddle",
+    "shopify",
+    "slack",
+    "square",
+    "standard-webhooks",
+    "stripe",
+    "svix",
+];

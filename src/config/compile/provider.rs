@@ -6,12 +6,12 @@ use super::Ground;
 use crate::{
     config::{
         RouteOutline, SecretOrigin,
-        file::{self, OneOrMany, SecretForm},
+        file::{self, Handshake, HandshakeWord, OneOrMany, SecretForm},
         report::{At, Explain as _, Problem},
         suggest,
         tree::Path,
     },
-    providers::{self, Compiled, Options, Preset, shape::EventFields},
+    providers::{self, Compiled, Fact, Options, Preset, shape::EventFields},
     secret::Secret,
     units::Span,
 };
@@ -49,9 +49,25 @@ impl Ground<'_> {
             .help("say where the id is, for example `event: { id: \"{header:X-Delivery}\" }`")
             .help("no id in the request? `event: { id: \"{body|sha256_hex}\" }` stops byte-identical repeats only");
         }
-        let handshake = preset.map_or(&[][..], |preset| &preset.handshake);
-        let options = Options { tolerance: shape.tolerance.map(|span| span.0), captures };
-        let compiled = providers::compile(verify, &event, handshake, &options);
+        let handshake = match &shape.shared.handshake {
+            Handshake::Word(HandshakeWord::None) => &[][..],
+            Handshake::Word(HandshakeWord::Auto) => preset.map_or(&[][..], |p| &p.handshake),
+            Handshake::Rules(rules) => rules,
+        };
+        let params = shape.params.iter().map(|(name, value)| (name.clone(), value.0.clone()));
+        let options = Options {
+            tolerance: shape.tolerance.map(|span| span.0),
+            captures,
+            params: params.collect(),
+            pin: shape.pin.clone(),
+        };
+        // What a source says about its events counts for every scheme.
+        let mut verify = verify.clone();
+        if let Some(own) = &shape.event {
+            let events = verify.schemes.iter_mut().filter_map(|scheme| scheme.event.as_mut());
+            events.for_each(|event| *event = own.over(event));
+        }
+        let compiled = providers::compile(&verify, &event, handshake, &options);
         for problem in compiled.as_ref().err().into_iter().flatten() {
             if event.id.is_some() || !problem.path.starts_with("event.id") {
                 let place = at.join(&Path::of(&problem.path));
@@ -59,15 +75,20 @@ impl Ground<'_> {
                 problem.help.iter().fold(error, |error, help| error.help(help));
             }
         }
+        for param in compiled.as_ref().map_or(&[][..], |compiled| &compiled.missing_params) {
+            let message = format!("a challenge of `{name}` is not answered: `{param}` is not set");
+            let place = self.key(&at.key("provider"));
+            self.warn("param-missing", &place, message).help(format!(
+                "set `params: {{ {param}: … }}`, or `handshake: none` where the app answers"
+            ));
+        }
         compiled.ok()
     }
 
     fn unknown_provider(&mut self, provider: &str, at: &Path) {
-        let names =
-            || providers::catalogue().iter().map(|preset| preset.name.as_str()).chain([CUSTOM]);
-        let label = match suggest::nearest(provider, names()) {
+        let label = match suggest::nearest(provider, providers::names().chain([CUSTOM])) {
             Some(near) => format!("did you mean `{near}`?"),
-            None => format!("there are {}", names().collect::<Vec<_>>().join(", ")),
+            None => "see `gatepost providers list`".to_owned(),
         };
         let place = at.key("provider");
         self.error("unknown-provider", &place, format!("there is no preset `{provider}`"))
@@ -90,6 +111,7 @@ impl Ground<'_> {
             self.window(preset, shape, at);
             self.no_retry(preset, routes, at);
             self.known_types(preset, routes);
+            self.unconfirmed(preset, shape, at);
         }
         if preset.is_none() || shape.verify.is_some() || shape.event.is_some() {
             self.coverage(name, language, at);
@@ -109,12 +131,13 @@ impl Ground<'_> {
             } else {
                 (self.key(&route.at), format!("add `timeout: {better}`"))
             };
+            let sure = unsure(preset, "waits");
             let relation = if route.timeout > deadline.0 { "longer than" } else { "as long as" };
             let timeout = Span(route.timeout);
             let message = format!("`timeout` {timeout} is {relation} {title} waits ({deadline})");
             let again = if preset.delivery.retries { " and retried" } else { "" };
             self.warn("deadline", &place, message)
-                .label(format!("{title} will have given up{again}; {advice}"));
+                .label(format!("{title} will have given up{again}; {advice}{sure}"));
         }
     }
 
@@ -131,8 +154,9 @@ impl Ground<'_> {
         };
         let message = format!("`dedup.window` is {own} but {} retries for {days}", preset.title);
         let better = Span::days(7).max(Span(horizon.0 * 2));
+        let sure = unsure(preset, "retries");
         self.warn("window-short", &at.key("dedup").key("window"), message)
-            .label(format!("a retry after {own} would be delivered a second time"))
+            .label(format!("a retry after {own} would be delivered a second time{sure}"))
             .help(format!("use {better}, or leave it out"));
     }
 
@@ -144,6 +168,17 @@ impl Ground<'_> {
         self.warn("no-retry", &at.key("provider"), message)
             .label("route mode is `proxy`: forwarded once")
             .help("watch for 502, 503 and 504 on this source, and redeliver those by hand");
+    }
+
+    /// A scheme that nobody has read at its provider.
+    fn unconfirmed(&mut self, preset: &Preset, shape: &file::Source, at: &Path) {
+        if shape.verify.is_some() || !preset.is_doubtful(Fact::Signature) {
+            return;
+        }
+        let message = format!("how {} signs is from memory, or disputed", preset.title);
+        self.warn("unconfirmed-scheme", &at.key("provider"), message)
+            .label("let one real event through before you rely on it")
+            .help(format!("what is known and how: `gatepost providers show {}`", preset.name));
     }
 
     /// Exact names that the provider is not known to send.
@@ -205,18 +240,16 @@ impl Ground<'_> {
     }
 }
 
+/// Said behind what is known from memory only, or disputed.
+fn unsure(preset: &Preset, does: &str) -> String {
+    let doubtful = preset.is_doubtful(Fact::Delivery);
+    if doubtful { format!(" (how long it {does} is not confirmed)") } else { String::new() }
+}
+
 /// The preset's fields, replaced key by key.
 fn event(shape: &file::Source, preset: Option<&Preset>) -> EventFields {
     let base = preset.map(|preset| preset.event.clone()).unwrap_or_default();
-    let Some(own) = shape.event.clone() else { return base };
-    EventFields {
-        id: own.id.or(base.id),
-        kind: own.kind.or(base.kind),
-        account: own.account.or(base.account),
-        id_json: own.id_json.or(base.id_json),
-        items: own.items.or(base.items),
-        one_type_per_body: own.one_type_per_body || base.one_type_per_body,
-    }
+    shape.event.as_ref().map(|own| own.over(&base)).unwrap_or(base)
 }
 
 fn secret_shape(preset: &Preset, secret: &Secret, is_literal: bool) -> Option<Problem> {

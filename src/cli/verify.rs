@@ -1,0 +1,196 @@
+//! `gatepost verify`: the signature doctor.
+
+use std::{
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::{NO, NOT_FOUND, OK, config::load, out, records};
+use crate::{
+    config::{Config, Source},
+    doctor::{self, Diagnosis, Raw},
+    event::{Digest, Timestamp},
+};
+
+/// Explain why a signature does or does not match
+///
+/// Examples:
+///   gatepost verify request.txt                      headers, an empty line, the body
+///   gatepost send stripe --show-request | gatepost verify -
+///   gatepost verify RECEIPT                          what the record says of a request
+///   gatepost verify RECEIPT --request request.txt
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct Args {
+    /// A file with the request as text (`-`: standard input), or a receipt (`req_…`) that is on record
+    request: String,
+    /// The source that it is for. Default: the one at the path of its request line, or the only one
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
+    /// The request itself, where it is named by its receipt
+    #[arg(long = "request", value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// When it came (RFC 3339). Default: now, or what the record says
+    #[arg(long, value_name = "TIME")]
+    at: Option<jiff::Timestamp>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is known of a request before its bytes are looked at.
+#[derive(Debug, Default)]
+struct Known {
+    /// Its record.
+    record: Option<Value>,
+    source: Option<String>,
+    at: Option<Timestamp>,
+}
+
+impl Args {
+    pub(super) fn run(&self, file: Option<&Path>) -> ExitCode {
+        let config = match load(file, false) {
+            Ok(loaded) => loaded.config,
+            Err(code) => return code,
+        };
+        self.answer(&config).unwrap_or_else(|(code, why)| out::fail(code, &why))
+    }
+
+    fn answer(&self, config: &Config) -> Result<ExitCode, (u8, String)> {
+        let (known, file) = if self.request.starts_with("req_") {
+            (self.recorded(config)?, self.file.clone())
+        } else {
+            (Known::default(), Some(self.request.clone().into()))
+        };
+        let Some(file) = file else {
+            self.story(&known);
+            return Ok(ExitCode::SUCCESS);
+        };
+        let text = read(&file).map_err(|e| (NO, format!("{}: {e}", file.display())))?;
+        let raw = Raw::parse(&text).map_err(|why| (NO, format!("{}: {why}", file.display())))?;
+        let source = self.source(config, &known, &raw)?;
+        let at = self.at.map(|at| Timestamp::from_millis(at.as_millisecond())).or(known.at);
+        let digest = Digest::of(&raw.body).to_string();
+        let at = at.unwrap_or_else(Timestamp::now);
+        let mut diagnosis = doctor::examine(&config.sources, source, raw, at);
+        if let Some(came) = known.record.as_ref().map(|record| records::text(record, "digest"))
+            && !came.is_empty()
+            && came != digest
+        {
+            let other = "is not the one that came: the record has another digest";
+            diagnosis.findings.insert(0, ("body".to_owned(), other.to_owned()));
+        }
+        if !self.json && known.record.is_some() {
+            self.story(&known);
+        }
+        self.print(source, at, &diagnosis);
+        Ok(ExitCode::from(if diagnosis.holds { OK } else { NO }))
+    }
+
+    /// What the record has about a receipt.
+    fn recorded(&self, config: &Config) -> Result<Known, (u8, String)> {
+        let found = records::about(&config.audit.dir, &self.request, |_| {});
+        let found = found.map_err(|e| (NO, format!("{}: {e}", config.audit.dir.display())))?;
+        let Some(record) = found.into_iter().next_back() else {
+            let why = format!(
+                "nothing on record about `{}`; of refused requests only a sample is kept",
+                self.request
+            );
+            return Err((NOT_FOUND, why));
+        };
+        let time = records::text(&record, "ts").parse().ok();
+        let at = time.map(|at: jiff::Timestamp| Timestamp::from_millis(at.as_millisecond()));
+        Ok(Known { source: Some(records::text(&record, "source")), at, record: Some(record) })
+    }
+
+    /// Prints what the record says of a request.
+    fn story(&self, known: &Known) {
+        let Some(record) = &known.record else { return };
+        let get = |key| records::text(record, key);
+        let why = doctor::explain(&get("reason"));
+        if self.json {
+            return out::line(&format!("{:#}", json!({ "record": record, "verdict": why })));
+        }
+        out::line(&format!("{}  {}  {}", get("source"), get("ts"), records::result(record)));
+        out::line(&format!("=> {why}"));
+        if self.file.is_none() {
+            out::line(
+                "   A record holds no body: for more, `--request FILE` with the request as text.",
+            );
+        }
+    }
+
+    fn source<'c>(
+        &self,
+        config: &'c Config,
+        known: &Known,
+        raw: &Raw,
+    ) -> Result<&'c Source, (u8, String)> {
+        let find = |name: &str| config.sources.iter().find(|s| s.name.as_str() == name);
+        let known_names = || {
+            let all: Vec<_> = config.sources.iter().map(|s| s.name.as_str()).collect();
+            all.join(", ")
+        };
+        if let Some(name) = self.source.as_ref().or(known.source.as_ref()) {
+            return find(name).ok_or_else(|| {
+                (NOT_FOUND, format!("no source {name:?}; there are {}", known_names()))
+            });
+        }
+        let at_path = config.sources.iter().find(|source| source.path == raw.path());
+        let only = config.sources.first().filter(|_| config.sources.len() == 1);
+        at_path.or(only).ok_or_else(|| {
+            let why =
+                format!("which source is it for? Say `--source NAME`; there are {}", known_names());
+            (NO, why)
+        })
+    }
+
+    fn print(&self, source: &Source, at: Timestamp, diagnosis: &Diagnosis) {
+        if self.json {
+            return out::line(&format!("{:#}", as_json(source, at, diagnosis)));
+        }
+        out::line(&format!("source {} ({}), received {at}", source.name, source.provider));
+        let found = diagnosis.findings.iter().map(|(what, _)| what.len());
+        let tried = diagnosis.tried.iter().map(|(what, _)| what.len() + 2);
+        let width = found.chain(tried).max().unwrap_or(0);
+        for (what, how) in &diagnosis.findings {
+            out::line(&format!("  {what:<width$}  {how}"));
+        }
+        if !diagnosis.tried.is_empty() {
+            out::line("  tried, in case:");
+        }
+        for (what, is_it) in &diagnosis.tried {
+            let how = if *is_it { "MATCH" } else { "no match" };
+            out::line(&format!("    {what:<0$}  {how}", width.saturating_sub(2)));
+        }
+        out::line(&format!("=> {}", diagnosis.verdict));
+    }
+}
+
+fn as_json(source: &Source, at: Timestamp, diagnosis: &Diagnosis) -> Value {
+    let findings =
+        diagnosis.findings.iter().map(|(what, how)| json!({ "what": what, "found": how }));
+    let tried = diagnosis.tried.iter().map(|(what, is)| json!({ "what": what, "match": is }));
+    json!({
+        "source": source.name.as_str(),
+        "received": at.to_string(),
+        "holds": diagnosis.holds,
+        "reason": diagnosis.reason,
+        "findings": findings.collect::<Vec<_>>(),
+        "tried": tried.collect::<Vec<_>>(),
+        "verdict": diagnosis.verdict,
+    })
+}
+
+fn read(path: &Path) -> io::Result<Bytes> {
+    if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        io::stdin().lock().read_to_end(&mut bytes)?;
+        return Ok(bytes.into());
+    }
+    std::fs::read(path).map(Bytes::from)
+}

@@ -1,0 +1,108 @@
+//! The preset files: each is whole, says of itself what is computed from it, and can be pasted.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use gatepost::providers::{self, AnswerShape, Compiled, Fact, Options, Preset};
+
+use crate::source::{Source, compiled};
+
+/// A preset and the text of its file.
+fn files() -> Vec<(&'static Preset, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/providers");
+    let text = |name: &str| fs::read_to_string(folder.join(format!("{name}.yaml"))).expect(name);
+    providers::catalogue().map(|preset| (preset, text(&preset.name))).collect()
+}
+
+#[test]
+fn the_list_is_the_folder() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/providers");
+    let names = fs::read_dir(folder).unwrap().filter_map(|entry| {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        name.strip_suffix(".yaml").map(str::to_owned)
+    });
+    let names: BTreeSet<String> = names.collect();
+    let listed: Vec<_> = providers::names().collect();
+    assert_eq!(listed, names.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(listed.len() > 80, "{}", listed.len());
+    assert_eq!(providers::preset("strpe"), None);
+}
+
+#[test]
+fn files_are_whole() {
+    for (preset, text) in files() {
+        let name = &preset.name;
+        // What is special about a provider stands on top; a comment between keys would belong to none of them.
+        let inside = text.lines().skip_while(|line| line.starts_with('#'));
+        assert!(text.starts_with("# ") && inside.clone().all(|l| !l.starts_with('#')), "{name}");
+        assert_eq!(inside.clone().next(), Some(&*format!("name: {name}")), "{name}");
+        assert!(inside.clone().all(|line| line.len() <= 250), "{name}");
+        let links = preset.docs.iter().all(|link| link.starts_with("https://"));
+        assert!(links && !preset.docs.is_empty(), "{name}");
+        assert!(preset.known_types.is_sorted(), "{name}");
+        assert!(preset.secret.found_at.is_some(), "{name}");
+        for fact in [Fact::Signature, Fact::Event, Fact::Delivery] {
+            assert!(preset.evidence.contains_key(&fact), "{name}: how is {fact:?} known?");
+        }
+        let answers = [&preset.ack, &preset.invalid, &preset.drop_forever];
+        let special = answers.iter().any(|answer| **answer != AnswerShape::default());
+        for (fact, said) in [
+            (Fact::Time, has_time(preset)),
+            (Fact::Handshake, !preset.handshake.is_empty()),
+            (Fact::Answers, special),
+        ] {
+            assert!(!said || preset.evidence.contains_key(&fact), "{name}: how is {fact:?} known?");
+        }
+        assert!(!preset.delivery.retries || preset.delivery.retried.is_some(), "{name}: what?");
+    }
+}
+
+/// Whether its own file says how old a request may be.
+fn has_time(preset: &Preset) -> bool {
+    preset.like.is_none() && preset.verify.scheme.timestamp.is_some()
+}
+
+/// What is like another says of itself only where it differs.
+#[test]
+fn likeness_is_one_step_and_saves_words() {
+    let alike = files().into_iter().filter(|(preset, _)| preset.like.is_some());
+    let mut count = 0;
+    for (preset, text) in alike {
+        let base = providers::preset(preset.like.as_ref().unwrap()).expect("its model");
+        assert_eq!(base.like, None, "{}", preset.name);
+        assert_eq!(text.contains("\nverify:"), preset.verify != base.verify, "{}", preset.name);
+        count += 1;
+    }
+    assert!(count > 10, "{count}");
+}
+
+/// Derived, and declared for people to read: nobody can claim that something is signed which is not.
+#[test]
+fn signatures_cover_what_the_files_say() {
+    let mut wrong = Vec::new();
+    for preset in providers::catalogue() {
+        let language = compiled(&preset.name);
+        let (covers, fields) = (language.covers, language.covers_event);
+        if (covers, &fields) != (preset.covers, &preset.covers_event) {
+            wrong.push(format!("{}: {covers:?} {fields:?}", preset.name));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What is printed is what runs: the keys of a source, whole, also where another file says them.
+#[test]
+fn what_is_printed_compiles_to_the_same() {
+    let debug = |language: Compiled| format!("{language:?}");
+    for preset in providers::catalogue() {
+        let printed = providers::source_of(&preset.name).expect("its file");
+        let source: Source = serde_yaml::from_str(&printed).expect(&printed);
+        assert_eq!((&source.verify, &source.event), (&preset.verify, &preset.event));
+        let pasted = providers::compile(
+            &source.verify,
+            &source.event,
+            &source.handshake,
+            &Options::default(),
+        );
+        assert_eq!(debug(pasted.expect(&printed)), debug(compiled(&preset.name)), "{printed}");
+    }
+}
