@@ -359,6 +359,24 @@ async fn a_full_memory_refuses_instead_of_forgetting() {
     }
 }
 
+#[tokio::test]
+async fn a_memory_full_of_what_is_over_makes_room() {
+    let store: Store = Arc::new(Memory::with_capacity(64));
+    let (brief, (done, replay)) = (Duration::from_millis(20), fresh_pair());
+    store.complete(&done, HOUR).await.unwrap();
+    for _ in 0..63 {
+        store.claim(&fresh(), A, brief, brief).await.expect("room");
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while store.claim(&fresh(), A, HOUR, HOUR).await.is_err() {
+        assert!(Instant::now() < deadline, "nothing is ever forgotten");
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert!(store.entries() < Some(64), "{:?}", store.entries());
+    assert_eq!(claim(&store, &done, B).await, DONE, "what is not over stays");
+    assert_eq!(claim(&store, &replay, B).await, Claimed::Replayed);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn embedded_keeps_the_contract() {
     let dir = tempfile::tempdir().unwrap();

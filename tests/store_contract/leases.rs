@@ -2,7 +2,7 @@
 
 use gatepost::{
     answer::{Outcome, Refusal},
-    dedup::{Lease, Policy},
+    dedup::{Lease, OnStoreError, Policy},
 };
 
 use super::{faulty::Faulty, stage::*, *};
@@ -69,6 +69,36 @@ async fn a_lost_lease_is_noticed_before_the_forward() {
     };
     let answer = world.stage.once(subject("a", ""), robbed).await.unwrap_err();
     assert_eq!(answer.notes.error.as_deref(), Some("the claim ended before the work did"));
+}
+
+/// The store is asked for as long as there is a claim, and not where there is none.
+#[tokio::test(start_paused = true)]
+async fn only_a_claim_is_renewed() {
+    let renewals = |world: &World| {
+        let said = world.metrics.render();
+        let count = said.lines().find_map(|line| {
+            let of_it = line.contains("_count{") && line.contains("operation=\"renew\"");
+            of_it.then(|| line.rsplit(' ').next().unwrap().to_owned())
+        });
+        count.expect("a count of them").parse::<u32>().unwrap()
+    };
+    let long = || sleep(policy().lease * 2);
+    let store: Store = Arc::new(Memory::default());
+    let world = World::new(store.clone(), policy());
+    drop(world.pass_when(subject("a", ""), long(), accepted()).await);
+    assert_eq!(renewals(&world), 5, "three in each lease, and one of them at the end");
+
+    let robbed = async {
+        store.complete(&subject("b", ""), Duration::ZERO).await.unwrap();
+        long().await;
+    };
+    drop(world.pass_when(subject("b", ""), robbed, accepted()).await);
+    assert_eq!(renewals(&world), 6, "one, which says that it is lost");
+
+    let forward = Policy { on_store_error: OnStoreError::Forward, ..policy() };
+    let without = World::new(Arc::new(Faulty::failing(&["claim"])), forward);
+    drop(without.pass_when(subject("a", ""), long(), accepted()).await);
+    assert_eq!(renewals(&without), 0);
 }
 
 /// There is a limit to how many are remembered, and none is forgotten for another one as long as it may be under way.

@@ -19,7 +19,7 @@ pub(crate) const SOON: Duration = Duration::from_secs(10);
 pub(crate) struct World {
     pub(crate) stage: Dedup,
     pub(crate) store: Store,
-    metrics: Metrics,
+    pub(crate) metrics: Metrics,
     tracker: TaskTracker,
     ran: Arc<AtomicU32>,
 }
