@@ -338,6 +338,7 @@ async fn memory_keeps_the_contract() {
     let store: Store = Arc::new(Memory::default());
     contract(&store).await;
     assert!(store.entries() > Some(50));
+    assert_eq!(store.kind(), "memory");
 }
 
 #[tokio::test]
@@ -380,7 +381,9 @@ async fn a_memory_full_of_what_is_over_makes_room() {
 #[tokio::test(flavor = "multi_thread")]
 async fn embedded_keeps_the_contract() {
     let dir = tempfile::tempdir().unwrap();
-    contract(&(Arc::new(Embedded::open(dir.path()).unwrap()) as Store)).await;
+    let store: Store = Arc::new(Embedded::open(dir.path()).unwrap());
+    contract(&store).await;
+    assert_eq!(store.kind(), "embedded");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -388,6 +391,7 @@ async fn redis_keeps_the_contract() {
     let server = redis::Server::start(&[]);
     let store = standalone(&server);
     contract(&store).await;
+    assert_eq!((store.kind(), store.entries()), ("redis", None));
     let summary = store.health().await.unwrap();
     assert!(summary.contains("noeviction") && summary.contains(&server.address()), "{summary}");
 }
