@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use gatepost::providers::{self, AnswerShape, Compiled, Fact, Field, Options, Preset};
+use gatepost::providers::{self, AnswerShape, Compiled, Fact, Options, Preset};
 
 use crate::source::{Source, compiled};
 
