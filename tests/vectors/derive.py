@@ -1,8 +1,8 @@
 """Vectors for providers that publish none: python3 derive.py > derived.json
 
 Each follows its provider's documented formula, written down once more here with Python's hmac, and independent of the presets. A
-provider's good request comes with copies of it that must be refused: another body, another secret, another signature, and a time
-that is past.
+provider's good request comes with copies of it that must be refused: another body, another secret, and a time that is past. Keys
+of RSA are made at each run, by the package `cryptography`.
 """
 
 import base64
@@ -196,5 +196,51 @@ for name, body, event in [
     ("okta", {"eventId": "o1", "data": {"events": [{"eventType": "user.session.start"}]}}, ("o1", "user.session.start")),
 ]:
     provider(name, lambda _, key: {**JSON, "Authorization": key}, body, event, covered=False)
+
+provider("youtube", lambda body, key: {"Content-Type": "application/atom+xml", "X-Hub-Signature":
+                                      "sha1=" + mac(key, body, "sha1")}, b"<feed/>", ("body", "feed"))
+
+
+def token(body, key):
+    def b64u(data):
+        return base64.urlsafe_b64encode(data).rstrip(b"=")
+    claims = {"request_body_sha256": base64.b64encode(hashlib.sha256(body).digest()).decode()}
+    text = b64u(b'{"alg":"HS256","typ":"JWT"}') + b"." + b64u(json.dumps(claims).encode())
+    signature = hmac.new(key.encode(), text, "sha256").digest()
+    return {**JSON, "X-FusionAuth-Signature-JWT": (text + b"." + b64u(signature)).decode()}
+
+
+provider("fusionauth", token, {"event": {"id": "f1", "type": "user.create", "tenantId": "t"}}, ("f1", "user.create"))
+
+from cryptography.hazmat.primitives import hashes, serialization  # noqa: E402
+from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa  # noqa: E402
+
+
+def pem(key):
+    return key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+def raw_text(key):
+    raw = key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    return base64.b64encode(raw).decode()
+
+
+def rsa_text(key, data):
+    return base64.b64encode(key.sign(data, padding.PKCS1v15(), hashes.SHA256())).decode()
+
+
+ED, OTHER_ED = (ed25519.Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32) for n in (1, 2))
+RSA, OTHER_RSA = (rsa.generate_private_key(65537, 2048) for _ in range(2))
+provider("telnyx", lambda body, key: {**JSON, "Telnyx-Timestamp": str(NOW), "Telnyx-Signature-Ed25519":
+                                      base64.b64encode(key.sign(f"{NOW}|".encode() + body)).decode()},
+         {"data": {"id": "t1", "event_type": "message.received"}}, ("t1", "message.received"), raw_text(ED), ED, 300,
+         other=raw_text(OTHER_ED))
+provider("wechat-pay", lambda body, key: {**JSON, "Wechatpay-Timestamp": str(NOW), "Wechatpay-Nonce": "n0nce",
+                                          "Wechatpay-Signature": rsa_text(key, f"{NOW}\nn0nce\n".encode() + body + b"\n")},
+         {"id": "w1", "event_type": "TRANSACTION.SUCCESS"}, ("w1", "TRANSACTION.SUCCESS"), pem(RSA), RSA, 300,
+         other=pem(OTHER_RSA))
+provider("chip", lambda body, key: {**JSON, "X-Signature": rsa_text(key, body)}, {"event_type": "purchase.paid"},
+         ("body", "purchase.paid"), pem(RSA), RSA, other=pem(OTHER_RSA))
 
 print(json.dumps(vectors, indent=1))
