@@ -6,7 +6,9 @@
 //!
 //! The signature that is compared is right in one kind, and in the other wrong in its first byte, in its last, or at random.
 //! So that both end alike, it is made with a secret that has expired: it is computed and compared as every other, and does not
-//! count. Bodies are random, so that signatures of both kinds look alike to whatever reads them.
+//! count. Bodies are random, so that signatures of both kinds look alike to whatever reads them. Every request has a verifier
+//! with secrets of its own, so that no credential comes twice: one that does is read in another time, right or wrong. How much
+//! that would be is shown by a comparison that is not judged, of a wrong credential that comes again and again with others.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -46,7 +48,7 @@ use gatepost::{
     secret::Secret,
     stack::{Front, Shared, Upstreams},
     telemetry::Metrics,
-    verify::{LiveSecret, Verifier},
+    verify::{LiveSecret, Scheme, Verifier},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use http_body_util::Full;
@@ -67,17 +69,17 @@ const KINDS: [&str; 4] = ["right", "first byte", "last byte", "random"];
 /// Which kinds are compared.
 const PAIRS: [(usize, usize); 4] = [(0, 1), (0, 2), (1, 2), (0, 3)];
 
-/// A request, with a credential of each kind; all are of one length.
+/// A request to a verifier of its own, with a credential of each kind; all are of one length.
 struct Asked {
+    verifier: Verifier,
     body: Vec<u8>,
     credentials: [Vec<u8>; 4],
 }
 
-/// A kind of credential: who verifies it, and how requests are made.
+/// A kind of credential: where it stands, and how requests are made.
 struct Subject {
     name: &'static str,
     header: HeaderName,
-    verifier: Verifier,
     make: Box<dyn Fn(&mut Dice) -> Asked>,
 }
 
@@ -94,49 +96,70 @@ fn wrong(right: &[u8], kind: usize, random: &mut Dice) -> Vec<u8> {
     bytes
 }
 
-/// Secrets of which the one that requests are made with has expired, and another has not.
-fn secrets(expired: &str, live: &str) -> Vec<LiveSecret> {
+/// A verifier of two secrets, of which the one that requests are made with has expired, and the other has not.
+fn verifier(schemes: &[Scheme], expired: &str, random: &mut Dice) -> Verifier {
+    let live = format!("user:{}, which is good", hex::encode(random.bytes::<16>()));
     let past = Some(Timestamp::from_millis(0));
-    let secret = |text: &str, expires| LiveSecret { secret: Secret::new(text), expires };
-    vec![secret(live, None), secret(expired, past)]
+    let secret = |text: &str, expires| LiveSecret { secret: Secret::new(text), expires, id: None };
+    let secrets = vec![secret(&live, None), secret(expired, past)];
+    Verifier::new(schemes.to_vec(), secrets, URL).expect("a verifier")
 }
 
 fn signature() -> Subject {
-    let secret = "a secret that has expired by now";
-    let maker = source::preset("github", secret);
+    let schemes = compiled("github").schemes;
     let make = move |random: &mut Dice| {
+        let secret = hex::encode(random.bytes::<16>());
+        let verifier = verifier(&schemes, &secret, random);
         let body = random.bytes::<64>().to_vec();
-        let signed = maker.sign(&presented(&HeaderMap::new(), &body, NOW)).expect("signed");
-        let tag = hex::decode(&signed[0].1.to_str().unwrap()["sha256=".len()..]).unwrap();
+        let tag = signed(&schemes, &secret, &body);
         let kind = |kind| format!("sha256={}", hex::encode(wrong(&tag, kind, random))).into();
-        Asked { body, credentials: [0, 1, 2, 3].map(kind) }
+        Asked { verifier, body, credentials: [0, 1, 2, 3].map(kind) }
     };
-    let secrets = secrets(secret, "another secret, which is good");
-    let verifier = Verifier::new(compiled("github").schemes, secrets, URL).expect("a verifier");
     let header = HeaderName::from_static("x-hub-signature-256");
-    Subject { name: "signature", header, verifier, make: Box::new(make) }
+    Subject { name: "signature", header, make: Box::new(make) }
 }
 
-/// Credentials that are shown and not made: the secret is the same for all requests.
-fn shown(name: &'static str, random: &mut Dice) -> Subject {
-    let digits = random.bytes::<16>();
-    let secret = format!("user:{}", hex::encode(digits));
+/// What GitHub would sign a body with.
+fn signed(schemes: &[Scheme], secret: &str, body: &[u8]) -> Vec<u8> {
+    let secret = LiveSecret { secret: Secret::new(secret), expires: None, id: None };
+    let maker = Verifier::new(schemes.to_vec(), vec![secret], URL).expect("a verifier");
+    let signed = maker.sign(&presented(&HeaderMap::new(), body, NOW)).expect("signed");
+    hex::decode(&signed[0].1.to_str().unwrap()["sha256=".len()..]).unwrap()
+}
+
+/// Credentials that are shown and not made.
+fn shown(name: &'static str) -> Subject {
+    let (yaml, header) = match name {
+        "token" => ("verify: { signature: { header: X-Token }, mac: token }", "x-token"),
+        _ => ("verify: { mac: basic }", "authorization"),
+    };
+    let schemes = custom(yaml).schemes;
     let make = move |random: &mut Dice| {
+        let digits = random.bytes::<16>();
+        let secret = format!("user:{}", hex::encode(digits));
         let text = |kind| {
             // Of digits only, so that every kind is a text.
             let shown = format!("user:{}", hex::encode(wrong(&digits, kind, random)));
             let encoded = base64::engine::general_purpose::STANDARD.encode(&shown);
             if name == "token" { shown.into() } else { format!("Basic {encoded}").into() }
         };
-        Asked { credentials: [0, 1, 2, 3].map(text), body: random.bytes::<64>().to_vec() }
+        let credentials = [0, 1, 2, 3].map(text);
+        let verifier = verifier(&schemes, &secret, random);
+        Asked { verifier, credentials, body: random.bytes::<64>().to_vec() }
     };
-    let (yaml, header) = match name {
-        "token" => ("verify: { signature: { header: X-Token }, mac: token }", "x-token"),
-        _ => ("verify: { mac: basic }", "authorization"),
+    Subject { name, header: HeaderName::from_static(header), make: Box::new(make) }
+}
+
+/// The same, but for what takes the place of the last byte wrong: a wrong credential that is the same in all requests.
+fn repeated(name: &'static str, random: &mut Dice) -> Subject {
+    let Subject { header, make, .. } = shown(name);
+    let [.., same] = make(random).credentials;
+    let make = move |random: &mut Dice| {
+        let mut asked = make(random);
+        asked.credentials[2].clone_from(&same);
+        asked
     };
-    let secrets = secrets(&secret, "user:another secret, which is good");
-    let verifier = Verifier::new(custom(yaml).schemes, secrets, URL).expect("a verifier");
-    Subject { name, header: HeaderName::from_static(header), verifier, make: Box::new(make) }
+    Subject { name, header, make: Box::new(make) }
 }
 
 /// One of two texts of a length, without touching other memory for one than for the other: what was in a cache before would
@@ -147,8 +170,7 @@ fn choose(second: bool, one: &[u8], other: &[u8]) -> Vec<u8> {
     one.iter().zip(other).map(|(one, other)| (one & !mask) | (other & mask)).collect()
 }
 
-/// Times `judge` on requests of two kinds, in random order. No request comes twice: what a processor has learned of one would
-/// show in the time.
+/// Times `judge` on requests of two kinds, in random order.
 fn measure(
     subject: &Subject,
     (one, other): (usize, usize),
@@ -175,8 +197,8 @@ fn measure(
     farthest(&timed)
 }
 
-fn verify(subject: &Subject, asked: &Asked, headers: &HeaderMap) -> Result<(), Reason> {
-    subject.verifier.verify(&presented(headers, &asked.body, NOW)).map(drop)
+fn verify(asked: &Asked, headers: &HeaderMap) -> Result<(), Reason> {
+    asked.verifier.verify(&presented(headers, &asked.body, NOW)).map(drop)
 }
 
 /// What nobody should write: ends at the first byte that differs.
@@ -266,23 +288,29 @@ fn main() -> ExitCode {
     let samples = asked.unwrap_or(if judges { SAMPLES } else { 1000 });
     let mut random = Dice(u64::from(std::process::id()));
     let mut good = true;
-    let subjects = [signature(), shown("token", &mut random), shown("basic", &mut random)];
+    let subjects = [signature(), shown("token"), shown("basic")];
+    let judge = |asked: &Asked, _: &[u8], headers: &HeaderMap| verify(asked, headers);
     println!("{samples} samples each; beyond {LIMIT} two kinds differ");
     for subject in &subjects {
         for (one, other) in PAIRS {
-            let judge =
-                |asked: &Asked, _: &[u8], headers: &HeaderMap| verify(subject, asked, headers);
             let t = measure(subject, (one, other), samples, &mut random, judge);
             let what = format!("{}: {} against {}", subject.name, KINDS[one], KINDS[other]);
             good &= report(&what, t, false);
         }
         let leaky = |asked: &Asked, shown: &[u8], headers: &HeaderMap| {
-            let verdict = verify(subject, asked, headers);
+            let verdict = verify(asked, headers);
             black_box(equal_so_far(&asked.credentials[0], shown));
             verdict
         };
         let t = measure(subject, (1, 2), samples, &mut random, leaky);
         good &= report(&format!("{}: a comparison that ends early", subject.name), t, true);
+    }
+    for name in ["token", "basic"] {
+        let t = measure(&repeated(name, &mut random), (2, 3), samples, &mut random, judge);
+        println!(
+            "{:<52} t = {t:>8.2}   not judged",
+            format!("{name}: always the same against random")
+        );
     }
     good &=
         report("path: near a source's against far from all", lookup(samples, &mut random), false);

@@ -1,23 +1,24 @@
 //! Ends the process at a named point, as a crash would, so that tests see what a crash leaves there.
 //!
-//! `GATEPOST_CRASH_AT=after_claim:3` ends it when it comes by `after_claim` for the third time. Debug builds only: a release
-//! build has nothing of it, not even the names (`tests/faults` compiles this file both ways and looks).
+//! `GATEPOST_CRASH_AT=after_claim:3` ends it when it comes by `after_claim` for the third time; with `after_claim:panic` there
+//! is a panic there every time. Debug builds only: a release build has nothing of it, not even the names (`tests/faults`
+//! compiles this file both ways and looks).
 
 #[cfg(debug_assertions)]
 use std::{
-    env, process,
+    env, panic, process,
     sync::{
         LazyLock,
         atomic::{AtomicU32, Ordering},
     },
 };
 
-/// The point, and how often it is still passed.
+/// The point, and how often it is still passed; no number is a panic.
 #[cfg(debug_assertions)]
-static PLAN: LazyLock<Option<(String, AtomicU32)>> = LazyLock::new(|| {
+static PLAN: LazyLock<Option<(String, Option<AtomicU32>)>> = LazyLock::new(|| {
     let plan = env::var("GATEPOST_CRASH_AT").ok()?;
     let (name, count) = plan.split_once(':')?;
-    Some((name.to_owned(), count.parse::<u32>().ok()?.into()))
+    Some((name.to_owned(), count.parse().ok().map(AtomicU32::new)))
 });
 
 /// A point that is called so.
@@ -29,11 +30,13 @@ pub(crate) fn point(name: &str) {
 /// The same, where the process does one thing more.
 #[cfg(debug_assertions)]
 pub(crate) fn after<T>(name: &str, last: impl FnOnce() -> T) {
-    if let Some((_, left)) = PLAN.as_ref().filter(|(planned, _)| planned == name)
-        && left.fetch_sub(1, Ordering::Relaxed) == 1
-    {
-        last();
-        process::abort();
+    match PLAN.as_ref().filter(|(planned, _)| planned == name) {
+        Some((_, None)) => panic::panic_any("as a test wants it"),
+        Some((_, Some(left))) if left.fetch_sub(1, Ordering::Relaxed) == 1 => {
+            last();
+            process::abort();
+        }
+        Some(_) | None => {}
     }
 }
 

@@ -75,10 +75,11 @@ impl Respond {
         self.finish(&Err(refusal.into()), &Asked::of(inbound))
     }
 
-    /// Counts and logs a refusal that the server has answered; the name that goes with it.
-    pub(crate) fn unheard(&self, peer: Peer, refusal: Refusal) -> Receipt {
+    /// Counts and logs a refusal that the server has answered with `status`; the name that goes with it.
+    pub(crate) fn unheard(&self, peer: Peer, refusal: Refusal, status: StatusCode) -> Receipt {
         let asked = Asked::by(peer, Receipt::random(), Timestamp::now());
-        drop(self.finish(&Err(refusal.into()), &asked));
+        let verdict = Verdict { status, ..refusal.verdict() };
+        self.note(&Err(refusal.into()), &verdict, &Notes::default(), &asked);
         asked.receipt
     }
 
@@ -88,15 +89,19 @@ impl Respond {
             Ok(outcome) => (outcome.what.verdict(), &outcome.notes),
             Err(refusal) => (refusal.what.verdict(), &refusal.notes),
         };
-        let seconds = asked.since.elapsed().as_secs_f64();
-        self.count(answer, &verdict, notes, asked, seconds);
-        self.log(answer, &verdict, notes, asked, seconds);
+        self.note(answer, &verdict, notes, asked);
         let mut reply = match answer {
             Ok(outcome) => succeed(&outcome.what, &verdict, notes),
             Err(refusal) => problem(&refusal.what, &verdict, asked),
         };
         self.dress(reply.headers_mut(), answer, &verdict, asked);
         reply
+    }
+
+    fn note(&self, answer: &Answer, verdict: &Verdict, notes: &Notes, asked: &Asked) {
+        let seconds = asked.since.elapsed().as_secs_f64();
+        self.count(answer, verdict, notes, asked, seconds);
+        self.log(answer, verdict, notes, asked, seconds);
     }
 
     /// Headers that every answer has.

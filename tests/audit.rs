@@ -115,6 +115,23 @@ async fn what_a_checkpoint_covers_is_never_cut() {
     assert!(!world.verify().is_good());
 }
 
+/// A checkpoint from before, put behind the others, makes nobody forget that a later one covers more.
+#[tokio::test]
+async fn the_checkpoint_that_covers_most_counts_wherever_it_stands() {
+    let world = World::new();
+    world.fill(5).await;
+    let checkpoints = world.files("checkpoints").pop().unwrap();
+    let text = fs::read_to_string(&checkpoints).unwrap();
+    let first = text.split_inclusive('\n').next().unwrap();
+    fs::write(&checkpoints, format!("{text}{first}")).unwrap();
+    let live = world.files(".ndjson").pop().unwrap();
+    let damaged = fs::read_to_string(&live).unwrap().replacen("evt_4", "evt_x", 1);
+    fs::write(&live, &damaged).unwrap();
+    world.fill(1).await;
+    assert!(fs::read_to_string(&live).unwrap().starts_with(&damaged), "evidence stays");
+    assert!(world.records().iter().any(|r| r["what"] == "damage_found"));
+}
+
 /// The numbers of records never go back, or what was sealed would look like a tail that a crash tore, at the next start.
 #[tokio::test]
 async fn what_a_checkpoint_covers_is_never_cut_whatever_stands_behind_it() {

@@ -71,7 +71,7 @@ impl Worker {
                 let front = front.load_full();
                 front.answer(request, peer, readable)
             };
-            let unheard = move |peer, why| unheard.load().unheard(peer, why);
+            let unheard = move |peer, why, status| unheard.load().unheard(peer, why, status);
             let ended = server::serve(listeners, params, front, unheard).await;
             said.send(ended).ok(); // nobody listens where the process ends otherwise
             stopped.cancelled().await; // work that no connection waits for goes on until then

@@ -31,7 +31,7 @@ pub(super) struct Sealer {
     len: u64,
     fsync: bool,
     pub(super) signer: Signer,
-    /// The last one that this log's key signed.
+    /// The one that covers most of those that this log's key signed.
     pub(super) last: Option<Checkpoint>,
     /// When the last one was written by this process.
     since: Instant,
@@ -128,7 +128,7 @@ fn publish(storage: &dyn Storage, key: &PublicKey) -> io::Result<()> {
     replace(storage, PUBLIC_KEY, |sink| sink.write_all(keys.as_bytes())).map(drop)
 }
 
-/// The last checkpoint that `key` signed, and the length of the file without an unfinished one at its end, which may have
+/// The checkpoint that `key` signed and that covers most, and the length of the file without an unfinished one at its end, which may have
 /// its newline and zeros where the rest should be.
 fn last_of(storage: &dyn Storage, key: &PublicKey) -> io::Result<(Option<Checkpoint>, u64)> {
     let mut file = File::open(storage.path().join(CHECKPOINTS))?;
@@ -141,7 +141,8 @@ fn last_of(storage: &dyn Storage, key: &PublicKey) -> io::Result<(Option<Checkpo
             len = end;
         }
         let ours = note.filter(|note| note.is_signed_by(std::slice::from_ref(key)));
-        last = ours.map(|note| note.checkpoint).or(last.take());
+        let ours = ours.map(|note| note.checkpoint);
+        last = last.take().into_iter().chain(ours).max_by_key(|checkpoint| checkpoint.size);
         Ok(())
     })?;
     Ok((last, len))

@@ -90,11 +90,11 @@ pub struct Record {
     pub phase: Phase,
     /// When lease, hold or window end.
     pub until: Millis,
-    /// For how long that was given.
+    /// For how long lease or hold was given.
     pub term: Millis,
     /// How often it was claimed.
     pub attempt: u32,
-    /// Whether an attempt ended unknown.
+    /// Whether an attempt ended unknown before this one.
     pub unknown: bool,
     /// When all of this is forgotten.
     pub forget: Millis,
@@ -152,11 +152,11 @@ pub fn step(kept: Kept, subject: &Subject, input: Input, now: Millis) -> (Kept, 
         }
         Input::Complete(window) => (complete(subject, window, now), Reply::Applied(true)),
         Input::Release(token) => {
-            kept.owned(token, now, |record| Record { phase: Phase::Free, until: now, ..record })
+            kept.owned(token, now, |record| Record { phase: Phase::Free, ..record })
         }
         // With no time at all the event is free at once, and the next attempt is still told.
         Input::Hold(token, time) => kept.owned(token, now, |record| {
-            Record { phase: Phase::Held, unknown: true, ..record }.lasting(now, millis(time))
+            Record { phase: Phase::Held, ..record }.lasting(now, millis(time))
         }),
         Input::Renew(token, lease) => {
             kept.owned(token, now, |record| record.lasting(now, millis(lease)))
@@ -204,10 +204,9 @@ fn claim(
 
 /// Records an event, and its signed bytes, as delivered for `window`, whatever is there.
 fn complete(subject: &Subject, window: Duration, now: Millis) -> Kept {
-    let (term, phase) = (millis(window), Phase::Done(subject.digest));
-    let until = now + term;
+    let (until, phase) = (now + millis(window), Phase::Done(subject.digest));
     Kept {
-        event: Some(Record { phase, until, term, forget: until, ..Record::NONE }),
+        event: Some(Record { phase, until, forget: until, ..Record::NONE }),
         guard: subject.guard.map(|_| Guarded { by: subject.key, until }),
     }
     .remembered(now)

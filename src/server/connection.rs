@@ -151,7 +151,7 @@ impl Connection {
         let asked = async {
             let age = sleep(self.settings.limits.connection_age_max.0);
             self.shutdown.run_until_cancelled(age).await;
-            if pulse.leave() {
+            if pulse.leave(self.patience()) {
                 sleep(self.last_call()).await;
             }
         };
@@ -182,6 +182,12 @@ impl Connection {
     /// just sent would be lost.
     fn last_call(&self) -> Duration {
         (self.settings.drain_timeout / 10).min(LAST_CALL_MAX)
+    }
+
+    /// How long an HTTP/2 peer has, while no request runs, to say that it heard of the end. Shutdown does not wait for one
+    /// that never does.
+    fn patience(&self) -> Duration {
+        (self.settings.drain_timeout / 5).min(PATIENCE_MAX)
     }
 
     /// What hyper calls for each request of this connection.
@@ -256,6 +262,7 @@ fn local_resets_max(streams: u32) -> usize {
 
 /// HTTP/1 can only say in an answer that a connection will end. HTTP/2 says so and waits by itself.
 const LAST_CALL_MAX: Duration = Duration::from_secs(1);
+const PATIENCE_MAX: Duration = Duration::from_secs(5);
 /// hyper's smallest read buffer.
 const HTTP1_BUFFER_BYTES_MIN: usize = 8192;
 /// Flow control: what a sender may have under way on one stream, and on all of them together.

@@ -16,7 +16,7 @@ use std::{
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::future::join_all;
-use http::HeaderName;
+use http::{HeaderName, StatusCode};
 use http_body_util::Full;
 use ipnet::IpNet;
 use prometheus_client::metrics::gauge::Gauge;
@@ -26,6 +26,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::{self, Limits, ProxyProtocol},
+    crash,
     event::{Peer, Receipt},
     stage::BoxFuture,
     telemetry::{Metrics, OneMore},
@@ -101,8 +102,8 @@ struct Front {
     answer: Box<
         dyn Fn(http::Request<Arriving>, Peer, Checked) -> BoxFuture<'static, Reply> + Send + Sync,
     >,
-    /// Counts and names what hyper answers by itself.
-    unheard: Box<dyn Fn(Peer, Unreadable) -> Receipt + Send + Sync>,
+    /// Counts and names what hyper answers by itself, and how.
+    unheard: Box<dyn Fn(Peer, Unreadable, StatusCode) -> Receipt + Send + Sync>,
 }
 
 /// Serves every listener until `shutdown`, then lets running requests finish within the drain timeout; returns how many
@@ -112,7 +113,7 @@ pub async fn serve<F, Fut>(
     listeners: Vec<TcpListener>,
     params: ServerParams,
     front: F,
-    unheard: impl Fn(Peer, Unreadable) -> Receipt + Send + Sync + 'static,
+    unheard: impl Fn(Peer, Unreadable, StatusCode) -> Receipt + Send + Sync + 'static,
 ) -> usize
 where
     F: Fn(http::Request<Arriving>, Peer, Checked) -> Fut + Send + Sync + 'static,
@@ -152,6 +153,7 @@ impl Door {
     }
 
     fn admit(&self, stream: TcpStream, from: SocketAddr) {
+        crash::point("accepted");
         let settings = self.params.settings.load_full();
         let most = settings.limits.connections.get();
         if usize::try_from(self.connections.get()).is_ok_and(|open| open >= most) {

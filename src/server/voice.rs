@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use http::HeaderName;
+use http::{HeaderName, StatusCode};
 use memchr::memmem;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -52,9 +52,10 @@ impl Voice {
             return None;
         }
         let (status, rest) = said.split_at_checked(memmem::find(said, b"\r\n")?)?;
-        let is_large = matches!(said.get(9..12), Some(b"414" | b"431"));
+        let code = StatusCode::from_bytes(said.get(9..12)?).ok()?;
+        let is_large = matches!(code.as_u16(), 414 | 431);
         let why = if is_large { "its head is too large" } else { "it is no HTTP" };
-        let receipt = (self.front.unheard)(self.peer, why);
+        let receipt = (self.front.unheard)(self.peer, why, code);
         let receipt = format!("\r\n{}: {receipt}", self.receipt_header);
         Some([status, receipt.as_bytes(), rest].concat())
     }
@@ -125,12 +126,12 @@ pub(super) struct Pulse {
     state: Mutex<State>,
     /// None for HTTP/2, where frames come without a request, too.
     header_timeout: Option<Duration>,
-    idle_timeout: Duration,
 }
 
 struct State {
     /// When the connection is closed, unless something happens; says nothing while requests run.
     until: Instant,
+    idle_timeout: Duration,
     in_head: bool,
     /// Whether the answers say that the connection ends.
     leaving: bool,
@@ -151,15 +152,20 @@ impl Pulse {
         let until = Instant::now() + first;
         let guard = header_timeout.is_some().then(Guard::default);
         let (in_head, leaving) = (false, false);
-        let state = State { until, in_head, leaving, requests: 0, unused: 0, guard };
-        Arc::new(Self { state: Mutex::new(state), header_timeout, idle_timeout })
+        let state = State { until, idle_timeout, in_head, leaving, requests: 0, unused: 0, guard };
+        Arc::new(Self { state: Mutex::new(state), header_timeout })
     }
 
-    /// From now on each answer says that it is the last; whether answers can.
-    pub(super) fn leave(&self) -> bool {
-        let http1 = self.header_timeout.is_some();
-        self.state().leaving = http1;
-        http1
+    /// From now on each answer says that it is the last; whether answers can. HTTP/2 says so beside them, and waits until the
+    /// peer has heard it: for no longer than `patience` while no request runs.
+    pub(super) fn leave(&self, patience: Duration) -> bool {
+        let mut state = self.state();
+        state.leaving = self.header_timeout.is_some();
+        if !state.leaving {
+            state.idle_timeout = state.idle_timeout.min(patience);
+            state.until = state.until.min(Instant::now() + patience);
+        }
+        state.leaving
     }
 
     /// A request has begun, with a body of this length where it is known; it ends when the returned value is dropped.
@@ -205,10 +211,10 @@ impl Pulse {
     /// Ends when the connection has been as it is for too long. To be polled after the connection, in the same task. A
     /// deadline that moves away costs nothing: it is looked at again when the one before is over.
     pub(super) async fn expired(&self) {
-        let mut timer = pin!(sleep(self.idle_timeout));
+        let mut timer = pin!(sleep(self.deadline().1));
         poll_fn(|cx| {
             loop {
-                let deadline = self.deadline();
+                let (deadline, idle_timeout) = self.deadline();
                 if let Some(at) = deadline.filter(|at| *at < timer.deadline()) {
                     timer.as_mut().reset(at);
                 }
@@ -217,17 +223,17 @@ impl Pulse {
                     Some(at) if at <= Instant::now() => return Poll::Ready(()),
                     Some(at) => timer.as_mut().reset(at),
                     // A request may end without a wake-up of this task: look again after a while.
-                    None => timer.as_mut().reset(Instant::now() + self.idle_timeout),
+                    None => timer.as_mut().reset(Instant::now() + idle_timeout),
                 }
             }
         })
         .await;
     }
 
-    /// When the connection is closed; none while requests run.
-    fn deadline(&self) -> Option<Instant> {
+    /// When the connection is closed, none while requests run; and how long it may be idle.
+    fn deadline(&self) -> (Option<Instant>, Duration) {
         let state = self.state();
-        (state.requests == 0).then_some(state.until)
+        ((state.requests == 0).then_some(state.until), state.idle_timeout)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -251,7 +257,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         let mut state = self.0.state();
         state.requests -= 1;
-        state.until = Instant::now() + self.0.idle_timeout;
+        state.until = Instant::now() + state.idle_timeout;
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::StatusCode;
 use http_body::Body;
 
 use super::{Parts, Shared, Stack, Upstreams, ingress};
@@ -78,7 +79,7 @@ where
     }
 
     /// Counts and logs what was answered without us, because no request could be made of it; the name it gets.
-    pub fn unheard(&self, peer: Peer, why: &'static str) -> Receipt {
-        self.unknown.unheard(peer, Refusal::Unreadable(why))
+    pub fn unheard(&self, peer: Peer, why: &'static str, status: StatusCode) -> Receipt {
+        self.unknown.unheard(peer, Refusal::Unreadable(why), status)
     }
 }

@@ -9,6 +9,7 @@ use std::{collections::BTreeSet, fs, path::Path, process::Command};
 use kept::{APP_KEY, GITLAB, Kept, REDIS, WRONG, name_of, private, quoted, text};
 use traffic::{
     Apps, Traffic, answered, broken_events, honest_events, received, refused_requests, rubbish,
+    signed_events,
 };
 
 use crate::{
@@ -115,10 +116,10 @@ fn files(dir: &Path, said: &mut Outputs) {
 }
 
 /// The gateway with its standard output in a file.
-async fn start(kept: &Kept, dir: tempfile::TempDir, text: &str) -> Gateway {
+async fn start(kept: &Kept, dir: tempfile::TempDir, text: &str, env: &[(&str, &str)]) -> Gateway {
     let mut command = Command::new("sh");
     command.env_clear().env("PATH", std::env::var("PATH").unwrap_or_default());
-    command.envs(kept.env.iter().map(|(name, value)| (name, value)));
+    command.envs(kept.env.iter().map(|(name, value)| (name, value))).envs(env.iter().copied());
     let stdout = dir.path().join("stdout").display().to_string();
     let aside = "stdout=$1; shift; exec \"$0\" \"$@\" >>\"$stdout\"";
     command.args(["-c", aside]).arg(binary().get_program()).arg(stdout);
@@ -152,7 +153,7 @@ async fn nothing_is_said(redis: Option<&RedisServer>) {
     let mut kept = Kept::new(dir.path(), &ca);
     let apps = Apps::start(&ca).await;
     let good = text(dir.path(), &apps, &dedup(redis));
-    let gateway = start(&kept, dir, &good).await;
+    let gateway = start(&kept, dir, &good, &[]).await;
     kept.all.push(Canary::new(
         "the key of the record",
         private(&gateway.dir().join("state/audit-signing.key")),
@@ -185,8 +186,9 @@ async fn nothing_is_said(redis: Option<&RedisServer>) {
     assert!(!records(&gateway.dir().join("state/audit")).is_empty());
     let to = format!("https://localhost:{}", gateway.address.port());
     commands(&kept, &mut said, &gateway.file, &to, "evt_1");
-    if let Some(redis) = redis {
-        with_redis(&kept, redis, &good, &mut said).await;
+    match redis {
+        Some(redis) => with_redis(&kept, redis, &good, &mut said).await,
+        None => panicking(&kept, &mut traffic, &good, &mut said).await,
     }
     let log = gateway.log();
     finish(gateway, &mut said).await;
@@ -205,6 +207,23 @@ async fn finish(gateway: Gateway, said: &mut Outputs) {
     said.insert("standard output".into(), fs::read(dir.path().join("stdout")).unwrap());
     files(&dir.path().join("state"), said);
     files(&dir.path().join("export"), said);
+}
+
+/// Bugs in the middle of events, of which those of `basic`, `gitlab` and `query` carry secrets.
+async fn panicking(kept: &Kept, traffic: &mut Traffic, good: &str, said: &mut Outputs) {
+    let state = good.replace("/state\"", "/panics\"").replace("/state/", "/panics/");
+    let env = [("GATEPOST_CRASH_AT", "after_upstream:panic"), ("RUST_BACKTRACE", "full")];
+    let gateway = start(kept, tempfile::tempdir().unwrap(), &state, &env).await;
+    let ca = kept.dir.join("ca.pem");
+    traffic.dialers = ["http/1.1", "h2"].map(|alpn| Dialer::tls(gateway.address, &ca, alpn));
+    let sent = signed_events();
+    for (path, headers, body) in &sent {
+        assert_eq!(traffic.post(path, headers, body).await.status, 500, "{path}");
+    }
+    let log = gateway.log().join("\n");
+    assert_eq!(log.matches(" panicked at ").count(), sent.len(), "{log}");
+    assert!(log.contains("stack backtrace:"), "{log}");
+    said.insert("the log with panics".into(), log.into());
 }
 
 /// Redis itself, its password in a URL, and a Redis that does not take the password.
@@ -234,7 +253,8 @@ async fn with_redis(kept: &Kept, redis: &RedisServer, good: &str, said: &mut Out
     }
     let other = tempfile::tempdir().unwrap();
     let state = good.replace("/state\"", "/other\"").replace("/state/", "/other/");
-    let gateway = start(kept, other, &state.replace(&dedup(Some(redis)), &inline(&wrong))).await;
+    let gateway =
+        start(kept, other, &state.replace(&dedup(Some(redis)), &inline(&wrong)), &[]).await;
     let ready = || async { gateway.admin("GET", "/readyz").await };
     eventually("it says that it is not ready", || async { ready().await.status == 503 }).await;
     said.insert("readiness without Redis".into(), ready().await.body.to_vec());
@@ -268,7 +288,8 @@ fn searched(kept: &Kept, traffic: &Traffic, said: &Outputs, apps: &Apps) {
     }
     assert_eq!(find(&kept.all, said), Vec::<String>::new());
 
-    let logs = ["the log", "standard output", "/metrics of the admin server"];
+    let logs =
+        ["the log", "the log with panics", "standard output", "/metrics of the admin server"];
     let logs =
         said.iter().filter(|(place, _)| logs.contains(&&***place) || place.contains("audit"));
     let logs: Outputs = logs.map(|(place, text)| (place.clone(), text.clone())).collect();

@@ -3,6 +3,9 @@
 
 use std::path::Path;
 
+use futures_util::future::join_all;
+use rusqlite::Connection;
+
 use crate::{
     GITHUB, STRIPE, stripe_to,
     world::{
@@ -86,7 +89,7 @@ async fn a_slow_sync_delays_answers_and_loses_none() {
     let segment = file(&gateway.dir().join("audit"), "segment-", ".ndjson");
     let slow = Failing::start(&gateway, "fdatasync", "delay_enter=100000", &segment);
     let ids: Vec<String> = (0..40).map(|n| format!("evt_{n}")).collect();
-    let answers = futures_util::future::join_all(ids.iter().map(|id| post(&gateway, id))).await;
+    let answers = join_all(ids.iter().map(|id| post(&gateway, id))).await;
     assert!(answers.iter().all(|answer| answer.0 == 200), "{answers:?}");
     drop(slow);
     assert_eq!(app.count(), 40);
@@ -126,6 +129,50 @@ async fn a_dedup_store_that_cannot_be_written_refuses_recovers_and_excuses_what_
         }
         verified(&gateway.dir().join("audit"));
     }
+}
+
+/// Makes the page of the table that holds something done one that is none.
+fn blank_a_page(db: &Path) {
+    let find = "SELECT mark FROM event WHERE phase = 'done' LIMIT 1";
+    let mark: Vec<u8> =
+        Connection::open(db).unwrap().query_row(find, [], |row| row.get(0)).unwrap();
+    let mut bytes = std::fs::read(db).unwrap();
+    let size = usize::from(u16::from_be_bytes([bytes[16], bytes[17]]));
+    let at = (0..bytes.len()).find(|at| bytes[*at..].starts_with(&mark)).unwrap();
+    assert!(at > size, "the first page is the head of the file, and is looked at first");
+    bytes[at / size * size] = 0;
+    std::fs::write(db, bytes).unwrap();
+}
+
+/// Damage that is met only when it is come upon. What it hits is refused, and delivered once the file is out of the way.
+#[tokio::test]
+async fn a_damaged_page_of_the_dedup_store_refuses_what_it_hits_and_takes_nothing_for_done() {
+    let app = Upstream::start().await;
+    let routes = stripe_to(&app.url());
+    let gateway = Gateway::start(&routes).await;
+    let ids: Vec<String> = (0..120).map(|n| format!("evt_{n}")).collect();
+    let all = async |gateway: &Gateway| join_all(ids.iter().map(|id| post(gateway, id))).await;
+    let accepted = |answer: &(u16, String)| *answer == (200, "accepted".into());
+    assert!(all(&gateway).await.iter().all(accepted));
+    let home = gateway.stop().await.1;
+    let db = home.path().join("dedup.sqlite3");
+    blank_a_page(&db);
+
+    let gateway = Gateway::start_in(home, &routes).await;
+    let (known, hit): (Vec<_>, Vec<_>) =
+        all(&gateway).await.into_iter().partition(|(status, _)| *status == 200);
+    assert!(known.iter().all(|(_, outcome)| outcome == "duplicate"), "{known:?}");
+    assert!(hit.iter().all(|a| *a == (503, "store_unavailable".into())), "{hit:?}");
+    assert!(!known.is_empty() && !hit.is_empty(), "{} and {}", known.len(), hit.len());
+    assert_eq!(app.count(), ids.len(), "nothing came again");
+    let log = gateway.log().join("\n");
+    assert!(log.contains("is damaged") && log.contains("move it away"), "{log}");
+
+    let home = gateway.stop().await.1;
+    std::fs::rename(&db, home.path().join("damaged")).unwrap();
+    let gateway = Gateway::start_in(home, &routes).await;
+    assert!(all(&gateway).await.iter().all(accepted));
+    verified(&gateway.stop().await.1.path().join("audit"));
 }
 
 #[tokio::test]
@@ -244,6 +291,8 @@ async fn the_names_of_a_first_start_are_durable() {
         (state.clone(), "mkdir("),
         (state.join("audit"), "mkdir("),
         (state.join("audit-signing.key"), "O_CREAT"),
+        (state.join("dedup.sqlite3"), "O_CREAT"),
+        (state.join("dedup.sqlite3-wal"), "O_CREAT"),
     ] {
         let name = format!("\"{}\"", made.display());
         let at =

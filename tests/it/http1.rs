@@ -129,7 +129,9 @@ async fn what_is_no_http_is_counted_and_logged() {
         let receipt = said.split("webhook-receipt: ").nth(1).unwrap().lines().next().unwrap();
         assert_eq!(gateway.metric(counted).await, count, "{reason}");
         eventually("it is in the log", || async {
-            gateway.log().iter().any(|line| line.contains(receipt) && line.contains(reason))
+            let told = format!("\"status\":{status},");
+            let of_it = |line: &&String| line.contains(receipt) && line.contains(&told);
+            gateway.log().iter().find(of_it).is_some_and(|line| line.contains(reason))
         })
         .await;
     }

@@ -1,8 +1,10 @@
 //! SIGTERM drains in order; a second one ends at once; nothing acknowledged is lost by either.
 
+use std::os::unix::process::ExitStatusExt as _;
+
 use crate::{
     STRIPE, stripe_to,
-    world::{Gateway, Provider, Upstream, eventually, provider::stripe_event},
+    world::{Gateway, Provider, Upstream, eventually, gateway, provider::stripe_event},
 };
 
 #[tokio::test]
@@ -49,6 +51,20 @@ async fn a_second_signal_ends_at_once() {
     };
     let (answer, ()) = tokio::join!(posting, ending);
     assert!(answer.is_err(), "cut off");
+}
+
+/// What has lost a worker would answer only some of its senders: it ends, and whoever watches it starts it anew.
+#[tokio::test]
+async fn a_worker_that_panics_ends_the_process() {
+    let (dir, env) = (tempfile::tempdir().unwrap(), [("GATEPOST_CRASH_AT", "accepted:panic")]);
+    let text = gateway::yaml(dir.path(), &stripe_to("http://127.0.0.1:9"));
+    let gateway = Gateway::start_with(dir, &text, &env).await;
+    drop(tokio::net::TcpStream::connect(gateway.address).await);
+    let status = gateway.ended().await;
+    assert_eq!(status.signal(), Some(6), "{status}");
+    let said = |what| gateway.log().iter().any(|line| line.contains(what));
+    eventually("the log says why", || async { said("a worker thread panicked") }).await;
+    assert!(said(" panicked at "));
 }
 
 #[tokio::test]

@@ -5,7 +5,11 @@ use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 use super::{
     flood::Target,
-    world::{Authority, GET, SHORT, Sender, Server, ask, closed, settings, tls, until, with_tls},
+    h2,
+    world::{
+        Authority, DEADLINE, GET, SHORT, Sender, Server, ask, closed, settings, tls, until,
+        with_tls,
+    },
 };
 
 #[tokio::test]
@@ -49,6 +53,32 @@ async fn http2_streams_finish_too() {
     let body = answer.await.unwrap().unwrap().into_body().collect().await.unwrap().to_bytes();
     assert!(body.ends_with(b" /wait "));
     drop(sender);
+    assert_eq!(server.drained().await, 0);
+}
+
+/// The end of an HTTP/2 connection is a question and its answer. One who never answers is not waited for, and loses nothing.
+#[tokio::test]
+async fn an_http2_peer_that_answers_no_ping_does_not_hold_up_the_end() {
+    let (dir, ca) = (tempfile::tempdir().unwrap(), Authority::new());
+    let settings = with_tls(&tls(vec![ca.files(dir.path(), &["a.test"])]));
+    let server = Server::start(Settings { drain_timeout: 100 * DEADLINE, ..settings });
+    let sender = Sender::trusting(&ca.pem).alpn(&["h2"]);
+    let mut idle = sender.connect(&server, "a.test").await.unwrap();
+    idle.write_all(&h2::preface()).await.unwrap();
+    let mut busy = sender.connect(&server, "a.test").await.unwrap();
+    let request =
+        h2::frame(h2::HEADERS, h2::END_HEADERS | h2::END_STREAM, 1, &h2::post("/wait", &[]));
+    busy.write_all(&[h2::preface(), request].concat()).await.unwrap();
+    until(|| server.running() == 1).await;
+
+    server.shutdown.cancel();
+    let left = closed(&mut idle).await;
+    let asks = |said: &[u8]| said.windows(4).any(|bytes| bytes == [8, h2::PING, 0, 0]);
+    assert!(asks(&left), "{left:?}");
+    assert_eq!(server.running(), 1, "what runs is waited for");
+    server.gate.notify_one();
+    let said = closed(&mut busy).await;
+    assert!(asks(&said) && said.ends_with(b" /wait "), "{said:?}");
     assert_eq!(server.drained().await, 0);
 }
 

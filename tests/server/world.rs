@@ -25,7 +25,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Far longer than anything here takes.
-const DEADLINE: Duration = Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Waits for what must come.
 pub async fn soon<T>(what: impl Future<Output = T>) -> T {
@@ -105,7 +105,8 @@ impl Server {
             tracker: tracker.clone(),
             shutdown: shutdown.clone(),
         };
-        let task = tracker.spawn(server::serve(listeners, params, front, |_, _| Receipt::random()));
+        let task =
+            tracker.spawn(server::serve(listeners, params, front, |_, _, _| Receipt::random()));
         Self { address, settings, metrics, shutdown, gate, running, task }
     }
 

@@ -46,6 +46,7 @@ pub(crate) fn compile(file: &File, ground: &mut Ground<'_>) -> (Config, Vec<Rout
     let sources = ground.sources(file, &server, &routes, &signing);
     let dedup = ground.dedup(&file.dedup);
     let (audit, audit_detail) = ground.audit(file);
+    ground.limits(&file.limits);
     ground.log(&file.telemetry.log);
     let config = Config {
         admin: ground.admin(file, &server),

@@ -10,7 +10,7 @@ use http::{HeaderName, Uri, uri::PathAndQuery};
 use super::Ground;
 use crate::{
     config::{
-        Admin, CertFiles, ProxyProtocol, Server, Tls, TlsMode,
+        Admin, CertFiles, Limits, ProxyProtocol, Server, Tls, TlsMode,
         file::{self, File, Log},
         report::Explain as _,
         tree::Path,
@@ -189,6 +189,27 @@ impl Ground<'_> {
             taken.push((key, address));
         }
         Admin { listen, metrics_listen }
+    }
+
+    /// `limits`: where one is nothing, everything is refused.
+    pub(crate) fn limits(&mut self, limits: &Limits) {
+        let times = [
+            ("first_byte_timeout", limits.first_byte_timeout),
+            ("handshake_timeout", limits.handshake_timeout),
+            ("header_timeout", limits.header_timeout),
+            ("body_timeout", limits.body_timeout),
+            ("idle_timeout", limits.idle_timeout),
+            ("connection_age_max", limits.connection_age_max),
+            ("write_timeout", limits.write_timeout),
+        ];
+        let sizes = [("header_size", limits.header_size), ("path_length", limits.path_length)];
+        let times = times.into_iter().filter(|(_, time)| time.0.is_zero());
+        let sizes = sizes.into_iter().filter(|(_, size)| size.0 == 0);
+        for key in times.map(|(key, _)| key).chain(sizes.map(|(key, _)| key)) {
+            let message = format!("with this `{key}` nothing could be served");
+            self.error("zero-limit", &Path::of("limits").key(key), message)
+                .label("write more, or leave the key out for the default");
+        }
     }
 
     /// `telemetry.log`.

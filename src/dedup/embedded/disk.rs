@@ -179,7 +179,9 @@ impl Batch<'_> {
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
-        Self(format!("SQLite: {error}"))
+        let hint =
+            if is_damage(&error) { " (the file is damaged: stop, and move it away)" } else { "" };
+        Self(format!("SQLite: {error}{hint}"))
     }
 }
 
@@ -206,11 +208,17 @@ fn unsigned(millis: i64) -> Millis {
 /// Why the file cannot be used, and what to do.
 fn refused(path: &Path, error: &rusqlite::Error) -> StoreError {
     let path = path.display();
-    StoreError(match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => format!(
+    StoreError(if is_damage(error) {
+        format!(
             "{path} is damaged ({error}): move it away to start with an empty memory; \
              events of the last days may then be delivered again"
-        ),
-        _ => format!("cannot open {path}: {error}"),
+        )
+    } else {
+        format!("cannot open {path}: {error}")
     })
+}
+
+fn is_damage(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error_code();
+    matches!(code, Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
 }

@@ -120,24 +120,36 @@ pub fn query() -> String {
     format!("/query?token={token}")
 }
 
-pub async fn honest_events(traffic: &mut Traffic) {
-    for number in [STRIPE_NEW, STRIPE_OLD] {
+/// Whose sources accept it: path, headers, body.
+pub type Signed = (String, Headers, Vec<u8>);
+
+/// An event of each source, and one by a secret that goes.
+pub fn signed_events() -> Vec<Signed> {
+    let body = event("1").into_bytes();
+    let stripe = |number| {
         let body = stripe_event(&format!("evt_{number}"), "invoice.paid");
-        let headers = Provider::Stripe(lasting(number)).sign("", "", &body);
-        traffic.honest("/stripe", &headers, &body).await;
-    }
-    let body = event("1");
-    let github = Provider::GitHub(lasting(GITHUB)).sign("guid-1", "push", body.as_bytes());
-    traffic.honest("/github", &github, body.as_bytes()).await;
-    let slack = br#"{"event_id":"Ev1","event":{"type":"message"}}"#;
-    traffic.honest("/slack", &Provider::Slack(lasting(SLACK)).sign("", "", slack), slack).await;
+        ("/stripe".into(), Provider::Stripe(lasting(number)).sign("", "", &body), body)
+    };
+    let by = |path: &str, headers| (path.into(), headers, body.clone());
+    let slack = br#"{"event_id":"Ev1","event":{"type":"message"}}"#.to_vec();
     let key: &[u8] = &lasting(STANDARD_WEBHOOKS).as_bytes()[..30];
-    let standard = Provider::StandardWebhooks(key).sign("msg_1", "", body.as_bytes());
-    traffic.honest("/standard", &standard, body.as_bytes()).await;
-    traffic.honest("/gitlab", &gitlab("id-1"), body.as_bytes()).await;
-    traffic.honest("/basic", &basic(), body.as_bytes()).await;
-    traffic.honest("/hex", &hex_signed(body.as_bytes()), body.as_bytes()).await;
-    traffic.honest(&query(), &Headers::new(), body.as_bytes()).await;
+    vec![
+        stripe(STRIPE_NEW),
+        stripe(STRIPE_OLD),
+        by("/github", Provider::GitHub(lasting(GITHUB)).sign("guid-1", "push", &body)),
+        ("/slack".into(), Provider::Slack(lasting(SLACK)).sign("", "", &slack), slack),
+        by("/standard", Provider::StandardWebhooks(key).sign("msg_1", "", &body)),
+        by("/gitlab", gitlab("id-1")),
+        by("/basic", basic()),
+        by("/hex", hex_signed(&body)),
+        by(&query(), Headers::new()),
+    ]
+}
+
+pub async fn honest_events(traffic: &mut Traffic) {
+    for (path, headers, body) in signed_events() {
+        traffic.honest(&path, &headers, &body).await;
+    }
 }
 
 /// Events that are signed, and yet not delivered.
