@@ -84,7 +84,9 @@ const LINEAR_DELIVERY: &str = "234d1a4e-b617-4388-90fe-adc3633d6b72";
 pub(crate) fn names(provider: &str, vector: &Vector) -> Option<(String, String)> {
     let event = &providers::preset(provider).expect("a preset").event;
     let event = serde_yaml::to_string(&BTreeMap::from([("event", event)])).expect("YAML");
-    let lines: Vec<_> = vector.headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    // The name under which the signature of our own stands.
+    let other = vector.headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("X-Signature"));
+    let lines: Vec<_> = other.map(|(n, v)| (n.as_str(), v.as_str())).collect();
     let body = STANDARD.decode(&vector.body_base64).expect("base64");
     let event = Flow::new(&format!("{COVERING}{event}")).event(&lines, body).ok()?;
     let about = event.about();

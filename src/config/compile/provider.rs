@@ -49,6 +49,9 @@ impl Ground<'_> {
             .help("say where the id is, for example `event: { id: \"{header:X-Delivery}\" }`")
             .help("no id in the request? `event: { id: \"{body|sha256_hex}\" }` stops byte-identical repeats only");
         }
+        if !preset.is_none_or(|preset| self.params(preset, shape, at)) {
+            return None;
+        }
         let handshake = preset.map_or(&[][..], |preset| &preset.handshake);
         let options = Options {
             tolerance: shape.tolerance.map(|span| span.0),
@@ -71,6 +74,29 @@ impl Ground<'_> {
             }
         }
         compiled.ok()
+    }
+
+    /// Whether a source says what its provider's scheme needs to know, and nothing that it does not.
+    fn params(&mut self, preset: &Preset, shape: &file::Source, at: &Path) -> bool {
+        let Preset { name, title, params, .. } = preset;
+        let is_missing = |key: &str| !shape.params.contains_key(key) && shape.verify.is_none();
+        let mut fit = true;
+        for (key, param) in params.iter().filter(|(key, p)| !p.optional && is_missing(key)) {
+            fit = false;
+            let message = format!("{title} needs to know `{key}`: {}", param.about);
+            self.error("param-missing", &at.key("provider"), message)
+                .help(format!("for example `params: {{ {key}: {:?} }}`", param.example));
+        }
+        let is_unknown = |key: &&String| !params.contains_key(*key) && shape.verify.is_none();
+        for key in shape.params.keys().filter(is_unknown) {
+            fit = false;
+            let message = format!("{title} has no use for a parameter `{key}`");
+            let near = suggest::nearest(key, params.keys().map(String::as_str));
+            let help = near.map(|near| format!("did you mean `{near}`?"));
+            let help = help.unwrap_or(format!("see `gatepost providers show {name}`"));
+            self.error("unknown-param", &self.key(&at.key("params").key(key)), message).help(help);
+        }
+        fit
     }
 
     fn unknown_provider(&mut self, provider: &str, at: &Path) {
