@@ -25,5 +25,5 @@ files! {
     "sanity" "segment" "sentry" "shopify" "slack" "smartsheet" "square" "standard-webhooks" "strava"
     "stripe" "supabase-auth" "svix" "tabapay" "tally" "telegram" "threesixtylearning" "trello"
     "twilio" "twitch" "typeform" "vercel" "webex" "webflow" "websub" "whereby" "woocommerce"
-    "workos" "x" "xendit" "xero" "youtube" "zendesk" "zoom"
+    "workos" "x-twitter" "xendit" "xero" "youtube" "zendesk" "zoom"
 }

@@ -19,6 +19,7 @@ use crate::{
 
 #[derive(Deserialize)]
 pub(crate) struct Vector {
+    #[serde(default)]
     pub(crate) provider: String,
     pub(crate) name: String,
     url: String,
@@ -54,7 +55,7 @@ pub(crate) fn verdict(vector: &Vector, compiled: Compiled) -> Option<Result<(), 
     let verdict = verifier.verify(&Presented {
         method: "POST",
         url: &vector.url,
-        target: "/",
+        target: vector.url.trim_start_matches("https://gateway.example"),
         headers: &headers,
         body: &body,
         received_at: Timestamp::from_millis(vector.now_unix * 1000),

@@ -6,7 +6,7 @@ use super::Ground;
 use crate::{
     config::{
         RouteOutline, SecretOrigin,
-        file::{self, OneOrMany, SecretForm},
+        file::{self, Handshake, HandshakeWord, OneOrMany, SecretForm},
         report::{At, Explain as _, Problem},
         suggest,
         tree::Path,
@@ -52,11 +52,16 @@ impl Ground<'_> {
         if !preset.is_none_or(|preset| self.params(preset, shape, at)) {
             return None;
         }
-        let handshake = preset.map_or(&[][..], |preset| &preset.handshake);
+        let handshake = match &shape.shared.handshake {
+            Handshake::Word(HandshakeWord::None) => &[][..],
+            Handshake::Word(HandshakeWord::Auto) => preset.map_or(&[][..], |p| &p.handshake),
+            Handshake::Rules(rules) => rules,
+        };
+        let params = shape.params.iter().map(|(name, value)| (name.clone(), value.0.clone()));
         let options = Options {
             tolerance: shape.tolerance.map(|span| span.0),
             captures,
-            params: shape.params.clone(),
+            params: params.collect(),
             pin: shape.pin.clone(),
         };
         // What a source says about its events counts for every scheme.
@@ -73,28 +78,26 @@ impl Ground<'_> {
                 problem.help.iter().fold(error, |error, help| error.help(help));
             }
         }
+        for param in compiled.as_ref().map_or(&[][..], |compiled| &compiled.missing_params) {
+            let message = format!("a challenge of `{name}` is not answered: `{param}` is not set");
+            let place = self.key(&at.key("provider"));
+            self.warn("param-missing", &place, message).help(format!(
+                "set `params: {{ {param}: … }}`, or `handshake: none` where the app answers"
+            ));
+        }
         compiled.ok()
     }
 
-    /// Whether a source says what its provider's scheme needs to know, and nothing that it does not.
+    /// Whether a source says what its provider's scheme needs to know.
     fn params(&mut self, preset: &Preset, shape: &file::Source, at: &Path) -> bool {
-        let Preset { name, title, params, .. } = preset;
         let is_missing = |key: &str| !shape.params.contains_key(key) && shape.verify.is_none();
+        let missing = preset.params.iter().filter(|(key, p)| !p.optional && is_missing(key));
         let mut fit = true;
-        for (key, param) in params.iter().filter(|(key, p)| !p.optional && is_missing(key)) {
+        for (key, param) in missing {
             fit = false;
-            let message = format!("{title} needs to know `{key}`: {}", param.about);
+            let message = format!("{} needs to know `{key}`: {}", preset.title, param.about);
             self.error("param-missing", &at.key("provider"), message)
                 .help(format!("for example `params: {{ {key}: {:?} }}`", param.example));
-        }
-        let is_unknown = |key: &&String| !params.contains_key(*key) && shape.verify.is_none();
-        for key in shape.params.keys().filter(is_unknown) {
-            fit = false;
-            let message = format!("{title} has no use for a parameter `{key}`");
-            let near = suggest::nearest(key, params.keys().map(String::as_str));
-            let help = near.map(|near| format!("did you mean `{near}`?"));
-            let help = help.unwrap_or(format!("see `gatepost providers show {name}`"));
-            self.error("unknown-param", &self.key(&at.key("params").key(key)), message).help(help);
         }
         fit
     }
