@@ -71,17 +71,28 @@ async fn a_lost_lease_is_noticed_before_the_forward() {
     assert_eq!(answer.notes.error.as_deref(), Some("the claim ended before the work did"));
 }
 
+/// How often the store was asked to do something.
+fn asked(world: &World, operation: &str) -> u32 {
+    let (said, operation) = (world.metrics.render(), format!("operation=\"{operation}\""));
+    let mut of_it = said.lines().filter(|l| l.contains("_count{") && l.contains(&operation));
+    let count = of_it.next().expect("a count of them").rsplit(' ').next().unwrap();
+    count.parse().unwrap()
+}
+
+/// As soon as it may work again, then every second, until the lease would be over.
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_written_is_tried_again_in_measure() {
+    let world = World::new(Arc::new(Faulty::failing(&["complete"])), policy());
+    drop(world.pass(subject("a", ""), accepted()).await);
+    sleep(policy().lease * 2).await;
+    let tries = asked(&world, "complete");
+    assert!((60..70).contains(&tries), "{tries}");
+}
+
 /// The store is asked for as long as there is a claim, and not where there is none.
 #[tokio::test(start_paused = true)]
 async fn only_a_claim_is_renewed() {
-    let renewals = |world: &World| {
-        let said = world.metrics.render();
-        let count = said.lines().find_map(|line| {
-            let of_it = line.contains("_count{") && line.contains("operation=\"renew\"");
-            of_it.then(|| line.rsplit(' ').next().unwrap().to_owned())
-        });
-        count.expect("a count of them").parse::<u32>().unwrap()
-    };
+    let renewals = |world: &World| asked(world, "renew");
     let long = || sleep(policy().lease * 2);
     let store: Store = Arc::new(Memory::default());
     let world = World::new(store.clone(), policy());

@@ -1,6 +1,7 @@
 //! The stage over a memory store, with work that does as it is told.
 
 use std::{
+    collections::BTreeSet,
     future::Future,
     sync::{Mutex, atomic::AtomicU32},
 };
@@ -285,6 +286,22 @@ async fn a_claim_elsewhere_is_looked_at_soon_then_less_often_and_not_beyond_pati
     assert!(pauses.is_sorted() && pauses.ends_with(&[Duration::from_millis(200)]), "{pauses:?}");
     let last = *asked.last().unwrap() - begun;
     assert!(last <= SOON && last + takes + Duration::from_millis(200) > SOON, "{last:?}");
+}
+
+#[tokio::test]
+async fn twins_that_are_sent_away_come_back_after_the_lease_and_not_all_at_once() {
+    let impatient = Policy { join_timeout: Duration::ZERO, ..policy() };
+    let world = World::new(Arc::<Memory>::default(), impatient);
+    let leader = world.pass_when(subject("a", ""), std::future::pending(), accepted());
+    let mut leader = Box::pin(leader);
+    assert!(poll!(&mut leader).is_pending());
+    let mut delays = BTreeSet::new();
+    for _ in 0..2000 {
+        let sent_away = what(world.pass(subject("a", ""), accepted()).await);
+        let Err(Refusal::InFlight { retry_after }) = sent_away else { panic!("{sent_away:?}") };
+        delays.insert(retry_after.checked_sub(policy().lease).expect("not before"));
+    }
+    assert!(delays.len() > 500 && *delays.last().unwrap() < Duration::from_secs(1), "{delays:?}");
 }
 
 #[tokio::test]
