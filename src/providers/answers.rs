@@ -22,7 +22,7 @@ pub fn manners(
     let is_refusal = |status: u16| {
         (400..500).contains(&status) && ![404, 405, 408, 409, 410, 425, 429].contains(&status)
     };
-    let refused = said("invalid", invalid, &mut problems, &is_refusal);
+    let refused = said("invalid", invalid, &mut problems, is_refusal);
     let is_final = |status: u16| is_success(status) || is_refusal(status);
     let dropped = said("drop_forever", drop_forever, &mut problems, is_final);
     match (taken, refused, dropped) {

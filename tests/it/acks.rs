@@ -4,7 +4,7 @@ use crate::{
     GITHUB,
     world::{
         Gateway, Upstream,
-        gateway::Answer,
+        gateway::{Answer, records},
         provider::{Headers, mac},
     },
 };
@@ -58,13 +58,15 @@ async fn a_provider_hears_its_own_words_where_we_answer() {
         assert_eq!(refused.header("www-authenticate"), "");
     }
     // The record says what was told.
-    let records = gateway.records();
+    let (_, dir) = gateway.stop().await;
+    let records = records(&dir.path().join("audit"));
     let status = |outcome: &str| {
         let of = records.iter().filter(|record| record["outcome"] == outcome);
         of.map(|record| record["status"].as_u64().unwrap()).collect::<Vec<_>>()
     };
     assert_eq!(status("accepted"), [202, 200]);
     assert_eq!(status("ignored"), [202, 406]);
+    assert_eq!(status("rejected_missing"), [498]);
     assert!(status("rejected_signature").iter().all(|status| *status == 498));
     assert_eq!(app.count(), 2);
 }
