@@ -15,6 +15,7 @@
 mod attacks;
 mod audited;
 mod catalogue;
+mod challenge_vectors;
 mod challenges;
 #[path = "../support/dice.rs"]
 mod dice;
@@ -25,7 +26,9 @@ mod handshake;
 mod identify;
 mod json;
 mod language;
+mod near_misses;
 mod noted;
+mod oracles;
 mod roundtrip;
 mod route;
 mod rules;
