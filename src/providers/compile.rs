@@ -238,7 +238,7 @@ impl Problems {
         parsed.map_err(|_| self.add(path, format!("`{name}` is not a header name"), ""))
     }
 
-    fn path(&mut self, path: &str, text: &str) -> Result<Path, Reported> {
+    pub(super) fn path(&mut self, path: &str, text: &str) -> Result<Path, Reported> {
         Path::parse(text).map_err(|e| self.add(path, e, "write it like `data.object.id`"))
     }
 }

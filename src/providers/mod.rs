@@ -3,6 +3,7 @@
 
 mod compile;
 mod files;
+mod foreign;
 mod preset;
 mod schemes;
 pub mod shape;

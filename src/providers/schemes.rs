@@ -6,11 +6,14 @@ use http::{HeaderName, header::AUTHORIZATION};
 
 use super::{
     compile::{Problems, Reported},
-    shape,
+    foreign, shape,
 };
 use crate::{
     units::Span,
-    verify::{Algorithm, Container, From, Place, Scheme, SchemeParts, Template, Timestamps, Value},
+    verify::{
+        Algorithm, Container, Foreign, From, Place, Scheme, SchemeParts, Template, Timestamps,
+        Value,
+    },
 };
 
 /// Compiles every alternative; what an alternative leaves out is taken from the block around it.
@@ -72,6 +75,7 @@ impl<'a> Block<'a> {
         let signed = self.signed(algorithm);
         let timestamps = self.timestamps(algorithm);
         let require = self.require();
+        let foreign = self.foreign(algorithm);
         let key = self.own.key.as_ref().or(self.outer.key.as_ref());
         Ok(SchemeParts {
             when: when?,
@@ -81,7 +85,19 @@ impl<'a> Block<'a> {
             algorithm,
             timestamps: timestamps?,
             require: require?,
+            foreign: foreign?,
         })
+    }
+
+    /// What is needed where signatures are not compared but checked.
+    fn foreign(&mut self, algorithm: Algorithm) -> Result<Option<Box<Foreign>>, Reported> {
+        let jwt = self.part("jwt", |scheme| scheme.jwt.as_ref());
+        let keys = self.part("keys", |scheme| scheme.keys.as_ref());
+        let signature = self.part("signature", |scheme| scheme.signature.as_ref());
+        let prehash = self.part("prehash", |scheme| scheme.prehash.as_ref());
+        let described =
+            foreign::Described { algorithm, prehash, jwt, keys, signature, path: &self.path };
+        foreign::compile(&described, self.problems)
     }
 
     /// A part and where it stands: in the alternative, or else around it.
@@ -136,12 +152,14 @@ impl<'a> Block<'a> {
     fn signed(&mut self, algorithm: Algorithm) -> Result<Option<Template>, Reported> {
         let path = format!("{}.signed", self.path);
         let found = self.part("signed", |scheme| scheme.signed.as_ref());
-        if !algorithm.signs() {
+        if !algorithm.signs_template() {
             // What stands around several alternatives is meant for those that sign.
             if found.is_none_or(|(_, place)| place != path) {
                 return Ok(None);
             }
-            let message = format!("`mac: {}` signs nothing", algorithm.as_str());
+            let what =
+                if algorithm.signs() { "says itself what is signed" } else { "signs nothing" };
+            let message = format!("`mac: {}` {what}", algorithm.as_str());
             return Err(self.problems.add(path, message, "remove the key"));
         }
         let Some((text, path)) = found else {

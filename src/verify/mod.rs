@@ -2,11 +2,21 @@
 //!
 //! The one maker of [`Verified`].
 
+mod chain;
 mod clock;
 mod container;
+mod foreign;
+mod jose;
 mod key;
+mod keyset;
+mod public;
+mod qsh;
 mod scheme;
+mod sign;
+mod signing;
+mod source;
 mod template;
+mod token;
 mod verifier;
 mod view;
 
@@ -17,15 +27,25 @@ use tower::{ServiceExt as _, util::BoxCloneSyncService};
 
 pub use clock::Unit;
 pub use container::Encoding;
+pub use foreign::Stop;
 pub use key::{Algorithm, KeyEncoding, KeyForm};
+pub use keyset::KeySet;
 pub use scheme::Scheme;
+pub use sign::{Signed, TestKey};
+pub use source::{Keys, NoKeys, Want};
 pub use template::{Template, TemplateError};
+pub use token::Token;
 pub use verifier::Verifier;
 
+pub(crate) use chain::Chain;
 pub(crate) use clock::Timestamps;
 pub(crate) use container::{Container, Place};
+pub(crate) use foreign::Foreign;
+pub(crate) use keyset::{Allowed, Listing, jose_names, of_jose_name};
 pub(crate) use scheme::SchemeParts;
+pub(crate) use source::{KeySource, UrlRule};
 pub(crate) use template::{From, Part, Transform, Value};
+pub(crate) use token::{BodyHash, TokenRules};
 pub(crate) use view::{Form, NOT_JSON, Sought, View, transform};
 
 use crate::{
@@ -88,6 +108,8 @@ pub struct Proof {
     pub label: Arc<str>,
     /// The signed time, where the scheme has one.
     pub signed_at: Option<Timestamp>,
+    /// The token, where it was one.
+    pub token: Option<Arc<Token>>,
 }
 
 /// A request whose sender knew a live secret.

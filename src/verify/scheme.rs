@@ -7,7 +7,8 @@ use http::{HeaderMap, HeaderName};
 use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 
 use super::{
-    Container, From, Part, Place, Presented, Template, Timestamps, Transform, Value,
+    Container, Foreign, From, KeySource, Part, Place, Presented, Template, Timestamps, Transform,
+    Value,
     key::{Algorithm, Key, KeyForm},
     view::{Sought, Unusable, Variable, View},
 };
@@ -39,6 +40,8 @@ pub(crate) struct SchemeParts {
     pub(crate) timestamps: Option<Timestamps>,
     /// Pairs that must be equal besides.
     pub(crate) require: Vec<(Template, Template)>,
+    /// What is needed where signatures are not compared but checked.
+    pub(crate) foreign: Option<Box<Foreign>>,
 }
 
 /// One signature scheme, compiled.
@@ -52,7 +55,7 @@ impl Scheme {
     /// Compiles a scheme, or says in a sentence why the parts do not make one.
     pub(crate) fn new(parts: SchemeParts) -> Result<Self, String> {
         let template = parts.signed.as_ref().map_or(&[][..], |signed| &signed.parts);
-        if template.is_empty() == parts.algorithm.signs() {
+        if template.is_empty() == parts.algorithm.signs_template() {
             return Err(format!("`{}` and what is signed do not fit", parts.algorithm.as_str()));
         }
         if template.len() > PARTS_MAX {
@@ -91,6 +94,12 @@ impl Scheme {
         timestamps.unit.read(&view.value(&timestamps.from, &elements).ok()?)
     }
 
+    /// Whether it can be used without a configured key.
+    pub(crate) fn finds_keys(&self) -> bool {
+        let source = self.parts.foreign.as_ref().and_then(|foreign| foreign.source.as_ref());
+        source.is_some_and(KeySource::finds_keys)
+    }
+
     /// Whether it signs the URL as the provider knows it.
     pub(crate) fn needs_public_url(&self) -> bool {
         values(&self.parts).any(|value| value.from == From::Url)
@@ -98,6 +107,9 @@ impl Scheme {
 
     /// Whether whoever changes `value` breaks the signature.
     pub(crate) fn covers(&self, value: &Value) -> bool {
+        if self.parts.foreign.as_ref().is_some_and(|foreign| foreign.covers(value, self)) {
+            return true;
+        }
         let signed = self.parts.signed.iter().flat_map(Template::values);
         let mut whole = signed.filter(|v| v.transforms.iter().all(|t| *t != Transform::Lower));
         whole.any(|signed| match &value.from {
@@ -138,7 +150,7 @@ impl Scheme {
         Ok((matched, self.signed_at(&view, &elements)?))
     }
 
-    fn signed_at(
+    pub(super) fn signed_at(
         &self,
         view: &View<'_>,
         elements: &[Variable<'_>],
@@ -148,7 +160,11 @@ impl Scheme {
         timestamps.check(&text, view.request.received_at).map(Some)
     }
 
-    fn check_requirements(&self, view: &View<'_>, elements: &[Variable<'_>]) -> Result<(), Reason> {
+    pub(super) fn check_requirements(
+        &self,
+        view: &View<'_>,
+        elements: &[Variable<'_>],
+    ) -> Result<(), Reason> {
         let text = |template: &Template| template.text(view, elements);
         let equal = |(left, right): &(Template, Template)| match (text(left), text(right)) {
             (Ok(left), Ok(right)) => left.as_ref().ct_eq(right.as_ref()).into(),
@@ -214,7 +230,8 @@ fn values(parts: &SchemeParts) -> impl Iterator<Item = &Value> {
         Place::Elsewhere(template) => Some(template),
     };
     let required = parts.require.iter().flat_map(|(left, right)| [left, right]);
-    let templates = parts.signed.iter().chain(place).chain(required);
+    let foreign = parts.foreign.iter().flat_map(|foreign| foreign.templates());
+    let templates = parts.signed.iter().chain(place).chain(required).chain(foreign);
     templates.flat_map(Template::values).chain(parts.timestamps.iter().map(|time| &time.from))
 }
 

@@ -47,6 +47,10 @@ pub(crate) enum From {
     Json(json::Path),
     /// `{formjson:FIELD/PATH}`: a scalar of the JSON document in a form field (Slack interactivity: `payload/type`).
     FormJson(String, json::Path),
+    /// `{jwt:PATH}`: a claim of the token that was believed.
+    Claim(json::Path),
+    /// `{jws:PATH}`: a scalar of its header.
+    TokenHeader(json::Path),
     /// `{t}`: a variable that the signature's container captured.
     Variable(String),
 }
@@ -72,7 +76,7 @@ pub struct TemplateError {
 }
 
 /// Names of values, and how those that need one are written.
-const PLACES: [(&str, &str); 9] = [
+const PLACES: [(&str, &str); 11] = [
     ("body", ""),
     ("method", ""),
     ("url", ""),
@@ -82,6 +86,8 @@ const PLACES: [(&str, &str); 9] = [
     ("form", "write it like `{form:command}`"),
     ("json", "write it like `{json:data.id}`"),
     ("formjson", "write it like `{formjson:payload/type}`"),
+    ("jwt", "write it like `{jwt:jti}`"),
+    ("jws", "write it like `{jws:kid}`"),
 ];
 
 const TRANSFORMS: [(&str, Transform); 3] = [
@@ -204,6 +210,8 @@ fn parse_place(text: &str, at: usize) -> Result<From, TemplateError> {
         ("query", Some(name), _) => Ok(From::Query(name.to_owned())),
         ("form", Some(name), _) => Ok(From::Form(name.to_owned())),
         ("json", Some(inner), _) => path(inner, behind).map(From::Json),
+        ("jwt", Some(inner), _) => path(inner, behind).map(From::Claim),
+        ("jws", Some(inner), _) => path(inner, behind).map(From::TokenHeader),
         ("formjson", Some(argument), Some(example)) => match argument.split_once('/') {
             Some((field, inner)) if !field.is_empty() => path(inner, behind + field.len() + 1)
                 .map(|inner| From::FormJson(field.to_owned(), inner)),

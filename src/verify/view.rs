@@ -5,7 +5,7 @@ use std::{borrow::Cow, cell::OnceCell};
 
 use http::{HeaderMap, HeaderValue, header};
 
-use super::{From, Presented, Transform, Value};
+use super::{From, Presented, Token, Transform, Value};
 use crate::{
     answer::Reason,
     event::Digest,
@@ -20,12 +20,36 @@ pub(crate) struct Sought {
     pub(crate) in_body: bool,
 }
 
-/// What is looked for in one JSON document, prepared for one pass: in the body, or in a form field of it.
+/// What is looked for in one JSON document, prepared for one pass.
 #[derive(Clone, Debug)]
 struct Document {
-    field: Option<String>,
+    within: Within<String>,
     paths: Vec<Path>,
     extractor: Extractor,
+}
+
+/// Which document it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Within<F> {
+    Body,
+    /// A field of a form.
+    Field(F),
+    /// The claims of a token whose signature held.
+    Claims,
+    /// Its header.
+    Header,
+}
+
+impl Within<String> {
+    fn is(&self, other: Within<&str>) -> bool {
+        match (self, other) {
+            (Self::Field(own), Within::Field(other)) => own == other,
+            (Self::Body, Within::Body)
+            | (Self::Claims, Within::Claims)
+            | (Self::Header, Within::Header) => true,
+            _ => false,
+        }
+    }
 }
 
 impl Sought {
@@ -35,29 +59,37 @@ impl Sought {
         items: Option<Items<'_>>,
     ) -> Self {
         let mut in_body = items.is_some();
-        let mut wanted: Vec<(Option<&str>, Vec<Path>)> = Vec::new();
-        wanted.extend(items.map(|_| (None, Vec::new())));
+        let mut wanted: Vec<(Within<&str>, Vec<Path>)> = Vec::new();
+        wanted.extend(items.map(|_| (Within::Body, Vec::new())));
         for place in places {
             in_body |= matches!(place, From::Json(_) | From::Form(_) | From::FormJson(..));
-            let Some((field, path)) = document_and_path(place) else { continue };
-            match wanted.iter_mut().find(|(known, _)| *known == field) {
+            let Some((within, path)) = document_and_path(place) else { continue };
+            match wanted.iter_mut().find(|(known, _)| *known == within) {
                 Some((_, paths)) => paths.push(path.clone()),
-                None => wanted.push((field, vec![path.clone()])),
+                None => wanted.push((within, vec![path.clone()])),
             }
         }
-        let prepare = |(field, paths): (Option<&str>, Vec<Path>)| {
-            let extractor = Extractor::new(&paths, items.filter(|_| field.is_none()));
-            Document { field: field.map(str::to_owned), paths, extractor }
+        let prepare = |(within, paths): (Within<&str>, Vec<Path>)| {
+            let extractor = Extractor::new(&paths, items.filter(|_| within == Within::Body));
+            let within = match within {
+                Within::Body => Within::Body,
+                Within::Field(name) => Within::Field(name.to_owned()),
+                Within::Claims => Within::Claims,
+                Within::Header => Within::Header,
+            };
+            Document { within, paths, extractor }
         };
         Self { documents: wanted.into_iter().map(prepare).collect(), in_body }
     }
 }
 
-/// The form field that holds the document (the body is it, where none does), and the path in there.
-fn document_and_path(place: &From) -> Option<(Option<&str>, &Path)> {
+/// The document, and the path in there.
+fn document_and_path(place: &From) -> Option<(Within<&str>, &Path)> {
     match place {
-        From::Json(path) => Some((None, path)),
-        From::FormJson(field, path) => Some((Some(field), path)),
+        From::Json(path) => Some((Within::Body, path)),
+        From::FormJson(field, path) => Some((Within::Field(field), path)),
+        From::Claim(path) => Some((Within::Claims, path)),
+        From::TokenHeader(path) => Some((Within::Header, path)),
         _ => None,
     }
 }
@@ -83,12 +115,18 @@ pub(super) type Variable<'v> = (&'v [u8], &'v [u8]);
 pub(crate) struct View<'a> {
     pub(super) request: Presented<'a>,
     sought: &'a Sought,
+    token: Option<&'a Token>,
     found: OnceCell<Result<Vec<Found<'a>>, Unreadable>>,
 }
 
 impl<'a> View<'a> {
     pub(crate) fn new(request: Presented<'a>, sought: &'a Sought) -> Self {
-        Self { request, sought, found: OnceCell::new() }
+        Self { request, sought, token: None, found: OnceCell::new() }
+    }
+
+    /// The same, where a token was believed.
+    pub(crate) fn with_token(self, token: &'a Token) -> Self {
+        Self { token: Some(token), ..self }
     }
 
     /// What was found in each document, in the order in which they are sought.
@@ -105,12 +143,12 @@ impl<'a> View<'a> {
     }
 
     fn find_in(&self, document: &Document, form: Form) -> Result<Found<'a>, Unreadable> {
-        let text = match (&document.field, form) {
-            (None, Form::Json) => Ok(Cow::Borrowed(self.request.body)),
-            (Some(name), Form::Fields) => field(self.request.body, name),
-            (None, Form::Fields | Form::Other) | (Some(_), Form::Json | Form::Other) => {
-                Err(Unusable::Absent)
-            }
+        let text = match (&document.within, form, self.token) {
+            (Within::Body, Form::Json, _) => Ok(Cow::Borrowed(self.request.body)),
+            (Within::Field(name), Form::Fields, _) => field(self.request.body, name),
+            (Within::Claims, _, Some(token)) => Ok(Cow::Borrowed(token.claims.as_slice())),
+            (Within::Header, _, Some(token)) => Ok(Cow::Borrowed(token.header.as_slice())),
+            _ => Err(Unusable::Absent),
         };
         let found = match text {
             Ok(Cow::Borrowed(text)) => document.extractor.find(text),
@@ -136,9 +174,9 @@ impl<'a> View<'a> {
 
     /// What stands at a JSON path.
     pub(crate) fn scalar(&self, place: &From) -> Result<Option<&Scalar<'a>>, Unreadable> {
-        let Some((field, path)) = document_and_path(place) else { return Ok(None) };
+        let Some((within, path)) = document_and_path(place) else { return Ok(None) };
         let documents = self.sought.documents.iter().zip(self.read()?);
-        let document = documents.into_iter().find(|(d, _)| d.field.as_deref() == field);
+        let document = documents.into_iter().find(|(d, _)| d.within.is(within));
         Ok(document.and_then(|(document, found)| {
             let at = document.paths.iter().position(|known| known == path)?;
             found.values.get(at)?.as_ref()
@@ -174,7 +212,7 @@ impl<'a> View<'a> {
             }
             From::Form(name) if self.form() == Ok(Form::Fields) => field(body, name),
             From::Form(_) => Err(Unusable::Absent),
-            From::Json(_) | From::FormJson(..) => {
+            From::Json(_) | From::FormJson(..) | From::Claim(_) | From::TokenHeader(_) => {
                 let scalar = self.scalar(place).map_err(|_unreadable| Unusable::Repeated)?;
                 scalar.and_then(Scalar::to_text).map(bytes).ok_or(Unusable::Absent)
             }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use super::{Ground, routes, sign::Signing};
+use super::{Ground, provider::has_public_keys, routes, sign::Signing};
 use crate::{
     config::{
         RouteOutline, SecretOrigin, Server, Source,
@@ -17,7 +17,7 @@ use crate::{
     route::Routes,
     secret::Secret,
     units::Span,
-    verify::{LiveSecret, Verifier},
+    verify::{LiveSecret, Scheme, Verifier},
 };
 
 impl Ground<'_> {
@@ -89,6 +89,9 @@ impl Work<'_, '_> {
             self.no_route();
         }
         let language = self.ground.language(self.name, shape, captures, &self.at)?;
+        if shape.secret.is_none() && !language.schemes.iter().all(Scheme::finds_keys) {
+            self.no_secret();
+        }
         let public_url = self.public_url(language.needs_public_url);
         self.ground.habits(self.name, shape, self.routes, &language, &self.at);
         self.ground.secret_shapes(shape, secrets, &self.at);
@@ -122,6 +125,14 @@ impl Work<'_, '_> {
         };
         let message = format!("no route takes events of `{}`", self.name);
         self.ground.warn("no-route", &self.ground.key(&self.at), message).label(answer);
+    }
+
+    fn no_secret(&mut self) {
+        let place = self.ground.key(&self.at);
+        let message = format!("`{}` has no `secret`", self.at);
+        self.ground.error("missing-key", &place, message).label("add `secret: …`").note(
+            "`secret`: The signing secret, or a list: any of them may match, which is how secrets are rotated.",
+        );
     }
 
     fn path(&self) -> String {
@@ -181,10 +192,10 @@ impl Work<'_, '_> {
     ) -> Option<Verifier> {
         let build = |secrets| Verifier::new(language.schemes.clone(), secrets, public_url);
         if self.ground.options.offline {
-            let placeholder = |text| vec![LiveSecret { secret: Secret::new(text), expires: None }];
-            return PLACEHOLDERS.iter().find_map(|text| build(placeholder(*text)).ok());
+            return Some(Verifier::without_keys(language.schemes.clone()));
         }
-        if live.is_empty() {
+        let finds_keys = language.schemes.iter().all(Scheme::finds_keys);
+        if live.is_empty() && (self.shape.secret.is_some() || !finds_keys) {
             return None;
         }
         let place = self.at.key("secret");
@@ -262,6 +273,9 @@ impl Work<'_, '_> {
 
     /// Equal secrets in two sources: an event signed for one would pass at the other.
     fn is_new(&mut self, name: String, secret: &Secret, mark: Mark, seen: &mut Seen) {
+        if has_public_keys(self.shape) {
+            return;
+        }
         let twin = seen.secrets.iter().find(|(_, other, _)| other.matches(secret.expose()));
         if let Some((other, _, first)) = twin {
             let message = format!("secrets `{other}` and `{name}` are equal");
@@ -275,14 +289,11 @@ impl Work<'_, '_> {
     }
 }
 
-/// Stand in for secrets that are not read: one fits every key form, the other has a user name.
-const PLACEHOLDERS: [&str; 2] = [
-    "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f",
-    "offline:000102030405060708090a0b0c0d0e0f",
-];
+/// Stands in for a secret that is not read.
+const PLACEHOLDER: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
 /// A secret as verifiers take it.
 pub(super) fn live(origin: &SecretOrigin) -> LiveSecret {
-    let secret = origin.secret.clone().unwrap_or_else(|| Secret::new(PLACEHOLDERS[0]));
+    let secret = origin.secret.clone().unwrap_or_else(|| Secret::new(PLACEHOLDER));
     LiveSecret { secret, expires: origin.expires }
 }
