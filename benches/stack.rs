@@ -17,6 +17,7 @@ use gatepost::{
     config::{self, Env},
     dedup::{Joins, Memory},
     event::{Peer, Timestamp},
+    handshake::Captures,
     providers,
     receive::Budget,
     secret::Secret,
@@ -66,6 +67,7 @@ impl Gateway {
         };
         let log = audit::open(&params, metrics.audit()).expect("a log");
         let shared = Shared {
+            captures: Captures::new().0,
             metrics,
             log: log.clone(),
             store: Arc::new(Memory::default()),
@@ -108,7 +110,7 @@ fn signed(secret: &str) -> (HeaderMap, Bytes) {
     let preset = providers::preset("stripe").expect("a preset");
     let options = providers::Options::default();
     let compiled = providers::compile(&preset.verify, &preset.event, &[], &options).expect("good");
-    let live = LiveSecret { secret: Secret::new(secret), expires: None };
+    let live = LiveSecret { secret: Secret::new(secret), expires: None, id: None };
     let verifier = Verifier::new(compiled.schemes, vec![live], "").expect("a good secret");
     let presented = Presented {
         method: "POST",

@@ -290,7 +290,11 @@ impl Flow {
         let source: Source = serde_yaml::from_str(&source).expect("YAML");
         let compiled = providers::compile(&source.verify, &source.event, &[], &Options::default());
         let compiled = compiled.expect("a good source");
-        let live = LiveSecret { secret: Secret::new("a secret of sixteen bytes"), expires: None };
+        let live = LiveSecret {
+            secret: Secret::new("a secret of sixteen bytes"),
+            expires: None,
+            id: None,
+        };
         Self {
             verifier: Arc::new(Verifier::new(compiled.schemes, vec![live], URL).expect("it fits")),
             plan: Arc::new(compiled.identify),
@@ -329,6 +333,7 @@ impl Flow {
         let metrics = Arc::new(self.metrics.source("shop", "proxy", 1));
         let accepts = Accepts {
             source: Name::parse("shop").expect("a name"),
+            methods: Vec::new(),
             body_bytes_max: 1 << 20,
             body_timeout: std::time::Duration::from_secs(10),
             body_rate_min: 0,
@@ -341,6 +346,7 @@ impl Flow {
         let stack = ServiceBuilder::new()
             .stage(Receive(Arc::new(accepts)))
             .stage(Verify {
+                keyring: None,
                 verifier: Arc::clone(&self.verifier),
                 url: URL.into(),
                 metrics,

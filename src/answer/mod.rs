@@ -62,6 +62,8 @@ pub struct Notes {
     pub dedup: Option<Duration>,
     /// How long the upstream took.
     pub upstream_time: Option<Duration>,
+    /// What the operator has to do; never sent out.
+    pub report: Option<String>,
     /// What went wrong, for the operator; never sent out.
     pub error: Option<Cow<'static, str>>,
 }
@@ -94,12 +96,16 @@ pub struct Relayed {
 /// The exact reply to a provider's challenge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Challenge {
-    pub(crate) status: StatusCode,
-    pub(crate) content_type: HeaderValue,
+    /// Status to answer.
+    pub status: StatusCode,
+    /// Content type of the body.
+    pub content_type: Option<HeaderValue>,
     /// Further headers that the provider expects.
-    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Body to answer.
     pub body: Bytes,
+    /// What the operator is told, such as a URL that confirms a subscription.
+    pub report: Option<String>,
 }
 
 /// A request that ended as it should.
@@ -169,6 +175,8 @@ pub enum Refusal {
     StoreUnavailable,
     /// The audit log cannot be written.
     AuditUnavailable,
+    /// The sender's key is not here, and where it is does not answer: nothing is known about the signature.
+    KeysUnavailable,
     /// The upstream asked to come back later (408, 425, 429, 503).
     UpstreamBusy {
         /// The upstream's `Retry-After`, bounded.
@@ -309,6 +317,7 @@ impl Refusal {
             Self::Draining => later("draining", &RETRY_AFTER, Counted, WARN).closing(),
             Self::StoreUnavailable => later("store_unavailable", &RETRY_AFTER, Counted, ERROR),
             Self::AuditUnavailable => later("audit_unavailable", &RETRY_AFTER, Counted, ERROR),
+            Self::KeysUnavailable => later("keys_unavailable", &RETRY_AFTER, Counted, WARN),
             Self::UpstreamBusy { retry_after } => {
                 later("upstream_busy", retry_after, ByDelivery, WARN)
             }
@@ -342,7 +351,7 @@ impl Refusal {
 }
 
 /// Every name that [`Verdict::name`] can have: the closed list of the metric label `outcome`.
-pub const OUTCOME_NAMES: [&str; 30] = [
+pub const OUTCOME_NAMES: [&str; 31] = [
     "accepted",
     "duplicate",
     "same_id_other_body",
@@ -367,6 +376,7 @@ pub const OUTCOME_NAMES: [&str; 30] = [
     "draining",
     "store_unavailable",
     "audit_unavailable",
+    "keys_unavailable",
     "upstream_busy",
     "upstream_rejected",
     "upstream_failed",

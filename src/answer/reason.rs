@@ -43,6 +43,12 @@ pub enum Reason {
     CertificateRefused,
     /// The key would have to be fetched, and nobody is there to do it.
     KeyNotFetched,
+    /// A provider's challenge, but for a token or a name that must be equal.
+    ChallengeRefused,
+    /// A secret that nobody waits for: `gatepost providers capture` was not run, or its time is over.
+    CaptureClosed,
+    /// The signed text is one that the provider's challenge lets anybody have signed.
+    SignedForAnybody,
 }
 
 /// Under what verification failures are counted: the closed list of the metric label `reason`.
@@ -73,6 +79,9 @@ impl Reason {
             Self::KeySourceRefused => ("key_source_refused", "key"),
             Self::CertificateRefused => ("certificate_refused", "key"),
             Self::KeyNotFetched => ("key_not_fetched", "key"),
+            Self::ChallengeRefused => ("challenge_refused", "signature"),
+            Self::CaptureClosed => ("capture_closed", "key"),
+            Self::SignedForAnybody => ("signed_for_anybody", "signature"),
         }
     }
 

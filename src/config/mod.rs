@@ -3,6 +3,7 @@
 //! Nothing left of this module has heard of YAML: each defines the parameters it runs on, and they are built here.
 //! Nothing here knows of running tasks.
 
+pub(crate) mod captured;
 mod compile;
 mod file;
 mod layers;
@@ -91,6 +92,8 @@ pub(crate) struct SecretOrigin {
     /// `env STRIPE_WEBHOOK_SECRET`, `file /run/secrets/stripe`.
     pub(crate) origin: String,
     pub(crate) expires: Option<Timestamp>,
+    /// What its provider calls it.
+    pub(crate) id: Option<String>,
     pub(crate) mark: Mark,
 }
 
@@ -192,9 +195,11 @@ pub struct Source {
     pub(crate) verifier: Arc<verify::Verifier>,
     /// For `check` and for signing test events.
     pub(crate) secrets: Vec<verify::LiveSecret>,
+    /// Keys that are fetched.
+    pub(crate) keyring: Option<Arc<verify::Keyring>>,
     pub(crate) language: providers::Compiled,
-    /// Whether its challenges are answered.
-    pub(crate) handshake: bool,
+    /// Whether a secret of it is sent by its provider and captured.
+    pub(crate) captured: bool,
     /// False: shadow mode.
     pub(crate) enforce: bool,
     pub(crate) body_bytes_max: u64,

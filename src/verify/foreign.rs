@@ -6,14 +6,14 @@ use rustls_pki_types::TrustAnchor;
 use sha2::{Digest as _, Sha256, Sha512};
 
 use super::{
-    Algorithm, From, KeyForm, Presented, Scheme, Template, Value,
+    Algorithm, Container, From, KeyForm, LiveSecret, Presented, Scheme, Template, Value,
     jose::{self, Compact},
     keyset::{Allowed, KeySet, Listing},
     source::{KeySource, Keys, Want},
     token::{Token, TokenRules},
     view::{Variable, View},
 };
-use crate::{answer::Reason, event::Timestamp, secret::Secret};
+use crate::{answer::Reason, event::Timestamp};
 
 /// Signatures that are checked for one request, at most: of those that are in it, under each key that it may be made with.
 const CHECKS_MAX: usize = 32;
@@ -77,10 +77,11 @@ pub(super) struct Claimed<'c> {
 
 impl Foreign {
     /// Prepares a configured key.
-    pub(super) fn prepare(&self, form: &KeyForm, secret: &Secret) -> Result<KeySet, String> {
+    pub(super) fn prepare(&self, form: &KeyForm, live: &LiveSecret) -> Result<KeySet, String> {
+        let (secret, id) = (&live.secret, live.id.as_deref());
         match &self.source {
             Some(KeySource::X5c(_)) => KeySet::of_roots(secret),
-            _ => KeySet::of_secret(secret, form, &self.allowed, self.listing.as_ref(), None),
+            _ => KeySet::of_secret(secret, form, &self.allowed, self.listing.as_ref(), id),
         }
     }
 
@@ -134,37 +135,63 @@ impl Foreign {
         match scheme.parts.algorithm {
             Algorithm::Jwt => self.check_token(scheme, request, ring),
             Algorithm::JwsDetached => self.check_detached(scheme, request, ring),
-            algorithm => self.check_signature(scheme, request, ring, algorithm),
+            _ => self.check_signature(scheme, request, ring),
         }
     }
 
+    /// Every place where a signature may be; one that is empty counts only where all are.
     fn check_signature(
         &self,
         scheme: &Scheme,
         request: Presented<'_>,
         ring: &Ring<'_>,
-        algorithm: Algorithm,
     ) -> Result<Believed, Stop> {
-        let container = &scheme.parts.container;
         let view = scheme.view(request);
-        let lines = container.lines(&view)?;
+        let mut found = Err(Reason::SignatureMissing.into());
+        for container in &scheme.parts.containers {
+            match self.check_place(scheme, container, &view, ring) {
+                Err(Stop::Refused(Reason::SignatureMissing)) => {}
+                Err(Stop::Refused(Reason::SignatureWrong)) => {
+                    found = Err(Reason::SignatureWrong.into());
+                }
+                decided => return decided,
+            }
+        }
+        found
+    }
+
+    fn check_place(
+        &self,
+        scheme: &Scheme,
+        container: &Container,
+        view: &View<'_>,
+        ring: &Ring<'_>,
+    ) -> Result<Believed, Stop> {
+        let lines = container.lines(view)?;
         let elements = container.elements(&lines)?;
         let signatures = container.signatures(&elements)?;
-        let pieces = scheme.pieces(&view, &elements)?;
-        let signed = match pieces.as_slice() {
-            [one] => Cow::Borrowed(&**one),
-            pieces => Cow::Owned(pieces.concat()),
-        };
-        let signed = match self.prehash {
-            None => signed,
-            Some(_) => Cow::Owned(self.hashed(signed.into_owned())),
-        };
-        let key_id = self.key_id(&view, &elements)?;
-        let (key_id, signatures) = (key_id.as_deref(), signatures.as_slice());
-        let claimed = Claimed { signed: &signed, signatures, algorithm, key_id };
-        let slot = self.find(&claimed, &view, ring)?;
-        scheme.check_requirements(&view, &elements)?;
-        let signed_at = scheme.signed_at(&view, &elements)?;
+        let key_id = self.key_id(container, view, &elements)?;
+        let mut slot = Err(Reason::SignatureWrong.into());
+        for template in &scheme.parts.signed {
+            let pieces = scheme.pieces(template, view, &elements)?;
+            let signed = match (pieces.as_slice(), self.prehash) {
+                ([one], None) => Cow::Borrowed(&**one),
+                (pieces, _) => Cow::Owned(self.hashed(pieces.concat())),
+            };
+            let claimed = Claimed {
+                signed: &signed,
+                signatures: &signatures,
+                algorithm: scheme.parts.algorithm,
+                key_id: key_id.as_deref(),
+            };
+            slot = self.find(&claimed, view, ring);
+            if !matches!(slot, Err(Stop::Refused(Reason::SignatureWrong))) {
+                break;
+            }
+        }
+        let slot = slot?;
+        scheme.check_requirements(view, &elements)?;
+        let signed_at = scheme.signed_at(view, &elements)?;
         Ok(Believed { slot, signed_at, token: None })
     }
 
@@ -184,7 +211,7 @@ impl Foreign {
         ring: &Ring<'_>,
     ) -> Result<Believed, Stop> {
         let view = scheme.view(request);
-        let text = scheme.parts.container.token(&view, self.token_bytes_max())?;
+        let text = self.token_text(scheme, &view)?;
         let token = self.compact(&text)?;
         let claims = jose::decode(token.payload)?;
         let members = jose::object(&claims)?;
@@ -206,7 +233,7 @@ impl Foreign {
         ring: &Ring<'_>,
     ) -> Result<Believed, Stop> {
         let view = scheme.view(request);
-        let text = scheme.parts.container.token(&view, self.token_bytes_max())?;
+        let text = self.token_text(scheme, &view)?;
         let token = self.compact(&text)?;
         // A payload that is sent along may be another one.
         if !token.payload.is_empty() {
@@ -214,7 +241,8 @@ impl Foreign {
         }
         let said = Token { claims: Vec::new(), header: token.header.text.clone() };
         let view_said = scheme.view(request).with_token(&said);
-        let payload = scheme.pieces(&view_said, &[])?.concat();
+        let template = scheme.parts.signed.first().ok_or(Reason::InputMissing)?;
+        let payload = scheme.pieces(template, &view_said, &[])?.concat();
         let signed = format!("{}{}", token.signed, jose::encode(&payload));
         let slot = self.find_token(&token, signed.as_bytes(), &view, ring)?;
         scheme.check_requirements(&view_said, &[])?;
@@ -222,11 +250,15 @@ impl Foreign {
         Ok(Believed { slot, signed_at, token: Some(Arc::new(said)) })
     }
 
-    fn token_bytes_max(&self) -> usize {
-        match &self.source {
+    /// The token, from the first place that has one.
+    fn token_text<'s>(&self, scheme: &Scheme, view: &'s View<'_>) -> Result<Cow<'s, [u8]>, Reason> {
+        let bytes_max = match &self.source {
             Some(KeySource::X5c(_)) => jose::CERTIFIED_BYTES_MAX,
             _ => jose::TOKEN_BYTES_MAX,
-        }
+        };
+        let tokens = scheme.parts.containers.iter().map(|place| place.token(view, bytes_max));
+        let mut there = tokens.filter(|token| !matches!(token, Err(Reason::SignatureMissing)));
+        there.next().unwrap_or(Err(Reason::SignatureMissing))
     }
 
     fn compact<'t>(&self, text: &'t [u8]) -> Result<Compact<'t>, Reason> {
@@ -260,12 +292,15 @@ impl Foreign {
         self.find(&claimed, view, ring)
     }
 
-    pub(super) fn key_id(
+    fn key_id(
         &self,
+        container: &Container,
         view: &View<'_>,
         elements: &[Variable<'_>],
     ) -> Result<Option<String>, Reason> {
-        let Some(template) = &self.key_id else { return Ok(None) };
+        let Some(template) = self.key_id.as_ref().or(container.key_id.as_ref()) else {
+            return Ok(None);
+        };
         let text = template.text(view, elements).map_err(|_| Reason::KeyUnknown)?;
         Ok(Some(String::from_utf8(text.into_owned()).map_err(|_| Reason::KeyUnknown)?))
     }

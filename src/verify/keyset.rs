@@ -57,7 +57,7 @@ impl Check {
         match self {
             Self::Public(key) => key.verify_sig(signed, signature).is_ok(),
             Self::Shared(algorithm, key) => {
-                let tag = key.tag(&[Cow::Borrowed(signed)]);
+                let tag = key.tag(&[Cow::Borrowed(signed)], 0);
                 let fits = signature.len() == algorithm.tag_bytes();
                 fits && bool::from(tag.is(&Tag::of(signature)))
             }
@@ -248,7 +248,7 @@ pub(super) fn at<'v>(
     steps.iter().try_fold(value, |value, step| match step {
         json::Step::Key(key) => value.get(key),
         json::Step::Index(index) => value.get(index),
-        json::Step::Each => None,
+        json::Step::Each | json::Step::FirstKey(_) => None,
     })
 }
 

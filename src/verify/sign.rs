@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value as Json, json};
 
 use super::{
-    Algorithm, Foreign, From, Place, Presented, Scheme, Verifier, jose,
+    Algorithm, Foreign, From, Place, Presented, Scheme, Template, Value, Verifier, jose,
     keyset::{Allowed, KeySet, jose_name},
     signing::SigningKey,
     token::Token,
@@ -125,7 +125,8 @@ impl Foreign {
                 let said =
                     Token { claims: Vec::new(), header: jose::decode(&header).unwrap_or_default() };
                 let view = scheme.view(*presented).with_token(&said);
-                let payload = scheme.pieces(&view, &[]).map_err(unusable)?.concat();
+                let template = scheme.parts.signed.first().ok_or("nothing is signed")?;
+                let payload = scheme.pieces(template, &view, &[]).map_err(unusable)?.concat();
                 let signed = format!("{header}.{}", jose::encode(&payload));
                 let signature = jose::encode(&key.key.sign(signed.as_bytes())?);
                 carry(scheme, &format!("{header}..{signature}"), presented.body)
@@ -145,17 +146,21 @@ impl Foreign {
         presented: &Presented<'_>,
     ) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
         let parts = &scheme.parts;
+        let container = parts.containers.first().ok_or("there is no place for a signature")?;
+        let template = parts.signed.first().ok_or("nothing is signed")?;
         let (mut headers, mut added) = (presented.headers.clone(), Vec::new());
         let time = parts.timestamps.as_ref();
         let time = time.map(|time| (&time.from.from, time.unit.write(presented.received_at)));
         if let Some((From::Header(name), time)) = &time {
             set(&mut headers, &mut added, name, time)?;
         }
-        let named = self.key_id.as_ref().and_then(|id| id.sole_value()).zip(key.id.as_ref());
-        if let Some((value, id)) = named
-            && let From::Header(name) = &value.from
-        {
+        let named = self.key_id.as_ref().or(container.key_id.as_ref());
+        let named = named.and_then(Template::sole_value).zip(key.id.as_ref());
+        if let Some((Value { from: From::Header(name), .. }, id)) = named {
             set(&mut headers, &mut added, name, id)?;
+        }
+        for (name, text) in scheme.fixed_headers() {
+            set(&mut headers, &mut added, name, text)?;
         }
         let missing = scheme.missing(&headers).join(", ");
         if !missing.is_empty() {
@@ -167,10 +172,10 @@ impl Foreign {
         };
         let view = scheme.view(Presented { headers: &headers, ..*presented });
         let bytes = variable.map(|(name, time)| (name.as_bytes(), time.as_bytes()));
-        let pieces = scheme.pieces(&view, bytes.as_slice()).map_err(unusable)?;
+        let pieces = scheme.pieces(template, &view, bytes.as_slice()).map_err(unusable)?;
         let signature = key.key.sign(&self.hashed(pieces.concat()))?;
-        let signature = parts.container.encoding.encode(&signature);
-        added.push(parts.container.write(&signature, variable)?);
+        let signature = container.encoding.encode(&signature);
+        added.push(container.write(&signature, variable)?);
         Ok(added)
     }
 
@@ -244,9 +249,9 @@ fn set(
 
 /// Puts a token where the scheme looks for it: in a header, or as the body, or into a member of it.
 fn carry(scheme: &Scheme, token: &str, body: &[u8]) -> Result<Signed, String> {
-    let container = &scheme.parts.container;
+    let container = scheme.parts.containers.first().ok_or("there is no place for a token")?;
     let template = match &container.place {
-        Place::Header(_) => {
+        Place::Header(_) | Place::Numbered(_) => {
             let (name, mut value) = container.write(token, None)?;
             value.set_sensitive(true);
             return Ok(Signed { headers: vec![(name, value)], body: None });

@@ -111,7 +111,7 @@ impl SigningKey {
         let random = SystemRandom::new();
         match &self.pair {
             Pair::Shared(key) => {
-                let tag = key.tag(&[Cow::Borrowed(signed)]);
+                let tag = key.tag(&[Cow::Borrowed(signed)], 0);
                 Ok(tag.bytes(self.allowed.algorithm).to_vec())
             }
             Pair::Ed25519(pair) => Ok(pair.sign(signed).as_ref().to_vec()),

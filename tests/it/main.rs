@@ -27,6 +27,8 @@ mod abuse;
 mod accept;
 mod answers;
 mod canary;
+mod capture;
+mod challenges;
 mod commands;
 mod connect;
 mod deliver;
@@ -39,6 +41,7 @@ mod h2;
 mod handover;
 mod hostile;
 mod http1;
+mod keys;
 #[path = "../support/leak.rs"]
 mod leak;
 mod overload;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use gatepost::providers::{self, AnswerShape, Compiled, Fact, Field, Options, Preset};
+use gatepost::providers::{self, AnswerShape, Compiled, Fact, Options, Preset};
 
 use crate::source::{Source, compiled};
 
@@ -100,7 +100,7 @@ fn what_is_printed_compiles_to_the_same() {
         let pasted = providers::compile(
             &source.verify,
             &source.event,
-            &preset.handshake,
+            &source.handshake,
             &Options::default(),
         );
         assert_eq!(debug(pasted.expect(&printed)), debug(compiled(&preset.name)), "{printed}");

@@ -17,6 +17,7 @@ mod attacks;
 mod audited;
 mod catalogue;
 mod certificates;
+mod challenges;
 #[path = "../support/dice.rs"]
 mod dice;
 mod examples;

@@ -5,30 +5,35 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use super::{Ground, provider::has_public_keys, routes, sign::Signing};
 use crate::{
     config::{
-        RouteOutline, SecretOrigin, Server, Source,
+        RouteOutline, SecretOrigin, Server, Source, captured,
         file::{
-            self, ContentEncoding, File, Handshake, OnUnknown, OneOrMany, ReplayGuard, Unrouted,
+            self, ContentEncoding, File, OnUnknown, OneOrMany, ReplayGuard, SecretForm,
+            SecretPlace, Unrouted,
         },
         report::Explain as _,
         tree::{Mark, Path},
     },
     dedup::Policy,
+    fetch::Fetcher,
     providers::Compiled,
     route::Routes,
     secret::Secret,
     units::Span,
-    verify::{LiveSecret, Scheme, Verifier},
+    verify::{Keyring, LiveSecret, Scheme, Verifier},
 };
+
+/// What sources are made from beside their own sections.
+pub(super) struct Around<'a> {
+    pub(super) server: &'a Server,
+    pub(super) outlines: &'a [RouteOutline],
+    pub(super) signing: &'a HashMap<String, Signing>,
+    pub(super) fetcher: &'a Arc<Fetcher>,
+}
 
 impl Ground<'_> {
     /// All sources.
-    pub(crate) fn sources(
-        &mut self,
-        file: &File,
-        server: &Server,
-        outlines: &[RouteOutline],
-        signing: &HashMap<String, Signing>,
-    ) -> Vec<Source> {
+    pub(super) fn sources(&mut self, file: &File, around: &Around<'_>) -> Vec<Source> {
+        let Around { server, outlines, signing, fetcher } = *around;
         let mut sources = Vec::new();
         let mut seen = Seen::default();
         for (name, shape) in file.sources.iter().flatten() {
@@ -49,6 +54,8 @@ impl Ground<'_> {
                 routes: &routes,
                 signing,
                 plain_http: file.plain_http(),
+                fetcher,
+                storage: &file.storage.dir,
                 ground: self,
             };
             let own = work.secrets(&mut seen);
@@ -76,6 +83,8 @@ struct Work<'a, 'g> {
     routes: &'a [&'a RouteOutline],
     signing: &'a HashMap<String, Signing>,
     plain_http: bool,
+    fetcher: &'a Arc<Fetcher>,
+    storage: &'a std::path::Path,
     ground: &'a mut Ground<'g>,
 }
 
@@ -96,17 +105,18 @@ impl Work<'_, '_> {
         self.ground.habits(self.name, shape, self.routes, &language, &self.at);
         self.ground.secret_shapes(shape, secrets, &self.at);
         let live: Vec<_> = secrets.iter().map(live).collect();
-        let verifier = self.verifier(&language, &live, &public_url)?;
+        let verifier = Arc::new(self.verifier(&language, &live, &public_url)?);
         let dedup = self.policy();
         let signs = self.ground.signs(self.signing, self.routes, self.name, &language, &public_url);
         Some(Source {
             name: self.ground.name(self.name, &self.at)?,
             provider: shape.provider.clone()?,
             path: self.path(),
-            verifier: Arc::new(verifier),
+            keyring: verifier.fetches().then(|| self.keyring(&verifier)),
+            verifier,
             secrets: live,
             language,
-            handshake: shape.shared.handshake == Handshake::Auto,
+            captured: is_captured(shape),
             enforce: shape.shared.enforce,
             body_bytes_max: shape.shared.max_body.0,
             allow_encoded: shape.content_encoding == ContentEncoding::Allow,
@@ -125,6 +135,10 @@ impl Work<'_, '_> {
         };
         let message = format!("no route takes events of `{}`", self.name);
         self.ground.warn("no-route", &self.ground.key(&self.at), message).label(answer);
+    }
+
+    fn keyring(&self, verifier: &Arc<Verifier>) -> Arc<Keyring> {
+        Arc::new(Keyring::new(Arc::clone(verifier), Arc::clone(self.fetcher)))
     }
 
     fn no_secret(&mut self) {
@@ -256,6 +270,10 @@ impl Work<'_, '_> {
                 [_] => self.name.to_owned(),
                 _ => format!("{} #{}", self.name, index + 1),
             };
+            if matches!(form, SecretForm::Place(SecretPlace { captured: true, .. })) {
+                found.extend(self.captured(mark));
+                continue;
+            }
             let read = self.ground.secret(form, &name, mark);
             if let Some(secret) = read.as_ref().and_then(|read| read.secret.as_ref()) {
                 self.is_new(name, secret, mark, seen);
@@ -269,6 +287,38 @@ impl Work<'_, '_> {
             self.ground.error("secret-expired", &at, message).label("no request could be verified");
         }
         found
+    }
+
+    /// What was captured so far. Before the first one a secret stands in that nobody knows.
+    fn captured(&mut self, mark: Mark) -> Vec<SecretOrigin> {
+        let origin = |secret| SecretOrigin {
+            name: self.name.to_owned(),
+            secret: Some(secret),
+            origin: "captured".into(),
+            expires: None,
+            id: None,
+            mark,
+        };
+        if self.ground.options.offline {
+            return vec![SecretOrigin { secret: None, ..origin(Secret::new(PLACEHOLDER)) }];
+        }
+        let message = match captured::read(self.storage, self.name) {
+            Ok(secrets) if !secrets.is_empty() => return secrets.into_iter().map(origin).collect(),
+            Ok(_) => format!("the secret of `{}` was not captured yet", self.name),
+            Err(error) => {
+                let file = captured::file(self.storage, self.name);
+                let message = format!("`{}` cannot be read: {error}", file.display());
+                self.ground.error("secret-file", &mark, message);
+                return Vec::new();
+            }
+        };
+        let stand_in = origin(captured::unknown());
+        let help = format!("run `gatepost providers capture {}`, then subscribe", self.name);
+        self.ground
+            .warn("not-captured", &mark, message)
+            .label("until then no request of it is believed")
+            .help(help);
+        vec![stand_in]
     }
 
     /// Equal secrets in two sources: an event signed for one would pass at the other.
@@ -289,11 +339,16 @@ impl Work<'_, '_> {
     }
 }
 
+fn is_captured(shape: &file::Source) -> bool {
+    let forms = shape.secret.as_ref().map_or(&[][..], OneOrMany::as_slice);
+    forms.iter().any(|form| matches!(form, SecretForm::Place(place) if place.captured))
+}
+
 /// Stands in for a secret that is not read.
 const PLACEHOLDER: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
 /// A secret as verifiers take it.
 pub(super) fn live(origin: &SecretOrigin) -> LiveSecret {
     let secret = origin.secret.clone().unwrap_or_else(|| Secret::new(PLACEHOLDER));
-    LiveSecret { secret, expires: origin.expires }
+    LiveSecret { secret, expires: origin.expires, id: origin.id.as_deref().map(Into::into) }
 }
