@@ -40,6 +40,7 @@ mod events;
 mod h2;
 mod handover;
 mod hostile;
+mod howto;
 mod http1;
 mod keys;
 #[path = "../support/leak.rs"]
