@@ -114,6 +114,8 @@ impl Payload {
             | From::Url
             | From::Path
             | From::Query(_)
+            | From::Claim(_)
+            | From::TokenHeader(_)
             | From::Fields { .. }
             | From::SignedHeaders(_)
             | From::Secret
