@@ -5,9 +5,9 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::HeaderName;
 
-use super::{Covers, Field, schemes, shape};
+use super::{Covers, Field, challenges, schemes, shape};
 use crate::{
     handshake, identify,
     json::{Path, Step},
@@ -36,6 +36,10 @@ pub struct Compiled {
     pub identify: identify::Plan,
     /// Challenges.
     pub handshakes: Vec<handshake::Rule>,
+    /// What they could be asked to sign must be no event.
+    pub guards: Vec<handshake::Guard>,
+    /// Parameters without which a challenge is not answered.
+    pub missing_params: Vec<String>,
     /// Whether the id is covered by the signature (of every scheme).
     pub id_covered: bool,
     /// Whether the type is.
@@ -46,6 +50,8 @@ pub struct Compiled {
     pub covers: Covers,
     /// Whether verification needs the public URL.
     pub needs_public_url: bool,
+    /// What it asks of a source, by `{param:NAME}`.
+    pub params: BTreeSet<String>,
 }
 
 /// A mistake in a source's description.
@@ -77,11 +83,8 @@ pub fn compile(
         let path = format!("verify.schemes[{number}].event");
         plans.push(event_parts(&own.over(event), &path, &mut problems));
     }
-    let handshakes = handshake.iter().enumerate();
-    let handshakes = handshakes
-        .flat_map(|(i, rule)| handshake_rule(&format!("handshake[{i}]"), rule, &mut problems))
-        .collect();
-    problems.unused_params();
+    let plain: Vec<_> = numbered.iter().map(|(_, scheme)| scheme.clone()).collect();
+    let challenges = challenges::compile(handshake, &plain, &options.params, &mut problems);
     if !problems.found.is_empty() {
         return Err(problems.found);
     }
@@ -110,7 +113,10 @@ pub fn compile(
         needs_public_url: schemes.iter().any(Scheme::needs_public_url),
         identify: identify::Plan::of_schemes(identify),
         schemes,
-        handshakes,
+        handshakes: challenges.rules,
+        guards: challenges.guards,
+        missing_params: challenges.missing,
+        params: problems.asked,
         id_covered,
         type_covered,
     })
@@ -168,44 +174,13 @@ fn event_parts(
     }
 }
 
-fn handshake_rule(
-    path: &str,
-    rule: &shape::HandshakeRule,
-    problems: &mut Problems,
-) -> Result<handshake::Rule, Reported> {
-    let when = format!("{path}.when.json");
-    if rule.when.json.is_empty() {
-        problems.add(&when, "no condition", "write it like `{ type: url_verification }`");
-    }
-    let equal = rule.when.json.iter();
-    let json: Result<_, Reported> =
-        equal.map(|(key, value)| Ok((problems.path(&when, key)?, value.clone()))).collect();
-    let status = StatusCode::from_u16(rule.reply.status.unwrap_or(200)).ok();
-    let status = status
-        .filter(StatusCode::is_success)
-        .ok_or_else(|| problems.add(format!("{path}.reply.status"), "not a success", "use 200"));
-    let content_type = rule.reply.content_type.as_deref().unwrap_or("text/plain; charset=utf-8");
-    let content_type = HeaderValue::from_str(content_type).map_err(|_| {
-        let help = "write it like `text/plain`";
-        problems.add(format!("{path}.reply.content_type"), "not a header value", help)
-    });
-    let body = problems.template(&format!("{path}.reply.body"), &rule.reply.body);
-    Ok(handshake::Rule::new(handshake::RuleParts {
-        json: json?,
-        verify: rule.verify,
-        status: status?,
-        content_type: content_type?,
-        body: body?,
-    }))
-}
-
 /// What was found so far, where nothing is said twice; and what the source says about itself.
 #[derive(Debug, Default)]
 pub(super) struct Problems {
     found: Vec<Problem>,
     params: BTreeMap<String, String>,
     /// Names that templates asked for.
-    asked: BTreeSet<String>,
+    pub(super) asked: BTreeSet<String>,
 }
 
 /// Something is not there because of a problem that was noted.
@@ -228,7 +203,7 @@ impl Problems {
     }
 
     /// A template outside of `verify`, where no container captures variables.
-    fn template(&mut self, path: &str, text: &str) -> Result<Template, Reported> {
+    pub(super) fn template(&mut self, path: &str, text: &str) -> Result<Template, Reported> {
         let template = self.any_template(path, text)?;
         let variable = template.values().find_map(|value| match &value.from {
             From::Variable(name) => Some(name.clone()),
@@ -276,20 +251,6 @@ impl Problems {
     pub(super) fn header(&mut self, path: &str, name: &str) -> Result<HeaderName, Reported> {
         let parsed = HeaderName::from_bytes(name.as_bytes());
         parsed.map_err(|_| self.add(path, format!("`{name}` is not a header name"), ""))
-    }
-
-    /// Says of which params nothing came to be.
-    fn unused_params(&mut self) {
-        let names: Vec<_> =
-            self.params.keys().filter(|n| !self.asked.contains(*n)).cloned().collect();
-        let asked = self.asked.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-        for name in names {
-            let help = match &*asked {
-                "" => "remove it; nothing asks for any".to_owned(),
-                asked => format!("asked for are: {asked}"),
-            };
-            self.add(format!("params.{name}"), "nothing asks for it", help);
-        }
     }
 
     pub(super) fn path(&mut self, path: &str, text: &str) -> Result<Path, Reported> {

@@ -16,6 +16,7 @@ mod agreement;
 mod attacks;
 mod audited;
 mod catalogue;
+mod challenges;
 #[path = "../support/dice.rs"]
 mod dice;
 mod examples;

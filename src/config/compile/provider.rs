@@ -1,12 +1,12 @@
 //! What is known about the sender: its language, and its habits that a configuration may not fit.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::Ground;
 use crate::{
     config::{
         RouteOutline, SecretOrigin,
-        file::{self, OneOrMany, SecretForm},
+        file::{self, Handshake, HandshakeWord, OneOrMany, SecretForm},
         report::{At, Explain as _, Problem},
         suggest,
         tree::Path,
@@ -49,11 +49,16 @@ impl Ground<'_> {
             .help("say where the id is, for example `event: { id: \"{header:X-Delivery}\" }`")
             .help("no id in the request? `event: { id: \"{body|sha256_hex}\" }` stops byte-identical repeats only");
         }
-        let handshake = preset.map_or(&[][..], |preset| &preset.handshake);
+        let handshake = match &shape.shared.handshake {
+            Handshake::Word(HandshakeWord::None) => &[][..],
+            Handshake::Word(HandshakeWord::Auto) => preset.map_or(&[][..], |p| &p.handshake),
+            Handshake::Rules(rules) => rules,
+        };
+        let params = shape.params.iter().map(|(name, value)| (name.clone(), value.0.clone()));
         let options = Options {
             tolerance: shape.tolerance.map(|span| span.0),
             captures,
-            params: shape.params.clone(),
+            params: params.collect(),
             pin: shape.pin.clone(),
         };
         // What a source says about its events counts for every scheme.
@@ -70,7 +75,27 @@ impl Ground<'_> {
                 problem.help.iter().fold(error, |error, help| error.help(help));
             }
         }
-        compiled.ok()
+        for param in compiled.as_ref().map_or(&[][..], |compiled| &compiled.missing_params) {
+            let message = format!("a challenge of `{name}` is not answered: `{param}` is not set");
+            let place = self.key(&at.key("provider"));
+            self.warn("param-missing", &place, message).help(format!(
+                "set `params: {{ {param}: … }}`, or `handshake: none` where the app answers"
+            ));
+        }
+        let compiled = compiled.ok()?;
+        let is_known = |name: &str| {
+            compiled.params.contains(name) || preset.is_some_and(|p| p.params.contains_key(name))
+        };
+        for name in shape.params.keys().filter(|name| !is_known(name)) {
+            let declared = preset.iter().flat_map(|preset| preset.params.keys());
+            let asked: BTreeSet<_> = declared.chain(&compiled.params).map(String::as_str).collect();
+            let asked = asked.into_iter().collect::<Vec<_>>().join(", ");
+            let label =
+                if asked.is_empty() { "remove it".into() } else { format!("asked for: {asked}") };
+            let place = self.key(&at.key("params").key(name));
+            self.error("unknown-param", &place, format!("nothing asks for `{name}`")).label(label);
+        }
+        Some(compiled)
     }
 
     fn unknown_provider(&mut self, provider: &str, at: &Path) {
