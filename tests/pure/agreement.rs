@@ -44,8 +44,7 @@ struct Params {
 }
 
 /// Where we say something else than a vector, and why.
-const OTHERWISE: [(&str, &str, &str); 3] = [
-    ("gitlab", "token_empty_config", "a secret that is none is refused when the source is set up"),
+const OTHERWISE: [(&str, &str, &str); 2] = [
     (
         "notion",
         "valid_uppercase_hex",
