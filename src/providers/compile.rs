@@ -83,12 +83,11 @@ pub fn compile(
         let path = format!("verify.schemes[{number}].event");
         plans.push(event_parts(&own.over(event), &path, &mut problems));
     }
-    let plain: Vec<_> = numbered.iter().map(|(_, scheme)| scheme.clone()).collect();
-    let challenges = challenges::compile(handshake, &plain, &options.params, &mut problems);
+    let (numbers, schemes): (Vec<_>, Vec<_>) = numbered.into_iter().unzip();
+    let challenges = challenges::compile(handshake, &schemes, &options.params, &mut problems);
     if !problems.found.is_empty() {
         return Err(problems.found);
     }
-    let (numbers, schemes): (Vec<_>, Vec<_>) = numbered.into_iter().unzip();
     let (mut id_covered, mut type_covered, mut account_covered) = (true, true, true);
     let mut plans = plans.into_iter();
     let general = plans.next().unwrap_or_default();

@@ -2,9 +2,12 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use gatepost::providers::{self, AnswerShape, Compiled, Fact, Options, Preset};
+use gatepost::providers::{self, AnswerShape, Compiled, Fact, Preset};
 
-use crate::source::{Source, compiled};
+use crate::{
+    source::{Source, compiled, examples},
+    vectors::{Vector, names, verdict},
+};
 
 /// A preset and the text of its file.
 fn files() -> Vec<(&'static Preset, String)> {
@@ -35,7 +38,7 @@ fn files_are_whole() {
         let inside = text.lines().skip_while(|line| line.starts_with('#'));
         assert!(text.starts_with("# ") && inside.clone().all(|l| !l.starts_with('#')), "{name}");
         assert_eq!(inside.clone().next(), Some(&*format!("name: {name}")), "{name}");
-        assert!(inside.clone().all(|line| line.len() <= 250), "{name}");
+        assert!(inside.clone().all(|line| line.len() <= 320), "{name}");
         let links = preset.docs.iter().all(|link| link.starts_with("https://"));
         assert!(links && !preset.docs.is_empty(), "{name}");
         assert!(preset.known_types.is_sorted(), "{name}");
@@ -97,12 +100,57 @@ fn what_is_printed_compiles_to_the_same() {
         let printed = providers::source_of(&preset.name).expect("its file");
         let source: Source = serde_yaml::from_str(&printed).expect(&printed);
         assert_eq!((&source.verify, &source.event), (&preset.verify, &preset.event));
-        let pasted = providers::compile(
-            &source.verify,
-            &source.event,
-            &source.handshake,
-            &Options::default(),
-        );
+        let pasted =
+            providers::compile(&source.verify, &source.event, &source.handshake, &examples(preset));
         assert_eq!(debug(pasted.expect(&printed)), debug(compiled(&preset.name)), "{printed}");
     }
+}
+
+/// Requests that were signed by something else than this program, by the providers' documented formulas (`derive.py`), and
+/// copies of them that were not.
+#[test]
+fn derived_vectors_agree() {
+    let vectors: Vec<Vector> =
+        serde_json::from_str(include_str!("../vectors/derived.json")).expect("vectors");
+    assert!(vectors.len() > 100, "{}", vectors.len());
+    let mut wrong = Vec::new();
+    for vector in vectors.iter().filter(|v| providers::preset(&v.provider).is_some()) {
+        let (provider, name) = (&*vector.provider, &vector.name);
+        let verdict = verdict(vector, compiled(provider)).expect("a good secret");
+        if verdict.is_ok() != vector.valid {
+            wrong.push(format!("{provider} {name}: {verdict:?}, {:?}", vector.reason_if_invalid));
+        }
+        let about = vector.event_id.clone().zip(vector.event_type.clone());
+        if vector.valid && names(provider, vector) != about {
+            wrong.push(format!("{provider} {name}: {:?}", names(provider, vector)));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// No preset is without a request that its provider could have sent.
+#[test]
+fn every_preset_has_vectors() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
+    let mut groups = BTreeSet::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|ending| ending == "json") {
+            let vectors: serde_json::Value =
+                serde_json::from_slice(&fs::read(&path).unwrap()).expect("vectors");
+            let all = vectors.as_array().expect("a list").iter();
+            let valid = all.filter(|vector| vector["valid"] == true);
+            groups.extend(
+                valid.map(|vector| vector["provider"].as_str().unwrap_or_default().to_owned()),
+            );
+        }
+    }
+    let has = |preset: &Preset| {
+        let named = preset.vectors.iter().all(|group| groups.contains(group));
+        let derived = groups.contains(&preset.name);
+        named && (derived || !preset.vectors.is_empty())
+    };
+    let lacking: Vec<_> =
+        providers::catalogue().filter(|p| !has(p)).map(|preset| &preset.name).collect();
+    assert!(lacking.is_empty(), "{lacking:?}");
 }

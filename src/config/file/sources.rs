@@ -23,7 +23,7 @@ sections! {
         /// The signing secret, or a list: any of them may match, which is how secrets are rotated.
         #[schemars(required)]
         pub secret: Option<OneOrMany<SecretForm>>,
-        /// What its preset wants to know about it: `{ verify_token: "${META_VERIFY_TOKEN}" }`.
+        /// What its preset wants to know besides a secret (`gatepost providers show`): `{ verify_token: "${META_VERIFY_TOKEN}" }`.
         pub params: BTreeMap<String, Hidden>,
         /// How far the signed time may be from ours. Default: what the preset says.
         pub tolerance: Option<Span>,

@@ -383,6 +383,7 @@ const UNANSWERED: &[(Row, Not)] = &[
         AnEvent,
     ),
     (("trello", Stranger, "GET", "/in", &[], ""), ByMethod),
+    (("mandrill", Stranger, "GET", "/in", &[], ""), ByMethod),
     (("trello", Stranger, "OPTIONS", "/in", &[], ""), ByMethod),
     (("circle-v2", Stranger, "PUT", "/in", &[], ""), ByMethod),
     (("xero", Stranger, "POST", "/in", &[], r#"{"events":[]}"#), NotVerified),
