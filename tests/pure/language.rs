@@ -146,6 +146,37 @@ fn alternatives_that_never_count() {
     "#);
 }
 
+/// What came with more providers: each mistake names its key and an example.
+#[test]
+fn mistakes_in_containers_and_alternatives() {
+    const EVENT: &str = "event: { id: '{json:id}', type: event }";
+    let wrong = [
+        "{ signature: { header: X, groups: '  ', positional: [ts], prefix_optional: true, secret_slot: 0 }, signed: [] }",
+        "{ signature: [], signed: '{body}' }",
+        "{ signature: { header: 'X *', pair: '=', pick: '{param:public_key}', key_id: 'key' }, signed: '{t}', for_each: items }",
+        "{ signature: { header: X, pair: '=', pick: '{header:Y}' }, signed: '{body}' }",
+        "{ signature: { header: X }, signed: '{secret}{body}' }",
+        "{ mac: hash-sha256, signature: { header: X }, signed: '{body}' }",
+        "{ signature: { header: X }, signed: '{form}{signed_headers}{json:$key0.id}' }",
+        "{ signature: { header: X }, signed: '{body|sorted_concat}' }",
+    ];
+    let said = wrong.map(|verify| said(&format!("verify: {verify}\n{EVENT}")));
+    insta::assert_snapshot!(said.join("\n\n"), @"");
+    let pinned = Options { pin: Some("new".into()), ..Options::default() };
+    let paths = |yaml: &str| {
+        let found = problems(yaml, &pinned).into_iter().map(|p| (p.path, p.help));
+        found.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        paths(GOOD),
+        [("pin".into(), Some("remove the key; there is nothing to choose from".into()))]
+    );
+    let alternatives =
+        "verify: { signed: '{body}', schemes: [{ name: old, signature: { header: X } }] }\n";
+    let found = paths(&format!("{alternatives}{EVENT}"));
+    assert_eq!(found, [("pin".into(), Some("there are old".into()))]);
+}
+
 #[test]
 fn handshakes() {
     insta::assert_snapshot!(said(&format!(

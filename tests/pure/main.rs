@@ -21,6 +21,8 @@ mod challenges;
 mod dice;
 mod examples;
 mod flow;
+#[path = "../support/forgeries.rs"]
+mod forged;
 mod forgeries;
 mod grammar;
 mod handshake;
