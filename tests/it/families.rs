@@ -20,7 +20,7 @@ async fn forgeries_of_every_family_get_one_answer_and_touch_nothing() {
     for family in [macs(), hashes(), tokens(), basics()] {
         answers.extend(answers_of(&family).await);
     }
-    assert_eq!(answers.len(), 1, "{answers:#?}");
+    assert_eq!(answers.len(), 1, "{:#?}", answers.iter().take(3).collect::<Vec<_>>());
 }
 
 /// How one family's forgeries are answered.
@@ -95,10 +95,8 @@ async fn exchange(stream: &mut TcpStream, request: &[u8]) -> String {
 
 /// An answer without what every answer has of its own: its date, and its receipt.
 fn without_its_own(answer: &str) -> String {
-    let own = |line: &&str| {
-        let line = line.to_ascii_lowercase();
-        !line.starts_with("date:") && !line.starts_with("webhook-receipt:")
-    };
-    let lines: Vec<_> = answer.lines().filter(own).collect();
+    let receipt = answer.lines().find_map(|line| line.strip_prefix("webhook-receipt: "));
+    let answer = answer.replace(receipt.expect("a receipt"), "");
+    let lines: Vec<_> = answer.lines().filter(|line| !line.starts_with("date: ")).collect();
     lines.join("\n")
 }
