@@ -187,6 +187,11 @@ pub(super) struct Problems {
 pub(super) struct Reported;
 
 impl Problems {
+    /// All that was found.
+    pub(super) fn all(self) -> Vec<Problem> {
+        self.found
+    }
+
     pub(super) fn add(
         &mut self,
         path: impl Into<String>,

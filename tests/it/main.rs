@@ -25,6 +25,7 @@
 
 mod abuse;
 mod accept;
+mod acks;
 mod answers;
 mod canary;
 mod capture;

@@ -262,5 +262,5 @@ pub(crate) fn route(name: &str, events: &[&str], upstream: Option<&str>) -> Rout
 #[expect(clippy::unnecessary_wraps, reason = "it is what a stage answers")]
 fn accepted() -> Answer {
     let (status, body) = (StatusCode::OK, Bytes::new());
-    Ok(Outcome::Accepted(Relayed { status, content_type: None, body }).into())
+    Ok(Outcome::Accepted(Relayed { status, content_type: None, body, full: false }).into())
 }

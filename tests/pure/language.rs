@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gatepost::{
     json::Path,
-    providers::{self, Options, Problem},
+    providers::{self, AnswerShape, Options, Problem},
     verify::Template,
 };
 use http::HeaderMap;
@@ -230,6 +230,27 @@ fn what_a_handshake_cannot_do() {
     handshake[3].reply.compute.r: needs one function (write it like `{ hmac_hex: "{query:token}" }`)
     handshake[3].reply.compute.s: one value is signed, and nothing around it (then what may be asked for is known: `{ hmac_hex: "{query:token}" }`)
     "#);
+}
+
+#[test]
+fn answers_that_no_provider_gets() {
+    let wrong: AnswerShape =
+        serde_yaml::from_str("{ status: 410, content_type: \"a\\nb\" }").unwrap();
+    let problems = providers::manners(&wrong, &wrong, &wrong).unwrap_err();
+    let said: Vec<_> = problems.iter().map(|p| format!("{}: {}", p.path, p.message)).collect();
+    insta::assert_snapshot!(said.join("\n"), @r#"
+    ack.status: cannot be 410
+    ack.content_type: not a header value
+    invalid.status: cannot be 410
+    invalid.content_type: not a header value
+    drop_forever.status: cannot be 410
+    drop_forever.content_type: not a header value
+    "#);
+    for status in [200, 301, 404, 405, 408, 409, 410, 425, 429, 500, 503] {
+        let invalid = AnswerShape { status: Some(status), ..AnswerShape::default() };
+        let none = AnswerShape::default();
+        assert!(providers::manners(&none, &invalid, &none).is_err(), "{status}");
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod agreement;
 mod attacks;
 mod audited;
 mod catalogue;
+mod challenge_vectors;
 mod challenges;
 #[path = "../support/dice.rs"]
 mod dice;
@@ -29,7 +30,9 @@ mod handshake;
 mod identify;
 mod json;
 mod language;
+mod near_misses;
 mod noted;
+mod oracles;
 mod roundtrip;
 mod route;
 mod rules;

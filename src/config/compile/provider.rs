@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::Ground;
 use crate::{
+    answer::Manners,
     config::{
         RouteOutline, SecretOrigin,
         file::{self, Handshake, HandshakeWord, OneOrMany, SecretForm},
@@ -11,7 +12,7 @@ use crate::{
         suggest,
         tree::Path,
     },
-    providers::{self, Compiled, Fact, Options, Preset, shape::EventFields},
+    providers::{self, AnswerShape, Compiled, Fact, Options, Preset, shape::EventFields},
     secret::Secret,
     units::Span,
 };
@@ -99,6 +100,24 @@ impl Ground<'_> {
             self.error("unknown-param", &place, format!("nothing asks for `{name}`")).label(label);
         }
         Some(compiled)
+    }
+
+    /// What the provider wants to hear, or the source says that it does.
+    pub(crate) fn manners(&mut self, shape: &file::Source, at: &Path) -> Option<Manners> {
+        let preset = shape.provider.as_deref().and_then(providers::preset);
+        let said = |own: &Option<AnswerShape>, of: fn(&Preset) -> &AnswerShape| {
+            own.clone().or_else(|| preset.map(of).cloned()).unwrap_or_default()
+        };
+        let ack = said(&shape.ack, |preset| &preset.ack);
+        let invalid = said(&shape.invalid, |preset| &preset.invalid);
+        let dropped = said(&shape.drop_forever, |preset| &preset.drop_forever);
+        let manners = providers::manners(&ack, &invalid, &dropped);
+        for problem in manners.as_ref().err().into_iter().flatten() {
+            let place = at.join(&Path::of(&problem.path));
+            let error = self.error("language", &place, &problem.message);
+            problem.help.iter().fold(error, |error, help| error.help(help));
+        }
+        manners.ok()
     }
 
     /// Whether a source says what its provider's scheme needs to know.
