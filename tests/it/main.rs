@@ -37,6 +37,9 @@ mod disk;
 mod doctor;
 mod duplicate;
 mod events;
+mod families;
+#[path = "../support/forgeries.rs"]
+mod forged;
 #[path = "../support/h2.rs"]
 mod h2;
 mod handover;

@@ -51,8 +51,17 @@ impl Flow {
 
     /// The same, where routes look at JSON paths.
     pub(crate) fn capturing(yaml: &str, captures: &[&str]) -> Self {
+        Self::with(yaml, captures, SECRET)
+    }
+
+    /// The same with another secret.
+    pub(crate) fn keyed(yaml: &str, secret: &str) -> Self {
+        Self::with(yaml, &[], secret)
+    }
+
+    fn with(yaml: &str, captures: &[&str], secret: &str) -> Self {
         let compiled = compile(&Source::parse(yaml), captures).expect("a good source");
-        Self::of(compiled, &[SECRET])
+        Self::of(compiled, &[secret])
     }
 
     /// A source that was compiled already.
@@ -178,6 +187,11 @@ impl Flow {
     /// What was routed last.
     pub(crate) fn last_routed(&self) -> Routed {
         self.routed.lock().unwrap().pop().expect("it was routed")
+    }
+
+    /// Whether nothing was routed that was not taken out.
+    pub(crate) fn nothing_routed(&self) -> bool {
+        self.routed.lock().unwrap().is_empty()
     }
 
     /// What went on in shadow mode.

@@ -12,6 +12,7 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
+mod agreement;
 mod asymmetric;
 mod attacks;
 mod audited;
@@ -24,6 +25,9 @@ mod dice;
 mod examples;
 mod flow;
 mod foreign;
+#[path = "../support/forgeries.rs"]
+mod forged;
+mod forgeries;
 mod grammar;
 mod handshake;
 mod identify;
@@ -37,6 +41,7 @@ mod places;
 mod roundtrip;
 mod route;
 mod rules;
+mod scheme;
 mod source;
 mod stages;
 mod timing;

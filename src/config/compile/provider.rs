@@ -1,6 +1,6 @@
 //! What is known about the sender: its language, and its habits that a configuration may not fit.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::Ground;
 use crate::{
@@ -88,7 +88,10 @@ impl Ground<'_> {
                 };
                 self.language_problems(problems.iter().filter(|problem| !said(problem)), at);
             }
-            Ok(compiled) => self.unanswered(name, &compiled.missing_params, at),
+            Ok(compiled) => {
+                self.unanswered(name, &compiled.missing_params, at);
+                self.unknown_params(preset, shape, compiled, at);
+            }
         }
         compiled.ok()
     }
@@ -113,6 +116,25 @@ impl Ground<'_> {
             self.warn("param-missing", &place, message).help(format!(
                 "set `params: {{ {param}: … }}`, or `handshake: none` where the app answers"
             ));
+        }
+    }
+
+    /// What a source says about itself and nobody asks for.
+    fn unknown_params(
+        &mut self,
+        preset: Option<&Preset>,
+        shape: &file::Source,
+        compiled: &Compiled,
+        at: &Path,
+    ) {
+        let declared = preset.iter().flat_map(|preset| preset.params.keys());
+        let asked: BTreeSet<_> = declared.chain(&compiled.params).map(String::as_str).collect();
+        for name in shape.params.keys().filter(|name| !asked.contains(name.as_str())) {
+            let known = asked.iter().copied().collect::<Vec<_>>().join(", ");
+            let label =
+                if known.is_empty() { "remove it".into() } else { format!("asked for: {known}") };
+            let place = self.key(&at.key("params").key(name));
+            self.error("unknown-param", &place, format!("nothing asks for `{name}`")).label(label);
         }
     }
 
