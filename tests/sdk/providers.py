@@ -1,0 +1,107 @@
+"""Whose SDKs there are, how a source is configured for each, and which of the four checks run.
+
+For every provider: what its SDK signs passes the gateway; what was changed does not; what `gatepost send` signs is believed by the SDK;
+what was changed is not. Where a check is not possible, its entry says why.
+"""
+
+import base64
+import hashlib
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Provider:
+    # A text, or none: then a pair of keys is made, and the gateway gets the public one.
+    secret: str | None
+    # What is signed; none where the preset's example is.
+    body: str | None = None
+    # Which preset it is, where its name is another.
+    preset: str = ""
+    # Headers that say what the body does not.
+    headers: dict = field(default_factory=dict)
+    # Settings of the source besides.
+    source: str = ""
+    # A change that must be noticed; a byte behind the body, where there is none. `None`: its signature does not cover the body.
+    change: tuple | None = ("", " ")
+    # Why the SDK cannot judge what `gatepost send` signs.
+    unjudged: str = ""
+    javascript: bool = False
+
+
+def whsec(name):
+    return "whsec_" + base64.b64encode(hashlib.sha256(name.encode()).digest()).decode()
+
+
+def hexadecimal(name):
+    return hashlib.sha256(name.encode()).hexdigest().upper()
+
+
+PROVIDERS = {
+    "adyen-platform": Provider(
+        hexadecimal("adyen-platform"), '{"type":"balancePlatform.transfer.created","data":{"id":"48POO45WCJJEFJFI"}}'
+    ),
+    "clerk": Provider(
+        whsec("clerk"), '{"type":"user.created","object":"event","data":{"id":"user_29w83sxmDNGwOuEthce5gg56FcC"}}', javascript=True
+    ),
+    "coinbase-commerce": Provider(
+        "30291a20-0bd1-4267-9b0f-e6e7b123c0bf",
+        '{"id":1,"event":{"id":"24934862-d980-46cb-9402-43c81b0cdba6","type":"charge:created"}}',
+    ),
+    "elevenlabs": Provider(
+        "wsec_4c1a9b5e", '{"type":"post_call_transcription","event_timestamp":1739537297,"data":{"conversation_id":"conv_01"}}'
+    ),
+    "github": Provider("It's a Secret to Everybody", headers={"X-GitHub-Event": "ping"}, javascript=True),
+    "gocardless": Provider(
+        "a-webhook-endpoint-secret",
+        '{"events":[{"id":"EV123","resource_type":"payments","action":"confirmed","links":{"payment":"PM123"}}],'
+        '"meta":{"webhook_id":"WB123"}}',
+    ),
+    "line": Provider(
+        "8c570fa6dd201bb328f1c1eac23a96d8",
+        '{"destination":"U8e742f61d673b39c7fff3cecb7536ef0","events":[{"type":"message","webhookEventId":"01FZ74A0TDDPYRVKNK77XKC3ZR"}]}',
+    ),
+    "linear": Provider("lin_wh_a_signing_secret", javascript=True),
+    "mux": Provider(
+        "a-mux-signing-secret",
+        '{"type":"video.asset.ready","id":"3a56ac3d-33da-4366-855b-f592d898409d","data":{}}',
+        javascript=True,
+    ),
+    "notion": Provider(
+        "a_verification_token",
+        '{"id":"367cba44-b6f3-4c92-81e7-6a2e9659efd4","type":"page.created","attempt_number":1}',
+        javascript=True,
+    ),
+    "openai": Provider(
+        whsec("openai"), '{"object":"event","id":"evt_685343a1381c819085d44c354e1b330e","type":"response.completed","data":{}}'
+    ),
+    "paddle": Provider("pdl_ntfset_01h6tzrgkqmvzcmtxztb30zjr8_a_secret"),
+    "polar": Provider("polar_whs_an_ordinary_string", '{"type":"order.paid","data":{"id":"order_1"}}'),
+    "razorpay": Provider(
+        "a-razorpay-webhook-secret",
+        '{"entity":"event","event":"payment.authorized","contains":["payment"]}',
+        headers={"x-razorpay-event-id": "evt_razorpay_1"},
+    ),
+    "replicate": Provider(whsec("replicate"), '{"id":"ufawqhfynnddngldkgtslldrkq","status":"succeeded","output":null}'),
+    "resend": Provider(
+        whsec("resend"), '{"type":"email.delivered","data":{"email_id":"56761188-7520-42d8-8898-ff6fc54ce618"}}', javascript=True
+    ),
+    "retell": Provider("key_0a1b2c3d4e5f", '{"event":"call_ended","call":{"call_id":"Jabr9TXYYJHfvl6Syypi88rdAHYHmcq6"}}'),
+    "sanity": Provider(
+        "a-sanity-secret",
+        '{"_id":"article-1","_type":"article"}',
+        headers={"sanity-operation": "update"},
+        unjudged="its time is not checked, so `send` cannot tell how it is written",
+        javascript=True,
+    ),
+    "shopify": Provider("hush", javascript=True),
+    "slack": Provider("8f742231b10e8888abcd99yyyzzz85a5"),
+    "square": Provider("asdf1234"),
+    "standard-webhooks": Provider(whsec("standard-webhooks")),
+    "stripe": Provider("whsec_an_ordinary_string_used_as_it_is"),
+    "svix": Provider(whsec("svix"), '{"type":"invoice.paid","data":{"id":"in_1"}}'),
+    "workos": Provider(
+        "a-workos-secret",
+        '{"id":"event_01H4TQ4XVKXCMB5Y4Q9RF5X2ZN","event":"dsync.user.created","data":{}}',
+        unjudged="`send` puts no space behind the comma, without which the SDK reads nothing",
+    ),
+}
