@@ -26,6 +26,8 @@ class Provider:
     # Why the SDK cannot judge what `gatepost send` signs.
     unjudged: str = ""
     javascript: bool = False
+    # Whether a time is signed, which the SDK looks at.
+    timed: bool = False
 
 
 def whsec(name):
@@ -41,14 +43,19 @@ PROVIDERS = {
         hexadecimal("adyen-platform"), '{"type":"balancePlatform.transfer.created","data":{"id":"48POO45WCJJEFJFI"}}'
     ),
     "clerk": Provider(
-        whsec("clerk"), '{"type":"user.created","object":"event","data":{"id":"user_29w83sxmDNGwOuEthce5gg56FcC"}}', javascript=True
+        whsec("clerk"),
+        '{"type":"user.created","object":"event","data":{"id":"user_29w83sxmDNGwOuEthce5gg56FcC"}}',
+        javascript=True,
+        timed=True,
     ),
     "coinbase-commerce": Provider(
         "30291a20-0bd1-4267-9b0f-e6e7b123c0bf",
         '{"id":1,"event":{"id":"24934862-d980-46cb-9402-43c81b0cdba6","type":"charge:created"}}',
     ),
     "elevenlabs": Provider(
-        "wsec_4c1a9b5e", '{"type":"post_call_transcription","event_timestamp":1739537297,"data":{"conversation_id":"conv_01"}}'
+        "wsec_4c1a9b5e",
+        '{"type":"post_call_transcription","event_timestamp":1739537297,"data":{"conversation_id":"conv_01"}}',
+        timed=True,
     ),
     "github": Provider("It's a Secret to Everybody", headers={"X-GitHub-Event": "ping"}, javascript=True),
     "gocardless": Provider(
@@ -65,6 +72,7 @@ PROVIDERS = {
         "a-mux-signing-secret",
         '{"type":"video.asset.ready","id":"3a56ac3d-33da-4366-855b-f592d898409d","data":{}}',
         javascript=True,
+        timed=True,
     ),
     "notion": Provider(
         "a_verification_token",
@@ -72,20 +80,27 @@ PROVIDERS = {
         javascript=True,
     ),
     "openai": Provider(
-        whsec("openai"), '{"object":"event","id":"evt_685343a1381c819085d44c354e1b330e","type":"response.completed","data":{}}'
+        whsec("openai"),
+        '{"object":"event","id":"evt_685343a1381c819085d44c354e1b330e","type":"response.completed","data":{}}',
+        timed=True,
     ),
-    "paddle": Provider("pdl_ntfset_01h6tzrgkqmvzcmtxztb30zjr8_a_secret"),
-    "polar": Provider("polar_whs_an_ordinary_string", '{"type":"order.paid","data":{"id":"order_1"}}'),
+    "paddle": Provider("pdl_ntfset_01h6tzrgkqmvzcmtxztb30zjr8_a_secret", timed=True),
+    "polar": Provider("polar_whs_an_ordinary_string", '{"type":"order.paid","data":{"id":"order_1"}}', timed=True),
     "razorpay": Provider(
         "a-razorpay-webhook-secret",
         '{"entity":"event","event":"payment.authorized","contains":["payment"]}',
         headers={"x-razorpay-event-id": "evt_razorpay_1"},
     ),
-    "replicate": Provider(whsec("replicate"), '{"id":"ufawqhfynnddngldkgtslldrkq","status":"succeeded","output":null}'),
+    "replicate": Provider(whsec("replicate"), '{"id":"ufawqhfynnddngldkgtslldrkq","status":"succeeded","output":null}', timed=True),
     "resend": Provider(
-        whsec("resend"), '{"type":"email.delivered","data":{"email_id":"56761188-7520-42d8-8898-ff6fc54ce618"}}', javascript=True
+        whsec("resend"),
+        '{"type":"email.delivered","data":{"email_id":"56761188-7520-42d8-8898-ff6fc54ce618"}}',
+        javascript=True,
+        timed=True,
     ),
-    "retell": Provider("key_0a1b2c3d4e5f", '{"event":"call_ended","call":{"call_id":"Jabr9TXYYJHfvl6Syypi88rdAHYHmcq6"}}'),
+    "retell": Provider(
+        "key_0a1b2c3d4e5f", '{"event":"call_ended","call":{"call_id":"Jabr9TXYYJHfvl6Syypi88rdAHYHmcq6"}}', timed=True
+    ),
     "sanity": Provider(
         "a-sanity-secret",
         '{"_id":"article-1","_type":"article"}',
@@ -94,14 +109,15 @@ PROVIDERS = {
         javascript=True,
     ),
     "shopify": Provider("hush", javascript=True),
-    "slack": Provider("8f742231b10e8888abcd99yyyzzz85a5"),
+    "slack": Provider("8f742231b10e8888abcd99yyyzzz85a5", timed=True),
     "square": Provider("asdf1234"),
-    "standard-webhooks": Provider(whsec("standard-webhooks")),
-    "stripe": Provider("whsec_an_ordinary_string_used_as_it_is"),
-    "svix": Provider(whsec("svix"), '{"type":"invoice.paid","data":{"id":"in_1"}}'),
+    "standard-webhooks": Provider(whsec("standard-webhooks"), timed=True),
+    "stripe": Provider("whsec_an_ordinary_string_used_as_it_is", timed=True),
+    "svix": Provider(whsec("svix"), '{"type":"invoice.paid","data":{"id":"in_1"}}', timed=True),
     "workos": Provider(
         "a-workos-secret",
         '{"id":"event_01H4TQ4XVKXCMB5Y4Q9RF5X2ZN","event":"dsync.user.created","data":{}}',
         unjudged="`send` puts no space behind the comma, without which the SDK reads nothing",
+        timed=True,
     ),
 }

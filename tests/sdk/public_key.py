@@ -129,6 +129,13 @@ def v1a_verify(r):
     public.verify(base64.b64decode(entries[0].removeprefix("v1a,")), message)
 
 
+def v1a_public(secret):
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    seed = base64.b64decode(secret.removeprefix("whsk_"))
+    return f"whpk_{b64(raw_public(Ed25519PrivateKey.from_private_bytes(seed)))}"
+
+
 # -- ECDSA and RSA -----------------------------------------------------------------------------------------------
 
 
@@ -246,7 +253,7 @@ PROVIDERS = {
     "messagebird": Sdk(messagebird_sign, messagebird_verify),
     "paypal": Sdk(paypal_sign, paypal_verify, rsa_key),
     "sendgrid": Sdk(sendgrid_sign, sendgrid_verify, ec_key("SECP256R1", lambda private: b64(der_public(private)))),
-    "standard-webhooks-v1a": Sdk(v1a_sign, v1a_verify, ed25519_key(lambda raw: f"whpk_{b64(raw)}")),
+    "standard-webhooks-v1a": Sdk(v1a_sign, v1a_verify, ed25519_key(lambda raw: f"whpk_{b64(raw)}"), v1a_public),
     "telnyx": Sdk(telnyx_sign, telnyx_verify, ed25519_key(b64)),
     "truelayer": Sdk(truelayer_sign, truelayer_verify, ec_key("SECP521R1", public_pem)),
     "vonage": Sdk(vonage_sign, vonage_verify),

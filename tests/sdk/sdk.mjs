@@ -94,6 +94,14 @@ const resend = {
   },
 };
 
+const standardWebhooks = {
+  sign: (r) => standard(r, "webhook"),
+  verify(r) {
+    const { Webhook } = required("standardwebhooks");
+    new Webhook(r.secret).verify(r.body, r.headers);
+  },
+};
+
 const clerk = {
   sign: (r) => standard(r, "svix"),
   verify: (r) => required("@clerk/backend/webhooks").verifyWebhook(fetched(r), { signingSecret: r.secret }).then(() => true),
@@ -173,7 +181,8 @@ const sns = {
     const names = ["Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type"].filter((name) => name in message);
     const text = names.map((name) => `${name}\n${message[name]}\n`).join("");
     const body = JSON.stringify({ ...message, Signature: createSign("RSA-SHA256").update(text).sign(r.secret, "base64") });
-    const headers = { "x-amz-sns-message-type": message.Type, "x-amz-sns-message-id": r.id, "x-amz-sns-topic-arn": message.TopicArn };
+    const about = { "message-type": message.Type, "message-id": r.id, "topic-arn": message.TopicArn };
+    const headers = Object.fromEntries(Object.entries(about).map(([name, value]) => [`x-amz-sns-${name}`, value]));
     return { headers: { ...headers, "Content-Type": "text/plain; charset=UTF-8" }, body };
   },
   verify(r) {
@@ -189,7 +198,8 @@ const sns = {
   },
 };
 
-const providers = { "atlassian-connect": atlassian, clerk, github, linear, mux, notion, plaid, resend, sanity, shopify, "aws-sns": sns };
+const named = { "atlassian-connect": atlassian, "aws-sns": sns, "standard-webhooks": standardWebhooks };
+const providers = { ...named, clerk, github, linear, mux, notion, plaid, resend, sanity, shopify };
 
 function request({ secret, body_base64, headers, public: publicKey, url, id, timestamp }) {
   const lower = Object.fromEntries(Object.entries(headers ?? {}).map(([name, value]) => [name.toLowerCase(), value]));

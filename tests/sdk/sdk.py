@@ -4,6 +4,7 @@
     sdk.py sign PROVIDER     {"secret", "body_base64", "url"?, "id"?, "timestamp"?}  ->  {"headers", "body_base64", "url"}
     sdk.py verify PROVIDER   {"secret", "body_base64", "url"?, "headers"}            ->  {"valid": bool, "error": text or null}
     sdk.py key PROVIDER      {}                                                      ->  {"secret", "public"}
+    sdk.py public PROVIDER   {"secret"}                                              ->  {"public"}
     sdk.py serve             the same, each line with "do" and "provider"
 
 `timestamp` is in seconds and defaults to now. Where a signature stands in the body or the URL, sign answers with a changed one. A
@@ -71,7 +72,11 @@ def key(sdk, _line):
     return {"secret": secret, "public": public}, True
 
 
-WORK = {"sign": sign, "verify": verify, "key": key}
+def public(sdk, line):
+    return {"public": sdk.public(line["secret"])}, True
+
+
+WORK = {"sign": sign, "verify": verify, "key": key, "public": public}
 
 
 def main():

@@ -10,8 +10,9 @@ import hmac
 import json
 from collections import namedtuple
 
-# `sign` takes a request and gives headers; `verify` raises, or gives False, where it does not believe; `key` makes a pair.
-Sdk = namedtuple("Sdk", "sign verify key", defaults=[None])
+# `sign` takes a request and gives headers; `verify` raises, or gives False, where it does not believe; `key` makes a pair,
+# and `public` says what belongs to a private key.
+Sdk = namedtuple("Sdk", "sign verify key public", defaults=[None, None])
 
 
 def hmac_sha256(secret, *parts):
