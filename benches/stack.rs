@@ -108,7 +108,7 @@ fn signed(secret: &str) -> (HeaderMap, Bytes) {
     let preset = providers::preset("stripe").expect("a preset");
     let options = providers::Options::default();
     let compiled = providers::compile(&preset.verify, &preset.event, &[], &options).expect("good");
-    let live = LiveSecret { secret: Secret::new(secret), expires: None };
+    let live = LiveSecret { secret: Secret::new(secret), expires: None, id: None };
     let verifier = Verifier::new(compiled.schemes, vec![live], "").expect("a good secret");
     let presented = Presented {
         method: "POST",

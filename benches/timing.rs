@@ -100,7 +100,7 @@ fn wrong(right: &[u8], kind: usize, random: &mut Dice) -> Vec<u8> {
 fn verifier(schemes: &[Scheme], expired: &str, random: &mut Dice) -> Verifier {
     let live = format!("user:{}, which is good", hex::encode(random.bytes::<16>()));
     let past = Some(Timestamp::from_millis(0));
-    let secret = |text: &str, expires| LiveSecret { secret: Secret::new(text), expires };
+    let secret = |text: &str, expires| LiveSecret { secret: Secret::new(text), expires, id: None };
     let secrets = vec![secret(&live, None), secret(expired, past)];
     Verifier::new(schemes.to_vec(), secrets, URL).expect("a verifier")
 }
@@ -121,7 +121,7 @@ fn signature() -> Subject {
 
 /// What GitHub would sign a body with.
 fn signed(schemes: &[Scheme], secret: &str, body: &[u8]) -> Vec<u8> {
-    let secret = LiveSecret { secret: Secret::new(secret), expires: None };
+    let secret = LiveSecret { secret: Secret::new(secret), expires: None, id: None };
     let maker = Verifier::new(schemes.to_vec(), vec![secret], URL).expect("a verifier");
     let signed = maker.sign(&presented(&HeaderMap::new(), body, NOW)).expect("signed");
     hex::decode(&signed[0].1.to_str().unwrap()["sha256=".len()..]).unwrap()

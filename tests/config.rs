@@ -8,6 +8,8 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
+#[path = "config/catalogue.rs"]
+mod catalogue;
 #[path = "config/commands.rs"]
 mod commands;
 #[path = "config/example.rs"]

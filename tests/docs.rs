@@ -9,6 +9,8 @@
     reason = "a test stops at the first surprise"
 )]
 
+#[path = "docs/catalogue.rs"]
+mod catalogue;
 #[path = "docs/page.rs"]
 mod page;
 #[path = "docs/promises.rs"]

@@ -290,7 +290,11 @@ impl Flow {
         let source: Source = serde_yaml::from_str(&source).expect("YAML");
         let compiled = providers::compile(&source.verify, &source.event, &[], &Options::default());
         let compiled = compiled.expect("a good source");
-        let live = LiveSecret { secret: Secret::new("a secret of sixteen bytes"), expires: None };
+        let live = LiveSecret {
+            secret: Secret::new("a secret of sixteen bytes"),
+            expires: None,
+            id: None,
+        };
         Self {
             verifier: Arc::new(Verifier::new(compiled.schemes, vec![live], URL).expect("it fits")),
             plan: Arc::new(compiled.identify),

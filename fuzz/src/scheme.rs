@@ -73,14 +73,14 @@ pub fn judge(data: &[u8], compile: Compile<'_>) -> Finding {
 }
 
 fn placed(problem: &Problem) -> Finding {
-    let blocks = ["verify", "event", "handshake", "captures"];
+    let blocks = ["verify", "event", "handshake", "captures", "params", "pin"];
     let known = blocks.iter().any(|block| problem.path.starts_with(block));
     ensure(known && !problem.message.is_empty(), || format!("nobody can tell where: {problem:?}"))
 }
 
 /// What compiled, with a secret.
 fn in_use(source: &Source, compiled: &Compiled, secret: &str) -> Finding {
-    let live = LiveSecret { secret: Secret::new(secret), expires: None };
+    let live = LiveSecret { secret: Secret::new(secret), expires: None, id: None };
     let Ok(verifier) = Verifier::new(compiled.schemes.clone(), vec![live], URL) else {
         return Ok(());
     };
@@ -96,8 +96,8 @@ fn in_use(source: &Source, compiled: &Compiled, secret: &str) -> Finding {
     let accepted = verify(&headers, BODY);
     let must = is_plain(source);
     ensure(accepted || !must, || format!("its own signature is refused: {source:?}"))?;
-    let signed = source.verify.scheme.signed.as_deref().unwrap_or_default();
-    let covers = must && signed.contains("{body}");
+    let signed = source.verify.scheme.signed.as_ref().map_or(&[][..], shape::OneOrMany::as_slice);
+    let covers = must && signed.iter().all(|signed| signed.contains("{body}"));
     let touched = [BODY, b" "].concat();
     ensure(!covers || !verify(&headers, &touched), || format!("accepted touched: {source:?}"))
 }
@@ -111,7 +111,15 @@ fn presented<'a>(headers: &'a HeaderMap, body: &'a [u8]) -> Presented<'a> {
 /// cannot be in a signature.
 fn is_plain(source: &Source) -> bool {
     let shape::Verify { scheme, schemes } = &source.verify;
-    let Some(signature) = &scheme.signature else { return false };
+    let Some([signature]) = scheme.signature.as_ref().map(shape::OneOrMany::as_slice) else {
+        return false;
+    };
+    let is_simple = signature.groups.is_none()
+        && signature.positional.is_empty()
+        && signature.secret_slot.is_none()
+        && signature.key_id.is_none()
+        && scheme.for_each.is_none()
+        && scheme.url_variants.is_empty();
     let signs = !matches!(scheme.mac, Some(Algorithm::Token | Algorithm::Basic));
     let in_signature = |text: &Option<String>| {
         let inside = |b: u8| b.is_ascii_alphanumeric() || b"+/=_-.:TZ".contains(&b);
@@ -126,6 +134,7 @@ fn is_plain(source: &Source) -> bool {
         && scheme.require.is_empty()
         && time
         && pair
+        && is_simple
         && !in_signature(&signature.split)
         && signature.prefix.is_none()
         && !own.contains(&name.as_str())

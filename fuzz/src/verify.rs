@@ -133,7 +133,7 @@ static VERIFIERS: LazyLock<Vec<Verifier>> = LazyLock::new(|| {
         let options = providers::Options::default();
         let compiled =
             providers::compile(&preset.verify, &preset.event, &preset.handshake, &options);
-        let live = LiveSecret { secret: Secret::new(rules.secret), expires: None };
+        let live = LiveSecret { secret: Secret::new(rules.secret), expires: None, id: None };
         Verifier::new(compiled.expect("a good preset").schemes, vec![live], URL)
             .expect("a verifier")
     };

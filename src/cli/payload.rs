@@ -114,6 +114,10 @@ impl Payload {
             | From::Url
             | From::Path
             | From::Query(_)
+            | From::Fields { .. }
+            | From::SignedHeaders(_)
+            | From::Secret
+            | From::Param(_)
             | From::Variable(_) => {}
         }
     }
@@ -163,6 +167,8 @@ fn put(json: &mut Json, steps: &[Step], value: Json) {
                 put(map.entry(key.clone()).or_insert(Json::Null), rest, value);
             }
         }
+        // The name of a key comes with what stands under it.
+        Step::FirstKey(_) => {}
         Step::Index(_) | Step::Each => {
             let index = if let Step::Index(index) = step { *index } else { 0 };
             if !json.is_array() {

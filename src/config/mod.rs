@@ -91,6 +91,8 @@ pub(crate) struct SecretOrigin {
     /// `env STRIPE_WEBHOOK_SECRET`, `file /run/secrets/stripe`.
     pub(crate) origin: String,
     pub(crate) expires: Option<Timestamp>,
+    /// What its provider calls it.
+    pub(crate) id: Option<String>,
     pub(crate) mark: Mark,
 }
 

@@ -50,7 +50,11 @@ impl Ground<'_> {
         let expires = expiry(form, mark)?;
         let bytes = bytes.map(|bytes| self.checked(bytes, mark)).transpose()?;
         let (name, secret) = (name.to_owned(), bytes.map(Secret::new));
-        Ok(SecretOrigin { name, secret, origin, expires, mark })
+        let id = match form {
+            SecretForm::Place(place) => place.id.clone(),
+            SecretForm::Text(_) => None,
+        };
+        Ok(SecretOrigin { name, secret, origin, expires, id, mark })
     }
 
     /// The bytes (none when offline) and where they are from, in words.

@@ -180,8 +180,7 @@ fn ago(now: Timestamp, then: Timestamp) -> String {
 /// The headers that carry signatures, and whether they are there.
 fn headers(case: &Case) -> Vec<(String, String)> {
     let mut seen = Vec::new();
-    for scheme in &case.schemes {
-        let Some(name) = scheme.signature_header() else { continue };
+    for name in case.schemes.iter().flat_map(Scheme::signature_headers) {
         let found = match case.raw.headers.get_all(name).iter().count() {
             0 => "missing",
             1 => "present",

@@ -8,7 +8,7 @@ use super::{Case, coding, explain};
 use crate::{
     answer::Reason,
     config::Source,
-    providers::{self, Preset},
+    providers::{self, Preset, shape::OneOrMany},
     verify::{Scheme, SchemeParts},
 };
 
@@ -84,8 +84,9 @@ fn looks_like(source: &Source, case: &Case) -> Option<String> {
     let others = providers::catalogue().filter(|preset| Some(preset.name.as_str()) != own);
     let signs = |preset: &&Preset| {
         let blocks = preset.verify.schemes.iter().map(|own| &own.scheme);
-        let headers = blocks.chain([&preset.verify.scheme]).filter_map(|s| s.signature.as_ref());
-        let mut names = headers.filter_map(|signature| signature.header.as_deref());
+        let signatures = blocks.chain([&preset.verify.scheme]).filter_map(|s| s.signature.as_ref());
+        let mut names =
+            signatures.flat_map(OneOrMany::as_slice).filter_map(|s| s.header.as_deref());
         names.any(sent)
     };
     let other = others.into_iter().find(signs)?;

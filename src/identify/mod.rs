@@ -52,7 +52,7 @@ impl Event {
 }
 
 /// What a [`Plan`] is made from.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PlanParts {
     /// Templates of the id; the first that yields a value counts.
     pub(crate) id: Vec<Template>,
@@ -79,6 +79,8 @@ pub struct Plan {
     pub(crate) parts: PlanParts,
     captures: Vec<From>,
     sought: Sought,
+    /// The plans of the source's other schemes, from the second on, where they are not the same.
+    others: Vec<Self>,
 }
 
 /// Where the scalars of an item are kept.
@@ -100,21 +102,29 @@ impl Plan {
         let inside = parts.items.as_ref().map(|items| (items, inside(items)));
         let items = inside.as_ref().map(|(items, inside)| (*items, &inside[..]));
         let sought = Sought::new(places.chain(&captures), items);
-        Self { parts, captures, sought }
+        Self { parts, captures, sought, others: Vec::new() }
+    }
+
+    /// Prepares a plan for each of a source's schemes, in their order.
+    pub(crate) fn of_schemes(parts: Vec<PlanParts>) -> Self {
+        let mut plans = parts.into_iter();
+        let first = plans.next().unwrap_or_default();
+        let others: Vec<_> = plans.collect();
+        let differ = others.iter().any(|parts| *parts != first);
+        let others = if differ { others.into_iter().map(Self::new).collect() } else { Vec::new() };
+        Self { others, ..Self::new(first) }
+    }
+
+    /// The plan of one of the source's schemes.
+    fn of(&self, alternative: usize) -> &Self {
+        alternative.checked_sub(1).and_then(|n| self.others.get(n)).unwrap_or(self)
     }
 }
 
 /// The steps from an item to the value of the first template that reads one item.
 fn inside<'t>(items: &Path, templates: &'t [Template]) -> Option<&'t [Step]> {
     templates.iter().find_map(|template| match template.parts.as_slice() {
-        [Part::Value(Value { from: From::Json(path), .. })] => {
-            let (way, rest) = path.steps().split_at_checked(items.steps().len())?;
-            let same = |(at, item): (&Step, &Step)| match item {
-                Step::Each => matches!(at, Step::Index(_)),
-                Step::Key(_) | Step::Index(_) => at == item,
-            };
-            way.iter().zip(items.steps()).all(same).then_some(rest)
-        }
+        [Part::Value(Value { from: From::Json(path), .. })] => path.leads_through(items),
         _ => None,
     })
 }
@@ -122,6 +132,7 @@ fn inside<'t>(items: &Path, templates: &'t [Template]) -> Option<&'t [Step]> {
 /// Names a request whose signature held; the refusal names the place that has no usable value, never the value.
 pub(crate) fn identify(plan: &Plan, verified: Verified) -> Result<Event, Refusal> {
     let (envelope, proof) = verified.into_parts();
+    let plan = plan.of(proof.alternative);
     let digest = Digest::of(envelope.body());
     let names = Reader::new(plan, &envelope, digest).names();
     let Names { id, kind, account, items, captured } = names.map_err(Refusal::Malformed)?;

@@ -46,6 +46,8 @@ struct Node {
     keys: Vec<(String, Self)>,
     indices: Vec<(usize, Self)>,
     each: Option<Box<Self>>,
+    /// Who wants the name of the first key, but for these.
+    first_key: Vec<(Vec<String>, usize)>,
     slots: Vec<Slot>,
 }
 
@@ -74,7 +76,10 @@ impl Extractor {
             }
         }
         for (n, path) in paths.iter().enumerate().filter(|(_, path)| eaches(path) == 0) {
-            root.at(path.steps()).slots.push(Slot::Value(n));
+            match path.steps() {
+                [way @ .., Step::FirstKey(but)] => root.at(way).first_key.push((but.clone(), n)),
+                steps => root.at(steps).slots.push(Slot::Value(n)),
+            }
         }
         Self { root, values: paths.len(), per_item: inside.len() }
     }
@@ -106,6 +111,7 @@ impl Node {
             Step::Key(key) => entry(&mut self.keys, key, Self::default),
             Step::Index(at) => entry(&mut self.indices, at, || listed(*at).unwrap_or_default()),
             Step::Each => self.each.get_or_insert_default(),
+            Step::FirstKey(_) => return self, // the last step, which is no place of its own
         };
         next.at(rest)
     }
@@ -233,7 +239,7 @@ impl<'a> Visitor<'a> for At<'_, 'a> {
     fn visit_map<A: MapAccess<'a>>(mut self, mut entries: A) -> Result<(), A::Error> {
         self.keep(&Scalar::Other);
         let outer = self.pass.seen.len();
-        while let Some(known) = entries.next_key_seed(KeyOf(self.node))? {
+        while let Some(known) = entries.next_key_seed(KeyOf(self.node, self.pass))? {
             let Some((n, node)) = known else {
                 entries.next_value::<IgnoredAny>()?;
                 continue;
@@ -251,9 +257,9 @@ impl<'a> Visitor<'a> for At<'_, 'a> {
 }
 
 /// Which wanted key of a node a key is.
-struct KeyOf<'p>(&'p Node);
+struct KeyOf<'p, 's, 'a>(&'p Node, &'s mut Pass<'a>);
 
-impl<'a, 'p> DeserializeSeed<'a> for KeyOf<'p> {
+impl<'a, 'p> DeserializeSeed<'a> for KeyOf<'p, '_, '_> {
     type Value = Option<(usize, &'p Node)>;
 
     fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
@@ -261,7 +267,7 @@ impl<'a, 'p> DeserializeSeed<'a> for KeyOf<'p> {
     }
 }
 
-impl<'p> Visitor<'_> for KeyOf<'p> {
+impl<'p> Visitor<'_> for KeyOf<'p, '_, '_> {
     type Value = Option<(usize, &'p Node)>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -269,6 +275,12 @@ impl<'p> Visitor<'_> for KeyOf<'p> {
     }
 
     fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
+        for (but, slot) in &self.0.first_key {
+            let slot = self.1.found.values.get_mut(*slot).filter(|slot| slot.is_none());
+            if let Some(slot) = slot.filter(|_| !but.iter().any(|other| other == key)) {
+                *slot = Some(Scalar::String(key.to_owned().into()));
+            }
+        }
         let mut keys = self.0.keys.iter().enumerate();
         Ok(keys.find(|(_, (known, _))| known == key).map(|(n, (_, child))| (n, child)))
     }

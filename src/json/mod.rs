@@ -58,7 +58,7 @@ impl Scalar<'_> {
 }
 
 /// A place in a document: `data.object.id`, `items[0].id`, `items[*]`, `[*].sg_event_id`. Keys that hold a dot, a bracket
-/// or a space are quoted: `"event.name".id`.
+/// or a space are quoted: `"event.name".id`. `$key0` is the name of the first key; `$key0!a!b` that of the first but `a` and `b`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Path(Vec<Step>);
 
@@ -71,6 +71,8 @@ pub enum Step {
     Index(usize),
     /// Every element of an array.
     Each,
+    /// The name of an object's first key that is none of these: always the last step.
+    FirstKey(Vec<String>),
 }
 
 /// Steps of a path, at most. Wanted paths are the only thing that extraction recurses along.
@@ -90,6 +92,9 @@ impl Path {
             steps.push(step);
             rest = after;
         }
+        if steps.iter().rev().skip(1).any(|step| matches!(step, Step::FirstKey(_))) {
+            return Err(format!("nothing comes behind `{FIRST_KEY}`, which is a name: `{text}`"));
+        }
         if steps.len() > STEPS_MAX {
             return Err(format!("the path has more than {STEPS_MAX} steps"));
         }
@@ -99,6 +104,22 @@ impl Path {
     /// The steps.
     pub fn steps(&self) -> &[Step] {
         &self.0
+    }
+
+    /// The steps that are left of this path behind an item of `items`, where it leads through one.
+    pub(crate) fn leads_through(&self, items: &Self) -> Option<&[Step]> {
+        let (way, rest) = self.0.split_at_checked(items.0.len())?;
+        let same = |(at, item): (&Step, &Step)| match item {
+            Step::Each => matches!(at, Step::Index(_)),
+            Step::Key(_) | Step::Index(_) | Step::FirstKey(_) => at == item,
+        };
+        way.iter().zip(&items.0).all(same).then_some(rest)
+    }
+
+    /// The way to one element: this path up to its [`Step::Each`], and `step` in its place.
+    pub(crate) fn with_each(&self, step: Step) -> Self {
+        let before = self.0.iter().take_while(|s| **s != Step::Each).cloned();
+        Self(before.chain([step]).collect())
     }
 }
 
@@ -158,8 +179,16 @@ fn key<'t>(text: &str, rest: &'t str, first: bool) -> Result<(Step, &'t str), St
             key.replace('"', "")
         ));
     }
-    Ok((Step::Key(key.into()), after))
+    let but = key.strip_prefix(FIRST_KEY).filter(|but| but.is_empty() || but.starts_with('!'));
+    let step = match but {
+        Some(but) => Step::FirstKey(but.split('!').skip(1).map(str::to_owned).collect()),
+        None => Step::Key(key.into()),
+    };
+    Ok((step, after))
 }
+
+/// The name of an object's first key.
+const FIRST_KEY: &str = "$key0";
 
 /// Reads the rest of a quoted key; `\"` and `\\` stand for themselves.
 fn quoted<'t>(text: &str, inner: &'t str) -> Result<(Step, &'t str), String> {

@@ -1,6 +1,9 @@
 //! Shapes to what the stages run, or to everything that is wrong with them.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use http::{HeaderName, HeaderValue, StatusCode};
 
@@ -18,6 +21,10 @@ pub struct Options {
     pub tolerance: Option<Duration>,
     /// JSON paths that the source's routes look at (`when:`), in the order in which routes refer to them.
     pub captures: Vec<String>,
+    /// What the source says about itself, for `{param:NAME}`.
+    pub params: BTreeMap<String, String>,
+    /// The one scheme that counts, by its name.
+    pub pin: Option<String>,
 }
 
 /// What the stages of a source run.
@@ -59,33 +66,49 @@ pub fn compile(
     handshake: &[shape::HandshakeRule],
     options: &Options,
 ) -> Result<Compiled, Vec<Problem>> {
-    let mut problems = Problems::default();
-    let schemes = schemes::compile(verify, options.tolerance, &mut problems);
-    let mut parts = event_parts(event, &mut problems);
+    let mut problems = Problems { params: options.params.clone(), ..Problems::default() };
+    let numbered = schemes::compile(verify, options, &mut problems);
     let captures = options.captures.iter().enumerate();
-    parts.captures =
+    let captures: Vec<_> =
         captures.flat_map(|(i, path)| problems.path(&format!("captures[{i}]"), path)).collect();
+    let own = |number: usize| verify.schemes.get(number).and_then(|s| s.event.as_ref());
+    let mut plans = vec![event_parts(event, "event", &mut problems)];
+    for (number, own) in numbered.iter().filter_map(|(n, _)| Some((n, own(*n)?))) {
+        let path = format!("verify.schemes[{number}].event");
+        plans.push(event_parts(&own.over(event), &path, &mut problems));
+    }
     let handshakes = handshake.iter().enumerate();
     let handshakes = handshakes
         .flat_map(|(i, rule)| handshake_rule(&format!("handshake[{i}]"), rule, &mut problems))
         .collect();
-    if !problems.0.is_empty() {
-        return Err(problems.0);
+    problems.unused_params();
+    if !problems.found.is_empty() {
+        return Err(problems.found);
     }
-    let type_covered = are_covered(&parts.kind, &schemes);
-    let id_covered = are_covered(&parts.id, &schemes);
-    let account_covered = are_covered(&parts.account, &schemes);
-    parts.key_covered = id_covered && account_covered;
-    let fields = [
-        (Field::Id, id_covered),
-        (Field::Type, type_covered),
-        (Field::Account, account_covered && !parts.account.is_empty()),
-    ];
+    let (numbers, schemes): (Vec<_>, Vec<_>) = numbered.into_iter().unzip();
+    let (mut id_covered, mut type_covered, mut account_covered) = (true, true, true);
+    let mut plans = plans.into_iter();
+    let general = plans.next().unwrap_or_default();
+    let mut identify = Vec::new();
+    for (number, scheme) in numbers.into_iter().zip(&schemes) {
+        let own = own(number).and_then(|_| plans.next());
+        let mut parts = own.unwrap_or_else(|| general.clone());
+        parts.captures.clone_from(&captures);
+        let id = is_covered(&parts.id, scheme);
+        let account = is_covered(&parts.account, scheme);
+        id_covered &= id;
+        type_covered &= is_covered(&parts.kind, scheme);
+        account_covered &= account && !parts.account.is_empty();
+        parts.key_covered = id && account;
+        identify.push(parts);
+    }
+    let fields =
+        [(Field::Id, id_covered), (Field::Type, type_covered), (Field::Account, account_covered)];
     Ok(Compiled {
         covers: schemes.iter().map(coverage).max().unwrap_or(Covers::Nothing),
         covers_event: fields.into_iter().filter(|(_, is)| *is).map(|(field, _)| field).collect(),
         needs_public_url: schemes.iter().any(Scheme::needs_public_url),
-        identify: identify::Plan::new(parts),
+        identify: identify::Plan::of_schemes(identify),
         schemes,
         handshakes,
         id_covered,
@@ -93,10 +116,9 @@ pub fn compile(
     })
 }
 
-/// Whether nobody can change what `templates` yield without breaking the signature, whichever scheme and template counts.
-fn are_covered(templates: &[Template], schemes: &[Scheme]) -> bool {
-    let covered = |value: &Value| schemes.iter().all(|scheme| scheme.covers(value));
-    templates.iter().flat_map(Template::values).all(covered)
+/// Whether nobody can change what `templates` yield without breaking the signature, whichever template counts.
+fn is_covered(templates: &[Template], scheme: &Scheme) -> bool {
+    templates.iter().flat_map(Template::values).all(|value| scheme.covers(value))
 }
 
 /// What of a request a scheme covers.
@@ -109,29 +131,35 @@ fn coverage(scheme: &Scheme) -> Covers {
     }
 }
 
-fn event_parts(event: &shape::EventFields, problems: &mut Problems) -> identify::PlanParts {
-    let id = problems.templates("event.id", event.id.as_ref());
+fn event_parts(
+    event: &shape::EventFields,
+    path: &str,
+    problems: &mut Problems,
+) -> identify::PlanParts {
+    let [id_path, kind_path, account_path, items_path] =
+        ["id", "type", "account", "items"].map(|key| format!("{path}.{key}"));
+    let id = problems.templates(&id_path, event.id.as_ref());
     if id.iter().any(|template| template.values().next().is_none()) {
         let help = "name a value of the request, such as `{json:id}`";
-        problems.add("event.id", "would be the same for all events", help);
+        problems.add(&id_path, "would be the same for all events", help);
     }
     if event.id.is_none() {
         let help = "say where the event's id is, such as `{json:id}`; `{body|sha256_hex}` where there is none";
-        problems.add("event.id", "missing", help);
+        problems.add(&id_path, "missing", help);
     }
-    let kind = problems.templates("event.type", event.kind.as_ref());
+    let kind = problems.templates(&kind_path, event.kind.as_ref());
     if event.kind.is_none() {
         let help = "say where the event's type is, such as `{json:type}`; plain text where all are of one type";
-        problems.add("event.type", "missing", help);
+        problems.add(&kind_path, "missing", help);
     }
-    let items = event.items.as_ref().and_then(|path| problems.path("event.items", path).ok());
+    let items = event.items.as_ref().and_then(|path| problems.path(&items_path, path).ok());
     if items.as_ref().is_some_and(|path| !path.steps().contains(&Step::Each)) {
-        problems.add("event.items", "names no list", "write it like `events[*]`");
+        problems.add(&items_path, "names no list", "write it like `events[*]`");
     }
     identify::PlanParts {
         id,
         kind,
-        account: problems.templates("event.account", event.account.as_ref()),
+        account: problems.templates(&account_path, event.account.as_ref()),
         id_is_integer: event.id_json == Some(shape::IdJson::Integer),
         items,
         captures: Vec::new(),
@@ -171,9 +199,14 @@ fn handshake_rule(
     }))
 }
 
-/// What was found so far; nothing is said twice.
+/// What was found so far, where nothing is said twice; and what the source says about itself.
 #[derive(Debug, Default)]
-pub(super) struct Problems(Vec<Problem>);
+pub(super) struct Problems {
+    found: Vec<Problem>,
+    params: BTreeMap<String, String>,
+    /// Names that templates asked for.
+    asked: BTreeSet<String>,
+}
 
 /// Something is not there because of a problem that was noted.
 #[derive(Clone, Copy, Debug)]
@@ -188,8 +221,8 @@ impl Problems {
     ) -> Reported {
         let (path, message, help) = (path.into(), message.into(), help.into());
         let problem = Problem { path, message, help: (!help.is_empty()).then_some(help) };
-        if !self.0.contains(&problem) {
-            self.0.push(problem);
+        if !self.found.contains(&problem) {
+            self.found.push(problem);
         }
         Reported
     }
@@ -207,10 +240,20 @@ impl Problems {
     }
 
     pub(super) fn any_template(&mut self, path: &str, text: &str) -> Result<Template, Reported> {
-        let template = Template::parse(text).map_err(|e| {
+        let mut template = Template::parse(text).map_err(|e| {
             let message = format!("{}, at byte {} of `{text}`", e.message, e.at);
             self.add(path, message, e.help.unwrap_or_default())
         })?;
+        let asked = template.values().filter_map(|value| match &value.from {
+            From::Param(name) => Some(name.clone()),
+            _ => None,
+        });
+        self.asked.extend(asked);
+        let param = |name: &str| self.params.get(name).map(String::as_str);
+        if let Err(name) = template.fill(param) {
+            let help = format!("set it at the source: `params: {{ {name}: … }}`");
+            return Err(self.add(format!("params.{name}"), "missing", help));
+        }
         let each = template.values().any(|value| match &value.from {
             From::Json(path) | From::FormJson(_, path) => path.steps().contains(&Step::Each),
             _ => false,
@@ -227,10 +270,7 @@ impl Problems {
         if texts.as_slice().is_empty() {
             self.add(path, "an empty list", "");
         }
-        let is_list = matches!(texts, shape::OneOrMany::Many(_));
-        let place = |i| if is_list { format!("{path}[{i}]") } else { path.to_owned() };
-        let texts = texts.as_slice().iter().enumerate();
-        texts.flat_map(|(i, text)| self.template(&place(i), text)).collect()
+        texts.placed(path).flat_map(|(path, text)| self.template(&path, text)).collect()
     }
 
     pub(super) fn header(&mut self, path: &str, name: &str) -> Result<HeaderName, Reported> {
@@ -238,7 +278,21 @@ impl Problems {
         parsed.map_err(|_| self.add(path, format!("`{name}` is not a header name"), ""))
     }
 
-    fn path(&mut self, path: &str, text: &str) -> Result<Path, Reported> {
+    /// Says of which params nothing came to be.
+    fn unused_params(&mut self) {
+        let names: Vec<_> =
+            self.params.keys().filter(|n| !self.asked.contains(*n)).cloned().collect();
+        let asked = self.asked.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        for name in names {
+            let help = match &*asked {
+                "" => "remove it; nothing asks for any".to_owned(),
+                asked => format!("asked for are: {asked}"),
+            };
+            self.add(format!("params.{name}"), "nothing asks for it", help);
+        }
+    }
+
+    pub(super) fn path(&mut self, path: &str, text: &str) -> Result<Path, Reported> {
         Path::parse(text).map_err(|e| self.add(path, e, "write it like `data.object.id`"))
     }
 }

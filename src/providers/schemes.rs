@@ -2,47 +2,73 @@
 
 use std::time::Duration;
 
-use http::{HeaderName, header::AUTHORIZATION};
+use http::header::AUTHORIZATION;
 
 use super::{
-    compile::{Problems, Reported},
-    shape,
+    compile::{Options, Problems, Reported},
+    containers,
+    shape::{self, OneOrMany},
 };
 use crate::{
+    json::{Path, Step},
     units::Span,
-    verify::{Algorithm, Container, From, Place, Scheme, SchemeParts, Template, Timestamps, Value},
+    verify::{Algorithm, Condition, Container, From, Scheme, SchemeParts, Template, Timestamps},
 };
 
-/// Compiles every alternative; what an alternative leaves out is taken from the block around it.
+/// Compiles every alternative, or the one that is pinned; what an alternative leaves out is taken from the block around it.
+/// Each comes with its number in `verify.schemes`.
 pub(super) fn compile(
     verify: &shape::Verify,
-    tolerance: Option<Duration>,
+    options: &Options,
     problems: &mut Problems,
-) -> Vec<Scheme> {
+) -> Vec<(usize, Scheme)> {
     let nothing = shape::Scheme::default();
-    let numbered = verify.schemes.iter().enumerate();
-    let mut parts: Vec<_> = numbered
-        .map(|(i, own)| (own.when.as_ref(), &own.scheme, format!("verify.schemes[{i}]")))
-        .collect();
-    if parts.is_empty() {
-        parts.push((None, &nothing, "verify".to_owned()));
+    let mut parts: Vec<Part<'_>> = Vec::new();
+    for (number, own) in verify.schemes.iter().enumerate() {
+        let path = format!("verify.schemes[{number}]");
+        parts.push(Part { number, when: own.when.as_ref(), own: &own.scheme, path });
     }
-    for (_, _, path) in parts.iter().rev().skip(1).filter(|(when, ..)| when.is_none()) {
+    for part in parts.iter().rev().skip(1).filter(|part| part.when.is_none()) {
         let help = "give it a `when`, or put it last";
-        problems.add(path, "always counts, so those after it never do", help);
+        problems.add(&part.path, "always counts, so those after it never do", help);
     }
+    if let Some(pin) = &options.pin {
+        parts.retain(|part| {
+            verify.schemes.get(part.number).is_some_and(|s| s.name.as_ref() == Some(pin))
+        });
+        if parts.is_empty() {
+            let names = verify.schemes.iter().filter_map(|s| s.name.as_deref()).collect::<Vec<_>>();
+            let help = match names.as_slice() {
+                [] => "remove the key; there is nothing to choose from".to_owned(),
+                names => format!("there are {}", names.join(", ")),
+            };
+            problems.add("pin", format!("no scheme is called `{pin}`"), help);
+            return Vec::new();
+        }
+    } else if parts.is_empty() {
+        parts.push(Part { number: 0, when: None, own: &nothing, path: "verify".to_owned() });
+    }
+    let tolerance = options.tolerance;
     let mut timeless = tolerance.is_some();
     let mut schemes = Vec::new();
-    for (when, own, path) in parts {
+    for Part { number, when, own, path } in parts {
         let built = Block { outer: &verify.scheme, own, when, path, tolerance, problems }.scheme();
         timeless &= built.as_ref().is_ok_and(|scheme| scheme.parts.timestamps.is_none());
-        schemes.extend(built);
+        schemes.extend(built.map(|scheme| (number, scheme)));
     }
     if timeless {
         let help = "remove the key; repeated requests are caught by their id";
         problems.add("tolerance", "requests of this sender carry no signed time", help);
     }
     schemes
+}
+
+/// One of several schemes, as it was typed.
+struct Part<'a> {
+    number: usize,
+    when: Option<&'a shape::When>,
+    own: &'a shape::Scheme,
+    path: String,
 }
 
 /// One alternative, what is around it, and what is wrong with it.
@@ -68,19 +94,26 @@ impl<'a> Block<'a> {
     fn parts(&mut self) -> Result<SchemeParts, Reported> {
         let algorithm = self.own.mac.or(self.outer.mac).unwrap_or_default();
         let when = self.when();
-        let container = self.container(algorithm);
+        let containers = self.containers(algorithm);
         let signed = self.signed(algorithm);
         let timestamps = self.timestamps(algorithm);
         let require = self.require();
+        let for_each = self.for_each();
+        let variants = match self.own.url_variants.as_slice() {
+            [] => &self.outer.url_variants,
+            _ => &self.own.url_variants,
+        };
         let key = self.own.key.as_ref().or(self.outer.key.as_ref());
         Ok(SchemeParts {
             when: when?,
             key: key.cloned().unwrap_or_default(),
-            container: container?,
+            containers: containers?,
             signed: signed?,
             algorithm,
             timestamps: timestamps?,
             require: require?,
+            for_each: for_each?,
+            url_variants: variants.clone(),
         })
     }
 
@@ -94,20 +127,37 @@ impl<'a> Block<'a> {
         own.or_else(|| of(self.outer).map(|part| (part, format!("verify.{name}"))))
     }
 
-    fn when(&mut self) -> Result<Option<HeaderName>, Reported> {
-        let Some(when) = self.when else { return Ok(None) };
+    fn when(&mut self) -> Result<Vec<Condition>, Reported> {
+        let Some(when) = self.when else { return Ok(Vec::new()) };
         let path = format!("{}.when", self.path);
-        let Some(name) = &when.header else {
+        if *when == shape::When::default() {
             let help = "name a header: `when: { header: X-Signature }`";
             return Err(self.problems.add(path, "says nothing", help));
-        };
-        self.problems.header(&format!("{path}.header"), name).map(Some)
+        }
+        let problems = &mut *self.problems;
+        let mut conditions = Vec::new();
+        if let Some(name) = &when.header {
+            conditions.push(Condition::Header(problems.header(&format!("{path}.header"), name)?));
+        }
+        for (name, text) in &when.header_equals {
+            let name = problems.header(&format!("{path}.header_equals"), name)?;
+            conditions.push(Condition::HeaderEquals(name, text.clone()));
+        }
+        conditions.extend(when.query.clone().map(Condition::Query));
+        conditions.extend(when.content_type.clone().map(Condition::ContentType));
+        for (name, text) in &when.json {
+            let place = From::Json(problems.path(&format!("{path}.json"), name)?);
+            conditions.push(Condition::Json(place, text.clone()));
+        }
+        Ok(conditions)
     }
 
-    fn container(&mut self, algorithm: Algorithm) -> Result<Container, Reported> {
-        let authorization =
-            shape::Signature { header: Some(AUTHORIZATION.to_string()), ..Default::default() };
-        let (signature, path) = match self.part("signature", |scheme| scheme.signature.as_ref()) {
+    fn containers(&mut self, algorithm: Algorithm) -> Result<Vec<Container>, Reported> {
+        let authorization = OneOrMany::One(shape::Signature {
+            header: Some(AUTHORIZATION.to_string()),
+            ..Default::default()
+        });
+        let (signatures, path) = match self.part("signature", |scheme| scheme.signature.as_ref()) {
             Some(found) => found,
             None if algorithm == Algorithm::Basic => (&authorization, String::new()),
             None => {
@@ -115,40 +165,45 @@ impl<'a> Block<'a> {
                 return Err(self.problems.add(format!("{}.signature", self.path), "missing", help));
             }
         };
-        if signature.encoding.is_some() && !algorithm.signs() {
-            let message = format!("means nothing with `mac: {}`", algorithm.as_str());
-            self.problems.add(format!("{path}.encoding"), message, "remove it");
+        if signatures.as_slice().is_empty() {
+            let help = "write one mapping, or a list of them";
+            return Err(self.problems.add(path, "an empty list", help));
         }
-        let place = place(signature, &path, self.problems);
-        let split = separator(&format!("{path}.split"), signature.split.as_deref(), self.problems);
-        let pair = pair(signature, &path, self.problems);
-        Ok(Container {
-            place: place?,
-            prefix: signature.prefix.clone(),
-            split: split?,
-            pair: pair?,
-            encoding: signature.encoding.unwrap_or_default(),
-            repeated: signature.repeated,
-            trim: signature.trim,
+        let each = signatures.placed(&path);
+        each.map(|(path, signature)| {
+            containers::compile(signature, &path, algorithm, self.problems)
         })
+        .collect()
     }
 
-    fn signed(&mut self, algorithm: Algorithm) -> Result<Option<Template>, Reported> {
+    fn signed(&mut self, algorithm: Algorithm) -> Result<Vec<Template>, Reported> {
         let path = format!("{}.signed", self.path);
         let found = self.part("signed", |scheme| scheme.signed.as_ref());
         if !algorithm.signs() {
             // What stands around several alternatives is meant for those that sign.
             if found.is_none_or(|(_, place)| place != path) {
-                return Ok(None);
+                return Ok(Vec::new());
             }
             let message = format!("`mac: {}` signs nothing", algorithm.as_str());
             return Err(self.problems.add(path, message, "remove the key"));
         }
-        let Some((text, path)) = found else {
+        let Some((texts, path)) = found.filter(|(texts, _)| !texts.as_slice().is_empty()) else {
             let help = "say what is signed: `signed: \"{body}\"`";
             return Err(self.problems.add(path, "missing", help));
         };
-        self.problems.any_template(&path, text).map(Some)
+        let signed: Vec<_> = texts.placed(&path).collect();
+        signed.iter().map(|(path, text)| self.problems.any_template(path, text)).collect()
+    }
+
+    fn for_each(&mut self) -> Result<Option<Path>, Reported> {
+        let Some((text, path)) = self.part("for_each", |scheme| scheme.for_each.as_ref()) else {
+            return Ok(None);
+        };
+        let items = self.problems.path(&path, text)?;
+        if items.steps().iter().filter(|step| **step == Step::Each).count() == 1 {
+            return Ok(Some(items));
+        }
+        Err(self.problems.add(path, "names no list", "write it like `items[*]`"))
     }
 
     fn timestamps(&mut self, algorithm: Algorithm) -> Result<Option<Timestamps>, Reported> {
@@ -195,17 +250,23 @@ impl<'a> Block<'a> {
 
     /// Variables exist only where the container holds keys and values, and the signature's own key is none.
     fn check_variables(&mut self, parts: &SchemeParts) -> Result<(), Reported> {
-        let pick = parts.container.pair.as_ref().map(|(_, pick)| pick);
+        let captures = |c: &Container| c.pair.is_some() || !c.positional.is_empty();
+        let captures = parts.containers.iter().any(captures);
+        let pairs = parts.containers.iter().filter_map(|c| c.pair.as_ref());
+        let picks: Vec<_> = pairs.flat_map(|(_, picks)| picks).collect();
         let required = parts.require.iter().flat_map(|(left, right)| [left, right]);
-        let templates = parts.signed.iter().chain(required).flat_map(Template::values);
+        let ids = parts.containers.iter().filter_map(|c| c.key_id.as_ref());
+        let templates = parts.signed.iter().chain(required).chain(ids).flat_map(Template::values);
         let values = templates.chain(parts.timestamps.iter().map(|time| &time.from));
         let mut checked = Ok(());
         for value in values {
             let From::Variable(name) = &value.from else { continue };
-            let problem = match pick {
-                None => "stands for nothing: the signature has no `pair`",
-                Some(pick) if pick == name => "is the signature itself",
-                Some(_) => continue,
+            let problem = if !captures {
+                "stands for nothing: the signature has no `pair`"
+            } else if picks.contains(&name) {
+                "is the signature itself"
+            } else {
+                continue;
             };
             let help = "known values: body, method, url, path, header:NAME, query:NAME, form:NAME, json:PATH";
             checked = Err(self.problems.add(&self.path, format!("`{{{name}}}` {problem}"), help));
@@ -222,69 +283,5 @@ impl<'a> Block<'a> {
         let help = "name a value that `signed` holds, or remove `timestamp`";
         let path = format!("{}.timestamp.from", self.path);
         Err(self.problems.add(path, "is not signed, so anyone can change it", help))
-    }
-}
-
-fn place(
-    signature: &shape::Signature,
-    path: &str,
-    problems: &mut Problems,
-) -> Result<Place, Reported> {
-    match (&signature.header, &signature.from) {
-        (Some(name), None) => problems.header(&format!("{path}.header"), name).map(Place::Header),
-        (None, Some(text)) => elsewhere(&format!("{path}.from"), text, problems),
-        (Some(_), Some(_)) => {
-            Err(problems.add(path, "`header` and `from` name two places", "keep one of them"))
-        }
-        (None, None) => {
-            Err(problems.add(path, "names no place", "name a header: `header: X-Signature`"))
-        }
-    }
-}
-
-fn elsewhere(path: &str, text: &str, problems: &mut Problems) -> Result<Place, Reported> {
-    let template = problems.any_template(path, text)?;
-    if template.values().any(|value| matches!(value.from, From::Variable(_))) {
-        return Err(problems.add(path, "variables come from the signature itself", ""));
-    }
-    Ok(match template.sole_value() {
-        Some(Value { from: From::Header(name), transforms }) if transforms.is_empty() => {
-            Place::Header(name.clone())
-        }
-        _ => Place::Elsewhere(template),
-    })
-}
-
-fn pair(
-    signature: &shape::Signature,
-    path: &str,
-    problems: &mut Problems,
-) -> Result<Option<(u8, String)>, Reported> {
-    let (pair, pick) = (signature.pair.as_deref(), signature.pick.as_ref());
-    if pair.is_some() != pick.is_some() {
-        let help =
-            "`pair` separates key and value, `pick` names the key: `pair: \"=\"`, `pick: v1`";
-        return Err(problems.add(path, "`pair` and `pick` go together", help));
-    }
-    if pair.is_some() && signature.prefix.is_some() {
-        let help = "a key in front of the signature is `pick`, not `prefix`";
-        return Err(problems.add(path, "`prefix` and `pair` do not go together", help));
-    }
-    let separator = separator(&format!("{path}.pair"), pair, problems)?;
-    Ok(separator.zip(pick.cloned()))
-}
-
-fn separator(
-    path: &str,
-    text: Option<&str>,
-    problems: &mut Problems,
-) -> Result<Option<u8>, Reported> {
-    match text.map(str::as_bytes) {
-        None => Ok(None),
-        Some([byte]) => Ok(Some(*byte)),
-        Some(_) => {
-            let help = "write one character; spaces around elements are removed by `trim: true`";
-            Err(problems.add(path, "is not one ASCII character", help))
-        }
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     units::{Span, choices, sections},
-    verify::{Algorithm, Encoding, KeyForm, Unit},
+    verify::{Algorithm, Encoding, KeyForm, Unit, UrlVariant},
 };
 
 /// One value, or a list of them tried in order.
@@ -24,6 +24,13 @@ pub enum OneOrMany<T> {
 }
 
 impl<T> OneOrMany<T> {
+    /// Each, and its place below `path`: `path` itself, where there is but one.
+    pub(crate) fn placed(&self, path: &str) -> impl Iterator<Item = (String, &T)> {
+        let is_list = matches!(self, Self::Many(_));
+        let place = move |i| if is_list { format!("{path}[{i}]") } else { path.to_owned() };
+        self.as_slice().iter().enumerate().map(move |(i, one)| (place(i), one))
+    }
+
     /// As a slice.
     pub fn as_slice(&self) -> &[T] {
         match self {
@@ -45,8 +52,12 @@ sections! {
 
     /// One of several schemes. What it leaves out is taken from the block around it.
     pub struct Alternative {
+        /// What `pin` calls it.
+        pub name: Option<String>,
         /// When this one counts; always, where absent.
         pub when: Option<When>,
+        /// Where its events have their id and type, where it is not as `event` says; key by key.
+        pub event: Option<EventFields>,
         /// What it has of its own.
         #[serde(flatten)]
         pub scheme: Scheme,
@@ -56,46 +67,68 @@ sections! {
     pub struct Scheme {
         /// What form the configured secret has.
         pub key: Option<KeyForm>,
-        /// Where the signature is.
-        pub signature: Option<Signature>,
-        /// The exact bytes that are signed, as a template: `{t}.{body}`.
-        pub signed: Option<String>,
+        /// Where the signature is. Several places, where any of them may hold a good one.
+        pub signature: Option<OneOrMany<Signature>>,
+        /// The exact bytes that are signed, as a template: `{t}.{body}`. Several, where any of them may be what was signed.
+        pub signed: Option<OneOrMany<String>>,
         /// The algorithm. Default: `hmac-sha256`.
         pub mac: Option<Algorithm>,
         /// The signed time and how far from ours it may be.
         pub timestamp: Option<TimestampRule>,
         /// Equalities that must hold besides.
         pub require: Vec<Requirement>,
+        /// Items that are signed one by one, inside the body: `items[*]`. All must hold, and JSON paths begin at an item.
+        pub for_each: Option<String>,
+        /// Forms of the public URL, any of which may be what was signed. Default: as it is configured.
+        pub url_variants: Vec<UrlVariant>,
     }
 
-    /// What must be present for an alternative to count.
+    /// What must hold for an alternative to count. All of it, where several things are said.
     #[serde(deny_unknown_fields)]
     pub struct When {
         /// A header that is present.
         pub header: Option<String>,
+        /// Headers and what they say: `{ X-Signature-Version: v2 }`.
+        pub header_equals: BTreeMap<String, String>,
+        /// A parameter that is in the query.
+        pub query: Option<String>,
+        /// The content type, without its parameters: `application/json`.
+        pub content_type: Option<String>,
+        /// Values of the JSON body: `{ type: batch }`.
+        pub json: BTreeMap<String, String>,
     }
 
     /// A signature container (`providers/hmac.md` §3.2).
     #[serde(deny_unknown_fields)]
     pub struct Signature {
-        /// The header that carries it.
+        /// The header that carries it. `X-Signature-*` is a family of headers that end in a number from 1.
         pub header: Option<String>,
         /// Any other place, as a template: `{json:signature.signature}`, `{query:sig}`.
         pub from: Option<String>,
         /// Literal that leads each element: `sha256=`.
         pub prefix: Option<String>,
+        /// Whether a signature may come without it.
+        pub prefix_optional: bool,
+        /// Separator of groups, each with variables of its own: a space in `t=1,v1=ab t=2,v1=cd`.
+        pub groups: Option<String>,
         /// Separator of elements: `,`.
         pub split: Option<String>,
         /// Separator of key and value inside an element: `=`.
         pub pair: Option<String>,
-        /// The key that holds a signature: `v1`. Values of other keys become template variables.
-        pub pick: Option<String>,
+        /// The key that holds a signature: `v1`, or several. Values of other keys become template variables.
+        pub pick: Option<OneOrMany<String>>,
+        /// Names of the leading elements: `[ts]` for `1700000000,ab,cd`. They become variables; what follows are signatures.
+        pub positional: Vec<String>,
         /// Encoding of the signature. Default: `hex`.
         pub encoding: Option<Encoding>,
         /// Whether the provider sends the header on several lines. Default: no; a repeated header is refused.
         pub repeated: bool,
         /// Spaces around elements are removed (`t=1, v1=…`). Default: no; they are refused.
         pub trim: bool,
+        /// The one secret that it is made with, by its place in `secret`, from 1. Default: any.
+        pub secret_slot: Option<u16>,
+        /// What names the secret that it is made with, by its `id`: `{header:X-Key}`.
+        pub key_id: Option<String>,
     }
 }
 
@@ -142,6 +175,21 @@ sections! {
         pub items: Option<String>,
         /// At this provider one body never serves two types, so the same signed bytes under another type are a replay.
         pub one_type_per_body: bool,
+    }
+}
+
+impl EventFields {
+    /// These fields, and those of `base` where they say nothing.
+    pub(crate) fn over(&self, base: &Self) -> Self {
+        let (own, base) = (self.clone(), base.clone());
+        Self {
+            id: own.id.or(base.id),
+            kind: own.kind.or(base.kind),
+            account: own.account.or(base.account),
+            id_json: own.id_json.or(base.id_json),
+            items: own.items.or(base.items),
+            one_type_per_body: own.one_type_per_body || base.one_type_per_body,
+        }
     }
 }
 

@@ -31,17 +31,29 @@ pub enum Unit {
     /// RFC 3339.
     #[serde(rename = "rfc3339")]
     Rfc3339,
+    /// The date of HTTP headers: `Thu, 09 Oct 2025 08:53:20 GMT`.
+    #[serde(rename = "http_date")]
+    HttpDate,
+    /// Seconds or milliseconds since the epoch; milliseconds have thirteen digits until the year 2286.
+    #[serde(rename = "auto")]
+    Auto,
 }
+
+/// Numbers from here on are milliseconds, where a provider is of two minds; as seconds they lie in the year 5138.
+const AUTO_MILLIS_MIN: i64 = 100_000_000_000;
 
 impl Timestamps {
     /// Reads a time and checks it against the one at which the request was received.
     pub(super) fn check(&self, text: &[u8], received_at: Timestamp) -> Result<Timestamp, Reason> {
         let signed_at = self.unit.read(text).ok_or(Reason::TimestampMalformed)?;
         // A sender that counts whole seconds is held to whole seconds.
-        let now = match self.unit {
-            Unit::Seconds => Timestamp::from_millis(received_at.as_secs().saturating_mul(1000)),
-            Unit::Millis | Unit::Rfc3339 => received_at,
+        let is_whole = match self.unit {
+            Unit::Seconds | Unit::HttpDate => true,
+            Unit::Millis | Unit::Rfc3339 => false,
+            Unit::Auto => text.len() < 12,
         };
+        let whole = || Timestamp::from_millis(received_at.as_secs().saturating_mul(1000));
+        let now = if is_whole { whole() } else { received_at };
         if now > signed_at.plus(self.past) {
             Err(Reason::TimestampPast)
         } else if signed_at > now.plus(self.future) {
@@ -58,15 +70,24 @@ impl Unit {
             Self::Seconds => canonical_integer(text)?.checked_mul(1000).map(Timestamp::from_millis),
             Self::Millis => canonical_integer(text).map(Timestamp::from_millis),
             Self::Rfc3339 => rfc3339(text),
+            Self::HttpDate => http_date(text),
+            Self::Auto => match canonical_integer(text)? {
+                seconds if seconds < AUTO_MILLIS_MIN => Self::Seconds.read(text),
+                _ => Self::Millis.read(text),
+            },
         }
     }
 
     /// Writes a time the way a provider would.
     pub(super) fn write(self, time: Timestamp) -> String {
         match self {
-            Self::Seconds => time.as_secs().to_string(),
+            Self::Seconds | Self::Auto => time.as_secs().to_string(),
             Self::Millis => time.as_millis().to_string(),
             Self::Rfc3339 => time.to_string(),
+            Self::HttpDate => {
+                let time = jiff::Timestamp::from_second(time.as_secs()).unwrap_or_default();
+                time.strftime(HTTP_DATE).to_string()
+            }
         }
     }
 }
@@ -92,6 +113,17 @@ fn rfc3339(text: &[u8]) -> Option<Timestamp> {
         && (zone == b"Z" || has_shape(zone, b"+dd:dd") || has_shape(zone, b"-dd:dd"));
     let time: jiff::Timestamp = std::str::from_utf8(text).ok().filter(|_| fits)?.parse().ok()?;
     Some(Timestamp::from_millis(time.as_millisecond()))
+}
+
+const HTTP_DATE: &str = "%a, %d %b %Y %H:%M:%S GMT";
+
+/// The one spelling of today: what is written again is the same text, so that no weekday is wrong and no form obsolete.
+fn http_date(text: &[u8]) -> Option<Timestamp> {
+    let text = std::str::from_utf8(text).ok()?;
+    let time = jiff::fmt::strtime::parse(HTTP_DATE, text).ok()?.to_datetime().ok()?;
+    let time = jiff::tz::Offset::UTC.to_timestamp(time).ok()?;
+    let time = Timestamp::from_millis(time.as_millisecond());
+    (Unit::HttpDate.write(time) == text).then_some(time)
 }
 
 /// Whether `text` is like `shape`, where `d` stands for a digit.

@@ -12,7 +12,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Template,
+    From, Template,
+    form::sole,
     key::{Algorithm, Tag},
     view::{Unusable, Variable, View},
 };
@@ -20,6 +21,8 @@ use crate::answer::Reason;
 
 /// Signatures that are compared at most; a provider sends one per secret that is in use.
 const SIGNATURES_MAX: usize = 8;
+/// Groups that a container may have at most: one per secret while two are in use, and room.
+pub(super) const GROUPS_MAX: usize = 4;
 /// Elements that a container may have at most, signatures or not.
 const ELEMENTS_MAX: usize = 16;
 /// Bytes that a container may have at most.
@@ -33,20 +36,32 @@ pub(crate) struct Container {
     pub(crate) place: Place,
     /// Literal that leads each signature.
     pub(crate) prefix: Option<String>,
+    /// Whether a signature may come without it.
+    pub(crate) prefix_optional: bool,
+    /// Separator of groups, each of which has variables of its own.
+    pub(crate) groups: Option<u8>,
     /// Separator of elements.
     pub(crate) split: Option<u8>,
-    /// Separator of key and value, and the key whose values are signatures.
-    pub(crate) pair: Option<(u8, String)>,
+    /// Separator of key and value, and the keys whose values are signatures.
+    pub(crate) pair: Option<(u8, Vec<String>)>,
+    /// Names of the leading elements, which are variables; those behind them are signatures.
+    pub(crate) positional: Vec<String>,
     pub(crate) encoding: Encoding,
     /// Whether the header may come on several lines.
     pub(crate) repeated: bool,
     /// Whether spaces around elements are removed.
     pub(crate) trim: bool,
+    /// The one secret that these signatures are made with, counted from 1; any, where 0.
+    pub(crate) secret_slot: u16,
+    /// What says which secrets are meant, by their ids.
+    pub(crate) key_id: Option<Template>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     Header(HeaderName),
+    /// Headers that begin so and end in a number from 1 to 100.
+    Numbered(String),
     Elsewhere(Template),
 }
 
@@ -81,6 +96,11 @@ type Lines<'a> = ArrayVec<Cow<'a, [u8]>, LINES_MAX>;
 type Elements<'a> = ArrayVec<Variable<'a>, ELEMENTS_MAX>;
 
 impl Container {
+    /// Where a request names the secret that it is signed with.
+    pub(super) fn key_id_place(&self) -> Option<&From> {
+        self.key_id.as_ref().and_then(Template::sole_value).map(|value| &value.from)
+    }
+
     /// Takes the text from the request.
     pub(super) fn lines<'s>(&self, view: &'s View<'_>) -> Result<Lines<'s>, Reason> {
         let mut lines = Lines::new();
@@ -91,6 +111,13 @@ impl Container {
                     lines.try_push(line).map_err(|_| Reason::SignaturesTooMany)?;
                 }
             }
+            Place::Numbered(prefix) => {
+                for name in view.request.headers.keys().filter(|name| is_numbered(name, prefix)) {
+                    let line = sole(view.request.headers.get_all(name).iter());
+                    let line = line.map_err(|_| Reason::HeaderRepeated)?.as_bytes();
+                    lines.try_push(line.into()).map_err(|_| Reason::SignaturesTooMany)?;
+                }
+            }
             Place::Elsewhere(template) => {
                 lines.push(template.text(view, &[]).map_err(|e| match e {
                     Unusable::Absent => Reason::SignatureMissing,
@@ -98,8 +125,9 @@ impl Container {
                 })?);
             }
         }
+        let may_repeat = self.repeated || matches!(self.place, Place::Numbered(_));
         match lines.iter().map(|line| line.len()).sum() {
-            _ if lines.len() > 1 && !self.repeated => Err(Reason::HeaderRepeated),
+            _ if lines.len() > 1 && !may_repeat => Err(Reason::HeaderRepeated),
             0 => Err(Reason::SignatureMissing),
             1..=CONTAINER_BYTES_MAX => Ok(lines),
             _ => Err(Reason::SignatureMalformed),
@@ -107,12 +135,16 @@ impl Container {
     }
 
     /// Takes the text apart.
-    pub(super) fn elements<'l>(&self, lines: &'l [Cow<'_, [u8]>]) -> Result<Elements<'l>, Reason> {
+    pub(super) fn elements<'l>(
+        &'l self,
+        lines: &'l [Cow<'_, [u8]>],
+    ) -> Result<Elements<'l>, Reason> {
         let mut elements = Elements::new();
         for line in lines {
             for element in line.split(|byte| Some(*byte) == self.split) {
-                let element = self.element(element).ok_or(Reason::SignatureMalformed)?;
-                elements.try_push(element).map_err(|_| Reason::SignaturesTooMany)?;
+                let (key, value) = self.element(element).ok_or(Reason::SignatureMalformed)?;
+                let name = self.positional.get(elements.len()).map_or(key, |name| name.as_bytes());
+                elements.try_push((name, value)).map_err(|_| Reason::SignaturesTooMany)?;
             }
         }
         Ok(elements)
@@ -137,9 +169,12 @@ impl Container {
         algorithm: Algorithm,
     ) -> Result<ArrayVec<Tag, SIGNATURES_MAX>, Reason> {
         let mut candidates = ArrayVec::new();
-        let pick = self.pair.as_ref().map_or("", |(_, pick)| pick).as_bytes();
+        let picked = |key: &[u8]| match &self.pair {
+            Some((_, picks)) => picks.iter().any(|pick| pick.as_bytes() == key),
+            None => key.is_empty(),
+        };
         let mut none = Reason::SignatureMissing;
-        for (_, text) in elements.iter().filter(|(key, _)| *key == pick) {
+        for (_, text) in elements.iter().filter(|(key, _)| picked(key)) {
             none = Reason::SignatureMalformed;
             if let Some(candidate) = self.decode(text, algorithm) {
                 candidates.try_push(candidate).map_err(|_| Reason::SignaturesTooMany)?;
@@ -149,7 +184,8 @@ impl Container {
     }
 
     fn decode(&self, text: &[u8], algorithm: Algorithm) -> Option<Tag> {
-        let text = text.strip_prefix(self.prefix.as_deref().unwrap_or("").as_bytes())?;
+        let bare = text.strip_prefix(self.prefix.as_deref().unwrap_or("").as_bytes());
+        let text = bare.or(self.prefix_optional.then_some(text))?;
         match algorithm {
             Algorithm::Token => (!text.is_empty()).then(|| Tag::of_shown(text)),
             Algorithm::Basic => {
@@ -157,9 +193,11 @@ impl Container {
                 let shown = STANDARD.decode(shown).ok()?;
                 scheme.eq_ignore_ascii_case(BASIC.as_bytes()).then(|| Tag::of_shown(&shown))
             }
-            Algorithm::HmacSha1 | Algorithm::HmacSha256 | Algorithm::HmacSha512 => {
-                self.encoding.decode(text, algorithm.tag_bytes())
-            }
+            Algorithm::HmacSha1
+            | Algorithm::HmacSha256
+            | Algorithm::HmacSha384
+            | Algorithm::HmacSha512
+            | Algorithm::HashSha256 => self.encoding.decode(text, algorithm.tag_bytes()),
         }
     }
 
@@ -169,22 +207,46 @@ impl Container {
         signature: &str,
         time: Option<(&str, &str)>,
     ) -> Result<(HeaderName, HeaderValue), String> {
-        let Place::Header(name) = &self.place else {
-            return Err("the signature is not in a header, so it cannot be added to a body".into());
-        };
+        let name = match &self.place {
+            Place::Header(name) => Ok(name.clone()),
+            Place::Numbered(prefix) => HeaderName::try_from(format!("{prefix}1"))
+                .map_err(|_| "the header has no good name".to_owned()),
+            Place::Elsewhere(_) => {
+                Err("the signature is not in a header, so it cannot be added to a body".to_owned())
+            }
+        }?;
+        Ok((name, self.text(signature, time)?))
+    }
+
+    fn text(&self, signature: &str, time: Option<(&str, &str)>) -> Result<HeaderValue, String> {
         let prefix = self.prefix.as_deref().unwrap_or_default();
         let mut text = format!("{prefix}{signature}");
-        if let Some((separator, pick)) = &self.pair {
+        let split = || self.split.map(char::from).ok_or("there is no separator between elements");
+        if let Some((separator, picks)) = &self.pair {
             let separator = char::from(*separator);
+            let pick = picks.first().map_or("", String::as_str);
             text = format!("{pick}{separator}{text}");
             if let Some((key, time)) = time {
-                let split = self.split.ok_or("there is no separator between elements")?;
-                text = format!("{key}{separator}{time}{}{text}", char::from(split));
+                text = format!("{key}{separator}{time}{}{text}", split()?);
             }
         }
-        let value = HeaderValue::from_bytes(text.as_bytes());
-        Ok((name.clone(), value.map_err(|_| "the signature does not fit into a header")?))
+        match (self.positional.as_slice(), time) {
+            ([], _) => {}
+            ([name], Some((key, time))) if name == key => {
+                text = format!("{time}{}{text}", split()?);
+            }
+            _ => return Err("something besides the time stands before the signature".into()),
+        }
+        HeaderValue::from_bytes(text.as_bytes())
+            .map_err(|_| "the signature does not fit into a header".into())
     }
+}
+
+/// Whether a header is one of a numbered family.
+fn is_numbered(name: &HeaderName, prefix: &str) -> bool {
+    let number =
+        name.as_str().strip_prefix(prefix).filter(|digits| !digits.starts_with(['0', '+']));
+    number.and_then(|digits| digits.parse::<u8>().ok()).is_some_and(|n| (1..=100).contains(&n))
 }
 
 /// What leads the credentials of HTTP Basic.

@@ -4,10 +4,11 @@ use std::borrow::Cow;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit as _, Mac};
+use icu_normalizer::DecomposingNormalizerBorrowed;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha1::Sha1;
-use sha2::{Digest as _, Sha256, Sha512};
+use sha2::{Digest as _, Sha256, Sha384, Sha512};
 use subtle::{Choice, ConstantTimeEq as _};
 use zeroize::Zeroizing;
 
@@ -23,9 +24,15 @@ pub enum Algorithm {
     #[default]
     #[serde(rename = "hmac-sha256")]
     HmacSha256,
+    /// HMAC with SHA-384.
+    #[serde(rename = "hmac-sha384")]
+    HmacSha384,
     /// HMAC with SHA-512.
     #[serde(rename = "hmac-sha512")]
     HmacSha512,
+    /// Plain SHA-256 of a text that holds the secret: `{secret}` stands in the template.
+    #[serde(rename = "hash-sha256")]
+    HashSha256,
     /// The secret itself is sent. Covers nothing.
     #[serde(rename = "token")]
     Token,
@@ -40,7 +47,9 @@ impl Algorithm {
         match self {
             Self::HmacSha1 => "hmac-sha1",
             Self::HmacSha256 => "hmac-sha256",
+            Self::HmacSha384 => "hmac-sha384",
             Self::HmacSha512 => "hmac-sha512",
+            Self::HashSha256 => "hash-sha256",
             Self::Token => "token",
             Self::Basic => "basic",
         }
@@ -48,14 +57,15 @@ impl Algorithm {
 
     /// Whether it signs anything, or only shows that the sender knows the secret.
     pub(crate) const fn signs(self) -> bool {
-        matches!(self, Self::HmacSha1 | Self::HmacSha256 | Self::HmacSha512)
+        !matches!(self, Self::Token | Self::Basic)
     }
 
     /// Length of a tag. Tokens are compared by their SHA-256, so that not even their length shows in the time it takes.
     pub(super) const fn tag_bytes(self) -> usize {
         match self {
             Self::HmacSha1 => 20,
-            Self::HmacSha256 | Self::Token | Self::Basic => 32,
+            Self::HmacSha256 | Self::HashSha256 | Self::Token | Self::Basic => 32,
+            Self::HmacSha384 => 48,
             Self::HmacSha512 => 64,
         }
     }
@@ -69,6 +79,36 @@ pub struct KeyForm {
     pub encoding: KeyEncoding,
     /// Prefixes that are removed first, in this order, where present.
     pub strip_prefix: Vec<String>,
+    /// Character references in the text are read as what they stand for: `html` (`&amp;`).
+    pub unescape: Option<Unescape>,
+    /// The text's Unicode normalization form: `nfkd`.
+    pub normalize: Option<Normalize>,
+    /// The key is the digest of the bytes: `sha1`.
+    pub digest: Option<KeyDigest>,
+}
+
+/// What is read in a secret's text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Unescape {
+    /// What `WordPress` writes for these characters: `&` `<` `>` `"` `'`.
+    Html,
+}
+
+/// A Unicode normalization form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Normalize {
+    /// Compatibility decomposition.
+    Nfkd,
+}
+
+/// A digest that makes the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyDigest {
+    /// SHA-1.
+    Sha1,
 }
 
 /// Encoding of a secret's text.
@@ -99,15 +139,66 @@ impl KeyForm {
         if text.is_empty() {
             return Err("is empty but for its prefix".into());
         }
+        let text = self.text(text)?;
         let decoded = match self.encoding {
-            KeyEncoding::Utf8 => Ok(text.to_vec()),
-            KeyEncoding::Base64 => STANDARD.decode(text).map_err(|_| "base64"),
-            KeyEncoding::Hex => hex::decode(text).map_err(|_| "hexadecimal"),
+            KeyEncoding::Utf8 => Ok(text),
+            KeyEncoding::Base64 => STANDARD.decode(&text).map(Zeroizing::new).map_err(|_| "base64"),
+            KeyEncoding::Hex => hex::decode(&text).map(Zeroizing::new).map_err(|_| "hexadecimal"),
         };
-        decoded
-            .map(Zeroizing::new)
-            .map_err(|form| format!("is not {form}, which this scheme needs"))
+        let bytes = decoded.map_err(|form| format!("is not {form}, which this scheme needs"))?;
+        Ok(match self.digest {
+            Some(KeyDigest::Sha1) => Zeroizing::new(Sha1::digest(&bytes).to_vec()),
+            None => bytes,
+        })
     }
+
+    /// The text, unescaped and normalized.
+    fn text(&self, text: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
+        if self.unescape.is_none() && self.normalize.is_none() {
+            return Ok(Zeroizing::new(text.to_vec()));
+        }
+        let text =
+            std::str::from_utf8(text).map_err(|_| "is not UTF-8, which this scheme needs")?;
+        let text = Zeroizing::new(match self.unescape {
+            Some(Unescape::Html) => unescaped(text),
+            None => text.to_owned(),
+        });
+        Ok(Zeroizing::new(match self.normalize {
+            Some(Normalize::Nfkd) => {
+                DecomposingNormalizerBorrowed::new_nfkd().normalize(&text).into_owned().into_bytes()
+            }
+            None => text.as_bytes().to_vec(),
+        }))
+    }
+}
+
+/// The references that `WordPress` decodes, once each: `&amp;lt;` is `&lt;`.
+fn unescaped(mut text: &str) -> String {
+    const REFERENCES: [(&str, char); 13] = [
+        ("&amp;", '&'),
+        ("&#038;", '&'),
+        ("&#x26;", '&'),
+        ("&lt;", '<'),
+        ("&#060;", '<'),
+        ("&gt;", '>'),
+        ("&#062;", '>'),
+        ("&quot;", '"'),
+        ("&#034;", '"'),
+        ("&#x22;", '"'),
+        ("&#039;", '\''),
+        ("&#39;", '\''),
+        ("&#x27;", '\''),
+    ];
+    let mut out = String::with_capacity(text.len());
+    while let Some((before, from)) = text.find('&').and_then(|at| text.split_at_checked(at)) {
+        out.push_str(before);
+        let known = REFERENCES.iter().find_map(|(name, c)| Some((from.strip_prefix(name)?, *c)));
+        let (rest, c) = known.unwrap_or_else(|| (from.strip_prefix('&').unwrap_or(""), '&'));
+        out.push(c);
+        text = rest;
+    }
+    out.push_str(text);
+    out
 }
 
 /// A tag, or a candidate for one: at most 64 bytes, zeros behind.
@@ -142,7 +233,10 @@ impl Tag {
 pub(super) enum Key {
     Sha1(Hmac<Sha1>),
     Sha256(Hmac<Sha256>),
+    Sha384(Box<Hmac<Sha384>>),
     Sha512(Box<Hmac<Sha512>>),
+    /// Stands in the hashed text.
+    Hashed(Zeroizing<Vec<u8>>),
     Shown(Tag),
 }
 
@@ -156,7 +250,9 @@ impl Key {
         let prepared = match algorithm {
             Algorithm::HmacSha1 => Hmac::new_from_slice(&bytes).map(Self::Sha1),
             Algorithm::HmacSha256 => Hmac::new_from_slice(&bytes).map(Self::Sha256),
+            Algorithm::HmacSha384 => Hmac::new_from_slice(&bytes).map(Box::new).map(Self::Sha384),
             Algorithm::HmacSha512 => Hmac::new_from_slice(&bytes).map(Box::new).map(Self::Sha512),
+            Algorithm::HashSha256 => Ok(Self::Hashed(bytes)),
             Algorithm::Basic if !bytes.contains(&b':') => {
                 return Err("is not `user:password`, which HTTP Basic needs".into());
             }
@@ -165,12 +261,19 @@ impl Key {
         prepared.map_err(|_| "has a length that no key can have".into())
     }
 
-    /// The tag over `pieces`, one after the other.
-    pub(super) fn tag(&self, pieces: &[Cow<'_, [u8]>]) -> Tag {
+    /// The tag over `pieces`, one after the other. A secret that is hashed itself stands before the piece `secret_at`.
+    pub(super) fn tag(&self, pieces: &[Cow<'_, [u8]>], secret_at: usize) -> Tag {
         match self {
             Self::Sha1(mac) => finish(mac.clone(), pieces),
             Self::Sha256(mac) => finish(mac.clone(), pieces),
+            Self::Sha384(mac) => finish((**mac).clone(), pieces),
             Self::Sha512(mac) => finish((**mac).clone(), pieces),
+            Self::Hashed(secret) => {
+                let (before, behind) = pieces.split_at_checked(secret_at).unwrap_or((pieces, &[]));
+                let hash = before.iter().fold(Sha256::new(), Sha256::chain_update);
+                let hash = behind.iter().fold(hash.chain_update(secret), Sha256::chain_update);
+                Tag::of(&hash.finalize())
+            }
             Self::Shown(tag) => *tag,
         }
     }

@@ -2,31 +2,40 @@
 //!
 //! The one maker of [`Verified`].
 
+mod address;
 mod clock;
 mod container;
+mod form;
 mod key;
 mod scheme;
 mod template;
+mod text;
+mod transform;
 mod verifier;
 mod view;
+mod when;
 
 use std::sync::Arc;
 
 use http::HeaderMap;
 use tower::{ServiceExt as _, util::BoxCloneSyncService};
 
+pub use address::UrlVariant;
 pub use clock::Unit;
 pub use container::Encoding;
-pub use key::{Algorithm, KeyEncoding, KeyForm};
+pub use key::{Algorithm, KeyDigest, KeyEncoding, KeyForm, Normalize, Unescape};
 pub use scheme::Scheme;
 pub use template::{Template, TemplateError};
 pub use verifier::Verifier;
 
 pub(crate) use clock::Timestamps;
 pub(crate) use container::{Container, Place};
+pub(crate) use form::Form;
 pub(crate) use scheme::SchemeParts;
 pub(crate) use template::{From, Part, Transform, Value};
-pub(crate) use view::{Form, NOT_JSON, Sought, View, transform};
+pub(crate) use transform::transform;
+pub(crate) use view::{NOT_JSON, Sought, View};
+pub(crate) use when::Condition;
 
 use crate::{
     answer::{Answer, Answered, Outcome, Reason, Refusal, not_verified_name},
@@ -75,6 +84,8 @@ pub struct LiveSecret {
     pub secret: Secret,
     /// From when on it is not accepted any more.
     pub expires: Option<Timestamp>,
+    /// What its provider calls it, where a request names the secret that it is signed with.
+    pub id: Option<Arc<str>>,
 }
 
 /// How the sender was recognised.
@@ -88,6 +99,8 @@ pub struct Proof {
     pub label: Arc<str>,
     /// The signed time, where the scheme has one.
     pub signed_at: Option<Timestamp>,
+    /// Which of the source's schemes counted.
+    pub alternative: usize,
 }
 
 /// A request whose sender knew a live secret.

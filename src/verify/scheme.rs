@@ -7,38 +7,42 @@ use http::{HeaderMap, HeaderName};
 use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 
 use super::{
-    Container, From, Part, Place, Presented, Template, Timestamps, Transform, Value,
-    key::{Algorithm, Key, KeyForm},
+    Container, From, Place, Presented, Template, Timestamps, UrlVariant, Value,
+    container::GROUPS_MAX,
+    key::{Algorithm, Key, KeyForm, Tag},
+    text::PARTS_MAX,
     view::{Sought, Unusable, Variable, View},
+    when::Condition,
 };
 use crate::{
     answer::Reason,
-    event::{TEXT_BYTES_MAX, Timestamp},
-    json::Step,
+    event::Timestamp,
+    json::{Path, Step},
 };
 
-/// Parts that a signed text may have at most.
-const PARTS_MAX: usize = 16;
-
-/// The signed text in pieces, borrowed wherever they stand.
-type Pieces<'s> = ArrayVec<Cow<'s, [u8]>, PARTS_MAX>;
+/// Signed texts that are tried at most, of which any may be what the provider signed.
+const SIGNED_MAX: usize = 4;
 
 /// What a [`Scheme`] is made from.
 #[derive(Clone, Debug)]
 pub(crate) struct SchemeParts {
-    /// The header whose presence makes this scheme the one that counts; always, where there is none.
-    pub(crate) when: Option<HeaderName>,
+    /// What must hold for this scheme to be the one that counts; always, where there is nothing.
+    pub(crate) when: Vec<Condition>,
     /// How configured text becomes a key.
     pub(crate) key: KeyForm,
-    /// Where the signature is.
-    pub(crate) container: Container,
-    /// The exact bytes that are signed; none for an algorithm that signs nothing.
-    pub(crate) signed: Option<Template>,
+    /// Where signatures are: one place, or several of which any may hold a good one.
+    pub(crate) containers: Vec<Container>,
+    /// The exact bytes that are signed, any of them; none for an algorithm that signs nothing.
+    pub(crate) signed: Vec<Template>,
     pub(crate) algorithm: Algorithm,
     /// The signed time.
     pub(crate) timestamps: Option<Timestamps>,
     /// Pairs that must be equal besides.
     pub(crate) require: Vec<(Template, Template)>,
+    /// The items of the body, each of which is signed by itself and begins its JSON paths.
+    pub(crate) for_each: Option<Path>,
+    /// Forms of the URL, any of which may be what the provider signed.
+    pub(crate) url_variants: Vec<UrlVariant>,
 }
 
 /// One signature scheme, compiled.
@@ -46,17 +50,32 @@ pub(crate) struct SchemeParts {
 pub struct Scheme {
     pub(crate) parts: SchemeParts,
     sought: Sought,
+    needs_public_url: bool,
 }
+
+/// The secret that matched (counted from 1; 0 where none did) and the signed time.
+type Match = (u16, Option<Timestamp>);
+const NO_MATCH: Match = (0, None);
 
 impl Scheme {
     /// Compiles a scheme, or says in a sentence why the parts do not make one.
     pub(crate) fn new(parts: SchemeParts) -> Result<Self, String> {
-        let template = parts.signed.as_ref().map_or(&[][..], |signed| &signed.parts);
-        if template.is_empty() == parts.algorithm.signs() {
-            return Err(format!("`{}` and what is signed do not fit", parts.algorithm.as_str()));
+        let name = parts.algorithm.as_str();
+        if parts.signed.is_empty() == parts.algorithm.signs() {
+            return Err(format!("`{name}` and what is signed do not fit"));
         }
-        if template.len() > PARTS_MAX {
+        if parts.signed.len() > SIGNED_MAX || parts.url_variants.len() > SIGNED_MAX + 1 {
+            return Err(format!("more than {SIGNED_MAX} signed texts are tried"));
+        }
+        if parts.signed.iter().any(|signed| signed.parts.len() > PARTS_MAX) {
             return Err(format!("the signed text has more than {PARTS_MAX} parts"));
+        }
+        let secrets =
+            |signed: &Template| signed.values().filter(|v| v.from == From::Secret).count();
+        let wanted = usize::from(parts.algorithm == Algorithm::HashSha256);
+        if parts.signed.iter().any(|signed| secrets(signed) != wanted) {
+            let how = if wanted == 1 { "stands once" } else { "does not stand" };
+            return Err(format!("with `mac: {name}`, `{{secret}}` {how} in what is signed"));
         }
         let each = |value: &Value| match &value.from {
             From::Json(path) | From::FormJson(_, path) => path.steps().contains(&Step::Each),
@@ -65,77 +84,160 @@ impl Scheme {
         if values(&parts).any(each) {
             return Err("`[*]` names many values where one is needed".into());
         }
-        let sought = Sought::new(values(&parts).map(|value| &value.from), None);
-        Ok(Self { parts, sought })
+        let conditions = parts.when.iter().filter_map(Condition::place);
+        let places = values(&parts).map(|value| &value.from);
+        let sought = match &parts.for_each {
+            Some(items) => Sought::for_each(items, places, conditions),
+            None => Sought::new(places.chain(conditions), None),
+        };
+        let needs_public_url = values(&parts).any(|value| value.from == From::Url);
+        Ok(Self { parts, sought, needs_public_url })
     }
 
     /// Whether it is the one that counts for a request, if no earlier one does.
-    pub(super) fn counts(&self, headers: &HeaderMap) -> bool {
-        self.parts.when.as_ref().is_none_or(|name| headers.contains_key(name))
+    pub(super) fn counts(&self, request: &Presented<'_>) -> bool {
+        self.parts.when.iter().all(|condition| condition.holds(request, &self.sought))
     }
 
-    /// The header that carries the signature, where one does.
-    pub(crate) fn signature_header(&self) -> Option<&HeaderName> {
-        match &self.parts.container.place {
+    /// Headers that carry signatures.
+    pub(crate) fn signature_headers(&self) -> impl Iterator<Item = &HeaderName> {
+        self.parts.containers.iter().filter_map(|container| match &container.place {
             Place::Header(name) => Some(name),
-            Place::Elsewhere(_) => None,
-        }
+            Place::Numbered(_) | Place::Elsewhere(_) => None,
+        })
     }
 
     /// The time that a request shows, signed or not.
     pub(crate) fn shown_time(&self, request: &Presented<'_>) -> Option<Timestamp> {
         let timestamps = self.parts.timestamps.as_ref()?;
         let view = View::new(*request, &self.sought);
-        let lines = self.parts.container.lines(&view).ok()?;
-        let elements = self.parts.container.elements(&lines).ok()?;
-        timestamps.unit.read(&view.value(&timestamps.from, &elements).ok()?)
+        self.parts.containers.iter().find_map(|container| {
+            let lines = container.lines(&view).ok()?;
+            let elements = container.elements(&lines).ok()?;
+            timestamps.unit.read(&view.value(&timestamps.from, &elements).ok()?)
+        })
     }
 
     /// Whether it signs the URL as the provider knows it.
     pub(crate) fn needs_public_url(&self) -> bool {
-        values(&self.parts).any(|value| value.from == From::Url)
+        self.needs_public_url
     }
 
-    /// Whether whoever changes `value` breaks the signature.
-    pub(crate) fn covers(&self, value: &Value) -> bool {
-        let signed = self.parts.signed.iter().flat_map(Template::values);
-        let mut whole = signed.filter(|v| v.transforms.iter().all(|t| *t != Transform::Lower));
-        whole.any(|signed| match &value.from {
-            From::Json(_) | From::Form(_) | From::FormJson(..) if signed.from == From::Body => true,
-            From::Query(_) | From::Path if signed.from == From::Path => true,
-            From::Query(_) if signed.from == From::Url => true,
-            from => *from == signed.from,
-        })
-    }
-
-    /// Checks a request under `keys`, which are numbered by slot. Returns the slot that matched, 0 where none did, and the
-    /// signed time. Before a signature held, what is done depends on the request and on how many keys there are, never on
-    /// what they are; and nothing of the body is parsed, unless the provider signs a value out of it.
+    /// Checks a request under `keys`. Before a signature held, what is done depends on the request and on how many keys there are,
+    /// never on what they are; and nothing of the body is parsed, unless the provider signs a value out of it.
     pub(super) fn check(
         &self,
         request: Presented<'_>,
-        keys: &[(u16, Key)],
-        is_live: impl Fn(u16) -> bool,
-    ) -> Result<(u16, Option<Timestamp>), Reason> {
-        let view = View::new(request, &self.sought);
-        let lines = self.parts.container.lines(&view)?;
-        let elements = self.parts.container.elements(&lines)?;
-        let candidates = self.parts.container.candidates(&elements, self.parts.algorithm)?;
-        let pieces = self.pieces(&view, &elements)?;
+        keys: &Keys<'_, impl May>,
+    ) -> Result<Match, Reason> {
+        if self.parts.url_variants.is_empty() {
+            return self.check_items(&View::new(request, &self.sought), keys);
+        }
+        for variant in &self.parts.url_variants {
+            let url = variant.of(request.url);
+            let view = View::new(Presented { url: &url, ..request }, &self.sought);
+            let found = self.check_items(&view, keys)?;
+            if found != NO_MATCH {
+                return Ok(found);
+            }
+        }
+        Ok(NO_MATCH)
+    }
 
+    /// Every item by itself, where the provider signs so: all must hold, and there must be one.
+    fn check_items(&self, view: &View<'_>, keys: &Keys<'_, impl May>) -> Result<Match, Reason> {
+        if self.parts.for_each.is_none() {
+            return self.check_places(view, keys);
+        }
+        let count = view.items_count().ok_or(Reason::InputAmbiguous)?;
+        let mut first = Err(Reason::SignatureMissing);
+        for item in (0..count).rev() {
+            view.look_at_item(item);
+            let found = self.check_places(view, keys)?;
+            if found.0 == 0 {
+                return Ok(NO_MATCH);
+            }
+            first = Ok(found);
+        }
+        first
+    }
+
+    /// Every place where a signature may be; one that is empty counts only where all are.
+    fn check_places(&self, view: &View<'_>, keys: &Keys<'_, impl May>) -> Result<Match, Reason> {
+        let mut found = Err(Reason::SignatureMissing);
+        for container in &self.parts.containers {
+            match self.check_groups(container, view, keys) {
+                Ok((0, _)) => found = Ok(NO_MATCH),
+                Err(Reason::SignatureMissing) => {}
+                decided => return decided,
+            }
+        }
+        found
+    }
+
+    fn check_groups(
+        &self,
+        container: &Container,
+        view: &View<'_>,
+        keys: &Keys<'_, impl May>,
+    ) -> Result<Match, Reason> {
+        let lines = container.lines(view)?;
+        let Some(separator) = container.groups else {
+            return self.check_group(container, view, &container.elements(&lines)?, keys);
+        };
+        let groups: ArrayVec<[Cow<'_, [u8]>; 1], GROUPS_MAX> = {
+            let mut groups = ArrayVec::new();
+            for text in lines.iter().flat_map(|line| line.split(|byte| *byte == separator)) {
+                groups.try_push([text.into()]).map_err(|_| Reason::SignaturesTooMany)?;
+            }
+            groups
+        };
+        // All are taken apart before the first is believed: rubbish behind a good one is rubbish.
+        let mut apart = ArrayVec::<_, GROUPS_MAX>::new();
+        for group in &groups {
+            apart.push(container.elements(group)?);
+        }
+        for elements in apart {
+            let found = self.check_group(container, view, &elements, keys)?;
+            if found.0 != 0 {
+                return Ok(found);
+            }
+        }
+        Ok(NO_MATCH)
+    }
+
+    fn check_group(
+        &self,
+        container: &Container,
+        view: &View<'_>,
+        elements: &[Variable<'_>],
+        keys: &Keys<'_, impl May>,
+    ) -> Result<Match, Reason> {
+        let candidates = container.candidates(elements, self.parts.algorithm)?;
+        let key_id = container.key_id.as_ref().map(|template| template.text(view, elements));
+        let key_id = key_id.transpose().map_err(|unusable| unusable.input(&From::Body))?;
+        let own = |slot| container.secret_slot == 0 || container.secret_slot == slot;
         let mut matched = 0_u16;
-        for (slot, key) in keys {
-            let tag = key.tag(&pieces);
-            let is =
-                candidates.iter().fold(Choice::from(0), |is, candidate| is | tag.is(candidate));
-            let hit = is & Choice::from(u8::from(is_live(*slot)));
-            matched.conditional_assign(slot, hit & matched.ct_eq(&0));
+        let nothing = Template { parts: Vec::new() };
+        let mut texts = self.parts.signed.iter();
+        let mut text = Some(texts.next().unwrap_or(&nothing));
+        while let Some(signed) = text {
+            let pieces = self.pieces(signed, view, elements)?;
+            for (slot, key) in keys.all {
+                let tag = key.tag(&pieces, signed.secret_at());
+                let is =
+                    candidates.iter().fold(Choice::from(0), |is, candidate| is | tag.is(candidate));
+                let may = own(*slot) && (keys.may)(*slot, key_id.as_deref());
+                let hit = is & Choice::from(u8::from(may));
+                matched.conditional_assign(slot, hit & matched.ct_eq(&0));
+            }
+            text = texts.next();
         }
         if matched == 0 {
-            return Ok((0, None));
+            return Ok(NO_MATCH);
         }
-        self.check_requirements(&view, &elements)?;
-        Ok((matched, self.signed_at(&view, &elements)?))
+        self.check_requirements(view, elements)?;
+        Ok((matched, self.signed_at(view, elements)?))
     }
 
     fn signed_at(
@@ -158,43 +260,9 @@ impl Scheme {
         if holds { Ok(()) } else { Err(Reason::RequirementFailed) }
     }
 
-    pub(super) fn pieces<'s>(
-        &'s self,
-        view: &'s View<'_>,
-        elements: &[Variable<'s>],
-    ) -> Result<Pieces<'s>, Reason> {
-        let parts = self.parts.signed.as_ref().map_or(&[][..], |signed| &signed.parts);
-        let next = parts.iter().skip(1).map(Some).chain([None]);
-        let piece = |(part, next): (&'s Part, Option<&Part>)| match part {
-            Part::Literal(text) => Ok(Cow::Borrowed(text.as_bytes())),
-            Part::Value(value) => self.piece(value, next, view, elements),
-        };
-        parts.iter().zip(next).map(piece).collect()
-    }
-
-    fn piece<'s>(
-        &self,
-        value: &Value,
-        next: Option<&Part>,
-        view: &'s View<'_>,
-        elements: &[Variable<'s>],
-    ) -> Result<Cow<'s, [u8]>, Reason> {
-        let is_time = self.parts.timestamps.as_ref().is_some_and(|time| time.from == *value);
-        let found = view.value(value, elements);
-        let found = found.map_err(|e| if is_time { e.time() } else { e.input(&value.from) })?;
-        // The form of a time is checked elsewhere, and of these there is but one each.
-        let is_open =
-            is_time || matches!(value.from, From::Body | From::Method | From::Url | From::Path);
-        if is_open || is_unambiguous(&found, next) {
-            Ok(found)
-        } else {
-            Err(Reason::InputAmbiguous)
-        }
-    }
-
     /// Names of headers that are signed over and that `headers` lacks.
     pub(super) fn missing<'s>(&'s self, headers: &HeaderMap) -> Vec<&'s str> {
-        let signed = self.parts.signed.iter().flat_map(Template::values);
+        let signed = self.parts.signed.iter().take(1).flat_map(Template::values);
         let names = signed.filter_map(|value| match &value.from {
             From::Header(name) if !headers.contains_key(name) => Some(name.as_str()),
             _ => None,
@@ -202,31 +270,71 @@ impl Scheme {
         names.collect()
     }
 
-    pub(super) fn view<'a>(&'a self, request: Presented<'a>) -> View<'a> {
-        View::new(request, &self.sought)
+    /// Whether requests name the secret that they are signed with.
+    pub(super) fn names_secrets(&self) -> bool {
+        self.parts.containers.iter().any(|container| container.key_id.is_some())
+    }
+
+    /// Headers that must say one thing, and what: a request that is signed here says it.
+    pub(super) fn fixed_headers(&self) -> impl Iterator<Item = (&HeaderName, &str)> {
+        let conditions = self.parts.when.iter().filter_map(|condition| match condition {
+            Condition::HeaderEquals(name, text) => Some((name, text.as_str())),
+            _ => None,
+        });
+        let required = self.parts.require.iter().filter_map(|(left, right)| {
+            match (left.sole_value(), right.literal()) {
+                (Some(Value { from: From::Header(name), transforms }), Some(text)) => {
+                    transforms.is_empty().then_some((name, text))
+                }
+                _ => None,
+            }
+        });
+        conditions.chain(required)
+    }
+
+    /// The tag of a request: over the first of the texts that may be signed, with the first form of the URL.
+    pub(super) fn tag(
+        &self,
+        request: Presented<'_>,
+        key: &Key,
+        variable: Option<(&str, &str)>,
+    ) -> Result<Tag, String> {
+        if self.parts.for_each.is_some() {
+            return Err("every item of the body is signed by itself, inside of it".into());
+        }
+        let signed = self.parts.signed.first().ok_or("nothing is signed")?;
+        let variant = self.parts.url_variants.first();
+        let url = variant.map_or(Cow::Borrowed(request.url), |variant| variant.of(request.url));
+        let view = View::new(Presented { url: &url, ..request }, &self.sought);
+        let variable = variable.map(|(name, time)| (name.as_bytes(), time.as_bytes()));
+        let pieces = self.pieces(signed, &view, variable.as_slice()).map_err(|reason| {
+            format!("something that is signed over cannot be used: {}", reason.as_str())
+        })?;
+        Ok(key.tag(&pieces, signed.secret_at()))
     }
 }
 
-/// Every value that a scheme looks at.
-fn values(parts: &SchemeParts) -> impl Iterator<Item = &Value> {
-    let place = match &parts.container.place {
-        Place::Header(_) => None,
-        Place::Elsewhere(template) => Some(template),
-    };
-    let required = parts.require.iter().flat_map(|(left, right)| [left, right]);
-    let templates = parts.signed.iter().chain(place).chain(required);
-    templates.flat_map(Template::values).chain(parts.timestamps.iter().map(|time| &time.from))
+/// Keys, numbered by slot, and which of them may match.
+pub(super) struct Keys<'k, M> {
+    pub(super) all: &'k [(u16, Key)],
+    pub(super) may: M,
 }
 
-/// Whether no other values give the same signed text: bounded, without control characters, and without the first byte of
-/// the literal that follows.
-fn is_unambiguous(bytes: &[u8], next: Option<&Part>) -> bool {
-    let separator = next.and_then(|next| match next {
-        Part::Literal(text) => text.bytes().next(),
-        Part::Value(_) => None,
+/// Says of a slot whether its secret is live and, where the request names one, has this id.
+pub(super) trait May: Fn(u16, Option<&[u8]>) -> bool {}
+
+impl<F: Fn(u16, Option<&[u8]>) -> bool> May for F {}
+
+/// Every value that a scheme looks at.
+fn values(parts: &SchemeParts) -> impl Iterator<Item = &Value> {
+    let places = parts.containers.iter().flat_map(|container| {
+        let place = match &container.place {
+            Place::Header(_) | Place::Numbered(_) => None,
+            Place::Elsewhere(template) => Some(template),
+        };
+        place.into_iter().chain(&container.key_id)
     });
-    let shifts = |byte: &u8| {
-        byte.is_ascii_control() || separator.is_some_and(|s| *byte == s || *byte == b' ')
-    };
-    bytes.len() <= TEXT_BYTES_MAX && !bytes.iter().any(shifts)
+    let required = parts.require.iter().flat_map(|(left, right)| [left, right]);
+    let templates = parts.signed.iter().chain(places).chain(required);
+    templates.flat_map(Template::values).chain(parts.timestamps.iter().map(|time| &time.from))
 }

@@ -41,12 +41,21 @@ pub(crate) enum From {
     Header(HeaderName),
     /// `{query:NAME}`: a parameter of the query, decoded.
     Query(String),
-    /// `{form:NAME}`: a field of an `application/x-www-form-urlencoded` body.
+    /// `{form:NAME}`: a field of a form (`application/x-www-form-urlencoded`, or `multipart/form-data`).
     Form(String),
+    /// `{form|sorted_concat}`: names and values of a URL-encoded form, sorted by name, nothing between them. With
+    /// `sorted_unique_concat`, the values of one name are sorted too, and equal ones stand once.
+    Fields { unique: bool },
     /// `{json:PATH}`: a scalar of a JSON body.
     Json(json::Path),
     /// `{formjson:FIELD/PATH}`: a scalar of the JSON document in a form field (Slack interactivity: `payload/type`).
     FormJson(String, json::Path),
+    /// `{signed_headers:NAME}`: the headers that this header lists (itself among them), as `name:value;name:value`, sorted.
+    SignedHeaders(HeaderName),
+    /// `{secret}`: where the secret stands in a text that is hashed.
+    Secret,
+    /// `{param:NAME}`: what the source says about itself. Gone once a scheme is compiled.
+    Param(String),
     /// `{t}`: a variable that the signature's container captured.
     Variable(String),
 }
@@ -55,6 +64,18 @@ pub(crate) enum From {
 pub(crate) enum Transform {
     /// `|sha256_hex`: lower-case hex.
     Sha256Hex,
+    /// `|sha512_hex`: lower-case hex.
+    Sha512Hex,
+    /// `|crc32`: CRC-32, in decimal.
+    Crc32,
+    /// `|base64`: standard, padded.
+    Base64,
+    /// `|base64_decode`: standard, padded.
+    Base64Decode,
+    /// `|hubspot_uri`: the twelve percent-encodings that `HubSpot` decodes, decoded.
+    HubspotUri,
+    /// `|contentful_path`: encoded once more, the way Contentful's library does.
+    ContentfulPath,
     /// `|lower`: ASCII only.
     Lower,
     /// `|default_empty`: empty where it is not there.
@@ -72,23 +93,35 @@ pub struct TemplateError {
 }
 
 /// Names of values, and how those that need one are written.
-const PLACES: [(&str, &str); 9] = [
+const PLACES: [(&str, &str); 12] = [
     ("body", ""),
     ("method", ""),
     ("url", ""),
     ("path", ""),
+    ("secret", ""),
+    ("signed_headers", "write it like `{signed_headers:X-Signed-Headers}`"),
+    ("param", "write it like `{param:public_key}`"),
     ("header", "write it like `{header:X-Event-Id}`"),
     ("query", "write it like `{query:sig}`"),
-    ("form", "write it like `{form:command}`"),
+    ("form", "write it like `{form:command}`, or `{form|sorted_concat}` for all of it"),
     ("json", "write it like `{json:data.id}`"),
     ("formjson", "write it like `{formjson:payload/type}`"),
 ];
 
-const TRANSFORMS: [(&str, Transform); 3] = [
+const TRANSFORMS: [(&str, Transform); 9] = [
     ("sha256_hex", Transform::Sha256Hex),
+    ("sha512_hex", Transform::Sha512Hex),
+    ("crc32", Transform::Crc32),
     ("lower", Transform::Lower),
     ("default_empty", Transform::DefaultEmpty),
+    ("base64", Transform::Base64),
+    ("base64_decode", Transform::Base64Decode),
+    ("hubspot_uri", Transform::HubspotUri),
+    ("contentful_path", Transform::ContentfulPath),
 ];
+
+/// How all of a form is joined. These make text of what is none, so they stand first.
+const JOINS: [(&str, bool); 2] = [("sorted_concat", false), ("sorted_unique_concat", true)];
 
 impl Template {
     /// Parses a template. `{{` and `}}` are literal braces.
@@ -130,12 +163,51 @@ impl Template {
         })
     }
 
+    /// The part at which the secret stands; behind all, where it does not.
+    pub(super) fn secret_at(&self) -> usize {
+        let is_secret = |part: &Part| matches!(part, Part::Value(Value { from: From::Secret, .. }));
+        self.parts.iter().position(is_secret).unwrap_or(usize::MAX)
+    }
+
     /// The one value that it consists of, if it does.
     pub(crate) fn sole_value(&self) -> Option<&Value> {
         match self.parts.as_slice() {
             [Part::Value(value)] => Some(value),
             _ => None,
         }
+    }
+
+    /// The text that it consists of, if it holds no value.
+    pub(crate) fn literal(&self) -> Option<&str> {
+        match self.parts.as_slice() {
+            [Part::Literal(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Puts what the source says in place of `{param:NAME}`; the error is the name of one that it does not say.
+    pub(crate) fn fill<'p>(
+        &mut self,
+        param: impl Fn(&str) -> Option<&'p str>,
+    ) -> Result<(), String> {
+        let (mut parts, mut literal) = (Vec::new(), String::new());
+        for part in self.parts.drain(..) {
+            match part {
+                Part::Literal(text) => literal.push_str(&text),
+                Part::Value(Value { from: From::Param(name), transforms }) => {
+                    let is_optional = transforms.contains(&Transform::DefaultEmpty);
+                    let text = param(&name).or_else(|| is_optional.then_some(""));
+                    literal.push_str(text.ok_or(name)?);
+                }
+                part @ Part::Value(_) => {
+                    end_literal(&mut parts, &mut literal);
+                    parts.push(part);
+                }
+            }
+        }
+        end_literal(&mut parts, &mut literal);
+        self.parts = parts;
+        Ok(())
     }
 
     /// What it says of a request, in one piece; for small things, never for what is signed.
@@ -165,10 +237,18 @@ fn end_literal(parts: &mut Vec<Part>, literal: &mut String) {
 }
 
 fn parse_value(text: &str, at: usize) -> Result<Value, TemplateError> {
-    let mut pieces = text.split('|');
+    let mut pieces = text.split('|').peekable();
     let place = pieces.next().unwrap_or_default();
-    let mut value = Value { from: parse_place(place, at)?, transforms: Vec::new() };
+    let mut value = Value { from: From::Body, transforms: Vec::new() };
     let mut at = at + place.len() + 1;
+    let join = JOINS.iter().find(|(known, _)| place == "form" && pieces.peek() == Some(known));
+    if let Some((join, unique)) = join {
+        value.from = From::Fields { unique: *unique };
+        pieces.next();
+        at += join.len() + 1;
+    } else {
+        value.from = parse_place(place, at - place.len() - 1)?;
+    }
     for name in pieces {
         let found = TRANSFORMS.iter().find(|(known, _)| *known == name);
         let unknown = || unknown("transform", name, &TRANSFORMS.map(|(known, _)| known), at);
@@ -191,6 +271,7 @@ fn parse_place(text: &str, at: usize) -> Result<From, TemplateError> {
         ("method", None, _) => Ok(From::Method),
         ("url", None, _) => Ok(From::Url),
         ("path", None, _) => Ok(From::Path),
+        ("secret", None, _) => Ok(From::Secret),
         (_, Some(_), Some("")) => {
             Err(wrong(at, format!("`{name}` takes no name"), format!("write `{{{name}}}`")))
         }
@@ -198,9 +279,9 @@ fn parse_place(text: &str, at: usize) -> Result<From, TemplateError> {
         (_, Some(""), Some(example)) => {
             Err(wrong(behind, format!("`{name}:` without a name"), example))
         }
-        ("header", Some(header), _) => HeaderName::from_bytes(header.as_bytes())
-            .map(From::Header)
-            .map_err(|_| wrong(behind, format!("`{header}` is not a header name"), "")),
+        ("header", Some(name), _) => header(name, behind).map(From::Header),
+        ("signed_headers", Some(name), _) => header(name, behind).map(From::SignedHeaders),
+        ("param", Some(name), _) => Ok(From::Param(name.to_owned())),
         ("query", Some(name), _) => Ok(From::Query(name.to_owned())),
         ("form", Some(name), _) => Ok(From::Form(name.to_owned())),
         ("json", Some(inner), _) => path(inner, behind).map(From::Json),
@@ -213,6 +294,11 @@ fn parse_place(text: &str, at: usize) -> Result<From, TemplateError> {
         (_, None, None) if may_be_variable(name) => Ok(From::Variable(name.to_owned())),
         _ => Err(unknown("value", name, &PLACES.map(|(known, _)| known), at)),
     }
+}
+
+fn header(name: &str, at: usize) -> Result<HeaderName, TemplateError> {
+    let parsed = HeaderName::from_bytes(name.as_bytes());
+    parsed.map_err(|_| wrong(at, format!("`{name}` is not a header name"), ""))
 }
 
 /// A variable may have any name; one that is nearly a value's name is a slip.

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{
-    Algorithm, Encoding, From, LiveSecret, Place, Presented, Proof, Scheme, SchemeParts,
+    Algorithm, Container, Encoding, From, LiveSecret, Place, Presented, Proof, Scheme, SchemeParts,
     container::BASIC,
     key::{self, Key},
+    scheme::Keys,
 };
 use crate::{answer::Reason, event::Timestamp, json, secret::Secret};
 
@@ -35,6 +36,11 @@ impl Held {
     fn is_live(&self, now: Timestamp) -> bool {
         self.live.expires.is_none_or(|expires| now < expires)
     }
+
+    /// Whether it is the one that a request names, if it names one.
+    fn is_called(&self, id: Option<&[u8]>) -> bool {
+        id.is_none_or(|id| self.live.id.as_ref().is_some_and(|own| own.as_bytes() == id))
+    }
 }
 
 impl Verifier {
@@ -51,7 +57,7 @@ impl Verifier {
             return Err("the provider signs the public URL, and none is configured".into());
         }
         for (slot, live) in secrets.iter().enumerate() {
-            check_secret(&schemes, &live.secret)
+            check_secret(&schemes, live)
                 .map_err(|problem| format!("secret {} {problem}", slot + 1))?;
         }
         let keys: Vec<_> = schemes.iter().map(|s| keys(s, &schemes, &secrets)).collect();
@@ -71,18 +77,20 @@ impl Verifier {
     /// Whether a scheme reads `Authorization`: then the header is the source's, and is passed on to the app.
     pub fn reads_authorization(&self) -> bool {
         let authorization = Place::Header(http::header::AUTHORIZATION);
-        self.schemes.iter().any(|p| p.scheme.parts.container.place == authorization)
+        let mut parts = self.schemes.iter().map(|prepared| &prepared.scheme.parts);
+        parts.any(|parts| parts.containers.iter().any(|c| c.place == authorization))
     }
 
     /// Headers that carry signatures, whichever scheme counts.
     pub fn signature_headers(&self) -> impl Iterator<Item = &HeaderName> {
-        self.schemes.iter().filter_map(|prepared| prepared.scheme.signature_header())
+        self.schemes.iter().flat_map(|prepared| prepared.scheme.signature_headers())
     }
 
     /// Whether a sender shows the secret itself in this header.
     pub fn is_shown_in(&self, header: &HeaderName) -> bool {
+        let here = Place::Header(header.clone());
         let shown = |parts: &SchemeParts| {
-            !parts.algorithm.signs() && parts.container.place == Place::Header(header.clone())
+            !parts.algorithm.signs() && parts.containers.iter().any(|c| c.place == here)
         };
         self.schemes.iter().any(|prepared| shown(&prepared.scheme.parts))
     }
@@ -99,10 +107,14 @@ impl Verifier {
     /// Checks a request. The first scheme whose `when` holds is the one that counts: where it fails, no other is asked.
     pub fn verify(&self, presented: &Presented<'_>) -> Result<Proof, Reason> {
         let now = presented.received_at;
-        let counts = |prepared: &&Prepared| prepared.scheme.counts(presented.headers);
-        let prepared = self.schemes.iter().find(counts).ok_or(Reason::SignatureMissing)?;
-        let is_live = |slot| self.held(slot).is_some_and(|held| held.is_live(now));
-        let (slot, signed_at) = prepared.scheme.check(*presented, &prepared.keys, is_live)?;
+        let mut schemes = self.schemes.iter().enumerate();
+        let counts = |(_, prepared): &(usize, &Prepared)| prepared.scheme.counts(presented);
+        let (alternative, prepared) = schemes.find(counts).ok_or(Reason::SignatureMissing)?;
+        let may = |slot, id: Option<&[u8]>| {
+            self.held(slot).is_some_and(|held| held.is_live(now) && held.is_called(id))
+        };
+        let keys = Keys { all: &prepared.keys, may };
+        let (slot, signed_at) = prepared.scheme.check(*presented, &keys)?;
         let Some(held) = self.held(slot) else {
             let any_live = self.secrets.iter().any(|held| held.is_live(now));
             return Err(if any_live { Reason::SignatureWrong } else { Reason::SecretExpired });
@@ -112,6 +124,7 @@ impl Verifier {
             slot: slot.into(),
             label: Arc::clone(&held.label),
             signed_at,
+            alternative,
         })
     }
 
@@ -138,7 +151,7 @@ impl Verifier {
         &self,
         presented: &Presented<'_>,
     ) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
-        let counts = |prepared: &&Prepared| prepared.scheme.counts(presented.headers);
+        let counts = |prepared: &&Prepared| prepared.scheme.counts(presented);
         let prepared = self.schemes.iter().find(counts).ok_or("it is of no known scheme")?;
         let signed = self.sign_by(prepared, presented);
         signed.unwrap_or_else(|| Err("there is no secret for the scheme it came with".into()))
@@ -149,8 +162,9 @@ impl Verifier {
         self.schemes.iter().try_for_each(|prepared| {
             let parts = &prepared.scheme.parts;
             let time = parts.timestamps.as_ref().map(|time| &time.from.from);
-            match (&parts.container.place, time) {
-                (Place::Elsewhere(_), _) => Err("its signature is not in a header"),
+            let is_elsewhere = |c: &Container| matches!(c.place, Place::Elsewhere(_));
+            match (parts.containers.iter().all(is_elsewhere), time) {
+                (true, _) => Err("its signature is not in a header"),
                 (_, Some(From::Json(_) | From::Form(_) | From::FormJson(..))) => {
                     Err("the signed time is in the body, which is never changed")
                 }
@@ -167,8 +181,8 @@ impl Verifier {
     ) -> Option<Result<Vec<(HeaderName, HeaderValue)>, String>> {
         let now = presented.received_at;
         let live = |(slot, _): &&(u16, Key)| self.held(*slot).is_some_and(|h| h.is_live(now));
-        let (slot, key) = prepared.keys.iter().find(live)?;
-        Some(sign(&prepared.scheme, key, &self.held(*slot)?.live.secret, presented))
+        let keyed = prepared.keys.iter().find(live)?;
+        Some(sign(&prepared.scheme, keyed, &self.held(keyed.0)?.live, presented))
     }
 
     /// The secret in a slot; slots count from 1, and 0 is none.
@@ -178,8 +192,12 @@ impl Verifier {
 }
 
 /// What is wrong with a secret that `schemes` cannot use, as the end of a sentence that never holds any part of it.
-fn check_secret(schemes: &[Scheme], secret: &Secret) -> Result<(), String> {
+fn check_secret(schemes: &[Scheme], live: &LiveSecret) -> Result<(), String> {
+    let secret = &live.secret;
     key::check(secret)?;
+    if live.id.is_none() && schemes.iter().any(Scheme::names_secrets) {
+        return Err("has no `id`, by which requests name it: `{ file: …, id: … }`".into());
+    }
     let mut uses = schemes.iter().filter(|scheme| is_meant_for(scheme, schemes, secret));
     uses.try_for_each(|scheme| prepare(scheme, secret).map(drop))
 }
@@ -207,19 +225,32 @@ fn keys(scheme: &Scheme, schemes: &[Scheme], secrets: &[LiveSecret]) -> Vec<(u16
 
 fn sign(
     scheme: &Scheme,
-    key: &Key,
-    secret: &Secret,
+    (slot, key): &(u16, Key),
+    live: &LiveSecret,
     presented: &Presented<'_>,
 ) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
     let parts = &scheme.parts;
+    let fits = |c: &&Container| c.secret_slot == 0 || c.secret_slot == *slot;
+    let container = parts.containers.iter().find(fits);
+    let container = container.ok_or("no signature is made with this secret")?;
     let time = parts.timestamps.as_ref();
     let time = time.map(|time| (&time.from.from, time.unit.write(presented.received_at)));
     let mut headers: HeaderMap = presented.headers.clone();
     let mut added = Vec::new();
+    let mut add = |name: &HeaderName, text: &str| {
+        let value = HeaderValue::from_str(text).map_err(|_| format!("`{name}` cannot say that"))?;
+        headers.insert(name.clone(), value.clone());
+        added.push((name.clone(), value));
+        Ok::<_, String>(())
+    };
     if let Some((From::Header(name), time)) = &time {
-        let time = HeaderValue::from_str(time).map_err(|_| "the time does not fit")?;
-        headers.insert(name.clone(), time.clone());
-        added.push((name.clone(), time));
+        add(name, time)?;
+    }
+    if let (Some(From::Header(name)), Some(id)) = (container.key_id_place(), &live.id) {
+        add(name, id)?;
+    }
+    for (name, text) in scheme.fixed_headers() {
+        add(name, text)?;
     }
     let missing = scheme.missing(&headers).join(", ");
     if !missing.is_empty() {
@@ -230,20 +261,16 @@ fn sign(
         _ => None,
     };
     let signature = match parts.algorithm {
-        Algorithm::Token => String::from_utf8_lossy(&parts.key.bytes(secret)?).into_owned(),
+        Algorithm::Token => String::from_utf8_lossy(&parts.key.bytes(&live.secret)?).into_owned(),
         Algorithm::Basic => {
-            format!("{BASIC}{}", Encoding::Base64.encode(&parts.key.bytes(secret)?))
+            format!("{BASIC}{}", Encoding::Base64.encode(&parts.key.bytes(&live.secret)?))
         }
-        Algorithm::HmacSha1 | Algorithm::HmacSha256 | Algorithm::HmacSha512 => {
-            let view = scheme.view(Presented { headers: &headers, ..*presented });
-            let variable = variable.map(|(name, time)| (name.as_bytes(), time.as_bytes()));
-            let pieces = scheme.pieces(&view, variable.as_slice()).map_err(|reason| {
-                format!("something that is signed over cannot be used: {}", reason.as_str())
-            })?;
-            parts.container.encoding.encode(key.tag(&pieces).bytes(parts.algorithm))
+        algorithm => {
+            let request = Presented { headers: &headers, ..*presented };
+            container.encoding.encode(scheme.tag(request, key, variable)?.bytes(algorithm))
         }
     };
-    let (name, mut value) = parts.container.write(&signature, variable)?;
+    let (name, mut value) = container.write(&signature, variable)?;
     value.set_sensitive(!parts.algorithm.signs());
     added.push((name, value));
     Ok(added)

@@ -1,21 +1,29 @@
 //! A request as templates see it: finds values, reads forms and JSON once, copies nothing that it need not. Verification,
 //! challenges and identification all look through it, so that no two of them can see two requests.
 
-use std::{borrow::Cow, cell::OnceCell};
+use std::{
+    borrow::Cow,
+    cell::{Cell, OnceCell},
+};
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderName};
 
-use super::{From, Presented, Transform, Value};
+use super::{
+    From, Presented, Value,
+    form::{Form, bytes, field, joined, sole},
+    transform,
+};
 use crate::{
     answer::Reason,
-    event::Digest,
-    json::{Extractor, Found, Items, JsonError, Path, Scalar},
+    json::{Extractor, Found, ITEMS_MAX, Items, JsonError, Path, Scalar, Step},
 };
 
 /// What a set of templates looks for in bodies.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sought {
     documents: Vec<Document>,
+    /// What is looked for in each item, where every item is looked at by itself.
+    in_items: Vec<Path>,
     /// Whether anything is looked for in the body, other than its bytes.
     pub(crate) in_body: bool,
 }
@@ -49,7 +57,27 @@ impl Sought {
             let extractor = Extractor::new(&paths, items.filter(|_| field.is_none()));
             Document { field: field.map(str::to_owned), paths, extractor }
         };
-        Self { documents: wanted.into_iter().map(prepare).collect(), in_body }
+        let documents = wanted.into_iter().map(prepare).collect();
+        Self { documents, in_items: Vec::new(), in_body }
+    }
+
+    /// Prepares what `places` look for in each item of `items`, and what `outside` looks for in all of the body. `items` is
+    /// `list[*]`, and what may follow.
+    pub(super) fn for_each<'f>(
+        items: &Path,
+        places: impl IntoIterator<Item = &'f From>,
+        outside: impl IntoIterator<Item = &'f From>,
+    ) -> Self {
+        let path = |place: &From| document_and_path(place).map(|(_, path)| path.clone());
+        let in_items: Vec<Path> = places.into_iter().filter_map(path).collect();
+        // Items behind those that are looked at would pass unseen.
+        let one_more = items.with_each(Step::Index(ITEMS_MAX));
+        let paths: Vec<Path> =
+            [one_more].into_iter().chain(outside.into_iter().filter_map(path)).collect();
+        let inside: Vec<&[Step]> = in_items.iter().map(Path::steps).collect();
+        let extractor = Extractor::new(&paths, Some((items, &inside)));
+        let document = Document { field: None, paths, extractor };
+        Self { documents: vec![document], in_items, in_body: true }
     }
 }
 
@@ -72,7 +100,7 @@ pub(crate) enum Unusable {
 }
 
 /// Why a body cannot be read, in words for the operator.
-type Unreadable = &'static str;
+pub(super) type Unreadable = &'static str;
 
 pub(crate) const NOT_JSON: Unreadable = "the body is not a JSON document";
 
@@ -84,11 +112,13 @@ pub(crate) struct View<'a> {
     pub(super) request: Presented<'a>,
     sought: &'a Sought,
     found: OnceCell<Result<Vec<Found<'a>>, Unreadable>>,
+    /// The item that JSON paths begin at, where every item is looked at by itself.
+    item: Cell<Option<usize>>,
 }
 
 impl<'a> View<'a> {
     pub(crate) fn new(request: Presented<'a>, sought: &'a Sought) -> Self {
-        Self { request, sought, found: OnceCell::new() }
+        Self { request, sought, found: OnceCell::new(), item: Cell::new(None) }
     }
 
     /// What was found in each document, in the order in which they are sought.
@@ -104,13 +134,11 @@ impl<'a> View<'a> {
         found.as_deref().map_err(|unreadable| *unreadable)
     }
 
-    fn find_in(&self, document: &Document, form: Form) -> Result<Found<'a>, Unreadable> {
+    fn find_in(&self, document: &Document, form: Form<'_>) -> Result<Found<'a>, Unreadable> {
         let text = match (&document.field, form) {
             (None, Form::Json) => Ok(Cow::Borrowed(self.request.body)),
-            (Some(name), Form::Fields) => field(self.request.body, name),
-            (None, Form::Fields | Form::Other) | (Some(_), Form::Json | Form::Other) => {
-                Err(Unusable::Absent)
-            }
+            (None, _) => Err(Unusable::Absent),
+            (Some(name), form) => form.field(self.request.body, name),
         };
         let found = match text {
             Ok(Cow::Borrowed(text)) => document.extractor.find(text),
@@ -129,14 +157,30 @@ impl<'a> View<'a> {
         self.read().ok().and_then(<[_]>::first).map_or(&[], |found| &found.items)
     }
 
+    /// How many items there are; none, where there are more than are looked at.
+    pub(super) fn items_count(&self) -> Option<usize> {
+        let found = self.read().ok()?.first()?;
+        found.values.first()?.is_none().then_some(found.items.len())
+    }
+
+    /// Lets JSON paths begin at an item.
+    pub(super) fn look_at_item(&self, item: usize) {
+        self.item.set(Some(item));
+    }
+
     /// What the body is.
-    pub(crate) fn form(&self) -> Result<Form, Unreadable> {
+    pub(crate) fn form(&self) -> Result<Form<'a>, Unreadable> {
         Form::of(self.request.headers, self.request.body)
     }
 
     /// What stands at a JSON path.
     pub(crate) fn scalar(&self, place: &From) -> Result<Option<&Scalar<'a>>, Unreadable> {
         let Some((field, path)) = document_and_path(place) else { return Ok(None) };
+        if let Some(item) = self.item.get() {
+            let at = self.sought.in_items.iter().position(|known| known == path);
+            let found = self.read()?.first().and_then(|found| found.items.get(item)?.get(at?));
+            return Ok(found.and_then(Option::as_ref));
+        }
         let documents = self.sought.documents.iter().zip(self.read()?);
         let document = documents.into_iter().find(|(d, _)| d.field.as_deref() == field);
         Ok(document.and_then(|(document, found)| {
@@ -172,8 +216,16 @@ impl<'a> View<'a> {
             From::Query(name) => {
                 field(target.split_once('?').map_or("", |(_, query)| query).as_bytes(), name)
             }
-            From::Form(name) if self.form() == Ok(Form::Fields) => field(body, name),
-            From::Form(_) => Err(Unusable::Absent),
+            From::Form(name) => self.form().map_err(|_| Unusable::Absent)?.field(body, name),
+            From::Fields { unique } => match self.form() {
+                Ok(Form::Fields) => joined(body, *unique).map(Cow::Owned),
+                // A request without a body has no content type, and no fields.
+                _ if body.is_empty() => Ok(Cow::default()),
+                _ => Err(Unusable::Absent),
+            },
+            From::SignedHeaders(name) => signed_headers(headers, name).map(Cow::Owned),
+            From::Secret => Ok(Cow::default()),
+            From::Param(_) => Err(Unusable::Absent),
             From::Json(_) | From::FormJson(..) => {
                 let scalar = self.scalar(place).map_err(|_unreadable| Unusable::Repeated)?;
                 scalar.and_then(Scalar::to_text).map(bytes).ok_or(Unusable::Absent)
@@ -186,42 +238,28 @@ impl<'a> View<'a> {
     }
 }
 
-/// Does to what was found what a template says.
-pub(crate) fn transform<'f>(
-    mut found: Result<Cow<'f, [u8]>, Unusable>,
-    transforms: &[Transform],
-) -> Result<Cow<'f, [u8]>, Unusable> {
-    for transform in transforms {
-        found = match (transform, found) {
-            (Transform::DefaultEmpty, Err(Unusable::Absent)) => Ok(Cow::Borrowed(&[])),
-            (Transform::Sha256Hex, Ok(bytes)) => {
-                Ok(Cow::Owned(Digest::of(&bytes).to_string().into()))
-            }
-            (Transform::Lower, Ok(bytes)) => Ok(Cow::Owned(bytes.to_ascii_lowercase())),
-            (_, found) => found,
-        };
+/// The headers that `list` names, as `name:value`, sorted, `;` between them. The list must name itself: then nobody can move
+/// anything from one value into another and still have the same text.
+fn signed_headers(headers: &HeaderMap, list: &HeaderName) -> Result<Vec<u8>, Unusable> {
+    let names = sole(headers.get_all(list).iter())?.to_str().map_err(|_| Unusable::Repeated)?;
+    let mut names: Vec<_> = names.split(',').map(|name| name.trim().to_ascii_lowercase()).collect();
+    names.sort_unstable();
+    if !names.iter().any(|name| name == list.as_str()) || names.len() > SIGNED_HEADERS_MAX {
+        return Err(Unusable::Repeated);
     }
-    found
-}
-
-/// The one of `items`.
-fn sole<T>(mut items: impl Iterator<Item = T>) -> Result<T, Unusable> {
-    let first = items.next().ok_or(Unusable::Absent)?;
-    if items.next().is_some() { Err(Unusable::Repeated) } else { Ok(first) }
-}
-
-/// A field of form-encoded text.
-fn field<'t>(text: &'t [u8], name: &str) -> Result<Cow<'t, [u8]>, Unusable> {
-    let fields = form_urlencoded::parse(text).filter(|(known, _)| known == name);
-    sole(fields.map(|(_, value)| value)).map(bytes)
-}
-
-fn bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
-    match text {
-        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
-        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+    let mut text = Vec::new();
+    for name in &names {
+        let value = sole(headers.get_all(name).iter())?.as_bytes().trim_ascii();
+        if !text.is_empty() {
+            text.push(b';');
+        }
+        text.extend([name.as_bytes(), b":", value].concat());
     }
+    Ok(text)
 }
+
+/// Headers that are signed over at most.
+const SIGNED_HEADERS_MAX: usize = 64;
 
 impl Unusable {
     /// The reason where something is signed over that cannot be used.
@@ -240,51 +278,4 @@ impl Unusable {
             Self::Repeated => Reason::TimestampRepeated,
         }
     }
-}
-
-/// What a body says it is; where it does not say, what it begins like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
-    Json,
-    Fields,
-    Other,
-}
-
-impl Form {
-    fn of(headers: &HeaderMap, body: &[u8]) -> Result<Self, Unreadable> {
-        let plain = |v: &HeaderValue| v.as_bytes().eq_ignore_ascii_case(b"identity");
-        if !headers.get_all(header::CONTENT_ENCODING).iter().all(plain) {
-            return Err("the body is compressed");
-        }
-        let declared = sole(headers.get_all(header::CONTENT_TYPE).iter()).ok();
-        let declared = declared.and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let mut parameters = declared.split(';').map(str::trim);
-        let essence = parameters.next().unwrap_or_default();
-        if !parameters.filter_map(charset).all(is_ascii_superset) {
-            return Err("the body is in a charset that is not read");
-        }
-        let is = |known: &str| essence.eq_ignore_ascii_case(known);
-        let suffix = essence.as_bytes().last_chunk::<5>();
-        let is_json = is("application/json")
-            || is("text/json")
-            || suffix.is_some_and(|suffix| suffix.eq_ignore_ascii_case(b"+json"));
-        Ok(if is("application/x-www-form-urlencoded") {
-            Self::Fields
-        } else if is_json || matches!(body.trim_ascii_start().first(), Some(b'{' | b'[')) {
-            Self::Json
-        } else {
-            Self::Other
-        })
-    }
-}
-
-/// The value of a `charset` parameter.
-fn charset(parameter: &str) -> Option<&str> {
-    let (name, value) = parameter.split_once('=')?;
-    name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"'))
-}
-
-/// Whether ASCII means itself in `charset`, so that no two readers see different keys. The rest is checked to be UTF-8.
-fn is_ascii_superset(charset: &str) -> bool {
-    ["utf-8", "utf8", "us-ascii", "iso-8859-1"].iter().any(|c| charset.eq_ignore_ascii_case(c))
 }

@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 use serde_json::Value;
 
 /// Exit code and standard output of `gatepost ARGS` in `dir`; the environment is empty but for `env`.
-fn gatepost(dir: &Path, args: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String) {
+pub(crate) fn gatepost(dir: &Path, args: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String) {
     let out = Command::new(env!("CARGO_BIN_EXE_gatepost"))
         .args(args)
         .current_dir(dir)

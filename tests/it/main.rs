@@ -38,6 +38,7 @@ mod events;
 mod h2;
 mod handover;
 mod hostile;
+mod howto;
 mod http1;
 #[path = "../support/leak.rs"]
 mod leak;

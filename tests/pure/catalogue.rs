@@ -2,9 +2,12 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use gatepost::providers::{self, AnswerShape, Compiled, Fact, Field, Options, Preset};
+use gatepost::providers::{self, AnswerShape, Compiled, Fact, Options, Preset};
 
-use crate::source::{Source, compiled};
+use crate::{
+    source::{Source, compiled},
+    vectors::{Vector, names, verdict},
+};
 
 /// A preset and the text of its file.
 fn files() -> Vec<(&'static Preset, String)> {
@@ -105,4 +108,51 @@ fn what_is_printed_compiles_to_the_same() {
         );
         assert_eq!(debug(pasted.expect(&printed)), debug(compiled(&preset.name)), "{printed}");
     }
+}
+
+/// Requests that were signed by something else than this program, by the providers' documented formulas (`derive.py`), and
+/// copies of them that were not.
+#[test]
+fn derived_vectors_agree() {
+    let vectors: Vec<Vector> =
+        serde_json::from_str(include_str!("../vectors/derived.json")).expect("vectors");
+    assert!(vectors.len() > 100, "{}", vectors.len());
+    let mut wrong = Vec::new();
+    for vector in vectors.iter().filter(|v| providers::preset(&v.provider).is_some()) {
+        let (provider, name) = (&*vector.provider, &vector.name);
+        let verdict = verdict(vector, compiled(provider)).expect("a good secret");
+        if verdict.is_ok() != vector.valid {
+            wrong.push(format!("{provider} {name}: {verdict:?}, {:?}", vector.reason_if_invalid));
+        }
+        let about = vector.event_id.clone().zip(vector.event_type.clone());
+        if vector.valid && names(provider, vector) != about {
+            wrong.push(format!("{provider} {name}: {:?}", names(provider, vector)));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// No preset is without a request that its provider could have sent.
+#[test]
+fn every_preset_has_vectors() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
+    let mut groups = BTreeSet::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|ending| ending == "json") {
+            let vectors: serde_json::Value =
+                serde_json::from_slice(&fs::read(&path).unwrap()).expect("vectors");
+            let all = vectors.as_array().expect("a list").iter();
+            let valid = all.filter(|vector| vector["valid"] == true);
+            groups.extend(valid.map(|vector| vector["provider"].as_str().unwrap().to_owned()));
+        }
+    }
+    let has = |preset: &Preset| {
+        let named = preset.vectors.iter().all(|group| groups.contains(group));
+        let derived = groups.contains(&preset.name);
+        named && (derived || !preset.vectors.is_empty())
+    };
+    let lacking: Vec<_> =
+        providers::catalogue().filter(|p| !has(p)).map(|preset| &preset.name).collect();
+    assert!(lacking.is_empty(), "{lacking:?}");
 }

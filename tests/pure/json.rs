@@ -258,6 +258,8 @@ fn written(steps: &[Step]) -> String {
         }
         Step::Index(index) => format!("{text}[{index}]"),
         Step::Each => format!("{text}[*]"),
+        // Made by no generator: an object of another library does not know its first key.
+        Step::FirstKey(_) => unreachable!("{step:?}"),
     })
 }
 
@@ -266,6 +268,7 @@ fn looked_up<'v>(value: &'v Value, steps: &[Step]) -> Option<Scalar<'v>> {
         Step::Key(key) => value.as_object()?.get(key),
         Step::Index(index) => value.as_array()?.get(*index),
         Step::Each => None,
+        Step::FirstKey(_) => unreachable!("{step:?}"),
     })?;
     Some(match end {
         Value::String(text) => Scalar::String(text.into()),

@@ -159,8 +159,11 @@ fn handshakes() {
 
 #[test]
 fn a_tolerance_without_a_time() {
-    let options =
-        Options { tolerance: Some(Duration::from_mins(1)), captures: vec!["a..b".into()] };
+    let options = Options {
+        tolerance: Some(Duration::from_mins(1)),
+        captures: vec!["a..b".into()],
+        ..Options::default()
+    };
     let paths: Vec<_> = problems(GOOD, &options).into_iter().map(|p| p.path).collect();
     assert_eq!(paths, ["tolerance", "captures[0]"]);
 }

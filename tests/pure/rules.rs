@@ -199,7 +199,7 @@ fn secrets_that_are_none() {
     }
     let problem = Verifier::new(compiled("github").schemes, vec![], URL).err();
     assert_eq!(problem.as_deref(), Some("a source needs a scheme and a secret to be verified by"));
-    let secret = LiveSecret { secret: Secret::new("0123456789abcdef"), expires: None };
+    let secret = LiveSecret { secret: Secret::new("0123456789abcdef"), expires: None, id: None };
     assert!(Verifier::new(compiled("square").schemes, vec![secret], "").is_err(), "no URL");
     let hex = "verify:\n  key: { encoding: hex }\n  signature: { header: X }\n  signed: '{body}'";
     assert!(verifier(custom(hex), &["nothex"]).is_err());
@@ -245,7 +245,8 @@ fn an_empty_body_can_be_signed() {
 #[test]
 fn rotation() {
     let until = Timestamp::from_millis(NOW * 1000);
-    let live = |secret: &str, expires| LiveSecret { secret: Secret::new(secret), expires };
+    let live =
+        |secret: &str, expires| LiveSecret { secret: Secret::new(secret), expires, id: None };
     let secrets = vec![
         live("the newest secret of all", None),
         live(GH_SECRET, Some(until)),

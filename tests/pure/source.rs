@@ -47,7 +47,7 @@ pub(crate) fn custom(verify: &str) -> Compiled {
 pub(crate) const URL: &str = "https://gateway.example/hooks/x";
 
 pub(crate) fn verifier(compiled: Compiled, secrets: &[&str]) -> Result<Verifier, String> {
-    let live = |secret: &&str| LiveSecret { secret: Secret::new(*secret), expires: None };
+    let live = |secret: &&str| LiveSecret { secret: Secret::new(*secret), expires: None, id: None };
     Verifier::new(compiled.schemes, secrets.iter().map(live).collect(), URL)
 }
 

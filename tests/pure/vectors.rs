@@ -18,18 +18,19 @@ use crate::{
 };
 
 #[derive(Deserialize)]
-struct Vector {
-    name: String,
+pub(crate) struct Vector {
+    pub(crate) provider: String,
+    pub(crate) name: String,
     url: String,
     headers: BTreeMap<String, String>,
     body_base64: String,
     secrets: Vec<String>,
     now_unix: i64,
-    valid: bool,
-    reason_if_invalid: Option<String>,
+    pub(crate) valid: bool,
+    pub(crate) reason_if_invalid: Option<String>,
     params: Option<Params>,
-    event_id: Option<String>,
-    event_type: Option<String>,
+    pub(crate) event_id: Option<String>,
+    pub(crate) event_type: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -44,7 +45,7 @@ struct Params {
 const REFUSED_AT_START: &str = "token_empty_config";
 
 /// How a vector came out: not even a verifier, or a verdict.
-fn verdict(vector: &Vector, compiled: Compiled) -> Option<Result<(), Reason>> {
+pub(crate) fn verdict(vector: &Vector, compiled: Compiled) -> Option<Result<(), Reason>> {
     let secrets: Vec<&str> = vector.secrets.iter().map(String::as_str).collect();
     let verifier = verifier(compiled, &secrets).ok()?;
     let lines: Vec<_> = vector.headers.iter().map(|(n, v)| (n.as_str(), v)).collect();
@@ -80,7 +81,7 @@ const SLACK_CHALLENGE: &str = "8127af867ad5e73766fa35d0e2e8faa0f98b08d402a173b1d
 const LINEAR_DELIVERY: &str = "234d1a4e-b617-4388-90fe-adc3633d6b72";
 
 /// Id and type by a preset, behind a signature of our own. Without both there is no event.
-fn names(provider: &str, vector: &Vector) -> Option<(String, String)> {
+pub(crate) fn names(provider: &str, vector: &Vector) -> Option<(String, String)> {
     let event = &providers::preset(provider).expect("a preset").event;
     let event = serde_yaml::to_string(&BTreeMap::from([("event", event)])).expect("YAML");
     let lines: Vec<_> = vector.headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();

@@ -172,7 +172,7 @@ fn made_up(preset: &Preset) -> Option<String> {
     let language =
         providers::compile(&preset.verify, &preset.event, &preset.handshake, &options).ok()?;
     let fits = |secret: &String| {
-        let live = LiveSecret { secret: Secret::new(secret.as_str()), expires: None };
+        let live = LiveSecret { secret: Secret::new(secret.as_str()), expires: None, id: None };
         Verifier::new(language.schemes.clone(), vec![live], "https://localhost").is_ok()
     };
     let user = format!("gatepost:{random}");

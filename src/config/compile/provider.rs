@@ -50,8 +50,19 @@ impl Ground<'_> {
             .help("no id in the request? `event: { id: \"{body|sha256_hex}\" }` stops byte-identical repeats only");
         }
         let handshake = preset.map_or(&[][..], |preset| &preset.handshake);
-        let options = Options { tolerance: shape.tolerance.map(|span| span.0), captures };
-        let compiled = providers::compile(verify, &event, handshake, &options);
+        let options = Options {
+            tolerance: shape.tolerance.map(|span| span.0),
+            captures,
+            params: shape.params.clone(),
+            pin: shape.pin.clone(),
+        };
+        // What a source says about its events counts for every scheme.
+        let mut verify = verify.clone();
+        if let Some(own) = &shape.event {
+            let events = verify.schemes.iter_mut().filter_map(|scheme| scheme.event.as_mut());
+            events.for_each(|event| *event = own.over(event));
+        }
+        let compiled = providers::compile(&verify, &event, handshake, &options);
         for problem in compiled.as_ref().err().into_iter().flatten() {
             if event.id.is_some() || !problem.path.starts_with("event.id") {
                 let place = at.join(&Path::of(&problem.path));
@@ -226,15 +237,7 @@ fn unsure(preset: &Preset, does: &str) -> String {
 /// The preset's fields, replaced key by key.
 fn event(shape: &file::Source, preset: Option<&Preset>) -> EventFields {
     let base = preset.map(|preset| preset.event.clone()).unwrap_or_default();
-    let Some(own) = shape.event.clone() else { return base };
-    EventFields {
-        id: own.id.or(base.id),
-        kind: own.kind.or(base.kind),
-        account: own.account.or(base.account),
-        id_json: own.id_json.or(base.id_json),
-        items: own.items.or(base.items),
-        one_type_per_body: own.one_type_per_body || base.one_type_per_body,
-    }
+    shape.event.as_ref().map(|own| own.over(&base)).unwrap_or(base)
 }
 
 fn secret_shape(preset: &Preset, secret: &Secret, is_literal: bool) -> Option<Problem> {

@@ -181,7 +181,10 @@ impl Work<'_, '_> {
     ) -> Option<Verifier> {
         let build = |secrets| Verifier::new(language.schemes.clone(), secrets, public_url);
         if self.ground.options.offline {
-            let placeholder = |text| vec![LiveSecret { secret: Secret::new(text), expires: None }];
+            let placeholder = |text| {
+                let id = Some("offline".into());
+                vec![LiveSecret { secret: Secret::new(text), expires: None, id }]
+            };
             return PLACEHOLDERS.iter().find_map(|text| build(placeholder(*text)).ok());
         }
         if live.is_empty() {
@@ -284,5 +287,5 @@ const PLACEHOLDERS: [&str; 2] = [
 /// A secret as verifiers take it.
 pub(super) fn live(origin: &SecretOrigin) -> LiveSecret {
     let secret = origin.secret.clone().unwrap_or_else(|| Secret::new(PLACEHOLDERS[0]));
-    LiveSecret { secret, expires: origin.expires }
+    LiveSecret { secret, expires: origin.expires, id: origin.id.as_deref().map(Into::into) }
 }

@@ -38,6 +38,10 @@ sections! {
         pub verify: Option<Verify>,
         /// Where an event's id and type are. Replaces key by key what the preset says.
         pub event: Option<EventFields>,
+        /// The one of the preset's schemes that counts, by its name; no other is accepted then.
+        pub pin: Option<String>,
+        /// What the provider's scheme needs to know besides a secret, such as a public key's name (`gatepost providers show`).
+        pub params: BTreeMap<String, String>,
         /// The URL that its provider has on file, where it differs from `server.public_url` and `path`.
         pub public_url: Option<String>,
     }

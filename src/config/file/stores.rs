@@ -114,6 +114,8 @@ sections! {
         pub credential: Option<String>,
         /// Not accepted any more from this date or time on (RFC 3339).
         pub expires: Option<String>,
+        /// What its provider calls it, where requests name the secret that they are signed with.
+        pub id: Option<String>,
     }
 }
 

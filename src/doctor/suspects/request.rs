@@ -53,7 +53,7 @@ pub(super) fn bodies(case: &Case) -> Vec<Suspect> {
 /// A signature in another header than the scheme looks in.
 pub(super) fn other_headers(case: &Case) -> Vec<Suspect> {
     let wanted: BTreeSet<&str> =
-        case.schemes.iter().filter_map(|s| s.signature_header()).map(HeaderName::as_str).collect();
+        case.schemes.iter().flat_map(Scheme::signature_headers).map(HeaderName::as_str).collect();
     let carries = |name: &HeaderName| {
         ["sign", "hmac", "hash", "token", "mac", "auth", "digest"]
             .iter()
@@ -98,10 +98,12 @@ fn older(case: &Case) -> Option<Suspect> {
     let verdict = "Only the older SHA-1 signature (`X-Hub-Signature`) is there and right; the SHA-256 one is missing or was made with another secret.";
     let mut other = with_schemes(case, "the older SHA-1 signature", verdict, |parts| {
         parts.algorithm = Algorithm::HmacSha1;
-        parts.container.prefix = Some("sha1=".to_owned());
+        for container in &mut parts.containers {
+            container.prefix = Some("sha1=".to_owned());
+        }
         true
     })?;
-    for name in case.schemes.iter().filter_map(Scheme::signature_header) {
+    for name in case.schemes.iter().flat_map(Scheme::signature_headers) {
         other.case.raw.headers.insert(name.clone(), value.clone());
     }
     Some(other)

@@ -7,7 +7,7 @@ use crate::{
     config::Source,
     doctor::Case,
     secret::Secret,
-    verify::{Algorithm, Encoding, KeyEncoding, LiveSecret, Scheme, SchemeParts},
+    verify::{Algorithm, Container, Encoding, KeyEncoding, LiveSecret, Scheme, SchemeParts},
 };
 
 /// What was meant for another source: signed with its secret, in this scheme or in its own.
@@ -42,21 +42,25 @@ pub(super) fn signatures(case: &Case) -> Vec<Suspect> {
         let verdict = format!(
             "The signature is {name}, and the scheme reads something else: `signature: {{ encoding: {key} }}`."
         );
-        let change = |parts: &mut SchemeParts| set(&mut parts.container.encoding, encoding);
+        let change = each(|container| set(&mut container.encoding, encoding));
         tries.extend(with_schemes(case, format!("signature read as {name}"), verdict, change));
     }
     let verdict = "The signature stands without the prefix that the scheme expects: something on the way took it off, or it needs no `prefix`.";
-    let bare = |parts: &mut SchemeParts| set(&mut parts.container.prefix, None);
+    let bare = each(|container| set(&mut container.prefix, None));
     tries.extend(with_schemes(case, "signature without its prefix", verdict, bare));
     for prefix in ["sha256=", "sha1=", "sha512=", "v0=", "v1="] {
         let verdict = format!(
             "The signature begins with `{prefix}`: `signature: {{ prefix: \"{prefix}\" }}`."
         );
-        let change =
-            |parts: &mut SchemeParts| set(&mut parts.container.prefix, Some(prefix.to_owned()));
+        let change = each(|container| set(&mut container.prefix, Some(prefix.to_owned())));
         tries.extend(with_schemes(case, format!("signature behind `{prefix}`"), verdict, change));
     }
     tries
+}
+
+/// Changes every place where the scheme looks for signatures; says whether anything was changed.
+fn each(change: impl Fn(&mut Container) -> bool) -> impl Fn(&mut SchemeParts) -> bool {
+    move |parts| parts.containers.iter_mut().fold(false, |changed, c| change(c) | changed)
 }
 
 /// What is done to a secret's text.

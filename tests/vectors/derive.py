@@ -1,0 +1,246 @@
+"""Vectors for providers that publish none: python3 derive.py > derived.json
+
+Each follows its provider's documented formula, written down once more here with Python's hmac, and independent of the presets. A
+provider's good request comes with copies of it that must be refused: another body, another secret, and a time that is past. Keys
+of RSA are made at each run, by the package `cryptography`.
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+
+NOW = 1_760_000_000
+URL = "https://gateway.example/hooks/x"
+HEX, B64 = "hex", "base64"
+TEXT_SECRET = "a-secret-of-more-than-sixteen-bytes"
+WHSEC = "whsec_" + base64.b64encode(b"twenty-four bytes of key").decode()
+
+vectors = []
+
+
+def mac(key, data, digest="sha256", form=HEX):
+    raw = hmac.new(key.encode() if isinstance(key, str) else key, data, digest).digest()
+    return raw.hex() if form == HEX else base64.b64encode(raw).decode()
+
+
+def add(provider, name, request, valid, why=None, event=(None, None)):
+    headers, body, secrets, now, params, url = request
+    vector = {
+        "provider": provider,
+        "name": name,
+        "source": "DERIVED, not published by the provider: its documented formula, by Python's hmac",
+        "method": "POST",
+        "url": url,
+        "headers": headers,
+        "body_base64": base64.b64encode(body).decode(),
+        "secrets": secrets,
+        "now_unix": now,
+        "valid": valid,
+        "event_id": event[0],
+        "event_type": event[1],
+        "reason_if_invalid": why,
+    }
+    if params:
+        vector["params"] = params
+    vectors.append(vector)
+
+
+def provider(name, headers, body, event, secret=TEXT_SECRET, key=None, past=None, params=None,
+             more_secrets=(), other="another-secret-of-sixteen-bytes", url=URL, covered=True):
+    """`headers(body, key)` makes the headers of a good request; `past` is how many seconds later it is too old."""
+    body = body if isinstance(body, bytes) else json.dumps(body, separators=(",", ":")).encode()
+    key = secret if key is None else key
+    id_ = hashlib.sha256(body).hexdigest() if event[0] == "body" else event[0]
+    secrets = [secret, *more_secrets]
+    good = headers(body, key)
+    add(name, "valid", (good, body, secrets, NOW, params, url), True, event=(id_, event[1]))
+    if covered:
+        touched = body[:-1] + b" " + body[-1:]
+        add(name, "another_body", (good, touched, secrets, NOW, params, url), False, "the body was changed")
+    add(name, "another_secret", (good, body, [other], NOW, params, url), False, "the secret is another")
+    if past:
+        late = (good, body, secrets, NOW + past + 1, params, url)
+        add(name, "past", late, False, f"older than {past} s")
+
+
+def plain(header, form=HEX, prefix="", digest="sha256", **more):
+    return lambda body, key: {**JSON, header: prefix + mac(key, body, digest, form), **more}
+
+
+JSON = {"Content-Type": "application/json"}
+
+
+def standard(prefix="webhook"):
+    def headers(body, key):
+        signed = f"msg_1.{NOW}.".encode() + body
+        names = {f"{prefix}-id": "msg_1", f"{prefix}-timestamp": str(NOW)}
+        return {**JSON, **names, f"{prefix}-signature": "v1," + mac(key, signed, form=B64)}
+    return headers
+
+
+def timed(header, key_name="v1", time_name="t", time=str(NOW), separator=","):
+    """`t=…,v1=…` over `t.body`."""
+    def headers(body, key):
+        signature = mac(key, f"{time}.".encode() + body)
+        return {**JSON, header: f"{time_name}={time}{separator}{key_name}={signature}"}
+    return headers
+
+
+RAW_WHSEC = base64.b64decode(WHSEC.removeprefix("whsec_"))
+OTHER_WHSEC = "whsec_" + base64.b64encode(b"another twenty-four bytes").decode()
+standard_event = {"type": "thing.made", "data": {}}
+for name in ["render", "liveblocks", "threesixtylearning"]:
+    provider(name, standard(), standard_event, ("msg_1", "thing.made"), WHSEC, RAW_WHSEC, 300,
+             other=OTHER_WHSEC)
+provider("loops", standard(), {"eventName": "email.sent"}, ("msg_1", "email.sent"), WHSEC, RAW_WHSEC, 300,
+         other=OTHER_WHSEC)
+provider("recall-ai", standard(), {"event": "bot.done"}, ("msg_1", "bot.done"), WHSEC, RAW_WHSEC, 300,
+         other=OTHER_WHSEC)
+provider("supabase-auth", standard(), {"user": {}}, ("msg_1", "auth-hook"), "v1," + WHSEC, RAW_WHSEC, 300,
+         other="v1," + OTHER_WHSEC)
+provider("brex", standard("svix"), {"event_type": "TRANSFER_PROCESSED"}, ("msg_1", "TRANSFER_PROCESSED"),
+         WHSEC, RAW_WHSEC, 300, other=OTHER_WHSEC)
+
+provider("calendly", timed("Calendly-Webhook-Signature"), {"event": "invitee.created", "payload": {}},
+         ("body", "invitee.created"), past=180)
+provider("circleci", lambda body, key: {**JSON, "circleci-signature": "v1=" + mac(key, body) + ",v2=00"},
+         {"id": "3888f21b", "type": "workflow-completed"}, ("3888f21b", "workflow-completed"))
+provider("gocardless", plain("Webhook-Signature"),
+         {"events": [{"id": "EV1", "resource_type": "payments", "action": "confirmed"}], "meta": {"webhook_id": "WB1"}},
+         ("WB1", "payments.confirmed"))
+provider("mux", timed("Mux-Signature"), {"id": "5af8", "type": "video.asset.ready"}, ("5af8", "video.asset.ready"),
+         past=300)
+provider("fintoc", timed("Fintoc-Signature"), {"id": "evt_1", "type": "payment_intent.succeeded"},
+         ("evt_1", "payment_intent.succeeded"), "whsec_test_1234567890123456", past=300)
+provider("moneybird", timed("Moneybird-Signature"), {"action": "contact_created", "idempotency_key": "k1"},
+         ("k1", "contact_created"), past=300)
+provider("qonto", timed("X-Qonto-Signature"), {"id": "q1", "event_type": "transaction.created"},
+         ("q1", "transaction.created"), past=300)
+provider("whereby", timed("Whereby-Signature", time=str(NOW * 1000)), {"id": "w1", "type": "room.client.joined"},
+         ("w1", "room.client.joined"), past=300)
+provider("tabapay", lambda body, key: {**JSON, "Idempotency-Key": "i1", "X-HMAC-Signature":
+                                       f"t={NOW},v1=" + "0" * 64 + ",v2=" + mac(key, f"{NOW}.".encode() + body)},
+         {"eventType": "CARD"}, ("i1", "CARD"), past=300)
+provider("webflow", lambda body, key: {**JSON, "x-webflow-timestamp": str(NOW * 1000), "x-webflow-signature":
+                                       mac(key, f"{NOW * 1000}:".encode() + body)},
+         {"triggerType": "form_submission"}, ("body", "form_submission"), past=300)
+provider("line", plain("x-line-signature", B64),
+         {"destination": "U1", "events": [{"type": "message", "webhookEventId": "01H"}]}, ("01H", "message"))
+provider("retell", lambda body, key: {**JSON, "x-retell-signature":
+                                      f"v={NOW * 1000},d=" + mac(key, body + str(NOW * 1000).encode())},
+         {"event": "call_ended"}, ("body", "call_ended"), "key_0123456789abcdef", past=300)
+provider("dwolla", plain("X-Request-Signature-SHA-256"), {"id": "80d8ff7d", "topic": "customer_created"},
+         ("80d8ff7d", "customer_created"))
+provider("modern-treasury", plain("X-Signature", **{"X-Webhook-ID": "wh1", "X-Topic": "payment_order"}),
+         {"event": "completed", "data": {}}, ("wh1", "completed"))
+provider("attio", plain("Attio-Signature", **{"Idempotency-Key": "a1"}),
+         {"webhook_id": "w", "events": [{"event_type": "record.created", "id": {"workspace_id": "ws"}}]},
+         ("a1", "record.created"))
+provider("expo", plain("expo-signature", prefix="sha1=", digest="sha1"), {"id": "b1", "status": "finished"},
+         ("b1", "finished"))
+provider("webex", plain("X-Spark-Signature", digest="sha1"),
+         {"id": "hook", "resource": "messages", "event": "created", "orgId": "o"}, ("body", "messages.created"))
+provider("help-scout", plain("X-HelpScout-Signature", B64, digest="sha1", **{"X-HelpScout-Event": "convo.created"}),
+         {"id": 17}, ("body", "convo.created"))
+provider("nylas", plain("x-nylas-signature"), {"id": "n1", "type": "message.created", "data": {}},
+         ("n1", "message.created"))
+provider("authorize-net", lambda body, key: {**JSON, "X-ANET-Signature": "sha512=" + mac(key, body, "sha512").upper()},
+         {"notificationId": "d0e8", "eventType": "net.authorize.payment.capture.created"},
+         ("d0e8", "net.authorize.payment.capture.created"), "0123456789ABCDEF" * 8)
+provider("customer-io", lambda body, key: {**JSON, "X-CIO-Timestamp": str(NOW), "X-CIO-Signature":
+                                           mac(key, f"v0:{NOW}:".encode() + body)},
+         {"event_id": "c1", "object_type": "email", "metric": "sent"}, ("c1", "email.sent"), past=300)
+provider("woocommerce", plain("X-WC-Webhook-Signature", B64, **{"X-WC-Webhook-Delivery-ID": "d1",
+                                                               "X-WC-Webhook-Topic": "order.updated"}),
+         {"id": 1}, ("d1", "order.updated"), "rock &amp; roll &quot;for ever&quot;", 'rock & roll "for ever"')
+provider("recurly", lambda body, key: {**JSON, "recurly-notification-id": "r1", "recurly-signature":
+                                       f"{NOW * 1000}," + "0" * 64 + "," + mac(key, f"{NOW * 1000}.".encode() + body)},
+         {"object_type": "account", "event_type": "created"}, ("r1", "account.created"), past=300)
+provider("persona", lambda body, key: {**JSON, "Persona-Signature":
+                                       f"t={NOW - 5},v1=" + "0" * 64 + f" t={NOW},v1=" + mac(key, f"{NOW}.".encode() + body)},
+         {"data": {"id": "evt_1", "attributes": {"name": "inquiry.completed"}}}, ("evt_1", "inquiry.completed"),
+         "wbhsec_0123456789abcdef", past=300)
+provider("trello", lambda body, key: {**JSON, "X-Trello-Webhook": mac(key, body + URL.encode(), "sha1", B64)},
+         {"action": {"id": "51f9", "type": "createCard"}, "model": {"id": "m"}}, ("51f9", "createCard"))
+provider("front", lambda body, key: {**JSON, "X-Front-Request-Timestamp": str(NOW * 1000), "X-Front-Signature":
+                                     mac(key, f"{NOW * 1000}:".encode() + body, form=B64)},
+         {"type": "inbound_received", "payload": {"id": "evt_f"}}, ("evt_f", "inbound_received"), past=300)
+provider("smartsheet", plain("Smartsheet-Hmac-SHA256"),
+         {"nonce": "s1", "webhookId": 7, "events": [{"objectType": "row", "eventType": "created"}]}, ("s1", "row.created"))
+provider("linkedin", lambda body, key: {**JSON, "X-LI-Signature": mac(key, b"hmacsha256=" + body)},
+         {"type": "ORGANIZATION_SOCIAL_ACTION_NOTIFICATIONS"}, ("body", "ORGANIZATION_SOCIAL_ACTION_NOTIFICATIONS"))
+
+
+def contentful(body, key):
+    headers = {**JSON, "X-Contentful-Idempotency-Key": "ci1", "X-Contentful-Topic": "ContentManagement.Entry.publish"}
+    signed = {"x-contentful-signed-headers": "content-type,x-contentful-signed-headers,x-contentful-timestamp",
+              "x-contentful-timestamp": str(NOW * 1000), "content-type": "application/json"}
+    lines = ";".join(f"{name}:{signed[name]}" for name in sorted(signed))
+    text = f"POST\n/hooks/x\n{lines}\n".encode() + body
+    headers |= {name: value for name, value in signed.items() if name != "content-type"}
+    return {**headers, "x-contentful-signature": mac(key, text)}
+
+
+provider("contentful", contentful, {"sys": {"id": "e1"}}, ("ci1", "ContentManagement.Entry.publish"), past=30)
+
+
+def basic(_, key):
+    return {**JSON, "Authorization": "Basic " + base64.b64encode(key.encode()).decode()}
+
+
+provider("postmark", basic, {"RecordType": "Bounce", "MessageID": "m1"}, ("Bounce:m1", "Bounce"),
+         "user:a-long-password", covered=False, other="user:another-password")
+for name, body, event in [
+    ("auth0", [{"log_id": "l1", "data": {"type": "s"}}], ("l1", "s")),
+    ("okta", {"eventId": "o1", "data": {"events": [{"eventType": "user.session.start"}]}}, ("o1", "user.session.start")),
+]:
+    provider(name, lambda _, key: {**JSON, "Authorization": key}, body, event, covered=False)
+
+provider("youtube", lambda body, key: {"Content-Type": "application/atom+xml", "X-Hub-Signature":
+                                      "sha1=" + mac(key, body, "sha1")}, b"<feed/>", ("body", "feed"))
+
+
+def token(body, key):
+    def b64u(data):
+        return base64.urlsafe_b64encode(data).rstrip(b"=")
+    claims = {"request_body_sha256": base64.b64encode(hashlib.sha256(body).digest()).decode()}
+    text = b64u(b'{"alg":"HS256","typ":"JWT"}') + b"." + b64u(json.dumps(claims).encode())
+    signature = hmac.new(key.encode(), text, "sha256").digest()
+    return {**JSON, "X-FusionAuth-Signature-JWT": (text + b"." + b64u(signature)).decode()}
+
+
+provider("fusionauth", token, {"event": {"id": "f1", "type": "user.create", "tenantId": "t"}}, ("f1", "user.create"))
+
+from cryptography.hazmat.primitives import hashes, serialization  # noqa: E402
+from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa  # noqa: E402
+
+
+def pem(key):
+    return key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+def raw_text(key):
+    raw = key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    return base64.b64encode(raw).decode()
+
+
+def rsa_text(key, data):
+    return base64.b64encode(key.sign(data, padding.PKCS1v15(), hashes.SHA256())).decode()
+
+
+ED, OTHER_ED = (ed25519.Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32) for n in (1, 2))
+RSA, OTHER_RSA = (rsa.generate_private_key(65537, 2048) for _ in range(2))
+provider("telnyx", lambda body, key: {**JSON, "Telnyx-Timestamp": str(NOW), "Telnyx-Signature-Ed25519":
+                                      base64.b64encode(key.sign(f"{NOW}|".encode() + body)).decode()},
+         {"data": {"id": "t1", "event_type": "message.received"}}, ("t1", "message.received"), raw_text(ED), ED, 300,
+         other=raw_text(OTHER_ED))
+provider("wechat-pay", lambda body, key: {**JSON, "Wechatpay-Timestamp": str(NOW), "Wechatpay-Nonce": "n0nce",
+                                          "Wechatpay-Signature": rsa_text(key, f"{NOW}\nn0nce\n".encode() + body + b"\n")},
+         {"id": "w1", "event_type": "TRANSACTION.SUCCESS"}, ("w1", "TRANSACTION.SUCCESS"), pem(RSA), RSA, 300,
+         other=pem(OTHER_RSA))
+provider("chip", lambda body, key: {**JSON, "X-Signature": rsa_text(key, body)}, {"event_type": "purchase.paid"},
+         ("body", "purchase.paid"), pem(RSA), RSA, other=pem(OTHER_RSA))
+
+print(json.dumps(vectors, indent=1))
