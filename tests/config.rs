@@ -20,6 +20,8 @@ mod hidden;
 mod units;
 #[path = "config/values.rs"]
 mod values;
+#[path = "config/vectors.rs"]
+mod vectors;
 
 use gatepost::{
     config::{self, Env, Options},

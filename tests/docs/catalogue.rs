@@ -19,8 +19,9 @@ fn folder(name: &str) -> PathBuf {
 
 #[test]
 fn pages_are_what_the_presets_say() {
-    let mut pages: BTreeMap<String, String> =
-        providers::catalogue().map(|preset| (format!("{}.md", preset.name), page(preset))).collect();
+    let mut pages: BTreeMap<String, String> = providers::catalogue()
+        .map(|preset| (format!("{}.md", preset.name), page(preset)))
+        .collect();
     pages.insert("README.md".to_owned(), index());
     let folder = folder("docs/providers");
     if std::env::var_os("UPDATE_PAGES").is_some() {
@@ -76,7 +77,8 @@ fn page(preset: &Preset) -> String {
     if let Some(trial) = &preset.trial {
         let _ = writeln!(page, "{title} sends something itself: {trial}.\n");
     }
-    page += "If a signature does not match: [`gatepost verify`](../signature-doctor.md) says why.\n\n";
+    page +=
+        "If a signature does not match: [`gatepost verify`](../signature-doctor.md) says why.\n\n";
     page += &expected(preset);
     page += &evidence(preset);
     page

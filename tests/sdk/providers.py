@@ -117,7 +117,6 @@ PROVIDERS = {
     "workos": Provider(
         "a-workos-secret",
         '{"id":"event_01H4TQ4XVKXCMB5Y4Q9RF5X2ZN","event":"dsync.user.created","data":{}}',
-        unjudged="`send` puts no space behind the comma, without which the SDK reads nothing",
         timed=True,
     ),
 }
