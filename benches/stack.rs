@@ -17,6 +17,7 @@ use gatepost::{
     config::{self, Env},
     dedup::{Joins, Memory},
     event::{Peer, Timestamp},
+    handshake::Captures,
     providers,
     receive::Budget,
     secret::Secret,
@@ -66,6 +67,7 @@ impl Gateway {
         };
         let log = audit::open(&params, metrics.audit()).expect("a log");
         let shared = Shared {
+            captures: Captures::new().0,
             metrics,
             log: log.clone(),
             store: Arc::new(Memory::default()),

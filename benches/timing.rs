@@ -44,6 +44,7 @@ use gatepost::{
     config::{self, Env},
     dedup::{Joins, Memory},
     event::{Peer, Timestamp},
+    handshake::Captures,
     receive::Budget,
     secret::Secret,
     stack::{Front, Shared, Upstreams},
@@ -226,6 +227,7 @@ fn front(paths: &[String]) -> Arc<Front<Full<Bytes>>> {
         ..config.audit.clone()
     };
     let shared = Shared {
+        captures: Captures::new().0,
         log: audit::open(&params, metrics.audit()).expect("a log"),
         metrics,
         store: Arc::new(Memory::default()),

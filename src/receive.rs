@@ -115,6 +115,8 @@ pub struct Receive(pub Arc<Accepts>);
 pub struct Accepts {
     /// The source's name.
     pub source: Name,
+    /// Methods besides POST that a challenge of its provider has; nothing else is done with such a request.
+    pub methods: Vec<Method>,
     /// Length of a body, in bytes.
     pub body_bytes_max: u64,
     /// Time for a whole body.
@@ -147,12 +149,13 @@ where
         #[expect(clippy::cast_precision_loss, reason = "no body is longer than 2^53 bytes")]
         self.0.lengths.observe(body.len() as f64);
         let source = self.0.source.clone();
-        let (uri, headers) = (parts.uri, parts.headers);
+        let (method, uri, headers) = (parts.method, parts.uri, parts.headers);
         let whole = Whole {
             source,
             receipt,
             received_at,
             peer,
+            method,
             uri,
             headers,
             body,
@@ -165,7 +168,7 @@ where
 impl Accepts {
     /// Judges the head; returns the declared length of the body, if there is one.
     fn check(&self, parts: &http::request::Parts, peer: Peer) -> Result<Option<u64>, Refusal> {
-        if parts.method != Method::POST {
+        if parts.method != Method::POST && !self.methods.contains(&parts.method) {
             let hidden =
                 if self.hide_paths { Refusal::UnknownSource } else { Refusal::MethodNotAllowed };
             return Err(hidden);
@@ -256,6 +259,7 @@ struct Whole {
     receipt: Receipt,
     received_at: Timestamp,
     peer: Peer,
+    method: Method,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
@@ -278,6 +282,11 @@ impl Envelope {
 
     pub(crate) fn peer(&self) -> Peer {
         self.0.peer
+    }
+
+    /// POST for everything that may become an event.
+    pub(crate) fn method(&self) -> &Method {
+        &self.0.method
     }
 
     /// Path and query as sent.

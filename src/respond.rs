@@ -186,6 +186,7 @@ impl Respond {
                     dedup_seconds = notes.dedup.map(|t| t.as_secs_f64()),
                     client_ip = %asked.peer.ip,
                     user_agent = asked.user_agent.as_ref().and_then(short),
+                    report = notes.report.as_deref(),
                     error = notes.error.as_deref(),
                     suppressed = (suppressed > 0).then_some(suppressed),
                     "request {}", verdict.name,
@@ -276,7 +277,9 @@ fn answer_challenge(challenge: &Challenge) -> Reply {
     let mut reply = Response::new(Full::new(challenge.body.clone()));
     *reply.status_mut() = challenge.status;
     let headers = reply.headers_mut();
-    headers.insert(header::CONTENT_TYPE, challenge.content_type.clone());
+    if let Some(content_type) = &challenge.content_type {
+        headers.insert(header::CONTENT_TYPE, content_type.clone());
+    }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.extend(challenge.headers.iter().cloned());
     reply

@@ -333,6 +333,7 @@ impl Flow {
         let metrics = Arc::new(self.metrics.source("shop", "proxy", 1));
         let accepts = Accepts {
             source: Name::parse("shop").expect("a name"),
+            methods: Vec::new(),
             body_bytes_max: 1 << 20,
             body_timeout: std::time::Duration::from_secs(10),
             body_rate_min: 0,

@@ -19,6 +19,7 @@ use gatepost::{
     dedup::{Joins, Memory},
     deliver::{Balance, Dial, HttpVersion, Upstream, UpstreamParams, UpstreamTls},
     event::{Name, Peer, Receipt, Timestamp},
+    handshake::Captures,
     receive::{Budget, Inbound},
     stack::{Front, Shared},
     stage::BoxFuture,
@@ -215,6 +216,7 @@ impl World {
             config::parse_str("fuzz.yaml", CONFIG, &options).expect("a configuration").config;
         let metrics = Metrics::new();
         let shared = Shared {
+            captures: Captures::new().0,
             log: open(&home.params, metrics.audit()).expect("a log"),
             store: Arc::new(Memory::default()),
             joins: Joins::default(),

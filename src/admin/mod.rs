@@ -38,6 +38,36 @@ pub struct Condition {
     pub message: String,
 }
 
+/// What is asked about the secret of a source.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Capture {
+    /// The source.
+    pub source: String,
+    /// For how long to wait for it from now on; only a question, where absent.
+    pub time: Option<Duration>,
+    /// Whether it takes the place of those captured before.
+    pub replace: bool,
+}
+
+impl Capture {
+    /// From a query such as `source=asana&seconds=600`. Only a POST opens a window.
+    fn of<B>(request: &Request<B>) -> Self {
+        let query = request.uri().query().unwrap_or_default();
+        let mut asked = Self::default();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            match &*name {
+                "source" => asked.source = value.into_owned(),
+                "seconds" if request.method() == Method::POST => {
+                    asked.time = value.parse().ok().map(Duration::from_secs);
+                }
+                "replace" => asked.replace = value == "true",
+                _ => {}
+            }
+        }
+        asked
+    }
+}
+
 /// What the admin server is about.
 pub trait Gateway: Send + Sync {
     /// What holds now.
@@ -45,6 +75,9 @@ pub trait Gateway: Send + Sync {
 
     /// Reads the configuration anew: what changed, or why nothing did.
     fn reload(&self) -> BoxFuture<'_, Result<String, String>>;
+
+    /// Waits for a secret that a provider sends, or says how that goes.
+    fn capture(&self, asked: Capture) -> BoxFuture<'_, Result<serde_json::Value, String>>;
 }
 
 /// What the admin server shows, and the one thing that it can set off.
@@ -137,20 +170,25 @@ impl Door {
                 if let Some((status, why)) = self.refuses(request) {
                     return json(status, &json!({ "reloaded": false, "error": why }));
                 }
-                let (status, said) = match self.admin.gateway.reload().await {
-                    Ok(said) => (StatusCode::OK, json!({ "reloaded": true, "message": said })),
-                    Err(why) => {
-                        let said = json!({ "reloaded": false, "error": why });
-                        (StatusCode::UNPROCESSABLE_ENTITY, said)
-                    }
-                };
-                json(status, &said)
+                match self.admin.gateway.reload().await {
+                    Ok(said) => json(StatusCode::OK, &json!({ "reloaded": true, "message": said })),
+                    Err(why) => unable(&json!({ "reloaded": false, "error": why })),
+                }
+            }
+            "/-/capture" if self.scope == Scope::Everything => {
+                if let Some((status, why)) = self.refuses(request) {
+                    return json(status, &json!({ "error": why }));
+                }
+                match self.admin.gateway.capture(Capture::of(request)).await {
+                    Ok(said) => json(StatusCode::OK, &said),
+                    Err(why) => unable(&json!({ "error": why })),
+                }
             }
             _ => text(StatusCode::NOT_FOUND, PLAIN, "not found\n".to_owned()),
         }
     }
 
-    /// Why a reload is refused: only this machine may ask, only by name of this machine, and no browser on its behalf.
+    /// Why what changes something is refused: only this machine may ask, only by name of this machine, and no browser on its behalf.
     fn refuses<B>(&self, request: &Request<B>) -> Option<(StatusCode, &'static str)> {
         let headers = request.headers();
         if !self.from.ip().to_canonical().is_loopback() {
@@ -195,6 +233,10 @@ fn ready(conditions: &[Condition]) -> Response<Full<Bytes>> {
         .collect();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     json(status, &json!({ "ready": ready, "conditions": shown }))
+}
+
+fn unable(why: &serde_json::Value) -> Response<Full<Bytes>> {
+    json(StatusCode::UNPROCESSABLE_ENTITY, why)
 }
 
 fn json(status: StatusCode, value: &serde_json::Value) -> Response<Full<Bytes>> {

@@ -62,6 +62,8 @@ pub struct Notes {
     pub dedup: Option<Duration>,
     /// How long the upstream took.
     pub upstream_time: Option<Duration>,
+    /// What the operator has to do; never sent out.
+    pub report: Option<String>,
     /// What went wrong, for the operator; never sent out.
     pub error: Option<Cow<'static, str>>,
 }
@@ -94,12 +96,16 @@ pub struct Relayed {
 /// The exact reply to a provider's challenge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Challenge {
-    pub(crate) status: StatusCode,
-    pub(crate) content_type: HeaderValue,
+    /// Status to answer.
+    pub status: StatusCode,
+    /// Content type of the body.
+    pub content_type: Option<HeaderValue>,
     /// Further headers that the provider expects.
-    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Body to answer.
     pub body: Bytes,
+    /// What the operator is told, such as a URL that confirms a subscription.
+    pub report: Option<String>,
 }
 
 /// A request that ended as it should.

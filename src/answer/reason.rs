@@ -31,6 +31,12 @@ pub enum Reason {
     RequirementFailed,
     /// Every configured secret has expired.
     SecretExpired,
+    /// A provider's challenge, but for a token or a name that must be equal.
+    ChallengeRefused,
+    /// A secret that nobody waits for: `gatepost providers capture` was not run, or its time is over.
+    CaptureClosed,
+    /// The signed text is one that the provider's challenge lets anybody have signed.
+    SignedForAnybody,
 }
 
 /// Under what verification failures are counted: the closed list of the metric label `reason`.
@@ -55,6 +61,9 @@ impl Reason {
             Self::InputAmbiguous => ("input_ambiguous", "encoding"),
             Self::RequirementFailed => ("requirement_failed", "signature"),
             Self::SecretExpired => ("secret_expired", "key"),
+            Self::ChallengeRefused => ("challenge_refused", "signature"),
+            Self::CaptureClosed => ("capture_closed", "key"),
+            Self::SignedForAnybody => ("signed_for_anybody", "signature"),
         }
     }
 

@@ -5,6 +5,7 @@
 //! record last. A reload is a swap, never an edit: the new configuration is taken over whole, or nothing changes.
 
 mod build;
+mod capture;
 mod reload;
 mod signals;
 mod watch;
@@ -32,6 +33,7 @@ use crate::{
     config::Config,
     dedup::Joins,
     event::Timestamp,
+    handshake::Captures,
     receive::Budget,
     server::{self, Settings, tls::Facts},
     stack::{Shared, Upstreams},
@@ -97,7 +99,9 @@ impl App {
         let count = config.server.workers;
         let listeners = server::listen(&config.server.listen, count).map_err(StartError::of)?;
         let (asked, admin) = (config.admin.listen, build::admin_listeners(&config.admin).await?);
+        let (captures, to_keep) = Captures::new();
         let shared = Shared {
+            captures,
             metrics: metrics.clone(),
             log: audit::open(&config.audit, metrics.audit()).map_err(StartError::of)?,
             store: build::dedup_store(&config, &background, &stop)?,
@@ -142,6 +146,7 @@ impl App {
         });
         app.shared.metrics.reloaded(true, Timestamp::now().as_seconds());
         app.serve_admin(admin);
+        app.keep_captured(to_keep);
         app.watch();
         Ok(app)
     }

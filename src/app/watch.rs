@@ -6,7 +6,7 @@ use tokio::net::TcpListener;
 
 use super::App;
 use crate::{
-    admin::{self, Admin, Condition, Scope},
+    admin::{self, Admin, Capture, Condition, Scope},
     stage::BoxFuture,
 };
 
@@ -36,6 +36,10 @@ impl admin::Gateway for App {
 
     fn reload(&self) -> BoxFuture<'_, Result<String, String>> {
         Box::pin(Self::reload(self))
+    }
+
+    fn capture(&self, asked: Capture) -> BoxFuture<'_, Result<serde_json::Value, String>> {
+        Box::pin(Self::capture(self, asked))
     }
 }
 

@@ -80,13 +80,13 @@ impl Draft {
         Self { kind, members: Vec::with_capacity(MEMBERS_BYTES) }
     }
 
-    /// A record about the process: `what` happened, such as `started`.
-    pub(super) fn control(what: &str) -> Self {
+    /// A record about the process or its operator: `what` happened, such as `started`.
+    pub(crate) fn control(what: &str) -> Self {
         Self::new(Kind::Control).with("what", what)
     }
 
     /// Adds a fact to a control record.
-    pub(super) fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
+    pub(crate) fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
         match value.into() {
             Value::String(text) => self.text(key, Some(&text)),
             other => self.print(key, &other),

@@ -233,6 +233,7 @@ fn ended(draft: &mut Draft, answer: &Answer) {
         let (seconds, micros) = (time.as_secs(), time.subsec_micros());
         draft.print("upstream_seconds", &format_args!("{seconds}.{micros:06}"));
     }
+    draft.text("report", notes.report.as_deref());
     draft.text("error", notes.error.as_deref());
 }
 

@@ -42,7 +42,13 @@ impl Args {
         }
     }
 
-    fn ask(&self, file: Option<&Path>, what: &str, headers: &str) -> Result<(u16, String), String> {
+    /// Asks the admin address of a running gateway; its status and its body.
+    pub(super) fn ask(
+        &self,
+        file: Option<&Path>,
+        what: &str,
+        headers: &str,
+    ) -> Result<(u16, String), String> {
         let address = self.admin.or_else(|| configured(file));
         let address =
             address.ok_or("no configuration says where the admin address is; use --admin")?;

@@ -2,6 +2,7 @@
 
 mod admin;
 mod audit;
+mod capture;
 mod check;
 mod config;
 mod dev;
@@ -62,7 +63,7 @@ enum Command {
     /// List routes, or say which one takes an event and why not the others
     #[command(subcommand)]
     Routes(routes::Command),
-    /// List presets, or print one as YAML
+    /// List presets, print one as YAML, or capture a secret that a provider sends
     #[command(subcommand)]
     Providers(providers::Command),
     /// Print the JSON Schema of the configuration
@@ -96,7 +97,7 @@ pub fn run() -> ExitCode {
         Command::Check(args) => args.run(file),
         Command::Config(command) => command.run(file),
         Command::Routes(command) => command.run(file),
-        Command::Providers(command) => command.run(),
+        Command::Providers(command) => command.run(file),
         Command::Schema => schema(),
         Command::Send(args) => args.run(file),
         Command::Verify(args) => args.run(file),

@@ -1,10 +1,10 @@
-//! `gatepost providers`: the catalogue.
+//! `gatepost providers`: the catalogue, and the secrets that providers send.
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use serde_json::{Value, json};
 
-use super::{NOT_FOUND, out};
+use super::{NOT_FOUND, capture, out};
 use crate::{
     config::suggest,
     providers::{self, Covers, Evidence, Fact, Field, MARKS, Preset},
@@ -24,11 +24,12 @@ pub(super) enum Command {
         /// The preset's name
         name: String,
     },
+    Capture(capture::Capture),
 }
 
 impl Command {
     /// Prints.
-    pub(super) fn run(&self) -> ExitCode {
+    pub(super) fn run(&self, file: Option<&Path>) -> ExitCode {
         match self {
             Self::List { json: false } => list(),
             Self::List { json: true } => {
@@ -39,6 +40,7 @@ impl Command {
                 Some(preset) => out::line(shown(preset).trim_end()),
                 None => return out::fail(NOT_FOUND, &unknown(name)),
             },
+            Self::Capture(args) => return args.run(file),
         }
         ExitCode::SUCCESS
     }

@@ -3,6 +3,7 @@
 //! Nothing left of this module has heard of YAML: each defines the parameters it runs on, and they are built here.
 //! Nothing here knows of running tasks.
 
+pub(crate) mod captured;
 mod compile;
 mod file;
 mod layers;
@@ -195,8 +196,8 @@ pub struct Source {
     /// For `check` and for signing test events.
     pub(crate) secrets: Vec<verify::LiveSecret>,
     pub(crate) language: providers::Compiled,
-    /// Whether its challenges are answered.
-    pub(crate) handshake: bool,
+    /// Whether a secret of it is sent by its provider and captured.
+    pub(crate) captured: bool,
     /// False: shadow mode.
     pub(crate) enforce: bool,
     pub(crate) body_bytes_max: u64,

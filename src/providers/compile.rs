@@ -5,9 +5,9 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::HeaderName;
 
-use super::{Covers, Field, schemes, shape};
+use super::{Covers, Field, challenges, schemes, shape};
 use crate::{
     handshake, identify,
     json::{Path, Step},
@@ -36,6 +36,10 @@ pub struct Compiled {
     pub identify: identify::Plan,
     /// Challenges.
     pub handshakes: Vec<handshake::Rule>,
+    /// What they could be asked to sign must be no event.
+    pub guards: Vec<handshake::Guard>,
+    /// Parameters without which a challenge is not answered.
+    pub missing_params: Vec<String>,
     /// Whether the id is covered by the signature (of every scheme).
     pub id_covered: bool,
     /// Whether the type is.
@@ -77,15 +81,12 @@ pub fn compile(
         let path = format!("verify.schemes[{number}].event");
         plans.push(event_parts(&own.over(event), &path, &mut problems));
     }
-    let handshakes = handshake.iter().enumerate();
-    let handshakes = handshakes
-        .flat_map(|(i, rule)| handshake_rule(&format!("handshake[{i}]"), rule, &mut problems))
-        .collect();
+    let (numbers, schemes): (Vec<_>, Vec<_>) = numbered.into_iter().unzip();
+    let challenges = challenges::compile(handshake, &schemes, &options.params, &mut problems);
     problems.unused_params();
     if !problems.found.is_empty() {
         return Err(problems.found);
     }
-    let (numbers, schemes): (Vec<_>, Vec<_>) = numbered.into_iter().unzip();
     let (mut id_covered, mut type_covered, mut account_covered) = (true, true, true);
     let mut plans = plans.into_iter();
     let general = plans.next().unwrap_or_default();
@@ -110,7 +111,9 @@ pub fn compile(
         needs_public_url: schemes.iter().any(Scheme::needs_public_url),
         identify: identify::Plan::of_schemes(identify),
         schemes,
-        handshakes,
+        handshakes: challenges.rules,
+        guards: challenges.guards,
+        missing_params: challenges.missing,
         id_covered,
         type_covered,
     })
@@ -168,44 +171,13 @@ fn event_parts(
     }
 }
 
-fn handshake_rule(
-    path: &str,
-    rule: &shape::HandshakeRule,
-    problems: &mut Problems,
-) -> Result<handshake::Rule, Reported> {
-    let when = format!("{path}.when.json");
-    if rule.when.json.is_empty() {
-        problems.add(&when, "no condition", "write it like `{ type: url_verification }`");
-    }
-    let equal = rule.when.json.iter();
-    let json: Result<_, Reported> =
-        equal.map(|(key, value)| Ok((problems.path(&when, key)?, value.clone()))).collect();
-    let status = StatusCode::from_u16(rule.reply.status.unwrap_or(200)).ok();
-    let status = status
-        .filter(StatusCode::is_success)
-        .ok_or_else(|| problems.add(format!("{path}.reply.status"), "not a success", "use 200"));
-    let content_type = rule.reply.content_type.as_deref().unwrap_or("text/plain; charset=utf-8");
-    let content_type = HeaderValue::from_str(content_type).map_err(|_| {
-        let help = "write it like `text/plain`";
-        problems.add(format!("{path}.reply.content_type"), "not a header value", help)
-    });
-    let body = problems.template(&format!("{path}.reply.body"), &rule.reply.body);
-    Ok(handshake::Rule::new(handshake::RuleParts {
-        json: json?,
-        verify: rule.verify,
-        status: status?,
-        content_type: content_type?,
-        body: body?,
-    }))
-}
-
 /// What was found so far, where nothing is said twice; and what the source says about itself.
 #[derive(Debug, Default)]
 pub(super) struct Problems {
     found: Vec<Problem>,
     params: BTreeMap<String, String>,
     /// Names that templates asked for.
-    asked: BTreeSet<String>,
+    pub(super) asked: BTreeSet<String>,
 }
 
 /// Something is not there because of a problem that was noted.
@@ -228,7 +200,7 @@ impl Problems {
     }
 
     /// A template outside of `verify`, where no container captures variables.
-    fn template(&mut self, path: &str, text: &str) -> Result<Template, Reported> {
+    pub(super) fn template(&mut self, path: &str, text: &str) -> Result<Template, Reported> {
         let template = self.any_template(path, text)?;
         let variable = template.values().find_map(|value| match &value.from {
             From::Variable(name) => Some(name.clone()),

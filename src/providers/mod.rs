@@ -1,6 +1,7 @@
 //! The catalogue of providers: one YAML file each, embedded in the binary, in the language that users write for a sender
 //! of their own. Knowledge about a provider is data; a preset is never magic and can be printed, copied and changed.
 
+mod challenges;
 mod compile;
 mod containers;
 mod files;

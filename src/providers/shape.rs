@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use super::challenges::HandshakeRule;
 use crate::{
     units::{Span, choices, sections},
     verify::{Algorithm, Encoding, KeyForm, Unit, UrlVariant},
@@ -201,33 +202,4 @@ choices! {
         /// An integer.
         Integer,
     }
-}
-
-/// A provider's challenge and the exact reply (`providers/hmac.md` §3.5).
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HandshakeRule {
-    pub(crate) when: ChallengeShape,
-    /// Whether its signature is checked first.
-    pub(crate) verify: bool,
-    pub(crate) reply: ReplyShape,
-}
-
-sections! {
-    #[serde(deny_unknown_fields)]
-    pub(crate) struct ChallengeShape {
-        /// JSON values that must be equal: `{ type: url_verification }`.
-        pub(crate) json: BTreeMap<String, String>,
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ReplyShape {
-    /// Default: 200.
-    pub(crate) status: Option<u16>,
-    /// Default: `text/plain; charset=utf-8`.
-    pub(crate) content_type: Option<String>,
-    /// A template: `{json:challenge}`. Values put in are at most 256 characters of `A-Za-z0-9._~-`.
-    pub(crate) body: String,
 }

@@ -37,7 +37,7 @@ use crate::{
     answer::{Answered, Outcome, Refusal},
     audit::AuditLog,
     dedup::{DedupStore, Joins},
-    handshake::{Signed, Unsigned},
+    handshake::{Captures, Signed, Unsigned},
     receive::{Budget, Inbound},
     stage::StageExt as _,
     telemetry::Metrics,
@@ -58,6 +58,8 @@ pub struct Shared {
     pub joins: Joins,
     /// Knows the worker's tasks that outlive their connections.
     pub tracker: TaskTracker,
+    /// Where secrets that providers send go, while the operator waits for one.
+    pub captures: Captures,
     /// Requests in flight.
     pub room: Arc<Budget>,
     /// Bytes of bodies in flight.

@@ -11,7 +11,7 @@ use crate::{
     deliver::{Deliver, Identity, Upstream},
     detach::Detach,
     event::Name,
-    handshake::Rule,
+    handshake::Challenges,
     identify::{Identify, Plan},
     receive::{Accepts, Admit, Receive},
     route::{Choose, Routes, ShadowRoute},
@@ -29,7 +29,7 @@ pub(super) struct Parts<'a> {
     shared: &'a Shared,
     upstreams: &'a Upstreams,
     pub(super) metrics: Arc<SourceMetrics>,
-    pub(super) challenges: Arc<[Rule]>,
+    pub(super) challenges: Arc<Challenges>,
     plan: Arc<Plan>,
     routes: Arc<Routes>,
     detail: Arc<Detail>,
@@ -43,19 +43,28 @@ impl<'a> Parts<'a> {
         upstreams: &'a Upstreams,
         shared: &'a Shared,
     ) -> Self {
-        let challenges = if source.handshake { source.language.handshakes.as_slice() } else { &[] };
         let mode = if source.enforce { "proxy" } else { "shadow" };
         let metrics = shared.metrics.source(source.name.as_str(), mode, source.secrets.len());
         let mut detail = config.audit_detail.clone();
         // A credential never goes on record, whatever was configured.
         detail.headers.retain(|name| !source.verifier.is_shown_in(name));
+        let metrics = Arc::new(metrics);
+        let challenges = Challenges {
+            rules: source.language.handshakes.clone(),
+            guards: source.language.guards.clone(),
+            verifier: Arc::clone(&source.verifier),
+            url: source.public_url.as_str().into(),
+            captures: source.captured.then(|| shared.captures.clone()),
+            hide_paths: config.server.hide_paths,
+            metrics: Arc::clone(&metrics),
+        };
         Self {
             config,
             source,
             shared,
             upstreams,
-            metrics: Arc::new(metrics),
-            challenges: challenges.into(),
+            metrics,
+            challenges: Arc::new(challenges),
             plan: Arc::new(source.language.identify.clone()),
             routes: Arc::new(source.routes.clone()),
             detail: Arc::new(detail),
@@ -79,6 +88,7 @@ impl<'a> Parts<'a> {
         let (source, limits) = (self.source, &self.config.limits);
         Receive(Arc::new(Accepts {
             source: source.name.clone(),
+            methods: self.challenges.methods(),
             body_bytes_max: source.body_bytes_max,
             body_timeout: limits.body_timeout.0,
             body_rate_min: limits.body_rate_min.0,

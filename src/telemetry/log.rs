@@ -20,7 +20,7 @@ use crate::{event::Timestamp, units::choices};
 /// Log lines about refused requests, per source and second.
 const REFUSED_LINES_PER_SECOND: u64 = 5;
 
-/// Which refused requests get a line, by source: one sampler for all threads.
+/// What is sampled of each source: one sampler for all threads.
 #[derive(Debug, Default)]
 pub(super) struct Samplers(Mutex<HashMap<String, Arc<Sampler>>>);
 
@@ -51,12 +51,17 @@ impl Default for Sampler {
 impl Sampler {
     /// `Some` to go ahead, with the number of those left out since the last one that went ahead.
     pub(crate) fn take(&self, now: Instant) -> Option<u64> {
+        self.take_of(REFUSED_LINES_PER_SECOND, now)
+    }
+
+    /// The same for another number per second.
+    pub(crate) fn take_of(&self, per_second: u64, now: Instant) -> Option<u64> {
         let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if now.saturating_duration_since(window.since) >= Duration::from_secs(1) {
             window.since = now;
             window.taken = 0;
         }
-        if window.taken >= REFUSED_LINES_PER_SECOND {
+        if window.taken >= per_second {
             window.suppressed += 1;
             return None;
         }

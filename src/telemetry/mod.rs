@@ -3,10 +3,12 @@
 //! Label values come from the configuration or from closed lists in the code, never from the network. A stage asks for its
 //! handles once, when its stack is built; nothing is looked up per request, and every series exists at 0 from start.
 
+mod lists;
 mod log;
 
 use std::sync::{Arc, atomic::AtomicU64};
 
+pub(crate) use lists::*;
 pub use log::LogFormat;
 pub(crate) use log::start_logging;
 use log::{Sampler, Samplers};
@@ -28,33 +30,6 @@ type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
 type Integers = Family<Labels, Gauge>;
 type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
 
-/// The label of requests that no source takes: one series, however hard someone scans.
-pub(crate) const UNKNOWN_SOURCE: &str = "_unknown";
-
-/// What a delivery attempt can end in; the closed list of the label `result`.
-pub(crate) const ATTEMPT_RESULTS: [&str; 9] =
-    ["2xx", "3xx", "4xx", "5xx", "timeout", "connect", "tls", "reset", "garbage"];
-
-/// What is shed for; the closed list of the label `reason`.
-pub(crate) const SHED_REASONS: [&str; 5] =
-    ["requests_in_flight", "body_memory", "connections", "upstream_concurrency", "disk"];
-
-/// Kinds of audit records; the closed list of the label `kind`.
-pub(crate) const RECORD_KINDS: [&str; 9] = [
-    "attempt",
-    "outcome",
-    "duplicate",
-    "ignored",
-    "malformed",
-    "rejected",
-    "handshake",
-    "control",
-    "shadow",
-];
-
-/// Operations of a dedup store; the closed list of the label `operation`.
-pub(crate) const DEDUP_OPERATIONS: [&str; 5] = ["claim", "complete", "release", "hold", "renew"];
-
 /// All metrics of one process. Cloning shares them; a reload keeps them.
 #[derive(Clone, Debug)]
 pub struct Metrics(Arc<All>);
@@ -72,6 +47,7 @@ macro_rules! series {
         struct All {
             registry: Registry,
             refused_lines: Samplers,
+            challenges: Samplers,
             $($field: $kind,)*
         }
 
@@ -82,7 +58,8 @@ macro_rules! series {
                     let $field: $kind = $made;
                     registry.register($name, $help, $field.clone());
                 )*
-                Self { registry, refused_lines: Samplers::default(), $($field,)* }
+                let (refused_lines, challenges) = (Samplers::default(), Samplers::default());
+                Self { registry, refused_lines, challenges, $($field,)* }
             }
         }
     };
@@ -186,6 +163,7 @@ impl Metrics {
         let not_verified = REASON_CLASSES.map(not_verified_name);
         SourceMetrics {
             refused_lines: all.refused_lines.of(source),
+            challenges: all.challenges.of(source),
             outcomes: counters(&all.requests, &own, "outcome", &OUTCOME_NAMES),
             would_reject: counters(&all.shadow, &own, "outcome", &not_verified),
             failures: counters(&all.verification_failures, &own, "reason", &REASON_CLASSES),
@@ -316,6 +294,8 @@ impl Closed<Histogram> {
 pub struct SourceMetrics {
     /// Which refused requests get a log line.
     pub(crate) refused_lines: Arc<Sampler>,
+    /// Which challenges are answered.
+    pub(crate) challenges: Arc<Sampler>,
     /// By [`crate::answer::OUTCOME_NAMES`].
     pub outcomes: Closed<Counter>,
     /// What passed in shadow mode only.

@@ -67,7 +67,7 @@ impl<'a> Presented<'a> {
     /// A request whose URL is `url` to its provider.
     pub(crate) fn of(envelope: &'a Envelope, url: &'a str) -> Self {
         Self {
-            method: "POST", // the one method that an envelope has
+            method: envelope.method().as_str(),
             url,
             target: envelope.uri().path_and_query().map_or("/", |target| target.as_str()),
             headers: envelope.headers(),
@@ -114,6 +114,11 @@ impl Verified {
     /// The request.
     pub fn envelope(&self) -> &Envelope {
         &self.envelope
+    }
+
+    /// Which secret matched, counted from 1.
+    pub(crate) fn slot(&self) -> usize {
+        self.proof.slot
     }
 
     /// Takes it apart.

@@ -211,7 +211,7 @@ impl Template {
     }
 
     /// What it says of a request, in one piece; for small things, never for what is signed.
-    pub(super) fn text<'s>(
+    pub(crate) fn text<'s>(
         &self,
         view: &'s View<'_>,
         variables: &[Variable<'s>],

@@ -146,6 +146,20 @@ impl Verifier {
         Err(problem)
     }
 
+    /// The tag of `text` under the secret in `slot`, as the first scheme that uses it would make it; under the first live secret,
+    /// where `slot` is 0. For what providers have us compute to show that we know their secret.
+    pub(crate) fn tag_of(&self, slot: usize, text: &[u8], now: Timestamp) -> Option<Vec<u8>> {
+        let is_meant = |(own, _): &&(u16, Key)| {
+            let is_asked = slot == 0 || usize::from(*own) == slot;
+            is_asked && self.held(*own).is_some_and(|held| held.is_live(now))
+        };
+        let signing = self.schemes.iter().filter(|p| p.scheme.parts.algorithm.signs());
+        let (algorithm, (_, key)) = signing
+            .map(|p| (p.scheme.parts.algorithm, p.keys.iter().find(is_meant)))
+            .find_map(|(algorithm, key)| Some((algorithm, key?)))?;
+        Some(key.tag(&[text.into()], 0).bytes(algorithm).to_vec())
+    }
+
     /// Signs a request that was verified once more, by the scheme that counted for it.
     pub fn sign_again(
         &self,

@@ -105,7 +105,7 @@ pub(super) type Unreadable = &'static str;
 pub(crate) const NOT_JSON: Unreadable = "the body is not a JSON document";
 
 /// A variable that the signature's container captured: its name and its value.
-pub(super) type Variable<'v> = (&'v [u8], &'v [u8]);
+pub(crate) type Variable<'v> = (&'v [u8], &'v [u8]);
 
 /// A request, and what was read of its body so far.
 pub(crate) struct View<'a> {

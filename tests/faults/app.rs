@@ -1,6 +1,7 @@
 //! The app: remembers every request that reached it and when, and answers as the script of the test says.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
@@ -64,6 +65,8 @@ pub type Script = Box<dyn FnMut(usize, &Received) -> Act + Send>;
 struct Shared {
     clock: Clock,
     received: Mutex<Vec<Received>>,
+    /// When it had answered, by receipt.
+    answered: Mutex<BTreeMap<String, u64>>,
     script: Mutex<Script>,
     gate: Notify,
     open: std::sync::atomic::AtomicBool,
@@ -82,6 +85,7 @@ impl App {
         let shared = Arc::new(Shared {
             clock,
             received: Mutex::default(),
+            answered: Mutex::default(),
             script: Mutex::new(Box::new(|_, _| Act::Say(200))),
             gate: Notify::new(),
             open: false.into(),
@@ -117,6 +121,11 @@ impl App {
         self.shared.received.lock().unwrap().clone()
     }
 
+    /// When it had answered a request, as far as it has.
+    pub fn answered(&self, receipt: &str) -> Option<u64> {
+        self.shared.answered.lock().unwrap().get(receipt).copied()
+    }
+
     pub fn count(&self) -> usize {
         self.shared.received.lock().unwrap().len()
     }
@@ -150,15 +159,18 @@ async fn converse(stream: TcpStream, shared: Arc<Shared>) {
     let mut wire = Wire::new(stream);
     while let Ok((head, body)) = wire.message().await {
         let act = shared.note(&head, &body);
+        let receipt = head.get("gatepost-receipt").to_owned();
         match act {
             Act::Say(status) => {
                 if wire.write(answer(status).as_bytes()).await.is_err() {
                     return;
                 }
+                shared.has_answered(receipt);
             }
             Act::Late(time, status) => {
                 sleep(time).await;
                 let _ = wire.write(answer(status).as_bytes()).await; // perhaps nobody waits any more
+                shared.has_answered(receipt);
             }
             Act::Gated(status) => {
                 shared.opened().await;
@@ -206,6 +218,10 @@ impl Shared {
         received.verdict = act.verdict();
         all.push(received);
         act
+    }
+
+    fn has_answered(&self, receipt: String) {
+        self.answered.lock().unwrap().insert(receipt, self.clock.now());
     }
 
     async fn opened(&self) {

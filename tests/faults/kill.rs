@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
@@ -80,17 +81,32 @@ struct Killing {
     gateways: usize,
     dedup: String,
     points: Vec<(&'static str, u64)>,
+    /// How often each gateway was killed.
+    killed: Vec<AtomicU64>,
 }
 
 impl Killing {
     async fn new(size: Size, gateways: usize, dedup: String) -> Self {
-        let per = size.events / size.kills;
+        let per = size.events / size.kills / gateways as u64;
         let mut points: Vec<_> = POINTS.iter().map(|point| (*point, per)).collect();
         points.extend(BATCH_POINTS.iter().map(|point| (*point, per / 8 + 2)));
         if dedup.contains("embedded") {
             points.extend(STORE_POINTS.iter().map(|point| (*point, per / 8 + 2)));
         }
-        Self { run: Run::new(gateways).await, size, gateways, dedup, points }
+        let killed = (0..gateways).map(|_| 0.into()).collect();
+        Self { run: Run::new(gateways).await, size, gateways, dedup, points, killed }
+    }
+
+    /// Notes that gateway `number` was killed so often; up to which event it lives this time at the most. On a slow machine
+    /// the senders wait for the one that is behind, or the events would be over before the kills.
+    fn allow(&self, number: usize, killed: u64) -> u64 {
+        self.killed[number].store(killed, Relaxed);
+        let per = self.size.events * self.gateways as u64 / self.size.kills;
+        let least = self.killed.iter().map(|killed| killed.load(Relaxed)).min().unwrap();
+        let over = (least + 1) * self.gateways as u64 > self.size.kills; // what was sent twice counts twice
+        let enough = if over { u64::MAX } else { (least + 3) * per };
+        self.run.senders.allow(usize::try_from(enough).unwrap());
+        (killed + 3) * per
     }
 
     /// Half of the lives end from outside, half at a point, each in its turn.
@@ -113,11 +129,14 @@ impl Killing {
         let kills = self.size.kills / self.gateways as u64;
         for kill in 0..kills {
             let due = self.size.events * kill / kills + dice.below(self.size.events / kills);
-            let way = self.way(kill, &mut dice);
+            let (way, most) = (self.way(kill, &mut dice), self.allow(number, kill));
+            // Where it ends by what happens, that is waited for: a slow machine comes by few points until it is due.
+            let due = if matches!(way, Way::Kill) { due } else { most };
             let (life, left) = self.life(number, dir, &way, due, &mut dice).await;
             lives.push(life);
             dir = left;
         }
+        self.allow(number, kills);
         (self.run.gateway_in(number, dir, &self.dedup, &[]).await, lives)
     }
 
@@ -142,8 +161,6 @@ impl Killing {
             Err((_, log)) => panic!("a gateway does not start after a crash:\n{log}"),
         };
         self.run.senders.gateway(number, Some(gateway.address));
-        // Where the app must have one, that is waited for.
-        let due = if matches!(way, Way::Forwarded) { self.size.events } else { due };
         let mut forwarded = match way {
             Way::Forwarded => Some(self.forwarded(1 + dice.below(50) as usize)),
             Way::Kill | Way::Point(_) => None,

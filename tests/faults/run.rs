@@ -1,13 +1,16 @@
 //! What all runs have in common: a clock, an app, senders, the directories of gateways, and the ledger that joins them.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use tempfile::TempDir;
 
 use crate::{
     BANK, GITHUB, STRIPE,
     app::App,
-    ledger::{Ledger, Record, report},
+    ledger::{Ledger, Received, Record, Verdict, report},
     sender::Senders,
     wire::Clock,
     world::{Gateway, eventually, gateway::binary},
@@ -18,8 +21,8 @@ pub struct Run {
     pub clock: Clock,
     pub app: App,
     pub senders: Senders,
-    /// How long the app may take.
-    pub timeout: &'static str,
+    /// How long the app may take, in milliseconds.
+    pub timeout: u64,
     /// The part `limits` of the configuration.
     pub limits: String,
 }
@@ -28,12 +31,12 @@ impl Run {
     pub async fn new(gateways: usize) -> Self {
         let clock = Clock::start();
         let (app, senders) = (App::start(clock).await, Senders::new(clock, gateways));
-        Self { clock, app, senders, timeout: "500ms", limits: "{}".into() }
+        Self { clock, app, senders, timeout: 500, limits: "{}".into() }
     }
 
     /// The same, where nothing shall take too long, however slow the machine is.
     pub async fn patient(gateways: usize) -> Self {
-        Self { timeout: "10s", ..Self::new(gateways).await }
+        Self { timeout: 10_000, ..Self::new(gateways).await }
     }
 
     /// The configuration of a gateway whose state is in `dir`: all sources to the app.
@@ -47,8 +50,8 @@ impl Run {
              audit: {{ rotate: {{ size: 1MiB }}, checkpoint: {{ every: 1s }} }}\n\
              sources:\n  stripe: {{ provider: stripe, secret: \"{STRIPE}\" }}\n  bank: {{ provider: stripe, secret: \"{BANK}\" }}\n  \
              github: {{ provider: github, secret: \"{GITHUB}\", max_body: 1MiB }}\nroutes:\n  \
-             - {{ source: stripe, to: app, timeout: {timeout} }}\n  - {{ source: bank, to: app, timeout: {timeout} }}\n  \
-             - {{ source: github, to: app, timeout: {timeout} }}\nupstreams: {{ app: {{ url: \"{app}\" }} }}\n\
+             - {{ source: stripe, to: app, timeout: {timeout}ms }}\n  - {{ source: bank, to: app, timeout: {timeout}ms }}\n  \
+             - {{ source: github, to: app, timeout: {timeout}ms }}\nupstreams: {{ app: {{ url: \"{app}\" }} }}\n\
              dedup: {{ {dedup} }}\nlimits: {limits}\n"
         )
     }
@@ -117,11 +120,31 @@ impl Run {
         self.app.received().into_iter().map(|received| received.event_id).collect()
     }
 
+    /// What the app received. Where the machine was so slow that an answer of the app came later than its timeout after the
+    /// request was sent to the gateway, nobody knows whether it was in time.
+    fn received(&self) -> Vec<Received> {
+        let requests = self.senders.requests();
+        let told =
+            requests.iter().filter_map(|r| Some((&*r.sent.told.as_ref()?.receipt, r.sent.at)));
+        let sent: BTreeMap<_, _> = told.collect();
+        let slow = |received: &Received| {
+            let sent = sent.get(&*received.receipt)?;
+            Some(self.app.answered(&received.receipt)? > sent + self.timeout * 1000)
+        };
+        let mut all = self.app.received();
+        for received in &mut all {
+            if received.verdict == Verdict::Accepted && slow(received) == Some(true) {
+                received.verdict = Verdict::Silent;
+            }
+        }
+        all
+    }
+
     /// Everything that is known about this run.
     pub fn ledger(&self, dirs: &[&Path]) -> Ledger {
         Ledger {
             sent: self.senders.requests().into_iter().map(|request| request.sent).collect(),
-            received: self.app.received(),
+            received: self.received(),
             records: dirs.iter().flat_map(|dir| Record::all_in(&dir.join("audit"))).collect(),
             ..Ledger::default()
         }

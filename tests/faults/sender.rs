@@ -48,6 +48,8 @@ struct Shared {
     /// What is queued or under way.
     open: AtomicUsize,
     acked: AtomicUsize,
+    /// From so many acknowledged events on, nothing is sent.
+    enough: AtomicUsize,
     /// Of a hundred requests, so many are given up by their sender at some moment.
     rude: AtomicUsize,
 }
@@ -65,6 +67,7 @@ impl Senders {
             queue: Mutex::default(),
             open: 0.into(),
             acked: 0.into(),
+            enough: usize::MAX.into(),
             rude: 0.into(),
         }))
     }
@@ -86,6 +89,11 @@ impl Senders {
     /// How many events were acknowledged.
     pub fn acked(&self) -> usize {
         self.0.acked.load(Ordering::Relaxed)
+    }
+
+    /// Nothing more is sent from so many acknowledged events on, until more is allowed.
+    pub fn allow(&self, events: usize) {
+        self.0.enough.store(events, Ordering::SeqCst);
     }
 
     /// Of a hundred requests, `rude` are given up at some moment from now on.
@@ -135,7 +143,8 @@ impl Senders {
         let mut kept: Option<(SocketAddr, Wire)> = None;
         let mut turn = lane;
         while self.0.open.load(Ordering::SeqCst) > 0 {
-            let next = self.0.queue.lock().unwrap().pop_front();
+            let waits = self.acked() >= self.0.enough.load(Ordering::SeqCst);
+            let next = (!waits).then(|| self.0.queue.lock().unwrap().pop_front()).flatten();
             let Some(event) = next else {
                 sleep(PAUSE).await;
                 continue;

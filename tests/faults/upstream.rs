@@ -188,7 +188,7 @@ async fn every_way_to_fail_is_told_and_the_event_goes_through() {
 /// Informational answers without end are read until the time is over, beside everything else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_1xx_stops_nobody_else() {
-    let run = Run { timeout: "3s", ..Run::new(1).await };
+    let run = Run { timeout: 3000, ..Run::new(1).await };
     let gateway = run.gateway(0, "store: embedded, on_unknown: release").await;
     let memory = gateway.metric("process_resident_memory_bytes").await;
     run.app.script(|n, _| match n {

@@ -27,6 +27,8 @@ mod abuse;
 mod accept;
 mod answers;
 mod canary;
+mod capture;
+mod challenges;
 mod commands;
 mod connect;
 mod deliver;

@@ -22,16 +22,34 @@ import tempfile
 import threading
 import time
 
-# Its files, and the test binaries that guard them with the tests in them that do (all where none is named); quick ones first.
+# Its files, and the steps in which it is tested: a test binary with the tests in it that are run (all where none is named). What
+# is quick and sees most comes first, because the first failure ends it.
 AREAS = {
-    "guard": ("src/server/guard.rs", {"server": ["guard::", "http1::"]}),
-    "verify": ("src/verify/*.rs", {"pure": []}),
-    "identify": ("src/identify/*.rs", {"pure": []}),
-    "json": ("src/json/*.rs", {"pure": []}),
-    "protocol": ("src/dedup/{claim,course,twins}.rs", {"store_contract": [], "model": []}),
-    "claims": ("src/dedup/{mod,join,lease,memory,stage}.rs", {"store_contract": [], "pure": ["audited::"]}),
-    "stores": ("src/dedup/{embedded,redis}/*.rs", {"store_contract": []}),
-    "audit": ("src/audit/*.rs", {"pure": ["audited::", "noted::"], "audit": [], "disk": ["faults::", "tamper::", "torn::", "meanwhile::"]}),
+    "guard": ("src/server/guard.rs", [("server", ["guard::", "http1::"])]),
+    "verify": ("src/verify/*.rs", [("pure", [])]),
+    "identify": ("src/identify/*.rs", [("pure", [])]),
+    "json": ("src/json/*.rs", [("pure", [])]),
+    "protocol": (
+        "src/dedup/{claim,course,twins}.rs",
+        [("store_contract", ["protocol::"]), ("store_contract", []), ("model", [])],
+    ),
+    "claims": (
+        "src/dedup/{mod,join,lease,memory,stage}.rs",
+        [("store_contract", ["stage::", "leases::", "memory_"]), ("pure", ["audited::"]), ("store_contract", [])],
+    ),
+    "stores": (
+        "src/dedup/{embedded,redis}/*.rs",
+        [("store_contract", ["embedded", "redis_keeps_", "settings_"]), ("store_contract", [])],
+    ),
+    "audit": (
+        "src/audit/*.rs",
+        [
+            ("pure", ["audited::", "noted::"]),
+            ("audit", []),
+            ("disk", ["torn::"]),
+            ("disk", ["faults::", "tamper::", "meanwhile::"]),
+        ],
+    ),
 }
 
 # A mutant under which the tests use so many times as much of the processor as without one, and so much at least, never ends; nor
@@ -126,11 +144,12 @@ def write(path, text):
         path.write_bytes(text)
 
 
-def copy_tree():
-    """The tree as it is, committed or not, without the binary: no area needs it. Only what differs is written."""
+def copy_tree(sources):
+    """The tree as it is, committed or not, but for `sources`, and without the binary: no area needs it. Only what differs is
+    written, so that what was built is not built again."""
     files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], check=True, capture_output=True, text=True)
     for file in map(pathlib.Path, files.stdout.split("\n")[:-1]):
-        if file.is_file() and str(file) not in ("Cargo.toml", "src/main.rs", "src/lib.rs"):
+        if file.is_file() and str(file) not in {"Cargo.toml", "src/main.rs", "src/lib.rs", *sources}:
             write(TREE / file, file.read_bytes())
     manifest = pathlib.Path("Cargo.toml").read_text()
     manifest = re.sub(r"\[\[bin\]\]\n.*?\n\n", "", manifest, count=1, flags=re.S)
@@ -143,7 +162,7 @@ def copy_tree():
 def build(tests):
     """The test binaries by name, or what the compiler says is wrong: (file, line) pairs and words."""
     command = ["cargo", "test", "--locked", "--no-run", "--message-format=json"]
-    command += [f"--test={test}" for test in tests]
+    command += [f"--test={test}" for test in sorted(tests)]
     built = subprocess.run(command, cwd=TREE, env=os.environ | {"CARGO_TARGET_DIR": str(TARGET)}, stdout=subprocess.PIPE)
     binaries, places, words = {}, set(), []
     for message in map(json.loads, built.stdout.splitlines()):
@@ -185,15 +204,15 @@ def limits(seconds):
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def meets(tests, binaries, number, patience):
+def meets(steps, binaries, number, patience):
     """Runs the tests until one fails: `caught`, `timeout` or `missed`, and the test that did it."""
-    for test, only in tests.items():
+    for (test, only), seconds in zip(steps, patience):
         scratch = tempfile.mkdtemp(prefix="gatepost-mutant-")
         env = os.environ | {"TMPDIR": scratch, "CARGO_MANIFEST_DIR": str(TREE), "RUST_MIN_STACK": str(64 << 20)}
         env |= {"PROPTEST_FAILURE_PERSISTENCE": "off"} | ({"GATEPOST_MUTANT": str(number)} if number else {})
         run = subprocess.Popen(
             [binaries[test], *only], cwd=TREE, env=env, text=True, errors="replace",
-            preexec_fn=lambda seconds=patience[test]: limits(seconds),
+            preexec_fn=lambda seconds=seconds: limits(seconds),
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
         late = threading.Event()
@@ -230,12 +249,13 @@ def stop(run):
 
 
 def main(area, shard="0/1"):
-    files, tests = AREAS[area]
-    copy_tree()
+    files, steps = AREAS[area]
+    tests = {test for test, _ in steps}
     tool = TARGET / "tools/bin/cargo-mutants"
     listed = subprocess.run([tool, "mutants", "--list", "--json", "-f", files], check=True, capture_output=True)
     listed = json.loads(listed.stdout)
     sources = {found["file"]: pathlib.Path(found["file"]).read_text() for found in listed}
+    copy_tree(sources)
     mutants = [Mutant(found, sources[found["file"]]) for found in listed]
     part, parts = map(int, shard.split("/"))
     results = TARGET / "mutants" / f"{area}.json"
@@ -257,17 +277,17 @@ def main(area, shard="0/1"):
         if not mutant.alone and mutant not in left:
             keep(mutant, "unviable")
     print(f"{area}: {len(left)} mutants built in {time.monotonic() - began:.0f} s", flush=True)
-    patience = {}
-    for test, only in tests.items():
+    patience = []
+    for step in steps:
         before = processor()
-        end, by = meets({test: only}, binaries, None, {test: 3600})
+        end, by = meets([step], binaries, None, [3600])
         if end != "missed":
             raise SystemExit(f"without a mutant: {by}")
         took = processor() - before
-        patience[test] = int(max(PATIENCE * took, PATIENCE_MIN_S))
-        print(f"{area}: {test} takes {took:.1f} s of the processor", flush=True)
+        patience.append(int(max(PATIENCE * took, PATIENCE_MIN_S)))
+        print(f"{area}: {' '.join([step[0], *step[1]])} takes {took:.1f} s of the processor", flush=True)
     with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
-        runs = {pool.submit(meets, tests, binaries, numbers[m.key], patience): m for m in left}
+        runs = {pool.submit(meets, steps, binaries, numbers[m.key], patience): m for m in left}
         for run in concurrent.futures.as_completed(runs):
             keep(runs[run], *run.result())
     for file, text in sources.items():
@@ -275,7 +295,7 @@ def main(area, shard="0/1"):
     for mutant in filter(lambda mutant: mutant.alone, open_):
         write(TREE / mutant.file, mutant.applied(sources[mutant.file]).encode())
         binaries, _, _ = build(tests)
-        keep(mutant, *(meets(tests, binaries, None, patience) if binaries else ("unviable",)))
+        keep(mutant, *(meets(steps, binaries, None, patience) if binaries else ("unviable",)))
         write(TREE / mutant.file, sources[mutant.file].encode())
     table(known)
 

@@ -103,7 +103,7 @@ fn what_is_printed_compiles_to_the_same() {
         let pasted = providers::compile(
             &source.verify,
             &source.event,
-            &preset.handshake,
+            &source.handshake,
             &Options::default(),
         );
         assert_eq!(debug(pasted.expect(&printed)), debug(compiled(&preset.name)), "{printed}");

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use gatepost::{
     answer::{Answer, Outcome, Refusal, Relayed},
     event::{Name, Peer, Receipt, Timestamp},
-    handshake::{Rule, Signed, Unsigned},
+    handshake::{Challenges, Signed, Unsigned},
     identify::{Event, Identify, Plan},
+    providers::Compiled,
     receive::{Accepts, Budget, Inbound, Receive},
     route::{Choose, Patterns, Route, Routed, Routes, Shadow, ShadowRoute, Target},
     stack::Stack,
@@ -30,7 +31,7 @@ pub(crate) struct Flow {
     pub(crate) metrics: Metrics,
     name: Name,
     verifier: Arc<Verifier>,
-    rules: Arc<[Rule]>,
+    challenges: Arc<Challenges>,
     plan: Arc<Plan>,
     routes: Arc<Routes>,
     enforce: bool,
@@ -51,12 +52,30 @@ impl Flow {
     /// The same, where routes look at JSON paths.
     pub(crate) fn capturing(yaml: &str, captures: &[&str]) -> Self {
         let compiled = compile(&Source::parse(yaml), captures).expect("a good source");
-        let (plan, rules) = (compiled.identify.clone(), compiled.handshakes.clone().into());
-        Self {
-            metrics: Metrics::new(),
-            name: Name::parse("shop").unwrap(),
-            verifier: Arc::new(verifier(compiled, &[SECRET]).expect("a good secret")),
+        Self::of(compiled, &[SECRET])
+    }
+
+    /// A source that was compiled already.
+    pub(crate) fn of(compiled: Compiled, secrets: &[&str]) -> Self {
+        let (plan, rules) = (compiled.identify.clone(), compiled.handshakes.clone());
+        let guards = compiled.guards.clone();
+        let verifier = Arc::new(verifier(compiled, secrets).expect("a good secret"));
+        let metrics = Metrics::new();
+        let name = Name::parse("shop").unwrap();
+        let challenges = Challenges {
             rules,
+            guards,
+            verifier: Arc::clone(&verifier),
+            url: URL.into(),
+            captures: None,
+            hide_paths: false,
+            metrics: Arc::new(metrics.source(name.as_str(), "proxy", 1)),
+        };
+        Self {
+            metrics,
+            name,
+            verifier,
+            challenges: Arc::new(challenges),
             plan: Arc::new(plan),
             routes: Arc::new(Routes::new(vec![route("app", &["*"], Some("app"))], false)),
             enforce: true,
@@ -87,14 +106,30 @@ impl Flow {
     where
         B: Body<Data = Bytes, Error: Send> + Send + 'static,
     {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        runtime.block_on(self.stack().oneshot(Self::inbound(headers, body)))
+        self.run(Self::inbound(headers, body))
     }
 
     /// Sends a request with a good signature.
     pub(crate) fn send(&self, lines: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
         let body = body.into();
         self.post(self.signed(headers(lines), &body), body)
+    }
+
+    /// Asks the same again and again until an answer is as wanted; how many were not.
+    pub(crate) fn until(&self, target: &'static str, is: impl Fn(Answer) -> bool) -> usize {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let stack = self.stack();
+        runtime.block_on(async {
+            for asked in 0.. {
+                let mut inbound = Self::inbound(HeaderMap::new(), Full::<Bytes>::default());
+                *inbound.request.method_mut() = http::Method::GET;
+                *inbound.request.uri_mut() = http::Uri::from_static(target);
+                if is(stack.clone().oneshot(inbound).await) {
+                    return asked;
+                }
+            }
+            unreachable!("it goes on")
+        })
     }
 
     /// Adds a good signature.
@@ -107,6 +142,15 @@ impl Flow {
         let mut headers = request.headers.clone();
         headers.extend(self.verifier.sign(&request).expect("signed"));
         headers
+    }
+
+    /// Sends a whole request.
+    pub(crate) fn run<B>(&self, inbound: Inbound<B>) -> Answer
+    where
+        B: Body<Data = Bytes, Error: Send> + Send + 'static,
+    {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(self.stack().oneshot(inbound))
     }
 
     pub(crate) fn inbound<B>(headers: HeaderMap, body: B) -> Inbound<B> {
@@ -155,14 +199,14 @@ impl Flow {
         let unrouted = metrics.unrouted.clone();
         let stack = ServiceBuilder::new()
             .stage(self.receive())
-            .stage(Unsigned(Arc::clone(&self.rules)))
+            .stage(Unsigned(Arc::clone(&self.challenges)))
             .stage(Verify {
                 verifier: Arc::clone(&self.verifier),
                 url: URL.into(),
                 metrics,
                 shadow: (!self.enforce).then(|| BoxCloneSyncService::new(shadow)),
             })
-            .stage(Signed(Arc::clone(&self.rules)))
+            .stage(Signed(Arc::clone(&self.challenges)))
             .stage(Identify { plan: Arc::clone(&self.plan) })
             .stage(Choose { routes: Arc::clone(&self.routes), unrouted })
             .service(service_fn(move |event| {
@@ -175,6 +219,7 @@ impl Flow {
     fn receive(&self) -> Receive {
         let accepts = Accepts {
             source: self.name.clone(),
+            methods: self.challenges.methods(),
             body_bytes_max: 1 << 20,
             body_timeout: std::time::Duration::from_secs(10),
             body_rate_min: 0,

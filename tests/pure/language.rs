@@ -151,9 +151,30 @@ fn handshakes() {
     insta::assert_snapshot!(said(&format!(
         "{GOOD}\nhandshake: [{{ when: {{ json: {{}} }}, verify: true, reply: {{ status: 302, body: '{{json:c' }} }}]"
     )), @r#"
-    handshake[0].when.json: no condition (write it like `{ type: url_verification }`)
+    handshake[0].when: no condition, so every event would be one (write it like `json: { type: url_verification }`)
     handshake[0].reply.status: not a success (use 200)
     handshake[0].reply.body: `{` without its `}`, at byte 0 of `{json:c` (write `{{` for a brace)
+    "#);
+}
+
+#[test]
+fn what_a_handshake_cannot_do() {
+    insta::assert_snapshot!(said(&format!(
+        "{GOOD}\nhandshake:\n\
+         - {{ when: {{ method: GET }}, verify: true, reply: {{ content_type: text/html, body: '{{query:c}}' }} }}\n\
+         - {{ when: {{ header: 'A b', json_present: 'a..b' }}, reply: {{ headers: {{ Location: '{{query:c}}' }} }} }}\n\
+         - {{ when: {{ query: c }}, check: [{{ left: '{{query:t}}' }}], reply: {{ body: '{{token}}' }} }}\n\
+         - {{ when: {{ query: c }}, capture: 'a{{query:t}}', reply: {{ compute: {{ r: {{}}, s: {{ hmac_hex: 'a{{query:c}}' }} }} }} }}"
+    )), @r#"
+    handshake[0].verify: only a POST is verified (write `verify: false`)
+    handshake[0].reply.content_type: no challenge is answered with a page (what a stranger says could be shown as a page; use `text/plain`)
+    handshake[1].when.header: `A b` is not a header name
+    handshake[1].reply.headers.Location: is not for a challenge to set (leave it out)
+    handshake[2].check[0]: needs `right` or `one_of` (write it like `{ left: "{query:token}", right: "{param:token}" }`)
+    handshake[2].reply.body: `{token}` stands for nothing (compute it under `reply.compute`)
+    handshake[3].capture: is not one value (write it like `{json:token}`)
+    handshake[3].reply.compute.r: needs one function (write it like `{ hmac_hex: "{query:token}" }`)
+    handshake[3].reply.compute.s: one value is signed, and nothing around it (then what may be asked for is known: `{ hmac_hex: "{query:token}" }`)
     "#);
 }
 

@@ -15,6 +15,7 @@
 mod attacks;
 mod audited;
 mod catalogue;
+mod challenges;
 #[path = "../support/dice.rs"]
 mod dice;
 mod examples;

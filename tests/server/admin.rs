@@ -9,7 +9,7 @@ use std::{
 };
 
 use gatepost::{
-    admin::{self, Admin, Condition, Scope},
+    admin::{self, Admin, Capture, Condition, Scope},
     event::Timestamp,
     server,
     stage::BoxFuture,
@@ -44,6 +44,14 @@ impl admin::Gateway for Patient {
         let result = if self.0.load(SeqCst) { Ok("2 sources") } else { Err("line 3: \"x\"") };
         Box::pin(async move { result.map(str::to_owned).map_err(str::to_owned) })
     }
+
+    fn capture(&self, asked: Capture) -> BoxFuture<'_, Result<Value, String>> {
+        let known = asked.source == "asana";
+        Box::pin(async move {
+            let seconds = asked.time.map(|time| time.as_secs());
+            known.then(|| json!([seconds, asked.replace])).ok_or_else(|| "no source".to_owned())
+        })
+    }
 }
 
 /// A gateway with a bug.
@@ -55,6 +63,10 @@ impl admin::Gateway for Broken {
     }
 
     fn reload(&self) -> BoxFuture<'_, Result<String, String>> {
+        Box::pin(async { panic!("a bug") })
+    }
+
+    fn capture(&self, _: Capture) -> BoxFuture<'_, Result<Value, String>> {
         Box::pin(async { panic!("a bug") })
     }
 }

@@ -67,6 +67,7 @@ fn with_body(
 fn accepts() -> Accepts {
     Accepts {
         source: Name::parse("stripe").unwrap(),
+        methods: Vec::new(),
         body_bytes_max: 10,
         body_timeout: Duration::from_mins(1),
         body_rate_min: 1024,

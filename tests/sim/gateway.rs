@@ -17,6 +17,7 @@ use gatepost::{
     dedup::Joins,
     deliver::{Balance, Dial, HttpVersion, Upstream, UpstreamParams, UpstreamTls},
     event::{Name, Peer, Receipt, Timestamp},
+    handshake::Captures,
     receive::{Budget, Inbound},
     stack::{Front, Shared, Upstreams},
     telemetry::Metrics,
@@ -159,6 +160,7 @@ impl Machine {
         };
         let store = Store { shelf: Arc::clone(&self.shelf), process: Arc::clone(&process) };
         let shared = Shared {
+            captures: Captures::new().0,
             metrics,
             log,
             store: Arc::new(store),

@@ -71,6 +71,20 @@ async fn a_lost_lease_is_noticed_before_the_forward() {
     assert_eq!(answer.notes.error.as_deref(), Some("the claim ended before the work did"));
 }
 
+/// There is a limit to how many are remembered, and none is forgotten for another one as long as it may be under way.
+#[tokio::test(start_paused = true)]
+async fn a_claim_without_an_answer_is_known_among_thousands() {
+    let store = Arc::new(Faulty::losing_answers(&["claim"]));
+    let world = World::new(store.clone(), policy());
+    for n in 0..=4096 {
+        let lost = world.pass(subject(&n.to_string(), ""), accepted()).await;
+        assert_eq!(what(lost), Err(Refusal::StoreUnavailable));
+    }
+    store.heal();
+    let first = world.pass(subject("0", ""), accepted()).await.expect("its own claim");
+    assert_eq!(first.notes.attempt, Some(1));
+}
+
 #[tokio::test]
 async fn a_claim_that_was_carried_out_without_an_answer_is_let_go() {
     let faulty = Arc::new(Faulty::losing_answers(&["claim"]));

@@ -2,6 +2,7 @@
 
 use std::{future::Future, sync::atomic::AtomicU32};
 
+use futures_util::{FutureExt as _, poll};
 use gatepost::{
     answer::{Answer, Outcome, Refusal, Relayed},
     dedup::{Dedup, Joins, Lease, OnStoreError, Parts, Policy, SameIdOtherBody},
@@ -185,6 +186,28 @@ async fn twins_of_a_failure_fail_too_and_the_next_try_passes() {
     assert_eq!(what(twin), Err(Refusal::UpstreamFailed));
     let retry = world.pass(subject("a", ""), accepted()).await.unwrap();
     assert_eq!((retry.what, retry.notes.attempt), (Outcome::Accepted(relayed()), Some(2)));
+}
+
+#[tokio::test]
+async fn beyond_a_thousand_twins_are_sent_away_until_one_has_gone() {
+    let (world, go) = (over_memory(), Notify::new());
+    let mut leader = Box::pin(world.pass_when(subject("a", ""), go.notified(), accepted()));
+    assert!(poll!(&mut leader).is_pending());
+    let twin = || Box::pin(world.pass(subject("a", ""), accepted()));
+    let mut twins: Vec<_> = (0..1024).map(|_| twin()).collect();
+    for twin in &mut twins {
+        assert!(poll!(twin).is_pending());
+    }
+    assert!(is_in_flight(twin().now_or_never().expect("an answer at once")));
+    drop(twins.pop());
+    let mut last = twin();
+    assert!(poll!(&mut last).is_pending(), "there is room again");
+    twins.push(last);
+    go.notify_one();
+    assert_eq!(what(leader.await), Ok(Outcome::Accepted(relayed())));
+    for twin in twins {
+        assert_eq!(what(twin.await), Ok(Outcome::Duplicate(Some(relayed()))));
+    }
 }
 
 #[tokio::test]

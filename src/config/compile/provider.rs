@@ -6,7 +6,7 @@ use super::Ground;
 use crate::{
     config::{
         RouteOutline, SecretOrigin,
-        file::{self, OneOrMany, SecretForm},
+        file::{self, Handshake, HandshakeWord, OneOrMany, SecretForm},
         report::{At, Explain as _, Problem},
         suggest,
         tree::Path,
@@ -49,11 +49,16 @@ impl Ground<'_> {
             .help("say where the id is, for example `event: { id: \"{header:X-Delivery}\" }`")
             .help("no id in the request? `event: { id: \"{body|sha256_hex}\" }` stops byte-identical repeats only");
         }
-        let handshake = preset.map_or(&[][..], |preset| &preset.handshake);
+        let handshake = match &shape.shared.handshake {
+            Handshake::Word(HandshakeWord::None) => &[][..],
+            Handshake::Word(HandshakeWord::Auto) => preset.map_or(&[][..], |p| &p.handshake),
+            Handshake::Rules(rules) => rules,
+        };
+        let params = shape.params.iter().map(|(name, value)| (name.clone(), value.0.clone()));
         let options = Options {
             tolerance: shape.tolerance.map(|span| span.0),
             captures,
-            params: shape.params.clone(),
+            params: params.collect(),
             pin: shape.pin.clone(),
         };
         // What a source says about its events counts for every scheme.
@@ -69,6 +74,13 @@ impl Ground<'_> {
                 let error = self.error("language", &place, &problem.message);
                 problem.help.iter().fold(error, |error, help| error.help(help));
             }
+        }
+        for param in compiled.as_ref().map_or(&[][..], |compiled| &compiled.missing_params) {
+            let message = format!("a challenge of `{name}` is not answered: `{param}` is not set");
+            let place = self.key(&at.key("provider"));
+            self.warn("param-missing", &place, message).help(format!(
+                "set `params: {{ {param}: … }}`, or `handshake: none` where the app answers"
+            ));
         }
         compiled.ok()
     }

@@ -5,9 +5,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use super::{Ground, routes, sign::Signing};
 use crate::{
     config::{
-        RouteOutline, SecretOrigin, Server, Source,
+        RouteOutline, SecretOrigin, Server, Source, captured,
         file::{
-            self, ContentEncoding, File, Handshake, OnUnknown, OneOrMany, ReplayGuard, Unrouted,
+            self, ContentEncoding, File, OnUnknown, OneOrMany, ReplayGuard, SecretForm,
+            SecretPlace, Unrouted,
         },
         report::Explain as _,
         tree::{Mark, Path},
@@ -49,6 +50,7 @@ impl Ground<'_> {
                 routes: &routes,
                 signing,
                 plain_http: file.plain_http(),
+                storage: &file.storage.dir,
                 ground: self,
             };
             let own = work.secrets(&mut seen);
@@ -76,6 +78,7 @@ struct Work<'a, 'g> {
     routes: &'a [&'a RouteOutline],
     signing: &'a HashMap<String, Signing>,
     plain_http: bool,
+    storage: &'a std::path::Path,
     ground: &'a mut Ground<'g>,
 }
 
@@ -103,7 +106,7 @@ impl Work<'_, '_> {
             verifier: Arc::new(verifier),
             secrets: live,
             language,
-            handshake: shape.shared.handshake == Handshake::Auto,
+            captured: is_captured(shape),
             enforce: shape.shared.enforce,
             body_bytes_max: shape.shared.max_body.0,
             allow_encoded: shape.content_encoding == ContentEncoding::Allow,
@@ -248,6 +251,10 @@ impl Work<'_, '_> {
                 [_] => self.name.to_owned(),
                 _ => format!("{} #{}", self.name, index + 1),
             };
+            if matches!(form, SecretForm::Place(SecretPlace { captured: true, .. })) {
+                found.extend(self.captured(mark));
+                continue;
+            }
             let read = self.ground.secret(form, &name, mark);
             if let Some(secret) = read.as_ref().and_then(|read| read.secret.as_ref()) {
                 self.is_new(name, secret, mark, seen);
@@ -263,6 +270,38 @@ impl Work<'_, '_> {
         found
     }
 
+    /// What was captured so far. Before the first one a secret stands in that nobody knows.
+    fn captured(&mut self, mark: Mark) -> Vec<SecretOrigin> {
+        let origin = |secret| SecretOrigin {
+            name: self.name.to_owned(),
+            secret: Some(secret),
+            origin: "captured".into(),
+            expires: None,
+            id: None,
+            mark,
+        };
+        if self.ground.options.offline {
+            return vec![SecretOrigin { secret: None, ..origin(Secret::new(PLACEHOLDERS[0])) }];
+        }
+        let message = match captured::read(self.storage, self.name) {
+            Ok(secrets) if !secrets.is_empty() => return secrets.into_iter().map(origin).collect(),
+            Ok(_) => format!("the secret of `{}` was not captured yet", self.name),
+            Err(error) => {
+                let file = captured::file(self.storage, self.name);
+                let message = format!("`{}` cannot be read: {error}", file.display());
+                self.ground.error("secret-file", &mark, message);
+                return Vec::new();
+            }
+        };
+        let stand_in = origin(captured::unknown());
+        let help = format!("run `gatepost providers capture {}`, then subscribe", self.name);
+        self.ground
+            .warn("not-captured", &mark, message)
+            .label("until then no request of it is believed")
+            .help(help);
+        vec![stand_in]
+    }
+
     /// Equal secrets in two sources: an event signed for one would pass at the other.
     fn is_new(&mut self, name: String, secret: &Secret, mark: Mark, seen: &mut Seen) {
         let twin = seen.secrets.iter().find(|(_, other, _)| other.matches(secret.expose()));
@@ -276,6 +315,11 @@ impl Work<'_, '_> {
         }
         seen.secrets.push((name, secret.clone(), mark));
     }
+}
+
+fn is_captured(shape: &file::Source) -> bool {
+    let forms = shape.secret.as_ref().map_or(&[][..], OneOrMany::as_slice);
+    forms.iter().any(|form| matches!(form, SecretForm::Place(place) if place.captured))
 }
 
 /// Stand in for secrets that are not read: one fits every key form, the other has a user name.

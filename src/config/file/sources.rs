@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{DedupPolicy, Hidden, SecretForm, count};
 use crate::{
     deliver::{Balance, HttpVersion, UpstreamTls},
-    providers::shape::{EventFields, OneOrMany, Verify},
+    providers::shape::{EventFields, HandshakeRule, OneOrMany, Verify},
     units::{Size, Span, choices, sections},
 };
 
@@ -23,6 +23,8 @@ sections! {
         /// The signing secret, or a list: any of them may match, which is how secrets are rotated.
         #[schemars(required)]
         pub secret: Option<OneOrMany<SecretForm>>,
+        /// What its preset wants to know besides a secret (`gatepost providers show`): `{ verify_token: "${META_VERIFY_TOKEN}" }`.
+        pub params: BTreeMap<String, Hidden>,
         /// How far the signed time may be from ours. Default: what the preset says.
         pub tolerance: Option<Span>,
         /// What `defaults.source` may say as well.
@@ -40,8 +42,6 @@ sections! {
         pub event: Option<EventFields>,
         /// The one of the preset's schemes that counts, by its name; no other is accepted then.
         pub pin: Option<String>,
-        /// What the provider's scheme needs to know besides a secret, such as a public key's name (`gatepost providers show`).
-        pub params: BTreeMap<String, String>,
         /// The URL that its provider has on file, where it differs from `server.public_url` and `path`.
         pub public_url: Option<String>,
     }
@@ -54,7 +54,7 @@ sections! {
         pub unrouted: Unrouted,
         /// How long a body may be. Presets raise it where the provider sends more.
         pub max_body: Size = Size::mib(1),
-        /// Whether the provider's challenges are answered: `auto` (as the preset says) or `none` (the app does it).
+        /// Whether the provider's challenges are answered: `auto` (as the preset says), `none`, or rules of its own.
         pub handshake: Handshake,
     }
 
@@ -149,7 +149,7 @@ sections! {
 choices! {
     pub(crate) enum Unrouted { Accept, Reject }
     pub(crate) enum ContentEncoding { Reject, Allow }
-    pub(crate) enum Handshake { Auto, None }
+    pub(crate) enum HandshakeWord { Auto, None }
     pub(crate) enum Mode { Proxy }
     pub(crate) enum Reply { StatusOnly, Full }
     pub(crate) enum SignScheme { StandardWebhooks, Native }
@@ -162,6 +162,20 @@ pub(crate) enum Scalar {
     Bool(bool),
     Integer(i64),
     Text(String),
+}
+
+/// Whether challenges are answered: `auto` or `none`, or a list of how each is recognised and answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum Handshake {
+    Word(HandshakeWord),
+    Rules(Vec<HandshakeRule>),
+}
+
+impl Default for Handshake {
+    fn default() -> Self {
+        Self::Word(HandshakeWord::Auto)
+    }
 }
 
 /// An app: its URL, or a mapping with `url` and more.

@@ -112,6 +112,8 @@ sections! {
         pub file: Option<String>,
         /// In this systemd credential (`LoadCredential=`).
         pub credential: Option<String>,
+        /// Sent by the provider, and taken while `gatepost providers capture SOURCE` waits for it; only at a source.
+        pub captured: bool,
         /// Not accepted any more from this date or time on (RFC 3339).
         pub expires: Option<String>,
         /// What its provider calls it, where requests name the secret that they are signed with.

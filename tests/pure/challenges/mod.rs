@@ -1,0 +1,102 @@
+//! Every provider's challenge gets its exact reply, and nothing that only looks like one does.
+
+mod oracle;
+mod others;
+mod vectors;
+
+use std::collections::BTreeMap;
+
+use gatepost::{
+    answer::{Answer, Challenge, Outcome, Refusal},
+    providers::{self, Compiled, Options, shape::HandshakeRule, shape::Verify},
+    receive::Inbound,
+};
+use http::{HeaderMap, Method};
+use http_body_util::Full;
+
+use crate::flow::Flow;
+
+/// A provider's verification and challenges.
+#[derive(Clone, serde::Deserialize)]
+struct Provider {
+    verify: Verify,
+    handshake: Vec<HandshakeRule>,
+}
+
+/// Those without a preset so far.
+fn elsewhere() -> BTreeMap<String, Provider> {
+    serde_yaml::from_str(include_str!("rules.yaml")).expect("YAML")
+}
+
+/// Names of all that have a challenge.
+fn challenging() -> Vec<String> {
+    let presets = providers::catalogue().filter(|preset| !preset.handshake.is_empty());
+    // One that is like another is looked at there.
+    let presets = presets.filter(|preset| preset.like.is_none()).map(|preset| preset.name.clone());
+    let mut names: Vec<_> = presets.chain(elsewhere().into_keys()).collect();
+    names.sort_unstable();
+    names
+}
+
+/// What the sources of these tests say about themselves.
+const PARAMS: [(&str, &str); 6] = [
+    ("verify_token", "meatyhamhock"),
+    ("topic", "https://example.com/feed"),
+    ("allowed_origins", "a.example eventemitter.example.com"),
+    ("verification_token", "ebay_verification-token_of_32_to_80_characters"),
+    ("public_key", "public_key_1"),
+    ("verification_key", "B3248222FDCD1885AB2DA3E0E72E1CD7"),
+];
+
+fn compiled(provider: &str, params: &[(&str, &str)]) -> Compiled {
+    let known = providers::preset(provider)
+        .map(|preset| Provider {
+            verify: preset.verify.clone(),
+            handshake: preset.handshake.clone(),
+        })
+        .or_else(|| elsewhere().remove(provider))
+        .unwrap_or_else(|| panic!("{provider} is not known"));
+    let event = serde_yaml::from_str("{ id: '{body|sha256_hex}', type: event }").unwrap();
+    let params = params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let options = Options { params: params.collect(), ..Options::default() };
+    providers::compile(&known.verify, &event, &known.handshake, &options)
+        .unwrap_or_else(|problems| panic!("{provider}: {problems:?}"))
+}
+
+fn flow(provider: &str, secret: &str) -> Flow {
+    Flow::of(compiled(provider, &PARAMS), &[secret])
+}
+
+/// A request, sent at `now`.
+fn ask(
+    flow: &Flow,
+    method: &str,
+    target: &str,
+    headers: HeaderMap,
+    body: &str,
+    now: i64,
+) -> Answer {
+    let mut inbound: Inbound<_> = Flow::inbound(headers, Full::from(body.to_owned()));
+    *inbound.request.method_mut() = method.parse::<Method>().unwrap();
+    *inbound.request.uri_mut() = target.parse().unwrap();
+    inbound.received_at = gatepost::event::Timestamp::from_millis(now * 1000);
+    flow.run(inbound)
+}
+
+/// How a request came out, as far as its sender sees.
+#[derive(Debug, PartialEq, Eq)]
+enum Told {
+    Answered(Challenge),
+    Refused(Refusal),
+    Event,
+}
+
+fn told(answer: Answer) -> Told {
+    match answer {
+        Ok(answered) => match answered.what {
+            Outcome::Handshake(challenge) => Told::Answered(challenge),
+            _ => Told::Event,
+        },
+        Err(refused) => Told::Refused(refused.what),
+    }
+}
