@@ -16,6 +16,8 @@ mod commands;
 mod example;
 #[path = "config/hidden.rs"]
 mod hidden;
+#[path = "config/trial.rs"]
+mod trial;
 #[path = "config/units.rs"]
 mod units;
 #[path = "config/values.rs"]

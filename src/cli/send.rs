@@ -112,7 +112,7 @@ impl Args {
         let request = self.prepare(source)?;
         let to = source.public_url.parse().map_err(|e| format!("{}: {e}", source.public_url))?;
         out::say(&format!("no source `{}`: signed with the test secret {secret}", self.source));
-        request.print(&to);
+        request.print(&to, true);
         Ok(ExitCode::SUCCESS)
     }
 
@@ -128,7 +128,7 @@ impl Args {
         }
         let to = self.to.clone().unwrap_or(own_url);
         if self.show_request {
-            request.print(&to);
+            request.print(&to, false);
             return Ok(ExitCode::SUCCESS);
         }
         if !self.yes && !is_loopback(&to) {
