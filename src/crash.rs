@@ -6,7 +6,7 @@
 
 #[cfg(debug_assertions)]
 use std::{
-    env, panic, process,
+    env, process,
     sync::{
         LazyLock,
         atomic::{AtomicU32, Ordering},
@@ -29,9 +29,10 @@ pub(crate) fn point(name: &str) {
 
 /// The same, where the process does one thing more.
 #[cfg(debug_assertions)]
+#[expect(clippy::panic, reason = "as a bug would, so that tests see what follows")]
 pub(crate) fn after<T>(name: &str, last: impl FnOnce() -> T) {
     match PLAN.as_ref().filter(|(planned, _)| planned == name) {
-        Some((_, None)) => panic::panic_any("as a test wants it"),
+        Some((_, None)) => panic!("a bug at {name}"),
         Some((_, Some(left))) if left.fetch_sub(1, Ordering::Relaxed) == 1 => {
             last();
             process::abort();

@@ -3,7 +3,7 @@
 use gatepost::{
     answer::Reason,
     event::Timestamp,
-    providers::{self, Compiled, Options, Problem, shape},
+    providers::{self, Compiled, Options, Preset, Problem, shape},
     secret::Secret,
     verify::{LiveSecret, Presented, Proof, Verifier},
 };
@@ -34,8 +34,15 @@ pub(crate) fn compile(source: &Source, captures: &[&str]) -> Result<Compiled, Ve
 
 pub(crate) fn compiled(provider: &str) -> Compiled {
     let preset = providers::preset(provider).expect("a preset");
-    providers::compile(&preset.verify, &preset.event, &preset.handshake, &Options::default())
-        .expect("a preset that compiles")
+    let compiled =
+        providers::compile(&preset.verify, &preset.event, &preset.handshake, &examples(preset));
+    compiled.unwrap_or_else(|problems| panic!("{provider}: {problems:#?}"))
+}
+
+/// What a source of that provider would say besides its secret.
+pub(crate) fn examples(preset: &Preset) -> Options {
+    let params = preset.params.iter().map(|(name, param)| (name.clone(), param.example.clone()));
+    Options { params: params.collect(), ..Options::default() }
 }
 
 /// A source of which only the `verify:` block matters.

@@ -19,6 +19,7 @@ use crate::{
 
 #[derive(Deserialize)]
 pub(crate) struct Vector {
+    #[serde(default)]
     pub(crate) provider: String,
     pub(crate) name: String,
     url: String,
@@ -54,7 +55,7 @@ pub(crate) fn verdict(vector: &Vector, compiled: Compiled) -> Option<Result<(), 
     let verdict = verifier.verify(&Presented {
         method: "POST",
         url: &vector.url,
-        target: "/",
+        target: vector.url.trim_start_matches("https://gateway.example"),
         headers: &headers,
         body: &body,
         received_at: Timestamp::from_millis(vector.now_unix * 1000),
@@ -84,7 +85,9 @@ const LINEAR_DELIVERY: &str = "234d1a4e-b617-4388-90fe-adc3633d6b72";
 pub(crate) fn names(provider: &str, vector: &Vector) -> Option<(String, String)> {
     let event = &providers::preset(provider).expect("a preset").event;
     let event = serde_yaml::to_string(&BTreeMap::from([("event", event)])).expect("YAML");
-    let lines: Vec<_> = vector.headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    // The name under which the signature of our own stands.
+    let other = vector.headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("X-Signature"));
+    let lines: Vec<_> = other.map(|(n, v)| (n.as_str(), v.as_str())).collect();
     let body = STANDARD.decode(&vector.body_base64).expect("base64");
     let event = Flow::new(&format!("{COVERING}{event}")).event(&lines, body).ok()?;
     let about = event.about();

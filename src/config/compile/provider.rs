@@ -49,6 +49,9 @@ impl Ground<'_> {
             .help("say where the id is, for example `event: { id: \"{header:X-Delivery}\" }`")
             .help("no id in the request? `event: { id: \"{body|sha256_hex}\" }` stops byte-identical repeats only");
         }
+        if !preset.is_none_or(|preset| self.params(preset, shape, at)) {
+            return None;
+        }
         let handshake = match &shape.shared.handshake {
             Handshake::Word(HandshakeWord::None) => &[][..],
             Handshake::Word(HandshakeWord::Auto) => preset.map_or(&[][..], |p| &p.handshake),
@@ -83,6 +86,20 @@ impl Ground<'_> {
             ));
         }
         compiled.ok()
+    }
+
+    /// Whether a source says what its provider's scheme needs to know.
+    fn params(&mut self, preset: &Preset, shape: &file::Source, at: &Path) -> bool {
+        let is_missing = |key: &str| !shape.params.contains_key(key) && shape.verify.is_none();
+        let missing = preset.params.iter().filter(|(key, p)| !p.optional && is_missing(key));
+        let mut fit = true;
+        for (key, param) in missing {
+            fit = false;
+            let message = format!("{} needs to know `{key}`: {}", preset.title, param.about);
+            self.error("param-missing", &at.key("provider"), message)
+                .help(format!("for example `params: {{ {key}: {:?} }}`", param.example));
+        }
+        fit
     }
 
     fn unknown_provider(&mut self, provider: &str, at: &Path) {

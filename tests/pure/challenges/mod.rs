@@ -57,7 +57,10 @@ fn compiled(provider: &str, params: &[(&str, &str)]) -> Compiled {
         .or_else(|| elsewhere().remove(provider))
         .unwrap_or_else(|| panic!("{provider} is not known"));
     let event = serde_yaml::from_str("{ id: '{body|sha256_hex}', type: event }").unwrap();
-    let params = params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let said = serde_yaml::to_string(&(&known.verify, &known.handshake)).expect("YAML");
+    let asked = |(name, _): &&(&str, &str)| said.contains(&format!("{{param:{name}}}"));
+    let params = params.iter().filter(asked);
+    let params = params.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let options = Options { params: params.collect(), ..Options::default() };
     providers::compile(&known.verify, &event, &known.handshake, &options)
         .unwrap_or_else(|problems| panic!("{provider}: {problems:?}"))

@@ -98,7 +98,7 @@ const ANSWERED: &[(Row, u16, &str, Option<(&str, &str)>)] = &[
     (
         ("braintree", Stranger, "GET", "/in?bt_challenge=f38d3e5e8d3d4a0d9d3c", &[], ""),
         200,
-        "public_key_1|4345929fd99d52de375987d69f85ddb7a93637b2",
+        "public_key_1|c240227a01ddf9221431408d70d82dc3ecd8347a",
         None,
     ),
     (
@@ -383,6 +383,7 @@ const UNANSWERED: &[(Row, Not)] = &[
         AnEvent,
     ),
     (("trello", Stranger, "GET", "/in", &[], ""), ByMethod),
+    (("mandrill", Stranger, "GET", "/in", &[], ""), ByMethod),
     (("trello", Stranger, "OPTIONS", "/in", &[], ""), ByMethod),
     (("circle-v2", Stranger, "PUT", "/in", &[], ""), ByMethod),
     (("xero", Stranger, "POST", "/in", &[], r#"{"events":[]}"#), NotVerified),
