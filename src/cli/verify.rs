@@ -186,7 +186,7 @@ fn vectors(files: &[PathBuf], json: bool) -> ExitCode {
         let file = path.display();
         let text = std::fs::read_to_string(path).map_err(|e| e.to_string());
         let tally = match text.and_then(|text| doctor::vectors::read(&text)) {
-            Ok(vectors) => doctor::vectors::check(&vectors),
+            Ok(vectors) => doctor::vectors::check(&vectors, &called(path)),
             Err(why) => return out::fail(NO, &format!("{file}: {why}")),
         };
         agree &= tally.disagreements.is_empty() && tally.unknown.is_empty();
@@ -211,6 +211,11 @@ fn vectors(files: &[PathBuf], json: bool) -> ExitCode {
         out::line(&format!("{:#}", Value::Array(told)));
     }
     ExitCode::from(if agree { OK } else { NO })
+}
+
+/// The name of a file without its ending.
+fn called(path: &Path) -> String {
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn tally_as_json(path: &Path, tally: &Tally) -> Value {

@@ -19,9 +19,10 @@ use crate::{
 /// A request, and whether it is genuine.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Vector {
-    /// A preset, or one of the names that a preset has for its vectors.
-    pub(crate) provider: String,
-    pub(crate) name: String,
+    /// A preset, or one of the names that a preset has for its vectors; what its file is called where it is left out.
+    #[serde(default)]
+    provider: Option<String>,
+    name: String,
     #[serde(default)]
     method: Option<String>,
     /// What the provider has on file, with the query of the request.
@@ -36,10 +37,10 @@ pub(crate) struct Vector {
     #[serde(default)]
     params: Option<Map<String, Value>>,
     now_unix: i64,
-    pub(crate) valid: bool,
+    valid: bool,
     /// Why not, in its maker's words.
     #[serde(default, rename = "reason_if_invalid")]
-    pub(crate) why_not: Option<String>,
+    why_not: Option<String>,
     /// `handshake` for a challenge, which is no event.
     #[serde(default)]
     kind: Option<String>,
@@ -70,16 +71,17 @@ pub(crate) fn read(text: &str) -> Result<Vec<Vector>, String> {
     serde_json::from_str(text).map_err(|e| format!("is no list of vectors: {e}"))
 }
 
-/// Checks all vectors.
-pub(crate) fn check(vectors: &[Vector]) -> Tally {
+/// Checks all vectors of a file; `called` is its name without its ending.
+pub(crate) fn check(vectors: &[Vector], called: &str) -> Tally {
     let mut tally = Tally::default();
     for vector in vectors {
         if vector.kind.as_deref() == Some("handshake") {
             tally.challenges += 1;
             continue;
         }
-        let Some(preset) = preset(&vector.provider) else {
-            *tally.unknown.entry(vector.provider.clone()).or_insert(0) += 1;
+        let provider = vector.provider.as_deref().unwrap_or(called);
+        let Some(preset) = preset(provider) else {
+            *tally.unknown.entry(provider.to_owned()).or_insert(0) += 1;
             continue;
         };
         let verdict = vector.verdict(preset);
@@ -92,7 +94,7 @@ pub(crate) fn check(vectors: &[Vector]) -> Tally {
                 (None, false) => "invalid".to_owned(),
             };
             let got = verdict.err().unwrap_or_else(|| "valid".to_owned());
-            let vector = format!("{}/{}", vector.provider, vector.name);
+            let vector = format!("{provider}/{}", vector.name);
             tally.disagreements.push(Disagreement { vector, expected, got });
         }
     }

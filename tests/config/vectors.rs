@@ -10,7 +10,9 @@ use crate::commands::gatepost;
 fn vector(name: &str) -> Value {
     let all = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/github.json"));
     let all: Vec<Value> = serde_json::from_str(&all.unwrap()).unwrap();
-    all.into_iter().find(|vector| vector["name"] == name).unwrap()
+    let mut vector = all.into_iter().find(|vector| vector["name"] == name).unwrap();
+    vector["provider"] = "github".into();
+    vector
 }
 
 fn run(dir: &Path, vectors: &[Value], more: &[&str]) -> (Option<i32>, String) {
@@ -53,6 +55,15 @@ fn vectors_that_agree_are_counted_and_others_are_printed() {
     assert_eq!(told[0]["agreed"], 1);
     assert_eq!(told[0]["disagreements"][0]["vector"], "github/octokit_foo_bar");
     assert_eq!(told[0]["unknown"], json!({ "no_such": 1 }));
+}
+
+#[test]
+fn a_file_that_names_no_provider_is_called_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/github.json");
+    let (code, said) = gatepost(dir.path(), &["verify", "--vectors", file], &[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.ends_with(": 7 agree, 0 do not\n"), "{said}");
 }
 
 #[test]
