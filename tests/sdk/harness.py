@@ -175,7 +175,7 @@ class Gateway:
             directory=directory,
             admin=free_port(),
             upstreams="\n".join(map(upstream, names)),
-            sources="\n".join(source(name, sdks.key(name)["public"], name in signs) for name in names),
+            sources="\n".join(source(name, sdks.key(name)["public"], name in signs, directory) for name in names),
             routes="\n".join(f"  - {{ source: {name}, to: {name}, timeout: 800ms }}" for name in names),
         )
         with open(os.open(self.file, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
@@ -217,7 +217,8 @@ class Gateway:
 
     def send(self, sdks, name, *options):
         """What `gatepost send` would send, as a request for an SDK to judge."""
-        command = [self.binary, "-c", self.file, "send", name, "--show-request", *options]
+        own = [option.replace("{millis}", str(int(time.time() * 1000))) for option in PROVIDERS[name].options]
+        command = [self.binary, "-c", self.file, "send", name, "--show-request", *own, *options]
         done = subprocess.run(command, capture_output=True)
         assert done.returncode == 0, (name, done.stderr)
         head, _, body = done.stdout.partition(b"\n\n")
@@ -231,9 +232,14 @@ class Gateway:
         }  # fmt: skip
 
 
-def source(name, secret, late):
+def source(name, secret, late, directory):
     provider = PROVIDERS[name]
-    settings = [f"provider: {provider.preset or name}", f"secret: {json.dumps(secret)}", "max_body: 2MiB"]
+    written = json.dumps(secret)
+    if provider.id:
+        with open(os.open(f"{directory}/{name}", os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+            file.write(secret)
+        written = f'{{ file: "{directory}/{name}", id: {provider.id} }}'
+    settings = [f"provider: {provider.preset or name}", f"secret: {written}", "max_body: 2MiB"]
     settings += [provider.source] if provider.source else []
     settings += ["tolerance: 1d"] if late and provider.timed else []
     return f"  {name}: {{ {', '.join(settings)} }}"

@@ -8,6 +8,13 @@ import base64
 import hashlib
 from dataclasses import dataclass, field
 
+ADYEN_ITEM = (
+    '{"NotificationRequestItem":{"pspReference":"7914073381342284","merchantAccountCode":"TestMerchant","merchantReference":"TestPayment-1",'
+    '"amount":{"currency":"EUR","value":1130},"eventCode":"AUTHORISATION","eventDate":"2026-05-06T17:15:34.121+02:00","success":"true"}}'
+)
+HUBSPOT = '[{"eventId":%d,"subscriptionId":12345,"portalId":62515,"subscriptionType":"contact.creation","objectId":123}]'
+IN_BODY = "its signature stands in the body"
+
 
 @dataclass
 class Provider:
@@ -26,6 +33,10 @@ class Provider:
     # Why the SDK cannot judge what `gatepost send` signs.
     unjudged: str = ""
     javascript: bool = False
+    # What `gatepost send` is told besides.
+    options: tuple = ()
+    # What requests call the secret by.
+    id: str = ""
     # Whether a time is signed, which the SDK looks at.
     timed: bool = False
 
@@ -118,5 +129,51 @@ PROVIDERS = {
         "a-workos-secret",
         '{"id":"event_01H4TQ4XVKXCMB5Y4Q9RF5X2ZN","event":"dsync.user.created","data":{}}',
         timed=True,
+    ),
+    "adyen": Provider(
+        hexadecimal("adyen"), f'{{"live":"false","notificationItems":[{ADYEN_ITEM}]}}', change=("1130", "1131"), unjudged=IN_BODY
+    ),
+    "box": Provider(
+        "SamplePrimaryKey", '{"type":"webhook_event","trigger":"FILE.UPLOADED","source":{"id":"1234567890"}}', timed=True
+    ),
+    "braintree": Provider(
+        "integration_private_key",
+        "",
+        source="params: { public_key: a_public_key }",
+        change=("bt_payload=", "bt_payload=A"),
+        unjudged=IN_BODY,
+    ),
+    "dropbox-sign": Provider(
+        "a-dropbox-sign-api-key",
+        '{"event":{"event_type":"signature_request_sent","event_metadata":{"reported_for_app_id":"app1"}}}',
+        change=("request_sent", "request_signed"),
+        unjudged=IN_BODY,
+    ),
+    "easypost": Provider("a-sécret-of-ours", '{"id":"evt_1","object":"Event","description":"batch.created"}'),
+    "hubspot-v1": Provider("zzzzzzzz-yyyy-yyyy-yyyy-yyyyyyyyyyy1", HUBSPOT % 1, preset="hubspot", source="pin: v1"),
+    "hubspot-v2": Provider("zzzzzzzz-yyyy-yyyy-yyyy-yyyyyyyyyyy2", HUBSPOT % 2, preset="hubspot", source="pin: v2"),
+    "hubspot-v3": Provider("zzzzzzzz-yyyy-yyyy-yyyy-yyyyyyyyyyy3", HUBSPOT % 3, preset="hubspot", timed=True),
+    "mailgun": Provider(
+        "3ax6xnjp29jd6fds4gc373sgvjxteol0",
+        '{"event-data":{"id":"DACSsAdVSeGpLid7TN03WA","event":"clicked"}}',
+        change=('"token": "', '"token": "0'),
+        unjudged=IN_BODY,
+    ),
+    "pusher": Provider(
+        "tofu-and-more-tofu",
+        '{"time_ms":{millis},"events":[{"channel":"a_channel","name":"channel_vacated"}]}',
+        id="a-pusher-key",
+        options=("--set", "time_ms={millis}"),
+    ),
+    "twilio": Provider(
+        "1234567890123456789012345678901a",
+        "CallSid=CA1234567890ABCDE&Caller=%2B14158675309&Digits=1234&From=%2B14158675309",
+        change=("1234&", "1235&"),
+    ),
+    "twilio-json": Provider(
+        "23456789012345678901234567890123",
+        '{"MessageSid":"SM1","Body":"Zoë"}',
+        preset="twilio",
+        unjudged="`send` makes a form of it, as Twilio does",
     ),
 }

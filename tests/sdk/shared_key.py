@@ -8,6 +8,7 @@ import datetime
 import hashlib
 import hmac
 import json
+import unicodedata
 from collections import namedtuple
 
 # `sign` takes a request and gives headers; `verify` raises, or gives False, where it does not believe; `key` makes a pair,
@@ -145,6 +146,11 @@ def coinbase_verify(r):
     Webhook.construct_event(r.body, r.headers["X-CC-Webhook-Signature"], r.secret)
 
 
+def easypost_sign(r):
+    secret = unicodedata.normalize("NFKD", r.secret)
+    return {"X-Hmac-Signature": f"hmac-sha256-hex={hmac_sha256(secret, r.body).hexdigest()}"}
+
+
 def easypost_verify(r):
     from easypost.util import validate_webhook
 
@@ -215,9 +221,7 @@ PROVIDERS = {
     "adyen-platform": Sdk(adyen_platform_sign, adyen_platform_verify),
     "box": Sdk(box_sign, box_verify),
     "coinbase-commerce": Sdk(coinbase_sign, coinbase_verify),
-    "easypost": Sdk(
-        lambda r: {"X-Hmac-Signature": f"hmac-sha256-hex={hmac_sha256(r.secret, r.body).hexdigest()}"}, easypost_verify
-    ),
+    "easypost": Sdk(easypost_sign, easypost_verify),
     "elevenlabs": Sdk(
         lambda r: {"ElevenLabs-Signature": f"t={r.at},v0={hmac_sha256(r.secret, r.at, '.', r.body).hexdigest()}"}, elevenlabs_verify
     ),
