@@ -346,6 +346,7 @@ impl Flow {
         let stack = ServiceBuilder::new()
             .stage(Receive(Arc::new(accepts)))
             .stage(Verify {
+                keyring: None,
                 verifier: Arc::clone(&self.verifier),
                 url: URL.into(),
                 metrics,

@@ -5,6 +5,7 @@ mod challenges;
 mod compile;
 mod containers;
 mod files;
+mod foreign;
 mod preset;
 mod schemes;
 pub mod shape;

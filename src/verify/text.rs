@@ -19,6 +19,9 @@ pub(super) type Pieces<'s> = ArrayVec<Cow<'s, [u8]>, PARTS_MAX>;
 impl Scheme {
     /// Whether whoever changes `value` breaks the signature, whichever text was signed.
     pub(crate) fn covers(&self, value: &Value) -> bool {
+        if self.parts.foreign.as_ref().is_some_and(|foreign| foreign.covers(value, self)) {
+            return true;
+        }
         let covers = |signed: &Template| {
             let is_whole = |v: &&Value| v.transforms.iter().all(|t| *t != Transform::Lower);
             signed.values().filter(is_whole).any(|signed| self.holds_all_of(&signed.from, value))

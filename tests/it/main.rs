@@ -42,6 +42,7 @@ mod handover;
 mod hostile;
 mod howto;
 mod http1;
+mod keys;
 #[path = "../support/leak.rs"]
 mod leak;
 mod overload;

@@ -201,6 +201,7 @@ impl Flow {
             .stage(self.receive())
             .stage(Unsigned(Arc::clone(&self.challenges)))
             .stage(Verify {
+                keyring: None,
                 verifier: Arc::clone(&self.verifier),
                 url: URL.into(),
                 metrics,

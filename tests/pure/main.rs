@@ -12,26 +12,32 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
+mod asymmetric;
 mod attacks;
 mod audited;
 mod catalogue;
+mod certificates;
 mod challenges;
 #[path = "../support/dice.rs"]
 mod dice;
 mod examples;
 mod flow;
+mod foreign;
 mod grammar;
 mod handshake;
 mod identify;
 mod json;
+mod keys;
 mod language;
 mod noted;
+mod places;
 mod roundtrip;
 mod route;
 mod rules;
 mod source;
 mod stages;
 mod timing;
+mod tokens;
 mod vectors;
 #[path = "../support/welch.rs"]
 mod welch;

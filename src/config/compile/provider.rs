@@ -11,10 +11,25 @@ use crate::{
         suggest,
         tree::Path,
     },
-    providers::{self, Compiled, Fact, Options, Preset, shape::EventFields},
+    providers::{
+        self, Compiled, Fact, Options, Preset,
+        shape::{EventFields, Verify},
+    },
     secret::Secret,
     units::Span,
+    verify::Algorithm,
 };
+
+/// Whether a source's secrets are none: keys that anybody may know, and that several sources may have.
+pub(super) fn has_public_keys(shape: &file::Source) -> bool {
+    let preset = shape.provider.as_deref().and_then(providers::preset);
+    let verify = shape.verify.as_ref().or(preset.map(|preset| &preset.verify));
+    let own = |verify: &Verify| {
+        let alternatives = verify.schemes.iter().filter_map(|own| own.scheme.mac);
+        verify.scheme.mac.into_iter().chain(alternatives).any(Algorithm::is_foreign)
+    };
+    verify.is_some_and(own)
+}
 
 /// The name of a source without preset.
 const CUSTOM: &str = "custom";
@@ -57,13 +72,7 @@ impl Ground<'_> {
             Handshake::Word(HandshakeWord::Auto) => preset.map_or(&[][..], |p| &p.handshake),
             Handshake::Rules(rules) => rules,
         };
-        let params = shape.params.iter().map(|(name, value)| (name.clone(), value.0.clone()));
-        let options = Options {
-            tolerance: shape.tolerance.map(|span| span.0),
-            captures,
-            params: params.collect(),
-            pin: shape.pin.clone(),
-        };
+        let options = options(shape, captures);
         // What a source says about its events counts for every scheme.
         let mut verify = verify.clone();
         if let Some(own) = &shape.event {
@@ -71,21 +80,39 @@ impl Ground<'_> {
             events.for_each(|event| *event = own.over(event));
         }
         let compiled = providers::compile(&verify, &event, handshake, &options);
-        for problem in compiled.as_ref().err().into_iter().flatten() {
-            if event.id.is_some() || !problem.path.starts_with("event.id") {
-                let place = at.join(&Path::of(&problem.path));
-                let error = self.error("language", &place, &problem.message);
-                problem.help.iter().fold(error, |error, help| error.help(help));
+        match &compiled {
+            Err(problems) => {
+                let said = |problem: &&providers::Problem| {
+                    event.id.is_none() && problem.path.starts_with("event.id")
+                };
+                self.language_problems(problems.iter().filter(|problem| !said(problem)), at);
             }
+            Ok(compiled) => self.unanswered(name, &compiled.missing_params, at),
         }
-        for param in compiled.as_ref().map_or(&[][..], |compiled| &compiled.missing_params) {
+        compiled.ok()
+    }
+
+    fn language_problems<'p>(
+        &mut self,
+        problems: impl Iterator<Item = &'p providers::Problem>,
+        at: &Path,
+    ) {
+        for problem in problems {
+            let place = at.join(&Path::of(&problem.path));
+            let error = self.error("language", &place, &problem.message);
+            problem.help.iter().fold(error, |error, help| error.help(help));
+        }
+    }
+
+    /// Challenges that lack something that only the source can say.
+    fn unanswered(&mut self, name: &str, params: &[String], at: &Path) {
+        for param in params {
             let message = format!("a challenge of `{name}` is not answered: `{param}` is not set");
             let place = self.key(&at.key("provider"));
             self.warn("param-missing", &place, message).help(format!(
                 "set `params: {{ {param}: … }}`, or `handshake: none` where the app answers"
             ));
         }
-        compiled.ok()
     }
 
     /// Whether a source says what its provider's scheme needs to know.
@@ -254,6 +281,16 @@ impl Ground<'_> {
                 self.problems.extend(problem.map(|problem| Problem { at: mark.into(), ..problem }));
             }
         }
+    }
+}
+
+fn options(shape: &file::Source, captures: Vec<String>) -> Options {
+    let params = shape.params.iter().map(|(name, value)| (name.clone(), value.0.clone()));
+    Options {
+        tolerance: shape.tolerance.map(|span| span.0),
+        captures,
+        params: params.collect(),
+        pin: shape.pin.clone(),
     }
 }
 
