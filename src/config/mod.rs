@@ -34,7 +34,7 @@ pub use subst::Env;
 use tree::{Mark, Path};
 
 use crate::{
-    audit, dedup, deliver,
+    answer, audit, dedup, deliver,
     event::{Name, Timestamp},
     providers, route,
     secret::Secret,
@@ -195,7 +195,11 @@ pub struct Source {
     pub(crate) verifier: Arc<verify::Verifier>,
     /// For `check` and for signing test events.
     pub(crate) secrets: Vec<verify::LiveSecret>,
+    /// Keys that are fetched.
+    pub(crate) keyring: Option<Arc<verify::Keyring>>,
     pub(crate) language: providers::Compiled,
+    /// What its provider wants to hear.
+    pub(crate) manners: answer::Manners,
     /// Whether a secret of it is sent by its provider and captured.
     pub(crate) captured: bool,
     /// False: shadow mode.

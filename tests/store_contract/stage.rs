@@ -107,7 +107,7 @@ pub(crate) fn subject(id: &str, body: &str) -> Subject {
 }
 
 pub(crate) fn relayed() -> Relayed {
-    Relayed { status: StatusCode::CREATED, content_type: None, body: "thanks".into() }
+    Relayed { status: StatusCode::CREATED, content_type: None, body: "thanks".into(), full: false }
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "an answer like the others")]

@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::{DedupPolicy, Hidden, SecretForm, count};
 use crate::{
     deliver::{Balance, HttpVersion, UpstreamTls},
-    providers::shape::{EventFields, HandshakeRule, OneOrMany, Verify},
+    providers::{
+        AnswerShape,
+        shape::{EventFields, HandshakeRule, OneOrMany, Verify},
+    },
     units::{Size, Span, choices, sections},
 };
 
@@ -20,8 +23,8 @@ sections! {
         pub provider: Option<String>,
         /// The path it answers at. Default: `/` and the source's name.
         pub path: Option<String>,
-        /// The signing secret, or a list: any of them may match, which is how secrets are rotated.
-        #[schemars(required)]
+        /// The signing secret, or a list: any of them may match, which is how secrets are rotated. Where the sender signs with a
+        /// key of its own: its public key; nothing, where that is fetched.
         pub secret: Option<OneOrMany<SecretForm>>,
         /// What its preset wants to know besides a secret (`gatepost providers show`): `{ verify_token: "${META_VERIFY_TOKEN}" }`.
         pub params: BTreeMap<String, Hidden>,
@@ -42,6 +45,12 @@ sections! {
         pub event: Option<EventFields>,
         /// The one of the preset's schemes that counts, by its name; no other is accepted then.
         pub pin: Option<String>,
+        /// What its provider wants to hear when an event was taken. Default: what the preset says.
+        pub ack: Option<AnswerShape>,
+        /// What it wants to hear when a request was not verified.
+        pub invalid: Option<AnswerShape>,
+        /// What stops it from repeating an event that nobody wants.
+        pub drop_forever: Option<AnswerShape>,
         /// The URL that its provider has on file, where it differs from `server.public_url` and `path`.
         pub public_url: Option<String>,
     }
