@@ -96,8 +96,8 @@ impl App {
         let metrics = Metrics::new();
         let (background, stop) = (TaskTracker::new(), CancellationToken::new());
         let (tls, certificates) = build::tls(&config, &metrics)?;
-        let count = config.server.workers;
-        let listeners = server::listen(&config.server.listen, count).map_err(StartError::of)?;
+        let (count, listen) = (config.server.workers, &config.server.listen);
+        let listeners = server::listen(listen, count).map_err(StartError::of)?;
         let (asked, admin) = (config.admin.listen, build::admin_listeners(&config.admin).await?);
         let (captures, to_keep) = Captures::new();
         let shared = Shared {
@@ -112,8 +112,8 @@ impl App {
             draining: CancellationToken::new(),
             closed: CancellationToken::new(),
         };
-        let addresses = listeners.first().into_iter().flatten().filter_map(|l| l.local_addr().ok());
-        let addresses = addresses.collect();
+        let own = listeners.first().into_iter().flatten();
+        let addresses = own.filter_map(|l| l.local_addr().ok()).collect();
         let settings = Settings::new(&config.server, &config.limits, tls);
         let settings = Arc::new(ArcSwap::from_pointee(settings));
         let upstreams = build::upstreams(&config, &metrics, &vec![Upstreams::default(); count])?;

@@ -72,21 +72,31 @@ impl Ground<'_> {
             events.for_each(|event| *event = own.over(event));
         }
         let compiled = providers::compile(&verify, &event, handshake, &options);
-        for problem in compiled.as_ref().err().into_iter().flatten() {
-            if event.id.is_some() || !problem.path.starts_with("event.id") {
-                let place = at.join(&Path::of(&problem.path));
-                let error = self.error("language", &place, &problem.message);
-                problem.help.iter().fold(error, |error, help| error.help(help));
-            }
-        }
+        let compiled = compiled.map_err(|mut problems| {
+            problems.retain(|p| event.id.is_some() || !p.path.starts_with("event.id"));
+            self.language_problems(&problems, at);
+        });
         for param in compiled.as_ref().map_or(&[][..], |compiled| &compiled.missing_params) {
-            let message = format!("a challenge of `{name}` is not answered: `{param}` is not set");
-            let place = self.key(&at.key("provider"));
-            self.warn("param-missing", &place, message).help(format!(
-                "set `params: {{ {param}: … }}`, or `handshake: none` where the app answers"
-            ));
+            self.unanswered(name, param, at);
         }
         compiled.ok()
+    }
+
+    fn language_problems(&mut self, problems: &[providers::Problem], at: &Path) {
+        for problem in problems {
+            let place = at.join(&Path::of(&problem.path));
+            let error = self.error("language", &place, &problem.message);
+            problem.help.iter().fold(error, |error, help| error.help(help));
+        }
+    }
+
+    /// A challenge that needs to know something that the source does not say.
+    fn unanswered(&mut self, name: &str, param: &str, at: &Path) {
+        let message = format!("a challenge of `{name}` is not answered: `{param}` is not set");
+        let place = self.key(&at.key("provider"));
+        self.warn("challenge-unanswered", &place, message).help(format!(
+            "set `params: {{ {param}: … }}`, or `handshake: none` where the app answers"
+        ));
     }
 
     /// What the provider wants to hear, or the source says that it does.
@@ -99,12 +109,7 @@ impl Ground<'_> {
         let invalid = said(&shape.invalid, |preset| &preset.invalid);
         let dropped = said(&shape.drop_forever, |preset| &preset.drop_forever);
         let manners = providers::manners(&ack, &invalid, &dropped);
-        for problem in manners.as_ref().err().into_iter().flatten() {
-            let place = at.join(&Path::of(&problem.path));
-            let error = self.error("language", &place, &problem.message);
-            problem.help.iter().fold(error, |error, help| error.help(help));
-        }
-        manners.ok()
+        manners.map_err(|problems| self.language_problems(&problems, at)).ok()
     }
 
     /// Whether a source says what its provider's scheme needs to know.
