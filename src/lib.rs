@@ -3,6 +3,7 @@
 pub mod answer;
 mod crash;
 pub mod event;
+pub mod fetch;
 pub mod json;
 pub mod secret;
 pub mod stage;

@@ -346,6 +346,7 @@ impl Flow {
         let stack = ServiceBuilder::new()
             .stage(Receive(Arc::new(accepts)))
             .stage(Verify {
+                keyring: None,
                 verifier: Arc::clone(&self.verifier),
                 url: URL.into(),
                 metrics,
@@ -362,5 +363,5 @@ impl Flow {
 
 fn accepted() -> Answer {
     let (status, body) = (StatusCode::OK, Bytes::new());
-    Ok(Outcome::Accepted(Relayed { status, content_type: None, body }).into())
+    Ok(Outcome::Accepted(Relayed { status, content_type: None, body, full: false }).into())
 }

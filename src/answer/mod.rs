@@ -179,6 +179,8 @@ pub enum Refusal {
     StoreUnavailable,
     /// The audit log cannot be written.
     AuditUnavailable,
+    /// The sender's key is not here, and where it is does not answer: nothing is known about the signature.
+    KeysUnavailable,
     /// The upstream asked to come back later (408, 425, 429, 503).
     UpstreamBusy {
         /// The upstream's `Retry-After`, bounded.
@@ -319,6 +321,7 @@ impl Refusal {
             Self::Draining => later("draining", &RETRY_AFTER, Counted, WARN).closing(),
             Self::StoreUnavailable => later("store_unavailable", &RETRY_AFTER, Counted, ERROR),
             Self::AuditUnavailable => later("audit_unavailable", &RETRY_AFTER, Counted, ERROR),
+            Self::KeysUnavailable => later("keys_unavailable", &RETRY_AFTER, Counted, WARN),
             Self::UpstreamBusy { retry_after } => {
                 later("upstream_busy", retry_after, ByDelivery, WARN)
             }
@@ -352,7 +355,7 @@ impl Refusal {
 }
 
 /// Every name that [`Verdict::name`] can have: the closed list of the metric label `outcome`.
-pub const OUTCOME_NAMES: [&str; 30] = [
+pub const OUTCOME_NAMES: [&str; 31] = [
     "accepted",
     "duplicate",
     "same_id_other_body",
@@ -377,6 +380,7 @@ pub const OUTCOME_NAMES: [&str; 30] = [
     "draining",
     "store_unavailable",
     "audit_unavailable",
+    "keys_unavailable",
     "upstream_busy",
     "upstream_rejected",
     "upstream_failed",

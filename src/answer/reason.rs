@@ -31,6 +31,18 @@ pub enum Reason {
     RequirementFailed,
     /// Every configured secret has expired.
     SecretExpired,
+    /// A token is signed with an algorithm that the scheme does not allow.
+    AlgorithmRefused,
+    /// A signed token does not say what it must.
+    ClaimFailed,
+    /// No key has the name that the sender gives.
+    KeyUnknown,
+    /// The place that the sender names for its key or certificate is not one that is asked.
+    KeySourceRefused,
+    /// The certificate does not lead to a root that is trusted, or is not for this.
+    CertificateRefused,
+    /// The key would have to be fetched, and nobody is there to do it.
+    KeyNotFetched,
     /// A provider's challenge, but for a token or a name that must be equal.
     ChallengeRefused,
     /// A secret that nobody waits for: `gatepost providers capture` was not run, or its time is over.
@@ -61,6 +73,12 @@ impl Reason {
             Self::InputAmbiguous => ("input_ambiguous", "encoding"),
             Self::RequirementFailed => ("requirement_failed", "signature"),
             Self::SecretExpired => ("secret_expired", "key"),
+            Self::AlgorithmRefused => ("algorithm_refused", "signature"),
+            Self::ClaimFailed => ("claim_failed", "signature"),
+            Self::KeyUnknown => ("key_unknown", "key"),
+            Self::KeySourceRefused => ("key_source_refused", "key"),
+            Self::CertificateRefused => ("certificate_refused", "key"),
+            Self::KeyNotFetched => ("key_not_fetched", "key"),
             Self::ChallengeRefused => ("challenge_refused", "signature"),
             Self::CaptureClosed => ("capture_closed", "key"),
             Self::SignedForAnybody => ("signed_for_anybody", "signature"),

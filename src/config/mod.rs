@@ -195,6 +195,8 @@ pub struct Source {
     pub(crate) verifier: Arc<verify::Verifier>,
     /// For `check` and for signing test events.
     pub(crate) secrets: Vec<verify::LiveSecret>,
+    /// Keys that are fetched.
+    pub(crate) keyring: Option<Arc<verify::Keyring>>,
     pub(crate) language: providers::Compiled,
     /// What its provider wants to hear.
     pub(crate) manners: answer::Manners,

@@ -134,7 +134,7 @@ pub(crate) fn identify(plan: &Plan, verified: Verified) -> Result<Event, Refusal
     let (envelope, proof) = verified.into_parts();
     let plan = plan.of(proof.alternative);
     let digest = Digest::of(envelope.body());
-    let names = Reader::new(plan, &envelope, digest).names();
+    let names = Reader::new(plan, &envelope, digest, proof.token.as_deref()).names();
     let Names { id, kind, account, items, captured } = names.map_err(Refusal::Malformed)?;
     let source = envelope.source();
     let key = event_key(plan, source, account.as_ref(), &id, digest);
@@ -163,7 +163,7 @@ pub(crate) struct AsRead {
 
 /// Reads a request that was not verified, for shadow mode. What is not usable counts as not there.
 pub(crate) fn read(plan: &Plan, envelope: &Envelope) -> AsRead {
-    Reader::new(plan, envelope, Digest::of(envelope.body())).leniently()
+    Reader::new(plan, envelope, Digest::of(envelope.body()), None).leniently()
 }
 
 /// What makes two requests one event. The parts are always as many and an account is never empty, so that no two events

@@ -7,7 +7,9 @@ use crate::{
     event::{Digest, EventId, EventType, TEXT_BYTES_MAX},
     json::Scalar,
     receive::Envelope,
-    verify::{Form, From, NOT_JSON, Part, Presented, Template, Transform, Value, View, transform},
+    verify::{
+        Form, From, NOT_JSON, Part, Presented, Template, Token, Transform, Value, View, transform,
+    },
 };
 
 /// What a request says about itself.
@@ -62,10 +64,19 @@ const ACCOUNT: Role = Role {
 };
 
 impl<'r> Reader<'r> {
-    pub(super) fn new(plan: &'r Plan, envelope: &'r Envelope, digest: Digest) -> Self {
+    pub(super) fn new(
+        plan: &'r Plan,
+        envelope: &'r Envelope,
+        digest: Digest,
+        token: Option<&'r Token>,
+    ) -> Self {
         let request = Presented::of(envelope, "");
         // The host says nothing about an event.
         let view = View::new(Presented { url: request.target, ..request }, &plan.sought);
+        let view = match token {
+            Some(token) => view.with_token(token),
+            None => view,
+        };
         Self { plan, view, digest }
     }
 

@@ -6,6 +6,7 @@ mod challenges;
 mod compile;
 mod containers;
 mod files;
+mod foreign;
 mod preset;
 mod schemes;
 pub mod shape;

@@ -6,13 +6,15 @@ use http::header::AUTHORIZATION;
 
 use super::{
     compile::{Options, Problems, Reported},
-    containers,
+    containers, foreign,
     shape::{self, OneOrMany},
 };
 use crate::{
     json::{Path, Step},
     units::Span,
-    verify::{Algorithm, Condition, Container, From, Scheme, SchemeParts, Template, Timestamps},
+    verify::{
+        Algorithm, Condition, Container, Foreign, From, Scheme, SchemeParts, Template, Timestamps,
+    },
 };
 
 /// Compiles every alternative, or the one that is pinned; what an alternative leaves out is taken from the block around it.
@@ -98,6 +100,7 @@ impl<'a> Block<'a> {
         let signed = self.signed(algorithm);
         let timestamps = self.timestamps(algorithm);
         let require = self.require();
+        let foreign = self.foreign(algorithm);
         let for_each = self.for_each();
         let variants = match self.own.url_variants.as_slice() {
             [] => &self.outer.url_variants,
@@ -112,9 +115,22 @@ impl<'a> Block<'a> {
             algorithm,
             timestamps: timestamps?,
             require: require?,
+            foreign: foreign?,
             for_each: for_each?,
             url_variants: variants.clone(),
         })
+    }
+
+    /// What is needed where signatures are not compared but checked.
+    fn foreign(&mut self, algorithm: Algorithm) -> Result<Option<Box<Foreign>>, Reported> {
+        let jwt = self.part("jwt", |scheme| scheme.jwt.as_ref());
+        let keys = self.part("keys", |scheme| scheme.keys.as_ref());
+        let signature =
+            self.part("signature", |scheme| scheme.signature.as_ref()?.as_slice().first());
+        let prehash = self.part("prehash", |scheme| scheme.prehash.as_ref());
+        let described =
+            foreign::Described { algorithm, prehash, jwt, keys, signature, path: &self.path };
+        foreign::compile(&described, self.problems)
     }
 
     /// A part and where it stands: in the alternative, or else around it.
@@ -179,12 +195,14 @@ impl<'a> Block<'a> {
     fn signed(&mut self, algorithm: Algorithm) -> Result<Vec<Template>, Reported> {
         let path = format!("{}.signed", self.path);
         let found = self.part("signed", |scheme| scheme.signed.as_ref());
-        if !algorithm.signs() {
+        if !algorithm.signs_template() {
             // What stands around several alternatives is meant for those that sign.
             if found.is_none_or(|(_, place)| place != path) {
                 return Ok(Vec::new());
             }
-            let message = format!("`mac: {}` signs nothing", algorithm.as_str());
+            let what =
+                if algorithm.signs() { "says itself what is signed" } else { "signs nothing" };
+            let message = format!("`mac: {}` {what}", algorithm.as_str());
             return Err(self.problems.add(path, message, "remove the key"));
         }
         let Some((texts, path)) = found.filter(|(texts, _)| !texts.as_slice().is_empty()) else {

@@ -82,6 +82,70 @@ sections! {
         pub for_each: Option<String>,
         /// Forms of the public URL, any of which may be what was signed. Default: as it is configured.
         pub url_variants: Vec<UrlVariant>,
+        /// What a JSON Web Token must be and say (`mac: jwt`, `mac: jws-detached`).
+        pub jwt: Option<Jwt>,
+        /// A digest of what is signed that is signed in its stead (and digested once more by the algorithm).
+        pub prehash: Option<BodyDigest>,
+        /// Where the sender's public keys are, if not under `secret`.
+        pub keys: Option<KeysAt>,
+    }
+
+    /// What a JSON Web Token must be and say. `exp` and `nbf` count wherever they are.
+    #[serde(deny_unknown_fields)]
+    pub struct Jwt {
+        /// Algorithms that it may be signed with: `[ES256]`. The token itself has no say in it.
+        pub algs: Vec<String>,
+        /// What its header must call it: `secevent+jwt`.
+        pub typ: Option<String>,
+        /// Claims that must be equal to a template, or to one of several: `{ iss: "https://idp.example", aud: "{url}" }`.
+        pub equal: BTreeMap<String, OneOrMany<String>>,
+        /// Claims that must be there.
+        pub present: Vec<String>,
+        /// A claim that is a time, and how old it may be: `{ claim: iat, past: 5m }`.
+        pub max_age: Option<MaxAge>,
+        /// How far the sender's clock may be off. Default: `1m`.
+        pub skew: Option<Span>,
+        /// A claim that is a digest of the body: `{ claim: request_body_sha256, encoding: hex }`.
+        pub body_hash: Option<BodyHash>,
+        /// A claim that is Atlassian's hash of method, path and query: `qsh`.
+        pub path_hash: Option<String>,
+    }
+
+    /// Where the sender's public keys are. One of `jwks_url`, `list_url`, `cert_url` and `x5c`, or none of them, where the keys
+    /// under `secret` have names.
+    #[serde(deny_unknown_fields)]
+    pub struct KeysAt {
+        /// URL of a JWKS.
+        pub jwks_url: Option<String>,
+        /// URL of a list of keys: with `items`, `id` and `key`.
+        pub list_url: Option<String>,
+        /// Where the list's items are: `public_keys[*]`.
+        pub items: Option<String>,
+        /// Where an item has its name: `key_identifier`.
+        pub id: Option<String>,
+        /// Where an item has its key: `key`.
+        pub key: Option<String>,
+        /// A template of a URL that the message names: `{header:PAYPAL-CERT-URL}`. Goes with `hosts` and `path`.
+        pub cert_url: Option<String>,
+        /// Hosts that `cert_url` may name; `*` stands for one label: `sns.*.amazonaws.com`.
+        pub hosts: Vec<String>,
+        /// The path that it may name; `*` stands for anything but a slash: `/*.pem`.
+        pub path: Option<String>,
+        /// The name that the certificate must be for; it must then lead to a root that is trusted.
+        pub dns_name: Option<String>,
+        /// The token brings its certificates along; the root under `secret` decides.
+        pub x5c: Option<X5c>,
+        /// What names the key, as a template: `{header:X-Key-Id}`. A token names it itself.
+        pub key_id: Option<String>,
+    }
+
+    /// Certificates in a token's header.
+    #[serde(deny_unknown_fields)]
+    pub struct X5c {
+        /// An extension that the leaf must have.
+        pub leaf_oid: Option<String>,
+        /// An extension that each certificate between leaf and root must have.
+        pub intermediate_oid: Option<String>,
     }
 
     /// What must hold for an alternative to count. All of it, where several things are said.
@@ -122,6 +186,8 @@ sections! {
         pub positional: Vec<String>,
         /// Encoding of the signature. Default: `hex`.
         pub encoding: Option<Encoding>,
+        /// How ECDSA writes its two numbers: `der` (default) or `raw`, side by side.
+        pub form: Option<SignatureForm>,
         /// Whether the provider sends the header on several lines. Default: no; a repeated header is refused.
         pub repeated: bool,
         /// Spaces around elements are removed (`t=1, v1=…`). Default: no; they are refused.
@@ -147,6 +213,30 @@ pub struct TimestampRule {
     /// How far ahead it may be. Default: as `past`.
     #[serde(default)]
     pub future: Option<Span>,
+}
+
+/// A claim that is a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MaxAge {
+    /// Which: `iat`.
+    pub claim: String,
+    /// How old it may be, such as `5m`.
+    pub past: Span,
+}
+
+/// A claim that is a digest of the body.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BodyHash {
+    /// Which: `request_body_sha256`.
+    pub claim: String,
+    /// `sha256` (default) or `sha512`.
+    #[serde(default)]
+    pub hash: BodyDigest,
+    /// `hex` (default) or `base64`.
+    #[serde(default)]
+    pub encoding: DigestText,
 }
 
 /// An equality that must hold besides the signature.
@@ -195,6 +285,30 @@ impl EventFields {
 }
 
 choices! {
+    /// How ECDSA writes its two numbers.
+    pub enum SignatureForm {
+        /// ASN.1.
+        Der,
+        /// Side by side, each as wide as the curve.
+        Raw,
+    }
+
+    /// A digest of the body.
+    pub enum BodyDigest {
+        /// SHA-256.
+        Sha256,
+        /// SHA-512.
+        Sha512,
+    }
+
+    /// How a digest is written.
+    pub enum DigestText {
+        /// Lower-case hexadecimal.
+        Hex,
+        /// Standard base64.
+        Base64,
+    }
+
     /// The JSON type of an id.
     pub enum IdJson {
         /// A string.

@@ -106,6 +106,7 @@ impl<'a> Parts<'a> {
             verifier: Arc::clone(&self.source.verifier),
             url: self.source.public_url.as_str().into(),
             metrics: Arc::clone(&self.metrics),
+            keyring: self.source.keyring.clone(),
             shadow: (!self.source.enforce).then(|| super::shadow(self)),
         }
     }

@@ -7,6 +7,9 @@ pub(crate) const UNKNOWN_SOURCE: &str = "_unknown";
 pub(crate) const ATTEMPT_RESULTS: [&str; 9] =
     ["2xx", "3xx", "4xx", "5xx", "timeout", "connect", "tls", "reset", "garbage"];
 
+/// How fetches of keys end; the closed list of the label `result`.
+pub(crate) const FETCH_RESULTS: [&str; 4] = ["ok", "failed", "invalid", "busy"];
+
 /// What is shed for; the closed list of the label `reason`.
 pub(crate) const SHED_REASONS: [&str; 6] = [
     "requests_in_flight",

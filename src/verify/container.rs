@@ -21,6 +21,8 @@ use crate::answer::Reason;
 
 /// Signatures that are compared at most; a provider sends one per secret that is in use.
 const SIGNATURES_MAX: usize = 8;
+/// Bytes of a signature at most: one of RSA with 8192 bits.
+const SIGNATURE_BYTES_MAX: usize = 1024;
 /// Groups that a container may have at most: one per secret while two are in use, and room.
 pub(super) const GROUPS_MAX: usize = 4;
 /// Elements that a container may have at most, signatures or not.
@@ -169,12 +171,8 @@ impl Container {
         algorithm: Algorithm,
     ) -> Result<ArrayVec<Tag, SIGNATURES_MAX>, Reason> {
         let mut candidates = ArrayVec::new();
-        let picked = |key: &[u8]| match &self.pair {
-            Some((_, picks)) => picks.iter().any(|pick| pick.as_bytes() == key),
-            None => key.is_empty(),
-        };
         let mut none = Reason::SignatureMissing;
-        for (_, text) in elements.iter().filter(|(key, _)| picked(key)) {
+        for (_, text) in elements.iter().filter(|(key, _)| self.is_picked(key)) {
             none = Reason::SignatureMalformed;
             if let Some(candidate) = self.decode(text, algorithm) {
                 candidates.try_push(candidate).map_err(|_| Reason::SignaturesTooMany)?;
@@ -183,9 +181,21 @@ impl Container {
         if candidates.is_empty() { Err(none) } else { Ok(candidates) }
     }
 
-    fn decode(&self, text: &[u8], algorithm: Algorithm) -> Option<Tag> {
+    fn is_picked(&self, key: &[u8]) -> bool {
+        match &self.pair {
+            Some((_, picks)) => picks.iter().any(|pick| pick.as_bytes() == key),
+            None => key.is_empty(),
+        }
+    }
+
+    /// A signature without what leads it.
+    fn bare<'t>(&self, text: &'t [u8]) -> Option<&'t [u8]> {
         let bare = text.strip_prefix(self.prefix.as_deref().unwrap_or("").as_bytes());
-        let text = bare.or(self.prefix_optional.then_some(text))?;
+        bare.or(self.prefix_optional.then_some(text))
+    }
+
+    fn decode(&self, text: &[u8], algorithm: Algorithm) -> Option<Tag> {
+        let text = self.bare(text)?;
         match algorithm {
             Algorithm::Token => (!text.is_empty()).then(|| Tag::of_shown(text)),
             Algorithm::Basic => {
@@ -193,11 +203,64 @@ impl Container {
                 let shown = STANDARD.decode(shown).ok()?;
                 scheme.eq_ignore_ascii_case(BASIC.as_bytes()).then(|| Tag::of_shown(&shown))
             }
-            Algorithm::HmacSha1
-            | Algorithm::HmacSha256
-            | Algorithm::HmacSha384
-            | Algorithm::HmacSha512
-            | Algorithm::HashSha256 => self.encoding.decode(text, algorithm.tag_bytes()),
+            algorithm => self.encoding.decode(text, algorithm.tag_bytes()),
+        }
+    }
+
+    /// Decodes signatures that are not tags: of any length up to a bound, in the canonical form of their encoding.
+    pub(super) fn signatures(
+        &self,
+        elements: &[Variable<'_>],
+    ) -> Result<ArrayVec<Vec<u8>, SIGNATURES_MAX>, Reason> {
+        let mut signatures = ArrayVec::new();
+        let mut none = Reason::SignatureMissing;
+        for (_, text) in elements.iter().filter(|(key, _)| self.is_picked(key)) {
+            none = Reason::SignatureMalformed;
+            let signature = self.bare(text).and_then(|text| self.encoding.decode_long(text));
+            if let Some(signature) = signature {
+                signatures.try_push(signature).map_err(|_| Reason::SignaturesTooMany)?;
+            }
+        }
+        if signatures.is_empty() { Err(none) } else { Ok(signatures) }
+    }
+
+    /// The one token in a request, of `bytes_max` bytes at most.
+    pub(super) fn token<'s>(
+        &self,
+        view: &'s View<'_>,
+        bytes_max: usize,
+    ) -> Result<Cow<'s, [u8]>, Reason> {
+        let text = match &self.place {
+            Place::Header(name) => {
+                let mut lines = view.request.headers.get_all(name).iter();
+                let line = lines.next().ok_or(Reason::SignatureMissing)?;
+                if lines.next().is_some() {
+                    return Err(Reason::HeaderRepeated);
+                }
+                Cow::Borrowed(line.as_bytes())
+            }
+            Place::Numbered(_) => return Err(Reason::SignatureMissing),
+            Place::Elsewhere(template) => template.text(view, &[]).map_err(|e| match e {
+                Unusable::Absent => Reason::SignatureMissing,
+                Unusable::Repeated => Reason::SignatureMalformed,
+            })?,
+        };
+        // A scheme's name in `Authorization` has no case (RFC 9110 §11.1).
+        let prefix = self.prefix.as_deref().unwrap_or("").as_bytes();
+        let begins = text.get(..prefix.len()).is_some_and(|p| p.eq_ignore_ascii_case(prefix));
+        let trimmed = |text: &'s [u8]| if self.trim { text.trim_ascii() } else { text };
+        let token = match text {
+            _ if !begins => return Err(Reason::SignatureMissing),
+            Cow::Borrowed(text) => Cow::Borrowed(trimmed(text.get(prefix.len()..).unwrap_or(&[]))),
+            Cow::Owned(text) => {
+                let text = text.get(prefix.len()..).unwrap_or(&[]);
+                Cow::Owned(if self.trim { text.trim_ascii() } else { text }.to_vec())
+            }
+        };
+        match token.len() {
+            0 => Err(Reason::SignatureMissing),
+            len if len > bytes_max => Err(Reason::SignatureMalformed),
+            _ => Ok(token),
         }
     }
 
@@ -227,7 +290,9 @@ impl Container {
             let pick = picks.first().map_or("", String::as_str);
             text = format!("{pick}{separator}{text}");
             if let Some((key, time)) = time {
-                text = format!("{key}{separator}{time}{}{text}", split()?);
+                // Who reads elements with spaces around them is sent one.
+                let space = if self.trim { " " } else { "" };
+                text = format!("{key}{separator}{time}{}{space}{text}", split()?);
             }
         }
         match (self.positional.as_slice(), time) {
@@ -267,6 +332,19 @@ impl Encoding {
             Self::Base64Url => BASE64_URL.decode_slice(text, &mut room).ok()?,
         };
         (len == bytes).then(|| Tag::of(room.get(..len).unwrap_or_default()))
+    }
+
+    /// Reads a signature of any length.
+    fn decode_long(self, text: &[u8]) -> Option<Vec<u8>> {
+        let signature = match self {
+            Self::Hex | Self::HexAny => {
+                let canonical = self == Self::HexAny || !text.iter().any(u8::is_ascii_uppercase);
+                hex::decode(text).ok().filter(|_| canonical)?
+            }
+            Self::Base64 => STANDARD.decode(text).ok()?,
+            Self::Base64Url => BASE64_URL.decode(text).ok()?,
+        };
+        (1..=SIGNATURE_BYTES_MAX).contains(&signature.len()).then_some(signature)
     }
 
     pub(super) fn encode(self, bytes: &[u8]) -> String {

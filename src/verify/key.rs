@@ -39,6 +39,51 @@ pub enum Algorithm {
     /// HTTP Basic; the secret is `user:password`. Covers nothing.
     #[serde(rename = "basic")]
     Basic,
+    /// Ed25519.
+    #[serde(rename = "ed25519")]
+    Ed25519,
+    /// ECDSA on P-256 with SHA-256.
+    #[serde(rename = "ecdsa-p256-sha256")]
+    EcdsaP256Sha256,
+    /// ECDSA on P-256 with SHA-1, which a provider or two still use.
+    #[serde(rename = "ecdsa-p256-sha1")]
+    EcdsaP256Sha1,
+    /// ECDSA on P-384 with SHA-384.
+    #[serde(rename = "ecdsa-p384-sha384")]
+    EcdsaP384Sha384,
+    /// ECDSA on P-521 with SHA-512.
+    #[serde(rename = "ecdsa-p521-sha512")]
+    EcdsaP521Sha512,
+    /// RSA PKCS#1 v1.5 with SHA-1, which a provider or two still use.
+    #[serde(rename = "rsa-pkcs1-sha1")]
+    RsaPkcs1Sha1,
+    /// RSA PKCS#1 v1.5 with SHA-256.
+    #[serde(rename = "rsa-pkcs1-sha256")]
+    RsaPkcs1Sha256,
+    /// RSA PKCS#1 v1.5 with SHA-384.
+    #[serde(rename = "rsa-pkcs1-sha384")]
+    RsaPkcs1Sha384,
+    /// RSA PKCS#1 v1.5 with SHA-512.
+    #[serde(rename = "rsa-pkcs1-sha512")]
+    RsaPkcs1Sha512,
+    /// RSA PSS with SHA-256.
+    #[serde(rename = "rsa-pss-sha256")]
+    RsaPssSha256,
+    /// RSA PSS with SHA-384.
+    #[serde(rename = "rsa-pss-sha384")]
+    RsaPssSha384,
+    /// RSA PSS with SHA-512.
+    #[serde(rename = "rsa-pss-sha512")]
+    RsaPssSha512,
+    /// A JSON Web Token: `jwt.algs` says which algorithms it may be signed with.
+    #[serde(rename = "jwt")]
+    Jwt,
+    /// A JSON Web Signature without its payload, which is `signed`.
+    #[serde(rename = "jws-detached")]
+    JwsDetached,
+    /// HTTP Message Signatures (RFC 9421), with digests of the body (RFC 9530).
+    #[serde(rename = "rfc9421")]
+    Rfc9421,
 }
 
 impl Algorithm {
@@ -52,12 +97,52 @@ impl Algorithm {
             Self::HashSha256 => "hash-sha256",
             Self::Token => "token",
             Self::Basic => "basic",
+            Self::Ed25519 => "ed25519",
+            Self::EcdsaP256Sha256 => "ecdsa-p256-sha256",
+            Self::EcdsaP256Sha1 => "ecdsa-p256-sha1",
+            Self::EcdsaP384Sha384 => "ecdsa-p384-sha384",
+            Self::EcdsaP521Sha512 => "ecdsa-p521-sha512",
+            Self::RsaPkcs1Sha1 => "rsa-pkcs1-sha1",
+            Self::RsaPkcs1Sha256 => "rsa-pkcs1-sha256",
+            Self::RsaPkcs1Sha384 => "rsa-pkcs1-sha384",
+            Self::RsaPkcs1Sha512 => "rsa-pkcs1-sha512",
+            Self::RsaPssSha256 => "rsa-pss-sha256",
+            Self::RsaPssSha384 => "rsa-pss-sha384",
+            Self::RsaPssSha512 => "rsa-pss-sha512",
+            Self::Jwt => "jwt",
+            Self::JwsDetached => "jws-detached",
+            Self::Rfc9421 => "rfc9421",
         }
     }
 
     /// Whether it signs anything, or only shows that the sender knows the secret.
     pub(crate) const fn signs(self) -> bool {
         !matches!(self, Self::Token | Self::Basic)
+    }
+
+    /// Whether what the sender shows lets whoever has it in.
+    pub(crate) const fn is_shown(self) -> bool {
+        matches!(self, Self::Token | Self::Basic | Self::Jwt)
+    }
+
+    /// Whether what is signed is a template; a token holds it itself, and a message signature lists it.
+    pub(crate) const fn signs_template(self) -> bool {
+        self.signs() && !matches!(self, Self::Jwt | Self::Rfc9421)
+    }
+
+    /// Whether the sender's key is another than ours, or the scheme has a form of its own; such schemes are judged by
+    /// [`super::foreign`], all others by comparing tags.
+    pub(crate) const fn is_foreign(self) -> bool {
+        !matches!(
+            self,
+            Self::HmacSha1
+                | Self::HmacSha256
+                | Self::HmacSha384
+                | Self::HmacSha512
+                | Self::HashSha256
+                | Self::Token
+                | Self::Basic
+        )
     }
 
     /// Length of a tag. Tokens are compared by their SHA-256, so that not even their length shows in the time it takes.
@@ -67,6 +152,8 @@ impl Algorithm {
             Self::HmacSha256 | Self::HashSha256 | Self::Token | Self::Basic => 32,
             Self::HmacSha384 => 48,
             Self::HmacSha512 => 64,
+            // Their signatures are not compared.
+            _ => 0,
         }
     }
 }
@@ -122,6 +209,10 @@ pub enum KeyEncoding {
     Base64,
     /// Hexadecimal.
     Hex,
+    /// PEM: a public key, or a certificate. (Public keys are recognised in PEM, and as a JWK, whatever is said here.)
+    Pem,
+    /// A JWK, or a JWKS.
+    Jwk,
 }
 
 impl KeyForm {
@@ -141,7 +232,7 @@ impl KeyForm {
         }
         let text = self.text(text)?;
         let decoded = match self.encoding {
-            KeyEncoding::Utf8 => Ok(text),
+            KeyEncoding::Utf8 | KeyEncoding::Pem | KeyEncoding::Jwk => Ok(text),
             KeyEncoding::Base64 => STANDARD.decode(&text).map(Zeroizing::new).map_err(|_| "base64"),
             KeyEncoding::Hex => hex::decode(&text).map(Zeroizing::new).map_err(|_| "hexadecimal"),
         };
@@ -203,7 +294,7 @@ fn unescaped(mut text: &str) -> String {
 
 /// A tag, or a candidate for one: at most 64 bytes, zeros behind.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Tag([u8; 64]);
+pub(crate) struct Tag([u8; 64]);
 
 impl Tag {
     /// The first 64 of `bytes`, which are never more.
@@ -230,7 +321,7 @@ impl Tag {
 
 /// A prepared key: the state of the MAC after its key block, cloned per request.
 #[derive(Clone)]
-pub(super) enum Key {
+pub(crate) enum Key {
     Sha1(Hmac<Sha1>),
     Sha256(Hmac<Sha256>),
     Sha384(Box<Hmac<Sha384>>),
@@ -257,6 +348,7 @@ impl Key {
                 return Err("is not `user:password`, which HTTP Basic needs".into());
             }
             Algorithm::Token | Algorithm::Basic => Ok(Self::Shown(Tag::of_shown(&bytes))),
+            _ => return Err("is not a key that tags are made with".into()),
         };
         prepared.map_err(|_| "has a length that no key can have".into())
     }

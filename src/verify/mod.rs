@@ -3,13 +3,24 @@
 //! The one maker of [`Verified`].
 
 mod address;
+mod chain;
 mod clock;
 mod container;
+mod foreign;
 mod form;
+mod jose;
 mod key;
+mod keyring;
+mod keyset;
+mod public;
+mod qsh;
 mod scheme;
+mod sign;
+mod signing;
+mod source;
 mod template;
 mod text;
+mod token;
 mod transform;
 mod verifier;
 mod view;
@@ -23,16 +34,27 @@ use tower::{ServiceExt as _, util::BoxCloneSyncService};
 pub use address::UrlVariant;
 pub use clock::Unit;
 pub use container::Encoding;
+pub use foreign::Stop;
 pub use key::{Algorithm, KeyDigest, KeyEncoding, KeyForm, Normalize, Unescape};
+pub use keyring::{Keyring, Unavailable};
+pub use keyset::KeySet;
 pub use scheme::Scheme;
+pub use sign::{Signed, TestKey};
+pub use source::{Keys, NoKeys, Want};
 pub use template::{Template, TemplateError};
+pub use token::Token;
 pub use verifier::Verifier;
 
+pub(crate) use chain::Chain;
 pub(crate) use clock::Timestamps;
 pub(crate) use container::{Container, Place};
+pub(crate) use foreign::Foreign;
 pub(crate) use form::Form;
+pub(crate) use keyset::{Allowed, Listing, jose_names, of_jose_name};
 pub(crate) use scheme::SchemeParts;
+pub(crate) use source::{KeySource, UrlRule};
 pub(crate) use template::{From, Part, Transform, Value};
+pub(crate) use token::{BodyHash, TokenRules};
 pub(crate) use transform::transform;
 pub(crate) use view::{NOT_JSON, Sought, View};
 pub(crate) use when::Condition;
@@ -99,6 +121,8 @@ pub struct Proof {
     pub label: Arc<str>,
     /// The signed time, where the scheme has one.
     pub signed_at: Option<Timestamp>,
+    /// The token, where it was one.
+    pub token: Option<Arc<Token>>,
     /// Which of the source's schemes counted.
     pub alternative: usize,
 }
@@ -173,16 +197,34 @@ pub struct Verify {
     pub url: Arc<str>,
     /// Counts failures by reason, and matches by secret.
     pub metrics: Arc<SourceMetrics>,
+    /// Keys that are fetched; none, where no scheme wants any.
+    pub keyring: Option<Arc<Keyring>>,
     /// Where failures go instead of being refused; only in shadow mode.
     pub shadow: Option<ShadowPath>,
 }
 
 impl<N: Next<Verified>> Stage<Envelope, N> for Verify {
     async fn pass(self, envelope: Envelope, next: N) -> Answer {
-        let Self { verifier, url, metrics, shadow } = self;
-        let body_bytes = envelope.body().len();
-        let judge = move || (check(&verifier, &url, &envelope), envelope);
-        let (judged, envelope) = apart(body_bytes, judge).await?;
+        let Self { verifier, url, metrics, keyring, shadow } = self;
+        let known = Known { verifier, url, keyring };
+        let (mut judged, mut envelope) = known.judge(envelope).await?;
+        // Once for a key that is not there, and once for one that is not among them.
+        for _ in 0..FETCHES_MAX {
+            let (Err(Stop::Wanting(want)), Some(keyring)) = (&judged, &known.keyring) else {
+                break;
+            };
+            let count = |result| metrics.key_fetches.count(result);
+            if keyring.bring(want, count).await.is_err() {
+                break;
+            }
+            (judged, envelope) = known.judge(envelope).await?;
+        }
+        let judged = match (judged, &shadow) {
+            (Err(Stop::Wanting(_)), None) => return Err(Refusal::KeysUnavailable.into()),
+            (Err(Stop::Wanting(_)), Some(_)) => Err(Reason::KeyNotFetched),
+            (Err(Stop::Refused(reason)), _) => Err(reason),
+            (Ok(proof), _) => Ok(proof),
+        };
         note(&judged, envelope.received_at(), &metrics);
         match (judged, shadow) {
             (Ok(proof), _) => next.oneshot(Verified { envelope, proof }).await,
@@ -195,11 +237,37 @@ impl<N: Next<Verified>> Stage<Envelope, N> for Verify {
     }
 }
 
-fn check(verifier: &Verifier, url: &str, envelope: &Envelope) -> Result<Proof, Reason> {
-    match envelope.uri().query().filter(|_| verifier.needs_public_url()) {
-        None => verifier.verify(&Presented::of(envelope, url)),
-        // The URL as the provider called it: the one on file there, with the query of this request.
-        Some(query) => verifier.verify(&Presented::of(envelope, &format!("{url}?{query}"))),
+/// How often keys are fetched for one request, at most.
+const FETCHES_MAX: usize = 2;
+
+/// What a request is judged by.
+#[derive(Clone)]
+struct Known {
+    verifier: Arc<Verifier>,
+    url: Arc<str>,
+    keyring: Option<Arc<Keyring>>,
+}
+
+impl Known {
+    async fn judge(&self, envelope: Envelope) -> Result<(Result<Proof, Stop>, Envelope), Refusal> {
+        let own = self.clone();
+        let body_bytes = envelope.body().len();
+        apart(body_bytes, move || (own.check(&envelope), envelope)).await
+    }
+
+    fn check(&self, envelope: &Envelope) -> Result<Proof, Stop> {
+        let Self { verifier, url, keyring } = self;
+        let fetched: &dyn Keys = match keyring {
+            Some(keyring) => &**keyring,
+            None => &NoKeys,
+        };
+        match envelope.uri().query().filter(|_| verifier.needs_public_url()) {
+            None => verifier.judge(&Presented::of(envelope, url), fetched),
+            // The URL as the provider called it: the one on file there, with the query of this request.
+            Some(query) => {
+                verifier.judge(&Presented::of(envelope, &format!("{url}?{query}")), fetched)
+            }
+        }
     }
 }
 

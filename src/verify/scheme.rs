@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName};
 use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 
 use super::{
-    Container, From, Place, Presented, Template, Timestamps, UrlVariant, Value,
+    Container, Foreign, From, KeySource, Place, Presented, Template, Timestamps, UrlVariant, Value,
     container::GROUPS_MAX,
     key::{Algorithm, Key, KeyForm, Tag},
     text::PARTS_MAX,
@@ -39,6 +39,8 @@ pub(crate) struct SchemeParts {
     pub(crate) timestamps: Option<Timestamps>,
     /// Pairs that must be equal besides.
     pub(crate) require: Vec<(Template, Template)>,
+    /// What is needed where signatures are not compared but checked.
+    pub(crate) foreign: Option<Box<Foreign>>,
     /// The items of the body, each of which is signed by itself and begins its JSON paths.
     pub(crate) for_each: Option<Path>,
     /// Forms of the URL, any of which may be what the provider signed.
@@ -61,7 +63,7 @@ impl Scheme {
     /// Compiles a scheme, or says in a sentence why the parts do not make one.
     pub(crate) fn new(parts: SchemeParts) -> Result<Self, String> {
         let name = parts.algorithm.as_str();
-        if parts.signed.is_empty() == parts.algorithm.signs() {
+        if parts.signed.is_empty() == parts.algorithm.signs_template() {
             return Err(format!("`{name}` and what is signed do not fit"));
         }
         if parts.signed.len() > SIGNED_MAX || parts.url_variants.len() > SIGNED_MAX + 1 {
@@ -70,12 +72,24 @@ impl Scheme {
         if parts.signed.iter().any(|signed| signed.parts.len() > PARTS_MAX) {
             return Err(format!("the signed text has more than {PARTS_MAX} parts"));
         }
+        let odd = parts.for_each.is_some()
+            || !parts.url_variants.is_empty()
+            || parts.containers.iter().any(|c| c.groups.is_some() || c.secret_slot != 0);
+        if parts.foreign.is_some() && odd {
+            return Err(format!(
+                "`for_each`, `url_variants`, `groups` and `secret_slot` do not go with `mac: {name}`"
+            ));
+        }
         let secrets =
             |signed: &Template| signed.values().filter(|v| v.from == From::Secret).count();
         let wanted = usize::from(parts.algorithm == Algorithm::HashSha256);
         if parts.signed.iter().any(|signed| secrets(signed) != wanted) {
-            let how = if wanted == 1 { "stands once" } else { "does not stand" };
-            return Err(format!("with `mac: {name}`, `{{secret}}` {how} in what is signed"));
+            let how = if wanted == 1 {
+                "stands once in what is signed: `signed: \"{secret}{body}\"`"
+            } else {
+                "does not stand in what is signed: write `mac: hash-sha256` where it does"
+            };
+            return Err(format!("with `mac: {name}`, `{{secret}}` {how}"));
         }
         let each = |value: &Value| match &value.from {
             From::Json(path) | From::FormJson(_, path) => path.steps().contains(&Step::Each),
@@ -116,6 +130,12 @@ impl Scheme {
             let elements = container.elements(&lines).ok()?;
             timestamps.unit.read(&view.value(&timestamps.from, &elements).ok()?)
         })
+    }
+
+    /// Whether it can be used without a configured key.
+    pub(crate) fn finds_keys(&self) -> bool {
+        let source = self.parts.foreign.as_ref().and_then(|foreign| foreign.source.as_ref());
+        source.is_some_and(KeySource::finds_keys)
     }
 
     /// Whether it signs the URL as the provider knows it.
@@ -240,7 +260,7 @@ impl Scheme {
         Ok((matched, self.signed_at(view, elements)?))
     }
 
-    fn signed_at(
+    pub(super) fn signed_at(
         &self,
         view: &View<'_>,
         elements: &[Variable<'_>],
@@ -250,7 +270,11 @@ impl Scheme {
         timestamps.check(&text, view.request.received_at).map(Some)
     }
 
-    fn check_requirements(&self, view: &View<'_>, elements: &[Variable<'_>]) -> Result<(), Reason> {
+    pub(super) fn check_requirements(
+        &self,
+        view: &View<'_>,
+        elements: &[Variable<'_>],
+    ) -> Result<(), Reason> {
         let text = |template: &Template| template.text(view, elements);
         let equal = |(left, right): &(Template, Template)| match (text(left), text(right)) {
             (Ok(left), Ok(right)) => left.as_ref().ct_eq(right.as_ref()).into(),
@@ -258,6 +282,11 @@ impl Scheme {
         };
         let holds = self.parts.require.iter().all(equal);
         if holds { Ok(()) } else { Err(Reason::RequirementFailed) }
+    }
+
+    /// A request as its templates see it.
+    pub(super) fn view<'a>(&'a self, request: Presented<'a>) -> View<'a> {
+        View::new(request, &self.sought)
     }
 
     /// Names of headers that are signed over and that `headers` lacks.
@@ -335,6 +364,7 @@ fn values(parts: &SchemeParts) -> impl Iterator<Item = &Value> {
         place.into_iter().chain(&container.key_id)
     });
     let required = parts.require.iter().flat_map(|(left, right)| [left, right]);
-    let templates = parts.signed.iter().chain(places).chain(required);
+    let foreign = parts.foreign.iter().flat_map(|foreign| foreign.templates());
+    let templates = parts.signed.iter().chain(places).chain(required).chain(foreign);
     templates.flat_map(Template::values).chain(parts.timestamps.iter().map(|time| &time.from))
 }

@@ -50,6 +50,10 @@ pub(crate) enum From {
     Json(json::Path),
     /// `{formjson:FIELD/PATH}`: a scalar of the JSON document in a form field (Slack interactivity: `payload/type`).
     FormJson(String, json::Path),
+    /// `{jwt:PATH}`: a claim of the token that was believed.
+    Claim(json::Path),
+    /// `{jws:PATH}`: a scalar of its header.
+    TokenHeader(json::Path),
     /// `{signed_headers:NAME}`: the headers that this header lists (itself among them), as `name:value;name:value`, sorted.
     SignedHeaders(HeaderName),
     /// `{secret}`: where the secret stands in a text that is hashed.
@@ -93,7 +97,7 @@ pub struct TemplateError {
 }
 
 /// Names of values, and how those that need one are written.
-const PLACES: [(&str, &str); 12] = [
+const PLACES: [(&str, &str); 14] = [
     ("body", ""),
     ("method", ""),
     ("url", ""),
@@ -106,6 +110,8 @@ const PLACES: [(&str, &str); 12] = [
     ("form", "write it like `{form:command}`, or `{form|sorted_concat}` for all of it"),
     ("json", "write it like `{json:data.id}`"),
     ("formjson", "write it like `{formjson:payload/type}`"),
+    ("jwt", "write it like `{jwt:jti}`"),
+    ("jws", "write it like `{jws:kid}`"),
 ];
 
 const TRANSFORMS: [(&str, Transform); 9] = [
@@ -250,6 +256,10 @@ fn parse_value(text: &str, at: usize) -> Result<Value, TemplateError> {
         value.from = parse_place(place, at - place.len() - 1)?;
     }
     for name in pieces {
+        if JOINS.iter().any(|(known, _)| *known == name) {
+            let help = format!("write `{{form|{name}}}`");
+            return Err(wrong(at, format!("`{name}` joins all of a form"), help));
+        }
         let found = TRANSFORMS.iter().find(|(known, _)| *known == name);
         let unknown = || unknown("transform", name, &TRANSFORMS.map(|(known, _)| known), at);
         value.transforms.push(found.ok_or_else(unknown)?.1);
@@ -285,6 +295,8 @@ fn parse_place(text: &str, at: usize) -> Result<From, TemplateError> {
         ("query", Some(name), _) => Ok(From::Query(name.to_owned())),
         ("form", Some(name), _) => Ok(From::Form(name.to_owned())),
         ("json", Some(inner), _) => path(inner, behind).map(From::Json),
+        ("jwt", Some(inner), _) => path(inner, behind).map(From::Claim),
+        ("jws", Some(inner), _) => path(inner, behind).map(From::TokenHeader),
         ("formjson", Some(argument), Some(example)) => match argument.split_once('/') {
             Some((field, inner)) if !field.is_empty() => path(inner, behind + field.len() + 1)
                 .map(|inner| From::FormJson(field.to_owned(), inner)),

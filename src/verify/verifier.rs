@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use rustls_pki_types::TrustAnchor;
 
 use super::{
     Algorithm, Container, Encoding, From, LiveSecret, Place, Presented, Proof, Scheme, SchemeParts,
     container::BASIC,
+    foreign::{Believed, Ring, Stop},
     key::{self, Key},
-    scheme::Keys,
+    keyset::KeySet,
+    scheme,
+    source::{Keys, NoKeys, Want},
 };
 use crate::{answer::Reason, event::Timestamp, json, secret::Secret};
 
@@ -24,6 +28,8 @@ struct Prepared {
     scheme: Scheme,
     /// One per secret that is meant for this scheme, with its slot.
     keys: Vec<(u16, Key)>,
+    /// The same for a scheme whose keys are not ours.
+    sets: Vec<(u16, KeySet)>,
 }
 
 #[derive(Debug)]
@@ -46,11 +52,14 @@ impl Held {
 impl Verifier {
     /// Prepares every key of every scheme, or says to the operator why a secret does not fit (for example: not base64).
     pub fn new(
-        schemes: Vec<Scheme>,
+        mut schemes: Vec<Scheme>,
         secrets: Vec<LiveSecret>,
         public_url: &str,
     ) -> Result<Self, String> {
-        if schemes.is_empty() || secrets.is_empty() {
+        for (n, scheme) in schemes.iter_mut().enumerate() {
+            scheme.parts.foreign.iter_mut().for_each(|foreign| foreign.scheme = n);
+        }
+        if schemes.is_empty() || (secrets.is_empty() && !schemes.iter().all(Scheme::finds_keys)) {
             return Err("a source needs a scheme and a secret to be verified by".into());
         }
         if public_url.is_empty() && schemes.iter().any(Scheme::needs_public_url) {
@@ -64,9 +73,17 @@ impl Verifier {
         let prepared = schemes.into_iter().zip(keys);
         let held = |live: LiveSecret| Held { label: live.secret.fingerprint().into(), live };
         Ok(Self {
-            schemes: prepared.map(|(scheme, keys)| Prepared { scheme, keys }).collect(),
+            schemes: prepared
+                .map(|(scheme, (keys, sets))| Prepared { scheme, keys, sets })
+                .collect(),
             secrets: secrets.into_iter().map(held).collect(),
         })
+    }
+
+    /// Schemes without any key, for a look at a configuration whose secrets are not read.
+    pub(crate) fn without_keys(schemes: Vec<Scheme>) -> Self {
+        let unkeyed = |scheme| Prepared { scheme, keys: Vec::new(), sets: Vec::new() };
+        Self { schemes: schemes.into_iter().map(unkeyed).collect(), secrets: Vec::new() }
     }
 
     /// Whether a scheme signs the URL as the provider knows it.
@@ -90,7 +107,7 @@ impl Verifier {
     pub fn is_shown_in(&self, header: &HeaderName) -> bool {
         let here = Place::Header(header.clone());
         let shown = |parts: &SchemeParts| {
-            !parts.algorithm.signs() && parts.containers.iter().any(|c| c.place == here)
+            parts.algorithm.is_shown() && parts.containers.iter().any(|c| c.place == here)
         };
         self.schemes.iter().any(|prepared| shown(&prepared.scheme.parts))
     }
@@ -104,28 +121,79 @@ impl Verifier {
         }
     }
 
-    /// Checks a request. The first scheme whose `when` holds is the one that counts: where it fails, no other is asked.
+    /// Checks a request with the keys that are configured.
     pub fn verify(&self, presented: &Presented<'_>) -> Result<Proof, Reason> {
+        self.judge(presented, &NoKeys).map_err(|stop| match stop {
+            Stop::Refused(reason) => reason,
+            Stop::Wanting(_) => Reason::KeyNotFetched,
+        })
+    }
+
+    /// Checks a request. The first scheme whose `when` holds is the one that counts: where it fails, no other is asked.
+    pub fn judge(&self, presented: &Presented<'_>, fetched: &dyn Keys) -> Result<Proof, Stop> {
         let now = presented.received_at;
         let mut schemes = self.schemes.iter().enumerate();
         let counts = |(_, prepared): &(usize, &Prepared)| prepared.scheme.counts(presented);
         let (alternative, prepared) = schemes.find(counts).ok_or(Reason::SignatureMissing)?;
+        if let Some(foreign) = &prepared.scheme.parts.foreign {
+            let is_live = |slot| self.held(slot).is_some_and(|held| held.is_live(now));
+            let live = prepared.sets.iter().filter(|(slot, _)| is_live(*slot));
+            let ring = Ring {
+                sets: live.map(|(slot, set)| (*slot, set)).collect(),
+                is_configured: !prepared.sets.is_empty(),
+                fetched,
+            };
+            let believed = foreign.check(&prepared.scheme, *presented, &ring)?;
+            return Ok(self.proof(&prepared.scheme, alternative, believed));
+        }
         let may = |slot, id: Option<&[u8]>| {
             self.held(slot).is_some_and(|held| held.is_live(now) && held.is_called(id))
         };
-        let keys = Keys { all: &prepared.keys, may };
+        let keys = scheme::Keys { all: &prepared.keys, may };
         let (slot, signed_at) = prepared.scheme.check(*presented, &keys)?;
         let Some(held) = self.held(slot) else {
             let any_live = self.secrets.iter().any(|held| held.is_live(now));
-            return Err(if any_live { Reason::SignatureWrong } else { Reason::SecretExpired });
+            let reason = if any_live { Reason::SignatureWrong } else { Reason::SecretExpired };
+            return Err(reason.into());
         };
         Ok(Proof {
             scheme: prepared.scheme.parts.algorithm.as_str(),
             slot: slot.into(),
             label: Arc::clone(&held.label),
             signed_at,
+            token: None,
             alternative,
         })
+    }
+
+    fn proof(&self, scheme: &Scheme, alternative: usize, believed: Believed) -> Proof {
+        let Believed { slot, signed_at, token } = believed;
+        Proof {
+            scheme: scheme.parts.algorithm.as_str(),
+            slot: slot.into(),
+            label: self.held(slot).map_or_else(|| "fetched".into(), |held| Arc::clone(&held.label)),
+            signed_at,
+            token,
+            alternative,
+        }
+    }
+
+    /// Reads a document that was fetched, for the scheme that wanted it; a sentence where it is not what it should be.
+    /// Certificates may lead to `anchors`.
+    pub fn read(
+        &self,
+        want: &Want,
+        text: &[u8],
+        anchors: &[TrustAnchor<'_>],
+        now: Timestamp,
+    ) -> Result<KeySet, String> {
+        let foreign = self.schemes.get(want.scheme).and_then(|p| p.scheme.parts.foreign.as_deref());
+        foreign.ok_or("is wanted by no scheme")?.read(text, anchors, now)
+    }
+
+    /// Whether a scheme's keys are fetched.
+    pub fn fetches(&self) -> bool {
+        self.schemes.iter().any(|prepared| prepared.scheme.finds_keys() && prepared.sets.is_empty())
     }
 
     /// Signs a body the way the provider would, with the first live secret: what `gatepost send` does. `headers` holds
@@ -136,14 +204,32 @@ impl Verifier {
         presented: &Presented<'_>,
     ) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
         let mut problem = "every configured secret has expired".to_owned();
-        for prepared in &self.schemes {
+        for (number, prepared) in self.schemes.iter().enumerate() {
             match self.sign_by(prepared, presented) {
-                Some(Ok(headers)) => return Ok(headers),
+                Some(Ok(headers)) if self.counts_with(number, presented, &headers) => {
+                    return Ok(headers);
+                }
+                Some(Ok(_)) => {
+                    "it would be taken for one of another scheme".clone_into(&mut problem)
+                }
                 Some(Err(why)) => problem = why,
                 None => {}
             }
         }
         Err(problem)
+    }
+
+    /// Whether a scheme is the one that counts for a request to which headers are added.
+    fn counts_with(
+        &self,
+        number: usize,
+        presented: &Presented<'_>,
+        added: &[(HeaderName, HeaderValue)],
+    ) -> bool {
+        let mut headers = presented.headers.clone();
+        headers.extend(added.iter().cloned());
+        let signed = Presented { headers: &headers, ..*presented };
+        self.schemes.iter().position(|prepared| prepared.scheme.counts(&signed)) == Some(number)
     }
 
     /// The tag of `text` under the secret in `slot`, as the first scheme that uses it would make it; under the first live secret,
@@ -157,7 +243,7 @@ impl Verifier {
         let (algorithm, (_, key)) = signing
             .map(|p| (p.scheme.parts.algorithm, p.keys.iter().find(is_meant)))
             .find_map(|(algorithm, key)| Some((algorithm, key?)))?;
-        Some(key.tag(&[text.into()], 0).bytes(algorithm).to_vec())
+        Some(key.tag(&[text.into()], usize::MAX).bytes(algorithm).to_vec())
     }
 
     /// Signs a request that was verified once more, by the scheme that counted for it.
@@ -195,8 +281,19 @@ impl Verifier {
     ) -> Option<Result<Vec<(HeaderName, HeaderValue)>, String>> {
         let now = presented.received_at;
         let live = |(slot, _): &&(u16, Key)| self.held(*slot).is_some_and(|h| h.is_live(now));
+        if let Some(foreign) = &prepared.scheme.parts.foreign {
+            let live =
+                |(slot, _): &&(u16, KeySet)| self.held(*slot).is_some_and(|h| h.is_live(now));
+            let (_, set) = prepared.sets.iter().find(live)?;
+            return Some(foreign.sign_with_set(&prepared.scheme, set, presented));
+        }
         let keyed = prepared.keys.iter().find(live)?;
         Some(sign(&prepared.scheme, keyed, &self.held(keyed.0)?.live, presented))
+    }
+
+    /// All schemes, in order.
+    pub(super) fn each_scheme(&self) -> impl Iterator<Item = &Scheme> {
+        self.schemes.iter().map(|prepared| &prepared.scheme)
     }
 
     /// The secret in a slot; slots count from 1, and 0 is none.
@@ -209,11 +306,15 @@ impl Verifier {
 fn check_secret(schemes: &[Scheme], live: &LiveSecret) -> Result<(), String> {
     let secret = &live.secret;
     key::check(secret)?;
-    if live.id.is_none() && schemes.iter().any(Scheme::names_secrets) {
+    let compared = |scheme: &&Scheme| scheme.parts.foreign.is_none();
+    if live.id.is_none() && schemes.iter().filter(compared).any(Scheme::names_secrets) {
         return Err("has no `id`, by which requests name it: `{ file: …, id: … }`".into());
     }
     let mut uses = schemes.iter().filter(|scheme| is_meant_for(scheme, schemes, secret));
-    uses.try_for_each(|scheme| prepare(scheme, secret).map(drop))
+    uses.try_for_each(|scheme| match &scheme.parts.foreign {
+        Some(foreign) => foreign.prepare(&scheme.parts.key, live).map(drop),
+        None => prepare(scheme, secret).map(drop),
+    })
 }
 
 /// Whether a secret belongs to a scheme. Where alternatives need different kinds of secret, its prefix says which kind it is:
@@ -232,9 +333,21 @@ fn prepare(scheme: &Scheme, secret: &Secret) -> Result<Key, String> {
     Key::prepare(scheme.parts.algorithm, &scheme.parts.key, secret)
 }
 
-fn keys(scheme: &Scheme, schemes: &[Scheme], secrets: &[LiveSecret]) -> Vec<(u16, Key)> {
+/// Keys by slot: those that make tags, and those that are checked with.
+type Slots = (Vec<(u16, Key)>, Vec<(u16, KeySet)>);
+
+fn keys(scheme: &Scheme, schemes: &[Scheme], secrets: &[LiveSecret]) -> Slots {
     let meant = (1..).zip(secrets).filter(|(_, s)| is_meant_for(scheme, schemes, &s.secret));
-    meant.filter_map(|(slot, s)| Some((slot, prepare(scheme, &s.secret).ok()?))).collect()
+    let (mut keys, mut sets) = Slots::default();
+    for (slot, live) in meant {
+        match &scheme.parts.foreign {
+            Some(foreign) => {
+                sets.extend(foreign.prepare(&scheme.parts.key, live).map(|set| (slot, set)));
+            }
+            None => keys.extend(prepare(scheme, &live.secret).map(|key| (slot, key))),
+        }
+    }
+    (keys, sets)
 }
 
 fn sign(

@@ -9,7 +9,7 @@ use std::{
 use http::{HeaderMap, HeaderName};
 
 use super::{
-    From, Presented, Value,
+    From, Presented, Token, Value,
     form::{Form, bytes, field, joined, sole},
     transform,
 };
@@ -28,12 +28,36 @@ pub(crate) struct Sought {
     pub(crate) in_body: bool,
 }
 
-/// What is looked for in one JSON document, prepared for one pass: in the body, or in a form field of it.
+/// What is looked for in one JSON document, prepared for one pass.
 #[derive(Clone, Debug)]
 struct Document {
-    field: Option<String>,
+    within: Within<String>,
     paths: Vec<Path>,
     extractor: Extractor,
+}
+
+/// Which document it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Within<F> {
+    Body,
+    /// A field of a form.
+    Field(F),
+    /// The claims of a token whose signature held.
+    Claims,
+    /// Its header.
+    Header,
+}
+
+impl Within<String> {
+    fn is(&self, other: Within<&str>) -> bool {
+        match (self, other) {
+            (Self::Field(own), Within::Field(other)) => own == other,
+            (Self::Body, Within::Body)
+            | (Self::Claims, Within::Claims)
+            | (Self::Header, Within::Header) => true,
+            _ => false,
+        }
+    }
 }
 
 impl Sought {
@@ -43,19 +67,25 @@ impl Sought {
         items: Option<Items<'_>>,
     ) -> Self {
         let mut in_body = items.is_some();
-        let mut wanted: Vec<(Option<&str>, Vec<Path>)> = Vec::new();
-        wanted.extend(items.map(|_| (None, Vec::new())));
+        let mut wanted: Vec<(Within<&str>, Vec<Path>)> = Vec::new();
+        wanted.extend(items.map(|_| (Within::Body, Vec::new())));
         for place in places {
             in_body |= matches!(place, From::Json(_) | From::Form(_) | From::FormJson(..));
-            let Some((field, path)) = document_and_path(place) else { continue };
-            match wanted.iter_mut().find(|(known, _)| *known == field) {
+            let Some((within, path)) = document_and_path(place) else { continue };
+            match wanted.iter_mut().find(|(known, _)| *known == within) {
                 Some((_, paths)) => paths.push(path.clone()),
-                None => wanted.push((field, vec![path.clone()])),
+                None => wanted.push((within, vec![path.clone()])),
             }
         }
-        let prepare = |(field, paths): (Option<&str>, Vec<Path>)| {
-            let extractor = Extractor::new(&paths, items.filter(|_| field.is_none()));
-            Document { field: field.map(str::to_owned), paths, extractor }
+        let prepare = |(within, paths): (Within<&str>, Vec<Path>)| {
+            let extractor = Extractor::new(&paths, items.filter(|_| within == Within::Body));
+            let within = match within {
+                Within::Body => Within::Body,
+                Within::Field(name) => Within::Field(name.to_owned()),
+                Within::Claims => Within::Claims,
+                Within::Header => Within::Header,
+            };
+            Document { within, paths, extractor }
         };
         let documents = wanted.into_iter().map(prepare).collect();
         Self { documents, in_items: Vec::new(), in_body }
@@ -76,16 +106,18 @@ impl Sought {
             [one_more].into_iter().chain(outside.into_iter().filter_map(path)).collect();
         let inside: Vec<&[Step]> = in_items.iter().map(Path::steps).collect();
         let extractor = Extractor::new(&paths, Some((items, &inside)));
-        let document = Document { field: None, paths, extractor };
+        let document = Document { within: Within::Body, paths, extractor };
         Self { documents: vec![document], in_items, in_body: true }
     }
 }
 
-/// The form field that holds the document (the body is it, where none does), and the path in there.
-fn document_and_path(place: &From) -> Option<(Option<&str>, &Path)> {
+/// The document, and the path in there.
+fn document_and_path(place: &From) -> Option<(Within<&str>, &Path)> {
     match place {
-        From::Json(path) => Some((None, path)),
-        From::FormJson(field, path) => Some((Some(field), path)),
+        From::Json(path) => Some((Within::Body, path)),
+        From::FormJson(field, path) => Some((Within::Field(field), path)),
+        From::Claim(path) => Some((Within::Claims, path)),
+        From::TokenHeader(path) => Some((Within::Header, path)),
         _ => None,
     }
 }
@@ -111,6 +143,7 @@ pub(crate) type Variable<'v> = (&'v [u8], &'v [u8]);
 pub(crate) struct View<'a> {
     pub(super) request: Presented<'a>,
     sought: &'a Sought,
+    token: Option<&'a Token>,
     found: OnceCell<Result<Vec<Found<'a>>, Unreadable>>,
     /// The item that JSON paths begin at, where every item is looked at by itself.
     item: Cell<Option<usize>>,
@@ -118,7 +151,12 @@ pub(crate) struct View<'a> {
 
 impl<'a> View<'a> {
     pub(crate) fn new(request: Presented<'a>, sought: &'a Sought) -> Self {
-        Self { request, sought, found: OnceCell::new(), item: Cell::new(None) }
+        Self { request, sought, token: None, found: OnceCell::new(), item: Cell::new(None) }
+    }
+
+    /// The same, where a token was believed.
+    pub(crate) fn with_token(self, token: &'a Token) -> Self {
+        Self { token: Some(token), ..self }
     }
 
     /// What was found in each document, in the order in which they are sought.
@@ -135,10 +173,12 @@ impl<'a> View<'a> {
     }
 
     fn find_in(&self, document: &Document, form: Form<'_>) -> Result<Found<'a>, Unreadable> {
-        let text = match (&document.field, form) {
-            (None, Form::Json) => Ok(Cow::Borrowed(self.request.body)),
-            (None, _) => Err(Unusable::Absent),
-            (Some(name), form) => form.field(self.request.body, name),
+        let text = match (&document.within, form, self.token) {
+            (Within::Body, Form::Json, _) => Ok(Cow::Borrowed(self.request.body)),
+            (Within::Field(name), form, _) => form.field(self.request.body, name),
+            (Within::Claims, _, Some(token)) => Ok(Cow::Borrowed(token.claims.as_slice())),
+            (Within::Header, _, Some(token)) => Ok(Cow::Borrowed(token.header.as_slice())),
+            _ => Err(Unusable::Absent),
         };
         let found = match text {
             Ok(Cow::Borrowed(text)) => document.extractor.find(text),
@@ -175,14 +215,14 @@ impl<'a> View<'a> {
 
     /// What stands at a JSON path.
     pub(crate) fn scalar(&self, place: &From) -> Result<Option<&Scalar<'a>>, Unreadable> {
-        let Some((field, path)) = document_and_path(place) else { return Ok(None) };
-        if let Some(item) = self.item.get() {
+        let Some((within, path)) = document_and_path(place) else { return Ok(None) };
+        if let (Some(item), Within::Body) = (self.item.get(), within) {
             let at = self.sought.in_items.iter().position(|known| known == path);
             let found = self.read()?.first().and_then(|found| found.items.get(item)?.get(at?));
             return Ok(found.and_then(Option::as_ref));
         }
         let documents = self.sought.documents.iter().zip(self.read()?);
-        let document = documents.into_iter().find(|(d, _)| d.field.as_deref() == field);
+        let document = documents.into_iter().find(|(d, _)| d.within.is(within));
         Ok(document.and_then(|(document, found)| {
             let at = document.paths.iter().position(|known| known == path)?;
             found.values.get(at)?.as_ref()
@@ -226,7 +266,7 @@ impl<'a> View<'a> {
             From::SignedHeaders(name) => signed_headers(headers, name).map(Cow::Owned),
             From::Secret => Ok(Cow::default()),
             From::Param(_) => Err(Unusable::Absent),
-            From::Json(_) | From::FormJson(..) => {
+            From::Json(_) | From::FormJson(..) | From::Claim(_) | From::TokenHeader(_) => {
                 let scalar = self.scalar(place).map_err(|_unreadable| Unusable::Repeated)?;
                 scalar.and_then(Scalar::to_text).map(bytes).ok_or(Unusable::Absent)
             }

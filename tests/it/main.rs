@@ -37,12 +37,16 @@ mod disk;
 mod doctor;
 mod duplicate;
 mod events;
+mod families;
+#[path = "../support/forgeries.rs"]
+mod forged;
 #[path = "../support/h2.rs"]
 mod h2;
 mod handover;
 mod hostile;
 mod howto;
 mod http1;
+mod keys;
 #[path = "../support/leak.rs"]
 mod leak;
 mod overload;

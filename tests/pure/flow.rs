@@ -51,8 +51,17 @@ impl Flow {
 
     /// The same, where routes look at JSON paths.
     pub(crate) fn capturing(yaml: &str, captures: &[&str]) -> Self {
+        Self::with(yaml, captures, SECRET)
+    }
+
+    /// The same with another secret.
+    pub(crate) fn keyed(yaml: &str, secret: &str) -> Self {
+        Self::with(yaml, &[], secret)
+    }
+
+    fn with(yaml: &str, captures: &[&str], secret: &str) -> Self {
         let compiled = compile(&Source::parse(yaml), captures).expect("a good source");
-        Self::of(compiled, &[SECRET])
+        Self::of(compiled, &[secret])
     }
 
     /// A source that was compiled already.
@@ -180,6 +189,11 @@ impl Flow {
         self.routed.lock().unwrap().pop().expect("it was routed")
     }
 
+    /// Whether nothing was routed that was not taken out.
+    pub(crate) fn nothing_routed(&self) -> bool {
+        self.routed.lock().unwrap().is_empty()
+    }
+
     /// What went on in shadow mode.
     pub(crate) fn shadowed(&self) -> Shadow {
         self.shadowed.lock().unwrap().last().expect("it went on").clone()
@@ -201,6 +215,7 @@ impl Flow {
             .stage(self.receive())
             .stage(Unsigned(Arc::clone(&self.challenges)))
             .stage(Verify {
+                keyring: None,
                 verifier: Arc::clone(&self.verifier),
                 url: URL.into(),
                 metrics,

@@ -14,6 +14,8 @@ use std::{fs::File as OsFile, net::IpAddr, path::PathBuf, time::Duration};
 use http::HeaderName;
 use ipnet::IpNet;
 
+use sources::Around;
+
 use super::{
     Config, Options, RouteOutline, SecretOrigin,
     file::File,
@@ -43,7 +45,10 @@ pub(crate) fn compile(file: &File, ground: &mut Ground<'_>) -> (Config, Vec<Rout
     let upstreams = ground.upstreams(file, &server);
     let routes = ground.routes(file);
     let signing = ground.signing(file);
-    let sources = ground.sources(file, &server, &routes, &signing);
+    let fetcher = ground.fetcher(&file.fetch);
+    let around =
+        Around { server: &server, outlines: &routes, signing: &signing, fetcher: &fetcher };
+    let sources = ground.sources(file, &around);
     let dedup = ground.dedup(&file.dedup);
     let (audit, audit_detail) = ground.audit(file);
     ground.limits(&file.limits);

@@ -3,6 +3,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     num::NonZeroUsize,
+    sync::Arc,
 };
 
 use http::{HeaderName, Uri, uri::PathAndQuery};
@@ -11,10 +12,11 @@ use super::Ground;
 use crate::{
     config::{
         Admin, CertFiles, Limits, ProxyProtocol, Server, Tls, TlsMode,
-        file::{self, File, Log},
+        file::{self, Fetch, File, Log},
         report::Explain as _,
         tree::Path,
     },
+    fetch::{Fetcher, Params},
     providers::shape::OneOrMany,
 };
 
@@ -23,6 +25,17 @@ const TAKEN: [&str; 6] =
     ["content-type", "content-length", "connection", "transfer-encoding", "retry-after", "date"];
 
 impl Ground<'_> {
+    /// What fetches documents that senders publish.
+    pub(crate) fn fetcher(&mut self, fetch: &Fetch) -> Arc<Fetcher> {
+        let at = Path::of("fetch");
+        Arc::new(Fetcher::new(Params {
+            networks: self.networks(&fetch.networks, &at.key("networks")),
+            ca: fetch.ca.as_ref().map(|file| self.file(file, &at.key("ca"))),
+            timeout: self.not_zero(&at.key("timeout"), fetch.timeout),
+            stale: fetch.stale.0,
+        }))
+    }
+
     /// `server`.
     pub(crate) fn server(&mut self, file: &File) -> Server {
         let section = &file.server;

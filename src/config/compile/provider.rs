@@ -1,6 +1,6 @@
 //! What is known about the sender: its language, and its habits that a configuration may not fit.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::Ground;
 use crate::{
@@ -12,10 +12,25 @@ use crate::{
         suggest,
         tree::Path,
     },
-    providers::{self, AnswerShape, Compiled, Fact, Options, Preset, shape::EventFields},
+    providers::{
+        self, AnswerShape, Compiled, Fact, Options, Preset,
+        shape::{EventFields, Verify},
+    },
     secret::Secret,
     units::Span,
+    verify::Algorithm,
 };
+
+/// Whether a source's secrets are none: keys that anybody may know, and that several sources may have.
+pub(super) fn has_public_keys(shape: &file::Source) -> bool {
+    let preset = shape.provider.as_deref().and_then(providers::preset);
+    let verify = shape.verify.as_ref().or(preset.map(|preset| &preset.verify));
+    let own = |verify: &Verify| {
+        let alternatives = verify.schemes.iter().filter_map(|own| own.scheme.mac);
+        verify.scheme.mac.into_iter().chain(alternatives).any(Algorithm::is_foreign)
+    };
+    verify.is_some_and(own)
+}
 
 /// The name of a source without preset.
 const CUSTOM: &str = "custom";
@@ -58,13 +73,7 @@ impl Ground<'_> {
             Handshake::Word(HandshakeWord::Auto) => preset.map_or(&[][..], |p| &p.handshake),
             Handshake::Rules(rules) => rules,
         };
-        let params = shape.params.iter().map(|(name, value)| (name.clone(), value.0.clone()));
-        let options = Options {
-            tolerance: shape.tolerance.map(|span| span.0),
-            captures,
-            params: params.collect(),
-            pin: shape.pin.clone(),
-        };
+        let options = options(shape, captures);
         // What a source says about its events counts for every scheme.
         let mut verify = verify.clone();
         if let Some(own) = &shape.event {
@@ -72,17 +81,26 @@ impl Ground<'_> {
             events.for_each(|event| *event = own.over(event));
         }
         let compiled = providers::compile(&verify, &event, handshake, &options);
-        let compiled = compiled.map_err(|mut problems| {
-            problems.retain(|p| event.id.is_some() || !p.path.starts_with("event.id"));
-            self.language_problems(&problems, at);
-        });
-        for param in compiled.as_ref().map_or(&[][..], |compiled| &compiled.missing_params) {
-            self.unanswered(name, param, at);
+        match &compiled {
+            Err(problems) => {
+                let said = |problem: &&providers::Problem| {
+                    event.id.is_none() && problem.path.starts_with("event.id")
+                };
+                self.language_problems(problems.iter().filter(|problem| !said(problem)), at);
+            }
+            Ok(compiled) => {
+                self.unanswered(name, &compiled.missing_params, at);
+                self.unknown_params(preset, shape, compiled, at);
+            }
         }
         compiled.ok()
     }
 
-    fn language_problems(&mut self, problems: &[providers::Problem], at: &Path) {
+    fn language_problems<'p>(
+        &mut self,
+        problems: impl Iterator<Item = &'p providers::Problem>,
+        at: &Path,
+    ) {
         for problem in problems {
             let place = at.join(&Path::of(&problem.path));
             let error = self.error("language", &place, &problem.message);
@@ -90,13 +108,34 @@ impl Ground<'_> {
         }
     }
 
-    /// A challenge that needs to know something that the source does not say.
-    fn unanswered(&mut self, name: &str, param: &str, at: &Path) {
-        let message = format!("a challenge of `{name}` is not answered: `{param}` is not set");
-        let place = self.key(&at.key("provider"));
-        self.warn("challenge-unanswered", &place, message).help(format!(
-            "set `params: {{ {param}: … }}`, or `handshake: none` where the app answers"
-        ));
+    /// Challenges that lack something that only the source can say.
+    fn unanswered(&mut self, name: &str, params: &[String], at: &Path) {
+        for param in params {
+            let message = format!("a challenge of `{name}` is not answered: `{param}` is not set");
+            let place = self.key(&at.key("provider"));
+            self.warn("param-missing", &place, message).help(format!(
+                "set `params: {{ {param}: … }}`, or `handshake: none` where the app answers"
+            ));
+        }
+    }
+
+    /// What a source says about itself and nobody asks for.
+    fn unknown_params(
+        &mut self,
+        preset: Option<&Preset>,
+        shape: &file::Source,
+        compiled: &Compiled,
+        at: &Path,
+    ) {
+        let declared = preset.iter().flat_map(|preset| preset.params.keys());
+        let asked: BTreeSet<_> = declared.chain(&compiled.params).map(String::as_str).collect();
+        for name in shape.params.keys().filter(|name| !asked.contains(name.as_str())) {
+            let known = asked.iter().copied().collect::<Vec<_>>().join(", ");
+            let label =
+                if known.is_empty() { "remove it".into() } else { format!("asked for: {known}") };
+            let place = self.key(&at.key("params").key(name));
+            self.error("unknown-param", &place, format!("nothing asks for `{name}`")).label(label);
+        }
     }
 
     /// What the provider wants to hear, or the source says that it does.
@@ -109,7 +148,7 @@ impl Ground<'_> {
         let invalid = said(&shape.invalid, |preset| &preset.invalid);
         let dropped = said(&shape.drop_forever, |preset| &preset.drop_forever);
         let manners = providers::manners(&ack, &invalid, &dropped);
-        manners.map_err(|problems| self.language_problems(&problems, at)).ok()
+        manners.map_err(|problems| self.language_problems(problems.iter(), at)).ok()
     }
 
     /// Whether a source says what its provider's scheme needs to know.
@@ -278,6 +317,16 @@ impl Ground<'_> {
                 self.problems.extend(problem.map(|problem| Problem { at: mark.into(), ..problem }));
             }
         }
+    }
+}
+
+fn options(shape: &file::Source, captures: Vec<String>) -> Options {
+    let params = shape.params.iter().map(|(name, value)| (name.clone(), value.0.clone()));
+    Options {
+        tolerance: shape.tolerance.map(|span| span.0),
+        captures,
+        params: params.collect(),
+        pin: shape.pin.clone(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use super::{Ground, routes, sign::Signing};
+use super::{Ground, provider::has_public_keys, routes, sign::Signing};
 use crate::{
     config::{
         RouteOutline, SecretOrigin, Server, Source, captured,
@@ -14,22 +14,26 @@ use crate::{
         tree::{Mark, Path},
     },
     dedup::Policy,
+    fetch::Fetcher,
     providers::Compiled,
     route::Routes,
     secret::Secret,
     units::Span,
-    verify::{LiveSecret, Verifier},
+    verify::{Keyring, LiveSecret, Scheme, Verifier},
 };
+
+/// What sources are made from beside their own sections.
+pub(super) struct Around<'a> {
+    pub(super) server: &'a Server,
+    pub(super) outlines: &'a [RouteOutline],
+    pub(super) signing: &'a HashMap<String, Signing>,
+    pub(super) fetcher: &'a Arc<Fetcher>,
+}
 
 impl Ground<'_> {
     /// All sources.
-    pub(crate) fn sources(
-        &mut self,
-        file: &File,
-        server: &Server,
-        outlines: &[RouteOutline],
-        signing: &HashMap<String, Signing>,
-    ) -> Vec<Source> {
+    pub(super) fn sources(&mut self, file: &File, around: &Around<'_>) -> Vec<Source> {
+        let Around { server, outlines, signing, fetcher } = *around;
         let mut sources = Vec::new();
         let mut seen = Seen::default();
         for (name, shape) in file.sources.iter().flatten() {
@@ -50,6 +54,7 @@ impl Ground<'_> {
                 routes: &routes,
                 signing,
                 plain_http: file.plain_http(),
+                fetcher,
                 storage: &file.storage.dir,
                 ground: self,
             };
@@ -78,6 +83,7 @@ struct Work<'a, 'g> {
     routes: &'a [&'a RouteOutline],
     signing: &'a HashMap<String, Signing>,
     plain_http: bool,
+    fetcher: &'a Arc<Fetcher>,
     storage: &'a std::path::Path,
     ground: &'a mut Ground<'g>,
 }
@@ -92,11 +98,14 @@ impl Work<'_, '_> {
             self.no_route();
         }
         let language = self.ground.language(self.name, shape, captures, &self.at)?;
+        if shape.secret.is_none() && !language.schemes.iter().all(Scheme::finds_keys) {
+            self.no_secret();
+        }
         let public_url = self.public_url(language.needs_public_url);
         self.ground.habits(self.name, shape, self.routes, &language, &self.at);
         self.ground.secret_shapes(shape, secrets, &self.at);
         let live: Vec<_> = secrets.iter().map(live).collect();
-        let verifier = self.verifier(&language, &live, &public_url)?;
+        let verifier = Arc::new(self.verifier(&language, &live, &public_url)?);
         let dedup = self.policy();
         let manners = self.ground.manners(shape, &self.at)?;
         let signs = self.ground.signs(self.signing, self.routes, self.name, &language, &public_url);
@@ -104,7 +113,8 @@ impl Work<'_, '_> {
             name: self.ground.name(self.name, &self.at)?,
             provider: shape.provider.clone()?,
             path: self.path(),
-            verifier: Arc::new(verifier),
+            keyring: verifier.fetches().then(|| self.keyring(&verifier)),
+            verifier,
             secrets: live,
             language,
             manners,
@@ -127,6 +137,18 @@ impl Work<'_, '_> {
         };
         let message = format!("no route takes events of `{}`", self.name);
         self.ground.warn("no-route", &self.ground.key(&self.at), message).label(answer);
+    }
+
+    fn keyring(&self, verifier: &Arc<Verifier>) -> Arc<Keyring> {
+        Arc::new(Keyring::new(Arc::clone(verifier), Arc::clone(self.fetcher)))
+    }
+
+    fn no_secret(&mut self) {
+        let place = self.ground.key(&self.at);
+        let message = format!("`{}` has no `secret`", self.at);
+        self.ground.error("missing-key", &place, message).label("add `secret: …`").note(
+            "`secret`: The signing secret, or a list: any of them may match, which is how secrets are rotated.",
+        );
     }
 
     fn path(&self) -> String {
@@ -186,13 +208,10 @@ impl Work<'_, '_> {
     ) -> Option<Verifier> {
         let build = |secrets| Verifier::new(language.schemes.clone(), secrets, public_url);
         if self.ground.options.offline {
-            let placeholder = |text| {
-                let id = Some("offline".into());
-                vec![LiveSecret { secret: Secret::new(text), expires: None, id }]
-            };
-            return PLACEHOLDERS.iter().find_map(|text| build(placeholder(*text)).ok());
+            return Some(Verifier::without_keys(language.schemes.clone()));
         }
-        if live.is_empty() {
+        let finds_keys = language.schemes.iter().all(Scheme::finds_keys);
+        if live.is_empty() && (self.shape.secret.is_some() || !finds_keys) {
             return None;
         }
         let place = self.at.key("secret");
@@ -283,7 +302,7 @@ impl Work<'_, '_> {
             mark,
         };
         if self.ground.options.offline {
-            return vec![SecretOrigin { secret: None, ..origin(Secret::new(PLACEHOLDERS[0])) }];
+            return vec![SecretOrigin { secret: None, ..origin(Secret::new(PLACEHOLDER)) }];
         }
         let message = match captured::read(self.storage, self.name) {
             Ok(secrets) if !secrets.is_empty() => return secrets.into_iter().map(origin).collect(),
@@ -306,6 +325,9 @@ impl Work<'_, '_> {
 
     /// Equal secrets in two sources: an event signed for one would pass at the other.
     fn is_new(&mut self, name: String, secret: &Secret, mark: Mark, seen: &mut Seen) {
+        if has_public_keys(self.shape) {
+            return;
+        }
         let twin = seen.secrets.iter().find(|(_, other, _)| other.matches(secret.expose()));
         if let Some((other, _, first)) = twin {
             let message = format!("secrets `{other}` and `{name}` are equal");
@@ -324,14 +346,11 @@ fn is_captured(shape: &file::Source) -> bool {
     forms.iter().any(|form| matches!(form, SecretForm::Place(place) if place.captured))
 }
 
-/// Stand in for secrets that are not read: one fits every key form, the other has a user name.
-const PLACEHOLDERS: [&str; 2] = [
-    "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f",
-    "offline:000102030405060708090a0b0c0d0e0f",
-];
+/// Stands in for a secret that is not read.
+const PLACEHOLDER: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
 /// A secret as verifiers take it.
 pub(super) fn live(origin: &SecretOrigin) -> LiveSecret {
-    let secret = origin.secret.clone().unwrap_or_else(|| Secret::new(PLACEHOLDERS[0]));
+    let secret = origin.secret.clone().unwrap_or_else(|| Secret::new(PLACEHOLDER));
     LiveSecret { secret, expires: origin.expires, id: origin.id.as_deref().map(Into::into) }
 }

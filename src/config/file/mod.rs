@@ -47,6 +47,8 @@ sections! {
         pub routes: Vec<Route>,
         /// Our apps, by name.
         pub upstreams: BTreeMap<String, UpstreamForm>,
+        /// How the keys are fetched that senders publish.
+        pub fetch: Fetch,
         /// How repeated events are recognised.
         pub dedup: Dedup,
         /// The record.

@@ -51,6 +51,18 @@ sections! {
         pub client_ca: Option<String>,
     }
 
+    /// How documents are fetched: keys and certificates that senders publish, over HTTPS only.
+    pub(crate) struct Fetch {
+        /// Networks that may be reached. Default: public addresses only.
+        pub networks: Vec<String>,
+        /// PEM of the CAs that servers must lead to. Default: the system's.
+        pub ca: Option<String>,
+        /// How long one document may take, in all.
+        pub timeout: Span = Span::secs(5),
+        /// How long keys are used that cannot be fetched again.
+        pub stale: Span = Span::days(1),
+    }
+
     /// A certificate chain and its key.
     pub(crate) struct CertFiles {
         /// PEM of the chain.

@@ -23,8 +23,8 @@ sections! {
         pub provider: Option<String>,
         /// The path it answers at. Default: `/` and the source's name.
         pub path: Option<String>,
-        /// The signing secret, or a list: any of them may match, which is how secrets are rotated.
-        #[schemars(required)]
+        /// The signing secret, or a list: any of them may match, which is how secrets are rotated. Where the sender signs with a
+        /// key of its own: its public key; nothing, where that is fetched.
         pub secret: Option<OneOrMany<SecretForm>>,
         /// What its preset wants to know besides a secret (`gatepost providers show`): `{ verify_token: "${META_VERIFY_TOKEN}" }`.
         pub params: BTreeMap<String, Hidden>,

@@ -1,0 +1,251 @@
+//! The half of a `verify:` block that is about public keys and tokens.
+
+use std::time::Duration;
+
+use super::{
+    compile::{Problems, Reported},
+    shape::{self, BodyDigest, DigestText, SignatureForm},
+};
+use crate::{
+    json::{Path, Step},
+    units::Span,
+    verify::{
+        Algorithm, Allowed, BodyHash, Chain, Foreign, KeySource, Listing, TokenRules, UrlRule,
+        jose_names, of_jose_name,
+    },
+};
+
+/// Parts of a scheme, each with where it stands.
+pub(super) struct Described<'a> {
+    pub(super) algorithm: Algorithm,
+    pub(super) prehash: Option<(&'a BodyDigest, String)>,
+    pub(super) jwt: Option<(&'a shape::Jwt, String)>,
+    pub(super) keys: Option<(&'a shape::KeysAt, String)>,
+    pub(super) signature: Option<(&'a shape::Signature, String)>,
+    /// Where the scheme stands.
+    pub(super) path: &'a str,
+}
+
+/// How far a sender's clock may be off where nothing is said.
+const SKEW: Duration = Duration::from_mins(1);
+
+/// What such a scheme needs; nothing, where signatures are compared.
+pub(super) fn compile(
+    described: &Described<'_>,
+    problems: &mut Problems,
+) -> Result<Option<Box<Foreign>>, Reported> {
+    let Described { algorithm, prehash, jwt, keys, signature, path } = described;
+    let form = signature.as_ref().and_then(|(signature, place)| Some((signature.form?, place)));
+    if !algorithm.is_foreign() {
+        let message = format!("means nothing with `mac: {}`", algorithm.as_str());
+        let own = |place: &&String| place.starts_with(path);
+        for place in [jwt.as_ref().map(|(_, p)| p), keys.as_ref().map(|(_, p)| p)].iter().flatten()
+        {
+            if own(place) {
+                problems.add(*place, &message, "remove it, or set `mac`");
+            }
+        }
+        return Ok(None);
+    }
+    if let Some((_, place)) = form.filter(|_| !is_ecdsa(*algorithm)) {
+        let message = format!("means nothing with `mac: {}`", algorithm.as_str());
+        problems.add(format!("{place}.form"), message, "remove it");
+    }
+    let raw = form.is_some_and(|(form, _)| form == SignatureForm::Raw);
+    let is_token = matches!(algorithm, Algorithm::Jwt | Algorithm::JwsDetached);
+    let allowed = if is_token {
+        algs(jwt.as_ref(), path, problems)
+    } else {
+        Ok(vec![Allowed { algorithm: *algorithm, raw }])
+    };
+    if raw && *algorithm == Algorithm::EcdsaP256Sha1 {
+        let help = "leave `form` out: DER is what it is used with";
+        problems.add(path.to_owned(), "`ecdsa-p256-sha1` has no raw form", help);
+    }
+    let token = jwt
+        .as_ref()
+        .filter(|_| is_token)
+        .map(|(rules, place)| token(rules, place, problems))
+        .transpose();
+    let keys = keys.as_ref();
+    let listing = keys.map(|(keys, place)| listing(keys, place, problems)).transpose();
+    let source = keys.map(|(keys, place)| source(keys, place, *algorithm, problems)).transpose();
+    let key_id = keys.and_then(|(keys, place)| Some((keys.key_id.as_ref()?, place)));
+    let key_id = key_id
+        .map(|(text, place)| problems.any_template(&format!("{place}.key_id"), text))
+        .transpose();
+    Ok(Some(Box::new(Foreign {
+        scheme: 0,
+        allowed: allowed?,
+        key_id: key_id?,
+        prehash: prehash.as_ref().map(|(hash, _)| **hash == BodyDigest::Sha512),
+        token: token?,
+        source: source?.flatten(),
+        listing: listing?.flatten(),
+    })))
+}
+
+const fn is_ecdsa(algorithm: Algorithm) -> bool {
+    matches!(
+        algorithm,
+        Algorithm::EcdsaP256Sha256
+            | Algorithm::EcdsaP256Sha1
+            | Algorithm::EcdsaP384Sha384
+            | Algorithm::EcdsaP521Sha512
+    )
+}
+
+/// Algorithms that a token may be signed with. A secret that both sides have and a key that only one has do not go together:
+/// the public key would be taken for the secret.
+fn algs(
+    jwt: Option<&(&shape::Jwt, String)>,
+    path: &str,
+    problems: &mut Problems,
+) -> Result<Vec<Allowed>, Reported> {
+    let place =
+        jwt.map_or_else(|| format!("{path}.jwt.algs"), |(_, place)| format!("{place}.algs"));
+    let names = jwt.map_or(&[][..], |(jwt, _)| &jwt.algs);
+    if names.is_empty() {
+        let help = "say which algorithms the provider signs with: `jwt: { algs: [ES256] }`";
+        return Err(problems.add(place, "missing", help));
+    }
+    let mut allowed = Vec::new();
+    for name in names {
+        let Some(algorithm) = of_jose_name(name) else {
+            let known = format!("known: {}", jose_names());
+            return Err(problems.add(place, format!("there is no `{name}` here"), known));
+        };
+        allowed.push(Allowed { algorithm, raw: true });
+    }
+    let is_shared = |allowed: &Allowed| !allowed.algorithm.is_foreign();
+    if allowed.iter().any(is_shared) && !allowed.iter().all(is_shared) {
+        let help = "keep those of one kind: HS… has a shared secret, the others have public keys";
+        return Err(problems.add(place, "mixes shared secrets and public keys", help));
+    }
+    Ok(allowed)
+}
+
+fn token(rules: &shape::Jwt, path: &str, problems: &mut Problems) -> Result<TokenRules, Reported> {
+    let claim = |name: &str, text: &str, problems: &mut Problems| {
+        problems.path(&format!("{path}.{name}"), text)
+    };
+    let mut equal = Vec::new();
+    for (name, accepted) in &rules.equal {
+        let place = format!("{path}.equal.{name}");
+        let accepted = accepted.as_slice().iter().map(|text| problems.any_template(&place, text));
+        let accepted = accepted.collect::<Result<Vec<_>, _>>()?;
+        equal.push((claim("equal", name, problems)?, accepted));
+    }
+    let present = rules.present.iter().map(|name| claim("present", name, problems));
+    let present = present.collect::<Result<_, _>>()?;
+    let max_age = rules.max_age.as_ref();
+    let max_age =
+        max_age.map(|rule| Ok((claim("max_age.claim", &rule.claim, problems)?, rule.past.0)));
+    let max_age = max_age.transpose()?;
+    let body_hash = rules.body_hash.as_ref().map(|hash| {
+        Ok(BodyHash {
+            claim: claim("body_hash.claim", &hash.claim, problems)?,
+            sha512: hash.hash == BodyDigest::Sha512,
+            base64: hash.encoding == DigestText::Base64,
+        })
+    });
+    let body_hash = body_hash.transpose()?;
+    let path_hash = rules.path_hash.as_ref().map(|name| claim("path_hash", name, problems));
+    Ok(TokenRules {
+        kind: rules.typ.clone(),
+        equal,
+        present,
+        max_age,
+        skew: rules.skew.map_or(SKEW, |Span(skew)| skew),
+        body_hash,
+        path_hash: path_hash.transpose()?,
+    })
+}
+
+/// How a list is read: `items` names a list, and `id` and `key` are in each of its items.
+fn listing(
+    keys: &shape::KeysAt,
+    path: &str,
+    problems: &mut Problems,
+) -> Result<Option<Listing>, Reported> {
+    let (Some(items), Some(id), Some(key)) = (&keys.items, &keys.id, &keys.key) else {
+        let none = keys.items.is_none() && keys.id.is_none() && keys.key.is_none();
+        if none && keys.list_url.is_none() {
+            return Ok(None);
+        }
+        let help = "for example `items: \"public_keys[*]\"`, `id: key_identifier`, `key: key`";
+        return Err(problems.add(path, "a list needs `items`, `id` and `key`", help));
+    };
+    let items = problems.path(&format!("{path}.items"), items)?;
+    let eaches = |path: &Path| path.steps().iter().filter(|step| **step == Step::Each).count();
+    if items.steps().last() != Some(&Step::Each) || eaches(&items) != 1 {
+        let help = "write it like `public_keys[*]`";
+        return Err(problems.add(format!("{path}.items"), "names no list", help));
+    }
+    let id = problems.path(&format!("{path}.id"), id)?;
+    let key = problems.path(&format!("{path}.key"), key)?;
+    Ok(Some(Listing { items, id, key }))
+}
+
+fn source(
+    keys: &shape::KeysAt,
+    path: &str,
+    algorithm: Algorithm,
+    problems: &mut Problems,
+) -> Result<Option<KeySource>, Reported> {
+    let named = [
+        keys.jwks_url.is_some(),
+        keys.list_url.is_some(),
+        keys.cert_url.is_some(),
+        keys.x5c.is_some(),
+    ];
+    if named.iter().filter(|named| **named).count() > 1 {
+        let help = "keep one of `jwks_url`, `list_url`, `cert_url` and `x5c`";
+        return Err(problems.add(path, "names several places for keys", help));
+    }
+    if keys.cert_url.is_none() && (!keys.hosts.is_empty() || keys.path.is_some()) {
+        let help = "`hosts` and `path` bound what a message may name: they go with `cert_url`";
+        return Err(problems.add(path, "bounds a place that is not named", help));
+    }
+    if let Some(chain) = &keys.x5c {
+        if !matches!(algorithm, Algorithm::Jwt | Algorithm::JwsDetached) {
+            let message = format!("means nothing with `mac: {}`", algorithm.as_str());
+            return Err(problems.add(format!("{path}.x5c"), message, "remove it"));
+        }
+        let shape::X5c { leaf_oid, intermediate_oid } = chain.clone();
+        return Ok(Some(KeySource::X5c(Chain { leaf_oid, intermediate_oid })));
+    }
+    if let Some(text) = &keys.cert_url {
+        return named_by_message(keys, text, path, problems).map(Some);
+    }
+    let Some(url) = keys.jwks_url.as_ref().or(keys.list_url.as_ref()) else { return Ok(None) };
+    if !url.starts_with("https://") || url.contains(['#', '@', ' ']) {
+        let help = "write it like `https://idp.example/jwks.json`";
+        return Err(problems.add(path, format!("`{url}` is not an https URL"), help));
+    }
+    Ok(Some(KeySource::At(url.clone())))
+}
+
+fn named_by_message(
+    keys: &shape::KeysAt,
+    text: &str,
+    path: &str,
+    problems: &mut Problems,
+) -> Result<KeySource, Reported> {
+    let (false, Some(place)) = (keys.hosts.is_empty(), &keys.path) else {
+        let help = "for example `hosts: [api.paypal.com]`, `path: \"/v1/notifications/certs/*\"`";
+        return Err(problems.add(path, "anybody could name any place: say which are asked", help));
+    };
+    let is_wide = |host: &String| {
+        let last_two = host.rsplit('.').take(2);
+        host.split('.').count() < 3 && host.contains('*')
+            || last_two.into_iter().any(|l| l.contains('*'))
+    };
+    if let Some(host) = keys.hosts.iter().find(|host| is_wide(host)) {
+        let help = "a `*` stands for one label in front of a domain that the provider owns";
+        return Err(problems.add(format!("{path}.hosts"), format!("`{host}` is too wide"), help));
+    }
+    let url = problems.any_template(&format!("{path}.cert_url"), text)?;
+    let rule = UrlRule { hosts: keys.hosts.clone(), path: place.clone() };
+    Ok(KeySource::Named { url, rule, dns_name: keys.dns_name.clone() })
+}

@@ -1,0 +1,359 @@
+//! Judges signatures that are not compared but checked: with a public key, or in a token that says itself what is signed.
+
+use std::{borrow::Cow, sync::Arc};
+
+use rustls_pki_types::TrustAnchor;
+use sha2::{Digest as _, Sha256, Sha512};
+
+use super::{
+    Algorithm, Container, From, KeyForm, LiveSecret, Presented, Scheme, Template, Value,
+    jose::{self, Compact},
+    keyset::{Allowed, KeySet, Listing},
+    source::{KeySource, Keys, Want},
+    token::{Token, TokenRules},
+    view::{Variable, View},
+};
+use crate::{answer::Reason, event::Timestamp};
+
+/// Signatures that are checked for one request, at most: of those that are in it, under each key that it may be made with.
+const CHECKS_MAX: usize = 32;
+
+/// What such a scheme has beside what all have.
+#[derive(Clone, Debug)]
+pub(crate) struct Foreign {
+    /// Which of its source's schemes it is, so that what is fetched for one is not used by another.
+    pub(crate) scheme: usize,
+    /// Algorithms that it may be signed with.
+    pub(crate) allowed: Vec<Allowed>,
+    /// What names the key; in a token, its own `kid`.
+    pub(crate) key_id: Option<Template>,
+    /// What is signed is a digest: SHA-512 where true, else SHA-256.
+    pub(crate) prehash: Option<bool>,
+    /// What a token must say; of a detached one, only the type counts.
+    pub(crate) token: Option<TokenRules>,
+    /// Where keys are that are not configured.
+    pub(crate) source: Option<KeySource>,
+    /// How a list of keys is read.
+    pub(crate) listing: Option<Listing>,
+}
+
+/// Why a request is not believed, or not yet.
+#[derive(Debug)]
+pub enum Stop {
+    /// It never will be.
+    Refused(Reason),
+    /// A key must be fetched first.
+    Wanting(Want),
+}
+
+impl std::convert::From<Reason> for Stop {
+    fn from(reason: Reason) -> Self {
+        Self::Refused(reason)
+    }
+}
+
+/// The keys of one scheme: those that are configured and live, by slot, and what was fetched.
+pub(super) struct Ring<'k> {
+    pub(super) sets: Vec<(u16, &'k KeySet)>,
+    /// Whether any key is configured, live or not: then nothing is fetched instead.
+    pub(super) is_configured: bool,
+    pub(super) fetched: &'k dyn Keys,
+}
+
+/// What was found: which slot matched, when it was signed, and the token.
+pub(super) struct Believed {
+    pub(super) slot: u16,
+    pub(super) signed_at: Option<Timestamp>,
+    pub(super) token: Option<Arc<Token>>,
+}
+
+/// What is checked: which bytes, made how, with which key.
+pub(super) struct Claimed<'c> {
+    pub(super) signed: &'c [u8],
+    pub(super) signatures: &'c [Vec<u8>],
+    pub(super) algorithm: Algorithm,
+    pub(super) key_id: Option<&'c str>,
+}
+
+impl Foreign {
+    /// Prepares a configured key.
+    pub(super) fn prepare(&self, form: &KeyForm, live: &LiveSecret) -> Result<KeySet, String> {
+        let (secret, id) = (&live.secret, live.id.as_deref());
+        match &self.source {
+            Some(KeySource::X5c(_)) => KeySet::of_roots(secret),
+            _ => KeySet::of_secret(secret, form, &self.allowed, self.listing.as_ref(), id),
+        }
+    }
+
+    /// Reads a document that was fetched for it. Certificates may lead to `anchors`.
+    pub(super) fn read(
+        &self,
+        text: &[u8],
+        anchors: &[TrustAnchor<'_>],
+        now: Timestamp,
+    ) -> Result<KeySet, String> {
+        match &self.source {
+            Some(KeySource::Named { dns_name, .. }) => {
+                KeySet::of_certificates(text, &self.allowed, dns_name.as_deref(), anchors, now)
+            }
+            _ => KeySet::of_document(text, &self.allowed, self.listing.as_ref()),
+        }
+    }
+
+    /// Every template beside the signed one.
+    pub(super) fn templates(&self) -> impl Iterator<Item = &Template> {
+        let named = match &self.source {
+            Some(KeySource::Named { url, .. }) => Some(url),
+            _ => None,
+        };
+        let claims = self.token.iter().flat_map(|rules| &rules.equal);
+        self.key_id.iter().chain(named).chain(claims.flat_map(|(_, accepted)| accepted))
+    }
+
+    /// Whether whoever changes `value` breaks a token's signature: what it says is covered, and so is what it is a digest of.
+    pub(super) fn covers(&self, value: &Value, scheme: &Scheme) -> bool {
+        let rules = self.token.as_ref();
+        let is_token = scheme.parts.algorithm == Algorithm::Jwt;
+        match &value.from {
+            From::Claim(_) => is_token,
+            From::TokenHeader(_) => true,
+            From::Body | From::Json(_) | From::Form(_) | From::FormJson(..) => {
+                is_token && rules.is_some_and(|rules| rules.body_hash.is_some())
+            }
+            From::Path | From::Query(_) => rules.is_some_and(|rules| rules.path_hash.is_some()),
+            _ => false,
+        }
+    }
+
+    /// Checks a request.
+    pub(super) fn check(
+        &self,
+        scheme: &Scheme,
+        request: Presented<'_>,
+        ring: &Ring<'_>,
+    ) -> Result<Believed, Stop> {
+        match scheme.parts.algorithm {
+            Algorithm::Jwt => self.check_token(scheme, request, ring),
+            Algorithm::JwsDetached => self.check_detached(scheme, request, ring),
+            _ => self.check_signature(scheme, request, ring),
+        }
+    }
+
+    /// Every place where a signature may be; one that is empty counts only where all are.
+    fn check_signature(
+        &self,
+        scheme: &Scheme,
+        request: Presented<'_>,
+        ring: &Ring<'_>,
+    ) -> Result<Believed, Stop> {
+        let view = scheme.view(request);
+        let mut found = Err(Reason::SignatureMissing.into());
+        for container in &scheme.parts.containers {
+            match self.check_place(scheme, container, &view, ring) {
+                Err(Stop::Refused(Reason::SignatureMissing)) => {}
+                Err(Stop::Refused(Reason::SignatureWrong)) => {
+                    found = Err(Reason::SignatureWrong.into());
+                }
+                decided => return decided,
+            }
+        }
+        found
+    }
+
+    fn check_place(
+        &self,
+        scheme: &Scheme,
+        container: &Container,
+        view: &View<'_>,
+        ring: &Ring<'_>,
+    ) -> Result<Believed, Stop> {
+        let lines = container.lines(view)?;
+        let elements = container.elements(&lines)?;
+        let signatures = container.signatures(&elements)?;
+        let key_id = self.key_id(container, view, &elements)?;
+        let mut slot = Err(Reason::SignatureWrong.into());
+        for template in &scheme.parts.signed {
+            let pieces = scheme.pieces(template, view, &elements)?;
+            let signed = match (pieces.as_slice(), self.prehash) {
+                ([one], None) => Cow::Borrowed(&**one),
+                (pieces, _) => Cow::Owned(self.hashed(pieces.concat())),
+            };
+            let claimed = Claimed {
+                signed: &signed,
+                signatures: &signatures,
+                algorithm: scheme.parts.algorithm,
+                key_id: key_id.as_deref(),
+            };
+            slot = self.find(&claimed, view, ring);
+            if !matches!(slot, Err(Stop::Refused(Reason::SignatureWrong))) {
+                break;
+            }
+        }
+        let slot = slot?;
+        scheme.check_requirements(view, &elements)?;
+        let signed_at = scheme.signed_at(view, &elements)?;
+        Ok(Believed { slot, signed_at, token: None })
+    }
+
+    /// What is signed in the stead of `signed`.
+    pub(super) fn hashed(&self, signed: Vec<u8>) -> Vec<u8> {
+        match self.prehash {
+            None => signed,
+            Some(false) => Sha256::digest(&signed).to_vec(),
+            Some(true) => Sha512::digest(&signed).to_vec(),
+        }
+    }
+
+    fn check_token(
+        &self,
+        scheme: &Scheme,
+        request: Presented<'_>,
+        ring: &Ring<'_>,
+    ) -> Result<Believed, Stop> {
+        let view = scheme.view(request);
+        let text = self.token_text(scheme, &view)?;
+        let token = self.compact(&text)?;
+        let claims = jose::decode(token.payload)?;
+        let members = jose::object(&claims)?;
+        let slot = self.find_token(&token, token.signed.as_bytes(), &view, ring)?;
+        let said = Token { claims, header: token.header.text };
+        let view = scheme.view(request).with_token(&said);
+        let signed_at = match &self.token {
+            Some(rules) => rules.check(&members, &view, &[])?,
+            None => None,
+        };
+        scheme.check_requirements(&view, &[])?;
+        Ok(Believed { slot, signed_at, token: Some(Arc::new(said)) })
+    }
+
+    fn check_detached(
+        &self,
+        scheme: &Scheme,
+        request: Presented<'_>,
+        ring: &Ring<'_>,
+    ) -> Result<Believed, Stop> {
+        let view = scheme.view(request);
+        let text = self.token_text(scheme, &view)?;
+        let token = self.compact(&text)?;
+        // A payload that is sent along may be another one.
+        if !token.payload.is_empty() {
+            return Err(Reason::SignatureMalformed.into());
+        }
+        let said = Token { claims: Vec::new(), header: token.header.text.clone() };
+        let view_said = scheme.view(request).with_token(&said);
+        let template = scheme.parts.signed.first().ok_or(Reason::InputMissing)?;
+        let payload = scheme.pieces(template, &view_said, &[])?.concat();
+        let signed = format!("{}{}", token.signed, jose::encode(&payload));
+        let slot = self.find_token(&token, signed.as_bytes(), &view, ring)?;
+        scheme.check_requirements(&view_said, &[])?;
+        let signed_at = scheme.signed_at(&view_said, &[])?;
+        Ok(Believed { slot, signed_at, token: Some(Arc::new(said)) })
+    }
+
+    /// The token, from the first place that has one.
+    fn token_text<'s>(&self, scheme: &Scheme, view: &'s View<'_>) -> Result<Cow<'s, [u8]>, Reason> {
+        let bytes_max = match &self.source {
+            Some(KeySource::X5c(_)) => jose::CERTIFIED_BYTES_MAX,
+            _ => jose::TOKEN_BYTES_MAX,
+        };
+        let tokens = scheme.parts.containers.iter().map(|place| place.token(view, bytes_max));
+        let mut there = tokens.filter(|token| !matches!(token, Err(Reason::SignatureMissing)));
+        there.next().unwrap_or(Err(Reason::SignatureMissing))
+    }
+
+    fn compact<'t>(&self, text: &'t [u8]) -> Result<Compact<'t>, Reason> {
+        let text = std::str::from_utf8(text).map_err(|_| Reason::SignatureMalformed)?;
+        let algorithm = |name: &str| {
+            let named = super::keyset::of_jose_name(name)?;
+            self.allowed.iter().any(|allowed| allowed.algorithm == named).then_some(named)
+        };
+        let token = Compact::parse(text, algorithm)?;
+        self.token.as_ref().map_or(Ok(()), |rules| rules.check_kind(&token.header))?;
+        Ok(token)
+    }
+
+    fn find_token(
+        &self,
+        token: &Compact<'_>,
+        signed: &[u8],
+        view: &View<'_>,
+        ring: &Ring<'_>,
+    ) -> Result<u16, Stop> {
+        let claimed = Claimed {
+            signed,
+            signatures: std::slice::from_ref(&token.signature),
+            algorithm: token.header.algorithm,
+            key_id: token.header.key_id.as_deref(),
+        };
+        if let Some(KeySource::X5c(chain)) = &self.source {
+            let now = view.request.received_at;
+            return chain.find(&token.header, &claimed, &self.allowed, ring, now);
+        }
+        self.find(&claimed, view, ring)
+    }
+
+    fn key_id(
+        &self,
+        container: &Container,
+        view: &View<'_>,
+        elements: &[Variable<'_>],
+    ) -> Result<Option<String>, Reason> {
+        let Some(template) = self.key_id.as_ref().or(container.key_id.as_ref()) else {
+            return Ok(None);
+        };
+        let text = template.text(view, elements).map_err(|_| Reason::KeyUnknown)?;
+        Ok(Some(String::from_utf8(text.into_owned()).map_err(|_| Reason::KeyUnknown)?))
+    }
+
+    /// Which slot's key made the signature. Configured keys count alone, where there are any.
+    pub(super) fn find(
+        &self,
+        claimed: &Claimed<'_>,
+        view: &View<'_>,
+        ring: &Ring<'_>,
+    ) -> Result<u16, Stop> {
+        let (Some(source), false) = (&self.source, ring.is_configured) else {
+            return Ok(claimed.find(&ring.sets)?);
+        };
+        let url = source.url(view)?;
+        let scheme = self.scheme;
+        let Some(set) = ring.fetched.get(scheme, &url) else {
+            return Err(Stop::Wanting(Want { scheme, url, is_stale: false }));
+        };
+        if set.is_over(view.request.received_at) {
+            return Err(Reason::CertificateRefused.into());
+        }
+        match claimed.find(&[(1, &set)]) {
+            // The provider may have a new key; whether it is asked is for the fetcher to say.
+            Err(Reason::KeyUnknown) if ring.fetched.may_ask_again(scheme, &url) => {
+                Err(Stop::Wanting(Want { scheme, url, is_stale: true }))
+            }
+            found => Ok(found?),
+        }
+    }
+}
+
+impl Claimed<'_> {
+    /// Which slot's key made the signature. Where keys have names and the sender gives one, only that key is tried.
+    pub(super) fn find(&self, sets: &[(u16, &KeySet)]) -> Result<u16, Reason> {
+        if sets.is_empty() {
+            return Err(Reason::SecretExpired);
+        }
+        let id = self.key_id.filter(|_| sets.iter().any(|(_, set)| set.is_named()));
+        if id.is_some_and(|id| !sets.iter().any(|(_, set)| set.knows(id))) {
+            return Err(Reason::KeyUnknown);
+        }
+        let mut left = CHECKS_MAX;
+        for (slot, set) in sets {
+            for check in set.checks(id, self.algorithm) {
+                for signature in self.signatures {
+                    left = left.checked_sub(1).ok_or(Reason::SignaturesTooMany)?;
+                    if check.holds(self.signed, signature) {
+                        return Ok(*slot);
+                    }
+                }
+            }
+        }
+        Err(Reason::SignatureWrong)
+    }
+}

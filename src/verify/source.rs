@@ -1,0 +1,118 @@
+//! Where keys are that are not configured, and which places may be asked. All of it is decided before any I/O.
+
+use std::sync::Arc;
+
+use super::{
+    KeySet, Template,
+    view::{Unusable, View},
+};
+use crate::answer::Reason;
+
+/// Where keys are that are not configured.
+#[derive(Clone, Debug)]
+pub(crate) enum KeySource {
+    /// At a URL that the configuration names: a JWKS, or a list.
+    At(String),
+    /// At a URL that the message names, among those that are allowed.
+    Named { url: Template, rule: UrlRule, dns_name: Option<String> },
+    /// In the message, below a root that the configuration pins.
+    X5c(super::chain::Chain),
+}
+
+/// A document that must be fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Want {
+    /// Which of the source's schemes wants it.
+    pub scheme: usize,
+    /// Where it is.
+    pub url: String,
+    /// Whether one is there already that lacks what is looked for.
+    pub is_stale: bool,
+}
+
+/// What was fetched before.
+pub trait Keys: std::fmt::Debug + Send + Sync {
+    /// The keys that were read at a URL for one of the source's schemes, if they are there and still good.
+    fn get(&self, scheme: usize, url: &str) -> Option<Arc<KeySet>>;
+
+    /// Whether it is worth asking again for a key that is not among them.
+    fn may_ask_again(&self, scheme: usize, url: &str) -> bool;
+}
+
+/// Nothing was fetched, and nothing will be.
+#[derive(Clone, Copy, Debug)]
+pub struct NoKeys;
+
+impl Keys for NoKeys {
+    fn get(&self, _: usize, _: &str) -> Option<Arc<KeySet>> {
+        None
+    }
+
+    fn may_ask_again(&self, _: usize, _: &str) -> bool {
+        false
+    }
+}
+
+impl KeySource {
+    /// Whether keys are fetched. A chain needs a root that the operator gives.
+    pub(super) const fn finds_keys(&self) -> bool {
+        !matches!(self, Self::X5c(_))
+    }
+
+    /// The URL to ask, or that the message names one that is not asked.
+    pub(super) fn url(&self, view: &View<'_>) -> Result<String, Reason> {
+        match self {
+            Self::At(url) => Ok(url.clone()),
+            Self::Named { url, rule, .. } => {
+                let text = url.text(view, &[]).map_err(|unusable| match unusable {
+                    Unusable::Absent => Reason::InputMissing,
+                    Unusable::Repeated => Reason::InputAmbiguous,
+                })?;
+                let text = std::str::from_utf8(&text).map_err(|_| Reason::KeySourceRefused)?;
+                rule.allowed(text).ok_or(Reason::KeySourceRefused)
+            }
+            Self::X5c(_) => Err(Reason::KeySourceRefused),
+        }
+    }
+}
+
+/// Which URLs a message may name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct UrlRule {
+    /// Hosts; `*` stands for one label. With a port, that one, else 443.
+    pub(crate) hosts: Vec<String>,
+    /// The path; `*` stands for anything but a slash.
+    pub(crate) path: String,
+}
+
+/// Bytes of a URL, at most.
+const URL_BYTES_MAX: usize = 512;
+
+impl UrlRule {
+    /// The URL as it will be asked for, written anew from its parts; `None` where it may not be.
+    ///
+    /// `https` only; no user, no query, no fragment, nothing that is percent-encoded, no `..`: whatever two readers of URLs could
+    /// read as two places is refused.
+    pub(crate) fn allowed(&self, url: &str) -> Option<String> {
+        let rest = url.strip_prefix("https://").filter(|_| url.len() <= URL_BYTES_MAX)?;
+        let (authority, path) = rest.split_at_checked(rest.find('/')?)?;
+        let authority = authority.strip_suffix(":443").unwrap_or(authority);
+        let is_host = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-:".contains(&b);
+        let is_path = |b: u8| b.is_ascii_alphanumeric() || b"-_.~/".contains(&b);
+        let plain = authority.bytes().all(is_host)
+            && path.bytes().all(is_path)
+            && !path.split('/').skip(1).any(|part| matches!(part, "" | "." | ".."));
+        let host = self.hosts.iter().any(|host| matches(host, authority, '.'));
+        (plain && host && matches(&self.path, path, '/'))
+            .then(|| format!("https://{authority}{path}"))
+    }
+}
+
+/// Whether `text` is like `pattern`, in which `*` stands for one character or more, none of which is `barrier`.
+fn matches(pattern: &str, text: &str, barrier: char) -> bool {
+    let Some((head, tail)) = pattern.split_once('*') else { return pattern == text };
+    let Some(rest) = text.strip_prefix(head) else { return false };
+    let ends = rest.char_indices().take_while(|(_, c)| *c != barrier);
+    let mut ends = ends.map(|(at, c)| at + c.len_utf8());
+    ends.any(|end| rest.get(end..).is_some_and(|rest| matches(tail, rest, barrier)))
+}

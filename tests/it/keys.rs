@@ -1,0 +1,260 @@
+//! Keys that senders publish: fetched from a server that counts, stalls, redirects and lies.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+use aws_lc_rs::{
+    rand::SystemRandom,
+    signature::{
+        ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
+    },
+};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::world::{
+    Gateway, Upstream,
+    ca::Ca,
+    provider::{Headers, now},
+};
+
+/// A server over TLS on loopback, and what it was asked for.
+struct Publisher {
+    port: u16,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+/// Answers by path; what is not among them never gets one.
+type Answers = BTreeMap<&'static str, String>;
+
+fn answer(head: &str, body: &str) -> String {
+    format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+}
+
+impl Publisher {
+    async fn start(ca: &Ca, answers: Answers) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let tls = TlsAcceptor::from(ca.server("localhost", &[], false));
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let (answers, seen) = (Arc::new(answers), Arc::clone(&asked));
+        tokio::spawn(async move {
+            while let Ok((tcp, _)) = listener.accept().await {
+                let (tls, answers, seen) = (tls.clone(), Arc::clone(&answers), Arc::clone(&seen));
+                tokio::spawn(async move {
+                    let Ok(mut stream) = tls.accept(tcp).await else { return };
+                    let mut head = vec![0; 4096];
+                    let read = stream.read(&mut head).await.unwrap_or(0);
+                    let head = String::from_utf8_lossy(&head[..read]).into_owned();
+                    let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+                    seen.lock().unwrap().push(path.clone());
+                    match answers.get(&*path) {
+                        Some(answer) => {
+                            let _ = stream.write_all(answer.as_bytes()).await;
+                            let _ = stream.shutdown().await;
+                        }
+                        // Silent until the other side gives up.
+                        None => while stream.read(&mut [0; 64]).await.is_ok_and(|n| n > 0) {},
+                    }
+                });
+            }
+        });
+        Self { port, asked }
+    }
+
+    fn times(&self, path: &str) -> usize {
+        self.asked.lock().unwrap().iter().filter(|asked| *asked == path).count()
+    }
+}
+
+struct Sender(EcdsaKeyPair);
+
+impl Sender {
+    fn new() -> Self {
+        Self(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap())
+    }
+
+    fn jwks(&self, kid: &str) -> String {
+        let point = self.0.public_key().as_ref();
+        let part = |from: usize| URL_SAFE_NO_PAD.encode(&point[from..from + 32]);
+        json!({"keys": [{"kty": "EC", "crv": "P-256", "kid": kid, "x": part(1), "y": part(33)}]})
+            .to_string()
+    }
+
+    fn headers(&self, kid: &str, id: &str) -> Headers {
+        let header = URL_SAFE_NO_PAD.encode(json!({"alg": "ES256", "kid": kid}).to_string());
+        let claims = json!({"jti": id, "type": "test", "iat": now()}).to_string();
+        let signed = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims));
+        let signature = self.0.sign(&SystemRandom::new(), signed.as_bytes()).unwrap();
+        let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref()));
+        vec![("authorization".into(), format!("Bearer {token}"))]
+    }
+}
+
+/// Sources, each with the keys at a path of its own.
+fn config(fetch: &str, port: u16, paths: &[&str], app: &Upstream) -> String {
+    let mut text = format!("fetch: {{ ca: \"{{dir}}/ca.pem\", timeout: 1s, {fetch} }}\nsources:\n");
+    for path in paths {
+        text += &format!(
+            "  {path}:\n    provider: custom\n    verify:\n      mac: jwt\n      \
+             signature: {{ header: Authorization, prefix: \"Bearer \" }}\n      \
+             jwt: {{ algs: [ES256] }}\n      keys: {{ jwks_url: \"https://localhost:{port}/{path}\" }}\n    \
+             event: {{ id: \"{{jwt:jti}}\", type: \"{{jwt:type}}\" }}\n"
+        );
+    }
+    text += "routes:\n";
+    for path in paths {
+        text += &format!("  - {{ source: {path}, to: app }}\n");
+    }
+    text + &format!("upstreams: {{ app: \"{}\" }}\n", app.url())
+}
+
+const LOOPBACK: &str = "networks: [127.0.0.0/8, \"::1\"]";
+
+async fn start(ca: &Ca, text: &str) -> Gateway {
+    let dir = tempfile::tempdir().unwrap();
+    ca.write(dir.path());
+    Gateway::start_in(dir, text).await
+}
+
+#[tokio::test]
+async fn keys_are_fetched_once_and_again_for_one_that_is_not_there() {
+    let (ca, app, sender) = (Ca::new(), Upstream::start().await, Sender::new());
+    let answers = Answers::from([("/good", answer("200 OK", &sender.jwks("k1")))]);
+    let publisher = Publisher::start(&ca, answers).await;
+    let gateway = start(&ca, &config(LOOPBACK, publisher.port, &["good"], &app)).await;
+    let headers: Vec<_> = (0..20).map(|n| sender.headers("k1", &format!("e{n}"))).collect();
+    let sent = headers.iter().map(|headers| gateway.post("/good", headers, b"{}"));
+    for answer in futures_util::future::join_all(sent).await {
+        assert_eq!((answer.status, answer.outcome()), (200, "accepted"));
+    }
+    assert_eq!(publisher.times("/good"), 1, "one fetch for all of them");
+    for n in 0..5 {
+        let unknown = sender.headers("k2", &format!("u{n}"));
+        assert_eq!(gateway.post("/good", &unknown, b"{}").await.status, 401);
+    }
+    assert_eq!(publisher.times("/good"), 2, "and one within a minute for keys that are not there");
+    let other = Sender::new().headers("k1", "e99");
+    assert_eq!(gateway.post("/good", &other, b"{}").await.status, 401, "another's key");
+    let ok = "gatepost_key_fetches_total{source=\"good\",result=\"ok\"}";
+    assert_eq!(gateway.metric(ok).await, 2.0);
+    assert_eq!(app.received().len(), 20);
+}
+
+#[tokio::test]
+async fn a_place_that_does_not_answer_is_no_verdict() {
+    let (ca, app, sender) = (Ca::new(), Upstream::start().await, Sender::new());
+    let good = sender.jwks("k1");
+    let huge = format!("{good}{}", " ".repeat(70_000));
+    let (_, private) = ca.issue("x");
+    let answers = Answers::from([
+        ("/moved", "HTTP/1.1 302 Found\r\nLocation: /good\r\nContent-Length: 0\r\n\r\n".to_owned()),
+        ("/good", answer("200 OK", &good)),
+        ("/huge", answer("200 OK", &huge)),
+        ("/html", answer("200 OK", "<html>an error page</html>")),
+        ("/empty", answer("200 OK", "")),
+        ("/private", answer("200 OK", &private)),
+        ("/failing", answer("500 Internal Server Error", &good)),
+        ("/nothing", answer("204 No Content", "")),
+        ("/garbage", "SSH-2.0-x\r\n".to_owned()),
+        ("/cut", format!("HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n{good}")),
+    ]);
+    let paths = [
+        "moved", "huge", "html", "empty", "private", "failing", "nothing", "garbage", "cut",
+        "silent",
+    ];
+    let publisher = Publisher::start(&ca, answers).await;
+    let gateway = start(&ca, &config(LOOPBACK, publisher.port, &paths, &app)).await;
+    for path in paths {
+        for n in 0..3 {
+            let headers = sender.headers("k1", &format!("{path}{n}"));
+            let answer = gateway.post(&format!("/{path}"), &headers, b"{}").await;
+            assert_eq!(answer.status, 503, "{path}");
+            assert!(!answer.header("retry-after").is_empty(), "{path}");
+        }
+        assert_eq!(publisher.times(&format!("/{path}")), 1, "{path}: not asked again at once");
+        let told =
+            format!("gatepost_requests_total{{source=\"{path}\",outcome=\"keys_unavailable\"}}");
+        assert_eq!(gateway.metric(&told).await, 3.0, "{path}");
+    }
+    assert_eq!(publisher.times("/good"), 0, "redirects are not followed");
+    assert_eq!(app.received().len(), 0);
+}
+
+#[tokio::test]
+async fn nobody_is_asked_who_may_not_be() {
+    let (ca, app, sender) = (Ca::new(), Upstream::start().await, Sender::new());
+    let answers = Answers::from([("/good", answer("200 OK", &sender.jwks("k1")))]);
+    let publisher = Publisher::start(&ca, answers).await;
+    let headers = sender.headers("k1", "e1");
+    // Loopback is no public address, another CA does not vouch for the server, and 192.0.2.0/24 is not where it is.
+    for (own, fetch) in [(true, "stale: 1d"), (false, LOOPBACK), (true, "networks: [192.0.2.0/24]")]
+    {
+        let other = Ca::new();
+        let ca = if own { &ca } else { &other };
+        let gateway = start(ca, &config(fetch, publisher.port, &["good"], &app)).await;
+        assert_eq!(gateway.post("/good", &headers, b"{}").await.status, 503, "{fetch}");
+    }
+    assert_eq!(publisher.times("/good"), 0);
+    assert_eq!(app.received().len(), 0);
+}
+
+#[tokio::test]
+async fn a_certificate_is_fetched_from_where_the_message_says_and_must_be_the_right_one() {
+    let (ca, app) = (Ca::new(), Upstream::start().await);
+    let (good, key) = ca.issue("hooks.partner.example");
+    let (other_name, _) = ca.issue("other.partner.example");
+    let (other_root, _) = Ca::new().issue("hooks.partner.example");
+    let answers = Answers::from([
+        ("/certs/good.pem", answer("200 OK", &good)),
+        ("/certs/name.pem", answer("200 OK", &other_name)),
+        ("/certs/root.pem", answer("200 OK", &other_root)),
+        ("/elsewhere/good.pem", answer("200 OK", &good)),
+    ]);
+    let publisher = Publisher::start(&ca, answers).await;
+    let port = publisher.port;
+    let text = format!(
+        "fetch: {{ ca: \"{{dir}}/ca.pem\", timeout: 1s, {LOOPBACK} }}\nsources:\n  partner:\n    \
+         provider: custom\n    verify:\n      mac: ecdsa-p256-sha256\n      \
+         signature: {{ header: X-Signature, encoding: base64 }}\n      signed: \"{{body}}\"\n      \
+         keys: {{ cert_url: \"{{header:X-Cert}}\", hosts: [\"localhost:{port}\"], path: \"/certs/*.pem\", \
+         dns_name: hooks.partner.example }}\n    \
+         event: {{ id: \"{{json:id}}\", type: test }}\n\
+         routes: [ {{ source: partner, to: app }} ]\nupstreams: {{ app: \"{}\" }}\n",
+        app.url()
+    );
+    let gateway = start(&ca, &text).await;
+    let key: String = key.lines().filter(|line| !line.starts_with('-')).collect();
+    let key = STANDARD.decode(key).unwrap();
+    let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &key).unwrap();
+    let body = br#"{"id":"evt_1"}"#;
+    let signature = key.sign(&SystemRandom::new(), body).unwrap();
+    let signature = STANDARD.encode(signature.as_ref());
+    for (path, status) in [
+        (format!("https://localhost:{port}/certs/good.pem"), 200),
+        (format!("https://localhost:{port}/certs/name.pem"), 503),
+        (format!("https://localhost:{port}/certs/root.pem"), 503),
+        (format!("https://localhost:{port}/elsewhere/good.pem"), 401),
+        (format!("https://127.0.0.1:{port}/certs/good.pem"), 401),
+        (format!("http://localhost:{port}/certs/good.pem"), 401),
+    ] {
+        let headers = vec![
+            ("x-signature".to_owned(), signature.clone()),
+            ("x-cert".to_owned(), path.clone()),
+        ];
+        let answer = gateway.post("/partner", &headers, body).await;
+        assert_eq!(answer.status, status, "{path}");
+    }
+    assert_eq!(publisher.times("/elsewhere/good.pem"), 0);
+    assert_eq!(app.received().len(), 1);
+}

@@ -1,0 +1,183 @@
+//! Tokens: what the token says about its own algorithm, key and claims decides nothing that the configuration does not allow.
+
+use gatepost::answer::Reason;
+use http::{HeaderMap, HeaderValue};
+use serde_json::{Map, Value as Json, json};
+
+use crate::foreign::{Own, judge, of};
+
+const SCHEME: &str = r#"
+mac: jwt
+signature: { header: X-Token }
+jwt:
+  algs: [ES256]
+  typ: JWT
+  equal: { iss: [here, there], aud: "{url}", nested.is: "true" }
+  present: [exp, jti]
+  max_age: { claim: iat, past: 5m }
+  body_hash: { claim: digest, encoding: base64 }
+"#;
+
+fn claims(of: Json) -> Map<String, Json> {
+    of.as_object().expect("an object").clone()
+}
+
+fn with(token: &str) -> HeaderMap {
+    HeaderMap::from_iter([("x-token".parse().unwrap(), HeaderValue::from_str(token).unwrap())])
+}
+
+fn token(own: &Own, body: &[u8], extra: Json) -> String {
+    let signed = own.sign(body, &claims(extra));
+    signed.headers[0].1.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_token_is_believed_and_a_touched_one_is_not() {
+    let own = Own::new(SCHEME);
+    let good = token(&own, b"{}", json!({}));
+    assert_eq!(judge(&own.verifier, &with(&good), b"{}"), Ok(()));
+    assert_eq!(judge(&own.verifier, &with(&good), b"{} "), Err(Reason::ClaimFailed));
+    for at in 0..good.len() {
+        let mut bytes = good.clone().into_bytes();
+        bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
+        if bytes != good.as_bytes() {
+            let touched = String::from_utf8(bytes).unwrap();
+            assert!(judge(&own.verifier, &with(&touched), b"{}").is_err(), "byte {at}");
+        }
+    }
+}
+
+/// What the key signs, whatever it is: header and claims as they are given.
+fn forged(own: &Own, header: &str, claims: &str) -> String {
+    // A detached signature signs any payload; with a payload of nothing but what stands here, it is any token.
+    let detached = of(
+        "mac: jws-detached\nsignature: { header: X-Token }\nsigned: \"{body}\"\njwt: { algs: [ES256] }",
+        &[&own.key.public_pem().unwrap()],
+    );
+    let none = HeaderMap::new();
+    let signed = detached.sign_with(
+        &own.key,
+        &crate::foreign::presented(&none, claims.as_bytes()),
+        &Map::new(),
+    );
+    let signed = signed.unwrap().headers[0].1.to_str().unwrap().to_owned();
+    let parts: Vec<&str> = signed.split('.').collect();
+    let _ = header;
+    format!("{}.{}.{}", parts[0], encode(claims), parts[2])
+}
+
+fn encode(text: &str) -> String {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    URL_SAFE_NO_PAD.encode(text)
+}
+
+#[test]
+fn every_claim_counts() {
+    let own = Own::new(SCHEME);
+    let now = crate::foreign::NOW;
+    let digest = "RBNvo1WzZ4oRRq0W9+hknpT7T8If536DEMBg9hyq/4o=";
+    let good = json!({
+        "iss": "there", "aud": ["x", crate::source::URL], "nested": {"is": true}, "exp": now + 1,
+        "jti": "1", "iat": now, "digest": digest,
+    });
+    let verdict =
+        |claims: &Json| judge(&own.verifier, &with(&forged(&own, "", &claims.to_string())), b"{}");
+    assert_eq!(verdict(&good), Ok(()));
+    let past = Reason::TimestampPast;
+    let wrong = [
+        ("iss", json!("elsewhere"), Reason::ClaimFailed),
+        ("iss", json!(["elsewhere"]), Reason::ClaimFailed),
+        ("iss", Json::Null, Reason::ClaimFailed),
+        ("aud", json!("x"), Reason::ClaimFailed),
+        ("aud", json!({"0": crate::source::URL}), Reason::ClaimFailed),
+        ("nested", json!({"is": false}), Reason::ClaimFailed),
+        ("jti", Json::Null, Reason::ClaimFailed),
+        ("digest", json!("RBNvo1WzZ4oRRq0W9"), Reason::ClaimFailed),
+        ("exp", json!(now - 60), past),
+        ("exp", json!("never"), Reason::TimestampMalformed),
+        ("exp", json!(-1), Reason::TimestampMalformed),
+        ("exp", json!(1e300), Reason::TimestampMalformed),
+        ("iat", json!(now - 301), past),
+        ("iat", json!(now + 61), Reason::TimestampFuture),
+        ("iat", Json::Null, Reason::TimestampMalformed),
+        ("nbf", json!(now + 61), Reason::TimestampFuture),
+    ];
+    for (name, value, reason) in wrong {
+        let mut claims = good.clone();
+        claims[name] = value;
+        assert_eq!(verdict(&claims), Err(reason), "{claims}");
+    }
+    for name in ["iss", "aud", "nested", "exp", "jti", "iat", "digest"] {
+        let mut claims = good.clone();
+        claims.as_object_mut().unwrap().remove(name);
+        assert!(verdict(&claims).is_err(), "without {name}");
+    }
+    for (name, value) in
+        [("iat", json!(now - 300)), ("exp", json!(now - 59)), ("iat", json!(now + 60))]
+    {
+        let mut claims = good.clone();
+        claims[name] = value;
+        assert_eq!(verdict(&claims), Ok(()), "at the edge: {claims}");
+    }
+    let twice = good.to_string().replacen('{', r#"{"iss":"here","#, 1);
+    let twice = judge(&own.verifier, &with(&forged(&own, "", &twice)), b"{}");
+    assert_eq!(twice, Err(Reason::SignatureMalformed), "a member that comes twice");
+}
+
+#[test]
+fn the_token_has_no_say_in_the_algorithm() {
+    let own = Own::new(SCHEME);
+    let good = token(&own, b"{}", json!({}));
+    let parts: Vec<&str> = good.split('.').collect();
+    for header in [
+        r#"{"alg":"none"}"#,
+        r#"{"alg":"None","typ":"JWT"}"#,
+        r#"{"alg":"","typ":"JWT"}"#,
+        r#"{"alg":"HS256","typ":"JWT"}"#,
+        r#"{"alg":"ES384","typ":"JWT"}"#,
+        r#"{"alg":"RS256","typ":"JWT"}"#,
+        r#"{"alg":["ES256"],"typ":"JWT"}"#,
+        r#"{"typ":"JWT"}"#,
+    ] {
+        for signature in ["", parts[2]] {
+            let forged = format!("{}.{}.{signature}", encode(header), parts[1]);
+            let refused = judge(&own.verifier, &with(&forged), b"{}");
+            assert_eq!(refused, Err(Reason::AlgorithmRefused), "{header}");
+        }
+    }
+}
+
+#[test]
+fn an_unknown_key_is_a_refusal() {
+    let own = Own::new(SCHEME);
+    let point = gatepost_jwk(&own, "known");
+    let verifier = of(SCHEME, &[&point]);
+    let headers = HeaderMap::new();
+    let signed = |key: &gatepost::verify::TestKey| {
+        let signed =
+            verifier.sign_with(key, &crate::foreign::presented(&headers, b"{}"), &Map::new());
+        HeaderMap::from_iter(signed.unwrap().headers)
+    };
+    let key = own.key.named("known");
+    assert_eq!(judge(&verifier, &signed(&key), b"{}"), Ok(()));
+    let key = key.named("other");
+    assert_eq!(judge(&verifier, &signed(&key), b"{}"), Err(Reason::KeyUnknown));
+}
+
+/// The public key as a JWK.
+fn gatepost_jwk(own: &Own, kid: &str) -> String {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let pem = own.key.public_pem().unwrap();
+    let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let der = STANDARD.decode(body).unwrap();
+    let point = &der[der.len() - 64..];
+    let part = |bytes: &[u8]| {
+        use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+        URL_SAFE_NO_PAD.encode(bytes)
+    };
+    json!({
+        "kty": "EC", "crv": "P-256", "kid": kid, "alg": "ES256",
+        "x": part(&point[..32]), "y": part(&point[32..]),
+    })
+    .to_string()
+}
