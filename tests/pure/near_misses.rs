@@ -1,6 +1,6 @@
 //! Challenges of which there are no vectors, and requests that only look like a challenge.
 
-use super::*;
+use crate::challenges::*;
 use crate::{
     flow::{NOW, SECRET},
     source::{headers, presented},
