@@ -48,12 +48,14 @@ impl Prepared {
     pub(super) fn new(
         source: &Source,
         mut headers: HeaderMap,
-        body: Bytes,
+        mut body: Bytes,
         signature: Signature,
     ) -> Result<Self, String> {
         let age = if signature == Signature::Stale { 3_600_000 } else { 0 };
+        let json = HeaderValue::from_static("application/json");
+        headers.entry(header::CONTENT_TYPE).or_insert(json);
         if signature != Signature::Missing {
-            let signatures = source.verifier.sign(&Presented {
+            let signed = source.verifier.sign_whole(&Presented {
                 method: "POST",
                 url: &source.public_url,
                 target: &source.path,
@@ -61,10 +63,16 @@ impl Prepared {
                 body: if signature == Signature::Forged { b"forged" } else { &body },
                 received_at: Timestamp::from_millis(Timestamp::now().as_millis() - age),
             })?;
-            headers.extend(signatures);
+            headers.extend(signed.headers);
+            if let Some(signed) = signed.body {
+                if signature == Signature::Forged {
+                    return Err(
+                        "the signature is inside of the body: change the body (`--tamper`)".into(),
+                    );
+                }
+                body = signed.into();
+            }
         }
-        let json = HeaderValue::from_static("application/json");
-        headers.entry(header::CONTENT_TYPE).or_insert(json);
         Ok(Self { headers, body })
     }
 

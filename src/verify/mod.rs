@@ -15,6 +15,7 @@ mod keyset;
 mod public;
 mod qsh;
 mod scheme;
+mod shared;
 mod sign;
 mod signing;
 mod source;
