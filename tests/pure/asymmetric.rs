@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use gatepost::{
     answer::Reason,
     event::Timestamp,
-    verify::{KeySet, Keys, Presented, Stop, Verifier},
+    verify::{KeySet, Keys, Presented, Stop, Verifier, Want},
 };
 use http::HeaderMap;
 use serde::Deserialize;
@@ -147,6 +147,28 @@ signature: { header: Authorization, prefix: "JWT " }
 jwt: { algs: [HS256], path_hash: qsh, present: [exp, qsh] }
 "#;
 
+const SNS: &str = r#"
+signature: { from: "{json:Signature}", encoding: base64 }
+signed: "{aws_sns}"
+timestamp: { from: "{json:Timestamp}", unit: rfc3339, past: 1h }
+keys:
+  cert_url: "{json:SigningCertURL}"
+  hosts: ["sns.*.amazonaws.com", "sns.*.amazonaws.com.cn"]
+  path: "/*.pem"
+schemes:
+  - { name: v2, when: { json: { SignatureVersion: "2" } }, mac: rsa-pkcs1-sha256 }
+  - { name: v1, when: { json: { SignatureVersion: "1" } }, mac: rsa-pkcs1-sha1 }
+"#;
+
+const PAYPAL: &str = r#"
+mac: rsa-pkcs1-sha256
+signature: { header: PAYPAL-TRANSMISSION-SIG, encoding: base64 }
+keys:
+  cert_url: "{header:PAYPAL-CERT-URL}"
+  hosts: [api.paypal.com, api.sandbox.paypal.com]
+  path: "/v1/notifications/certs/*"
+"#;
+
 fn text<'v>(vector: &'v Vector, key: &str) -> &'v str {
     vector.keys[key].as_str().unwrap_or_else(|| panic!("{}: no {key}", vector.name))
 }
@@ -202,6 +224,19 @@ pub(crate) fn describe(vector: &Vector) -> Option<Described> {
             );
             described(verify, &[&jwks])
         }
+        "aws-sns" => {
+            let topic = &v.keys["topic_arns"][0];
+            let right = format!("require: [{{ left: \"{{json:TopicArn}}\", right: {topic} }}]\n");
+            described(format!("{SNS}{right}"), &[])
+        }
+        "paypal" => {
+            let signed = format!(
+                "signed: \"{{header:PAYPAL-TRANSMISSION-ID}}|{{header:PAYPAL-TRANSMISSION-TIME}}|{}|{{body|crc32}}\"\n\
+                 require: [{{ left: \"{{header:PAYPAL-AUTH-ALGO}}\", right: SHA256withRSA }}]\n",
+                text(v, "webhook_id")
+            );
+            described(format!("{PAYPAL}{signed}"), &[])
+        }
         "circle-v2" => {
             let keys = v.keys["public_keys_by_id"].as_object()?;
             let key = |(id, key): (&String, &Json)| {
@@ -225,11 +260,11 @@ pub(crate) fn describe(vector: &Vector) -> Option<Described> {
 
 /// Documents by URL, as if they had been fetched.
 #[derive(Debug, Default)]
-pub(crate) struct Fetched(pub(crate) BTreeMap<String, Arc<KeySet>>);
+pub(crate) struct Fetched(BTreeMap<(usize, String), Arc<KeySet>>);
 
 impl Keys for Fetched {
-    fn get(&self, _: usize, url: &str) -> Option<Arc<KeySet>> {
-        self.0.get(url).cloned()
+    fn get(&self, scheme: usize, url: &str) -> Option<Arc<KeySet>> {
+        self.0.get(&(scheme, url.to_owned())).cloned()
     }
 
     fn may_ask_again(&self, _: usize, _: &str) -> bool {
@@ -238,6 +273,29 @@ impl Keys for Fetched {
 }
 
 impl Vector {
+    /// What is at the places that the message may name: certificates, or a key that was recovered from its signatures.
+    fn published(&self, verifier: &Verifier) -> Fetched {
+        let mut documents: Vec<(String, &str)> = Vec::new();
+        if let Some(certs) = self.keys["certs_by_url"].as_object() {
+            documents.extend(certs.iter().map(|(url, pem)| (url.clone(), pem.as_str().unwrap())));
+        }
+        if let Some(pem) = self.keys["pinned_public_key_pem"].as_str() {
+            let url = self.headers["PAYPAL-CERT-URL"].as_str().unwrap_or_default();
+            documents.push((url.to_owned(), pem));
+        }
+        let mut fetched = Fetched::default();
+        for (url, text) in documents {
+            for scheme in 0..2 {
+                let want = Want { scheme, url: url.clone(), is_stale: false };
+                let now = Timestamp::from_millis(self.now_unix * 1000);
+                if let Ok(keys) = verifier.read(&want, text.as_bytes(), &[], now) {
+                    fetched.0.insert((scheme, url.clone()), Arc::new(keys));
+                }
+            }
+        }
+        fetched
+    }
+
     fn header_map(&self) -> HeaderMap {
         let mut lines = Vec::new();
         for (name, value) in &self.headers {
@@ -272,9 +330,10 @@ impl Vector {
 }
 
 /// How many there are of each provider.
-const SEEN: [(&str, usize); 17] = [
+const SEEN: [(&str, usize); 19] = [
     ("apple-asn-v2", 6),
     ("atlassian-connect", 4),
+    ("aws-sns", 16),
     ("bridge", 4),
     ("circle-v2", 4),
     ("discord", 10),
@@ -284,6 +343,7 @@ const SEEN: [(&str, usize); 17] = [
     ("google-pubsub-push", 6),
     ("kinde", 3),
     ("netlify", 3),
+    ("paypal", 9),
     ("plaid", 10),
     ("sendgrid", 7),
     ("ssf-set-push", 8),
@@ -307,7 +367,7 @@ fn vectors_agree() {
         let compiled = custom(&format!("verify:\n  {indented}"));
         let secrets: Vec<_> = described.secrets.iter().map(String::as_str).collect();
         let verdict = verifier(compiled, &secrets)
-            .map(|verifier| vector.judge(&verifier, &Fetched::default()));
+            .map(|verifier| vector.judge(&verifier, &vector.published(&verifier)));
         let accepted = matches!(verdict, Ok(Ok(())));
         let known =
             OTHERWISE.iter().any(|row| (row.0, row.1) == (&*vector.provider, &*vector.name));
