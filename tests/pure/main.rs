@@ -31,6 +31,7 @@ mod keys;
 mod language;
 mod noted;
 mod places;
+mod refused;
 mod roundtrip;
 mod route;
 mod rules;
