@@ -2,6 +2,7 @@
 
 #![allow(
     clippy::expect_used,
+    clippy::format_push_string,
     clippy::panic,
     clippy::string_slice,
     clippy::unwrap_used,
@@ -16,10 +17,14 @@ mod commands;
 mod example;
 #[path = "config/hidden.rs"]
 mod hidden;
+#[path = "config/trial.rs"]
+mod trial;
 #[path = "config/units.rs"]
 mod units;
 #[path = "config/values.rs"]
 mod values;
+#[path = "config/vectors.rs"]
+mod vectors;
 
 use gatepost::{
     config::{self, Env, Options},

@@ -1,7 +1,7 @@
 //! Makes a test event: a realistic body with the id and the type put where the source says that they are.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
 use serde_json::Value as Json;
 
 use crate::{
@@ -11,18 +11,48 @@ use crate::{
     verify::{From, Part, Template},
 };
 
-/// What a provider sends: a type that it is known for, and a realistic body.
-const SAMPLES: [(&str, &str, &str); 9] = [
-    ("stripe", "invoice.paid", include_str!("samples/stripe.json")),
-    ("github", "pull_request.opened", include_str!("samples/github.json")),
-    ("gitlab", "Push Hook", include_str!("samples/gitlab.json")),
-    ("shopify", "orders/create", include_str!("samples/shopify.json")),
-    ("slack", "app_mention", include_str!("samples/slack.json")),
-    ("paddle", "transaction.completed", include_str!("samples/paddle.json")),
-    ("square", "payment.created", include_str!("samples/square.json")),
-    ("linear", "Issue.create", include_str!("samples/linear.json")),
+/// A realistic body of a provider, and the type to put into it: nothing, where the body says it.
+type Sample = (&'static str, &'static str, &'static str);
+
+macro_rules! sample {
+    ($name:literal, $kind:literal) => {
+        sample!($name, $kind, "json")
+    };
+    ($name:literal, $kind:literal, $form:literal) => {
+        ($name, $kind, include_str!(concat!("samples/", $name, ".", $form)))
+    };
+}
+
+const SAMPLES: [Sample; 28] = [
+    sample!("stripe", "invoice.paid"),
+    sample!("github", "pull_request.opened"),
+    sample!("gitlab", "Push Hook"),
+    sample!("shopify", "orders/create"),
+    sample!("slack", "app_mention"),
+    sample!("paddle", "transaction.completed"),
+    sample!("square", "payment.created"),
+    sample!("linear", "Issue.create"),
+    sample!("adyen", ""),
+    sample!("clerk", ""),
+    sample!("discord", ""),
+    sample!("hubspot", ""),
+    sample!("intercom", ""),
+    sample!("mailgun", ""),
+    sample!("meta", ""),
+    sample!("notion", ""),
+    sample!("openai", ""),
+    sample!("paypal", ""),
+    sample!("paystack", ""),
+    sample!("razorpay", ""),
+    sample!("resend", ""),
+    sample!("sendgrid", ""),
+    sample!("telegram", ""),
+    sample!("twitch", "channel.follow"),
+    sample!("xero", ""),
+    sample!("zoom", ""),
+    sample!("twilio", "", "form"),
     // Last, because it stands for all others.
-    ("standard-webhooks", "payment.succeeded", include_str!("samples/standard-webhooks.json")),
+    sample!("standard-webhooks", "payment.succeeded"),
 ];
 
 #[derive(Clone, Debug, PartialEq)]
@@ -35,29 +65,50 @@ pub(super) struct Payload {
 }
 
 impl Payload {
-    /// An event of `provider`; a sentence where its id or type cannot be put where the source reads it from.
+    /// An event of `provider`, with an id of its own where none is given. A sentence where an id or a type that was asked for
+    /// cannot be put where the source reads it from.
     pub(super) fn new(
         provider: &str,
         plan: &PlanParts,
-        id: &str,
+        id: Option<&str>,
         kind: Option<&str>,
     ) -> Result<Self, String> {
         let [.., other] = &SAMPLES;
         let known = SAMPLES.iter().find(|(name, ..)| *name == provider);
         let (_, known_kind, body) = known.unwrap_or(other);
-        let json = serde_json::from_str(body).map_err(|e| e.to_string())?;
-        let mut payload = Self { headers: HeaderMap::new(), json, form: Vec::new() };
-        payload.put_first(&plan.id, id, plan.id_is_integer, "id")?;
+        let mut payload = Self::parse(body.trim_end());
+        let own = new_id(plan);
+        payload.put_first(&plan.id, id, &own, plan.id_is_integer, "id")?;
         if !payload.headers.is_empty() {
-            // Where the signed body does not hold the id, an equal one under a new id would be a suspected replay.
-            put(&mut payload.json, &[Step::Key("gatepost_test".into())], id.into());
+            payload.mark(id.unwrap_or(&own));
         }
-        payload.put_first(&plan.kind, kind.unwrap_or(known_kind), false, "type")?;
+        if kind.is_some() || !known_kind.is_empty() {
+            payload.put_first(&plan.kind, kind, known_kind, false, "type")?;
+        }
+        if !payload.form.is_empty() {
+            let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+            payload.headers.insert(CONTENT_TYPE, form);
+        }
         Ok(payload)
     }
 
-    /// Sets the value at a path; text that reads as JSON becomes that value.
+    /// A sample: JSON, or else a form.
+    fn parse(body: &str) -> Self {
+        let headers = HeaderMap::new();
+        match serde_json::from_str(body) {
+            Ok(json) => Self { headers, json, form: Vec::new() },
+            Err(_) => {
+                let form = form_urlencoded::parse(body.as_bytes()).into_owned().collect();
+                Self { headers, json: Json::Null, form }
+            }
+        }
+    }
+
+    /// Sets the value at a path; text that reads as JSON becomes that value. Of a form it is a field.
     pub(super) fn set(&mut self, path: &json::Path, text: &str) {
+        if let (false, [Step::Key(name)]) = (self.form.is_empty(), path.steps()) {
+            return self.set_field(name, text.to_owned());
+        }
         let value = serde_json::from_str(text).unwrap_or_else(|_| text.into());
         put(&mut self.json, path.steps(), value);
     }
@@ -71,23 +122,49 @@ impl Payload {
         form.finish().into()
     }
 
-    /// Puts `text` where the first template that can express it reads it from.
+    /// Makes the body another one. Where the signed body does not hold the id, an equal one under a new id would be a suspected
+    /// replay.
+    fn mark(&mut self, id: &str) {
+        let key = Step::Key("gatepost_test".into());
+        match &self.json {
+            Json::Array(_) => put(&mut self.json, &[Step::Index(0), key], id.into()),
+            Json::Null => self.set_field("gatepost_test", id.to_owned()),
+            _ => put(&mut self.json, &[key], id.into()),
+        }
+    }
+
+    fn set_field(&mut self, name: &str, value: String) {
+        match self.form.iter_mut().find(|(field, _)| field == name) {
+            Some((_, old)) => *old = value,
+            None => self.form.push((name.to_owned(), value)),
+        }
+    }
+
+    /// Puts what was asked for, else `own`, where the first template that can express it reads it from. What is our own need not
+    /// be read as it is: where no template can express it, it is all of what the first is made of.
     fn put_first(
         &mut self,
         templates: &[Template],
-        text: &str,
+        asked: Option<&str>,
+        own: &str,
         integer: bool,
         what: &str,
     ) -> Result<(), String> {
-        for template in templates {
-            if let Some(values) = unrender(template, text) {
-                for (from, value) in values {
-                    self.place(from, value, integer);
-                }
-                return Ok(());
+        let text = asked.unwrap_or(own);
+        let expressed = templates.iter().find_map(|template| unrender(template, text));
+        let parts = || templates.first().into_iter().flat_map(Template::values);
+        let values = match (expressed, asked) {
+            (Some(values), _) => values,
+            (None, None) => parts().map(|value| (&value.from, text)).collect(),
+            (None, Some(_)) => {
+                let why = "cannot be expressed the way this source reads it";
+                return Err(format!("the {what} {text:?} {why}"));
             }
+        };
+        for (from, value) in values {
+            self.place(from, value, integer);
         }
-        Err(format!("the {what} {text:?} cannot be expressed the way this source reads it"))
+        Ok(())
     }
 
     fn place(&mut self, from: &From, value: &str, integer: bool) {
@@ -102,11 +179,11 @@ impl Payload {
                 let value = number.map_or_else(|| Json::from(value), Json::from);
                 put(&mut self.json, path.steps(), value);
             }
-            From::Form(name) => self.form.push((name.clone(), value.to_owned())),
+            From::Form(name) => self.set_field(name, value.to_owned()),
             From::FormJson(field, path) => {
                 let mut json = serde_json::json!({});
                 put(&mut json, path.steps(), value.into());
-                self.form.push((field.clone(), json.to_string()));
+                self.set_field(field, json.to_string());
             }
             // The body's own digest, the path and the like follow from what is sent.
             From::Body

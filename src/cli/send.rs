@@ -15,13 +15,14 @@ use super::{
     NEEDS_ANSWER, NO, NO_GATEWAY, NOT_FOUND, OK,
     config::load,
     out,
-    payload::{self, Payload},
+    payload::Payload,
     sender::{Ended, Prepared, Signature, client, own, send, tally},
 };
 use crate::{
-    config::{Config, Source},
-    event::Timestamp,
+    config::{self, Config, Env, Options, Source},
+    event::{Digest, Receipt, Timestamp},
     json,
+    providers::{self, Preset},
 };
 
 /// Send a correctly signed test event
@@ -30,10 +31,11 @@ use crate::{
 ///   gatepost send stripe invoice.paid --times 50 --parallel 10
 ///   gatepost send payments refund.initiated --set data.amount=4200
 ///   gatepost send github push --signature forged
+///   gatepost send zoom                               no such source: a request with a test secret, printed
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Args {
-    /// The source, as the configuration names it
+    /// The source, as the configuration names it; or a preset, whose request is printed, signed with a test secret
     source: String,
     /// The event's type; default: one that the provider is known for
     #[arg(value_name = "TYPE")]
@@ -75,16 +77,43 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(&self, file: Option<&Path>) -> ExitCode {
-        let config = match load(file, false) {
-            Ok(loaded) => loaded.config,
-            Err(code) => return code,
+        let preset = providers::preset(&self.source);
+        let env = Env::of_process();
+        let config = match config::find(file, &env) {
+            Err(_) if preset.is_some() => None,
+            _ => match load(file, false) {
+                Ok(loaded) => Some(loaded.config),
+                Err(code) => return code,
+            },
         };
-        let Some(source) = config.sources.iter().find(|s| s.name.as_str() == self.source) else {
-            let known: Vec<_> = config.sources.iter().map(|s| s.name.as_str()).collect();
-            let why = format!("no source {:?}; there are {}", self.source, known.join(", "));
-            return out::fail(NOT_FOUND, &why);
-        };
-        self.dispatch(&config, source).unwrap_or_else(|why| out::fail(NO, &why))
+        let sources = config.as_ref().map_or(&[][..], |config| &config.sources);
+        let source = sources.iter().find(|s| s.name.as_str() == self.source);
+        match (&config, source, preset) {
+            (Some(config), Some(source), _) => {
+                self.dispatch(config, source).unwrap_or_else(|why| out::fail(NO, &why))
+            }
+            (_, _, Some(preset)) => self.show(preset).unwrap_or_else(|why| out::fail(NO, &why)),
+            _ => {
+                let known: Vec<_> = sources.iter().map(|s| s.name.as_str()).collect();
+                let why = format!(
+                    "no source and no preset {:?}; there are {}, and `gatepost providers list`",
+                    self.source,
+                    known.join(", ")
+                );
+                out::fail(NOT_FOUND, &why)
+            }
+        }
+    }
+
+    /// Prints what a provider would send, for which there is no source.
+    fn show(&self, preset: &Preset) -> Result<ExitCode, String> {
+        let (secret, config) = trial(preset)?;
+        let source = config.sources.first().ok_or("no source")?;
+        let request = self.prepare(source)?;
+        let to = source.public_url.parse().map_err(|e| format!("{}: {e}", source.public_url))?;
+        out::say(&format!("no source `{}`: signed with the test secret {secret}", self.source));
+        request.print(&to, true);
+        Ok(ExitCode::SUCCESS)
     }
 
     fn dispatch(&self, config: &Config, source: &Source) -> Result<ExitCode, String> {
@@ -99,7 +128,7 @@ impl Args {
         }
         let to = self.to.clone().unwrap_or(own_url);
         if self.show_request {
-            request.print(&to);
+            request.print(&to, false);
             return Ok(ExitCode::SUCCESS);
         }
         if !self.yes && !is_loopback(&to) {
@@ -115,9 +144,8 @@ impl Args {
 
     fn prepare(&self, source: &Source) -> Result<Prepared, String> {
         let plan = &source.language.identify.parts;
-        let id = self.id.clone().unwrap_or_else(|| payload::new_id(plan));
-        let kind = self.kind.as_deref();
-        let mut payload = Payload::new(&source.provider, plan, &id, kind)?;
+        let (id, kind) = (self.id.as_deref(), self.kind.as_deref());
+        let mut payload = Payload::new(&source.provider, plan, id, kind)?;
         for assignment in &self.set {
             let (path, value) = assignment.split_once('=').ok_or("--set takes PATH=VALUE")?;
             payload.set(&json::Path::parse(path)?, value);
@@ -132,6 +160,30 @@ impl Args {
         let request = Prepared::new(source, payload.headers, body, self.signature)?;
         Ok(if self.tamper { request.tampered() } else { request })
     }
+}
+
+/// A configuration with one source, of that preset, and its secret: new, and in a form that its scheme takes.
+fn trial(preset: &Preset) -> Result<(String, Config), String> {
+    let random = Digest::of(Receipt::random().to_string().as_bytes()).to_string();
+    let prefix = preset.secret.prefix.as_deref().unwrap_or_default();
+    let secrets = [format!("{prefix}{random}"), random.clone(), format!("test:{random}")];
+    let params = preset.params.iter().filter(|(_, param)| !param.optional);
+    let params: Vec<_> =
+        params.map(|(name, param)| format!("{name}: {:?}", param.example)).collect();
+    let (name, params) = (&preset.name, params.join(", "));
+    let mut problem = String::new();
+    for secret in secrets {
+        let text = format!(
+            "version: 1\nserver: {{ public_url: \"https://hooks.example.com\" }}\ntls: {{ mode: none }}\n\
+             sources: {{ {name}: {{ provider: {name}, secret: {secret:?}, params: {{ {params} }} }} }}\n\
+             routes: [ {{ source: {name}, to: app }} ]\nupstreams: {{ app: \"http://127.0.0.1:9\" }}\n"
+        );
+        match config::parse_str("a trial", &text, &Options::from_env()) {
+            Ok(loaded) => return Ok((secret, loaded.config)),
+            Err(report) => problem = report.human(false),
+        }
+    }
+    Err(problem)
 }
 
 /// 0 where every copy was taken, 4 where none was answered.

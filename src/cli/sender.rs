@@ -73,11 +73,11 @@ impl Prepared {
         Self { body: [&self.body[..], b" "].concat().into(), ..self }
     }
 
-    pub(super) fn print(&self, to: &Uri) {
+    /// Prints it. A token is the secret itself, and is left out unless `secrets` may be seen.
+    pub(super) fn print(&self, to: &Uri, secrets: bool) {
         out::line(&format!("POST {to}"));
         for (name, value) in &self.headers {
-            // A token is the secret itself.
-            let shown = if value.is_sensitive() { None } else { value.to_str().ok() };
+            let shown = value.to_str().ok().filter(|_| secrets || !value.is_sensitive());
             out::line(&format!("{name}: {}", shown.unwrap_or("…")));
         }
         // Says where the body ends: the newline behind it is the terminal's.

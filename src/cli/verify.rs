@@ -12,7 +12,10 @@ use serde_json::{Value, json};
 use super::{NO, NOT_FOUND, OK, config::load, out, records};
 use crate::{
     config::{Config, Source},
-    doctor::{self, Diagnosis, Raw},
+    doctor::{
+        self, Diagnosis, Raw,
+        vectors::{Disagreement, Tally},
+    },
     event::{Digest, Timestamp},
 };
 
@@ -23,11 +26,16 @@ use crate::{
 ///   gatepost send stripe --show-request | gatepost verify -
 ///   gatepost verify RECEIPT                          what the record says of a request
 ///   gatepost verify RECEIPT --request request.txt
+///   gatepost verify --vectors tests/*.json           requests with the verdict that they must get
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Args {
     /// A file with the request as text (`-`: standard input), or a receipt (`req_…`) that is on record
-    request: String,
+    #[arg(required_unless_present = "vectors")]
+    request: Option<String>,
+    /// Files of vectors, which bring their own time, secrets and keys; needs no configuration
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["request", "source", "file", "at"])]
+    vectors: Vec<PathBuf>,
     /// The source that it is for. Default: the one at the path of its request line, or the only one
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
@@ -53,18 +61,19 @@ struct Known {
 
 impl Args {
     pub(super) fn run(&self, file: Option<&Path>) -> ExitCode {
+        let Some(request) = &self.request else { return vectors(&self.vectors, self.json) };
         let config = match load(file, false) {
             Ok(loaded) => loaded.config,
             Err(code) => return code,
         };
-        self.answer(&config).unwrap_or_else(|(code, why)| out::fail(code, &why))
+        self.answer(&config, request).unwrap_or_else(|(code, why)| out::fail(code, &why))
     }
 
-    fn answer(&self, config: &Config) -> Result<ExitCode, (u8, String)> {
-        let (known, file) = if self.request.starts_with("req_") {
-            (self.recorded(config)?, self.file.clone())
+    fn answer(&self, config: &Config, request: &str) -> Result<ExitCode, (u8, String)> {
+        let (known, file) = if request.starts_with("req_") {
+            (self.recorded(config, request)?, self.file.clone())
         } else {
-            (Known::default(), Some(self.request.clone().into()))
+            (Known::default(), Some(request.into()))
         };
         let Some(file) = file else {
             self.story(&known);
@@ -92,13 +101,12 @@ impl Args {
     }
 
     /// What the record has about a receipt.
-    fn recorded(&self, config: &Config) -> Result<Known, (u8, String)> {
-        let found = records::about(&config.audit.dir, &self.request, |_| {});
+    fn recorded(&self, config: &Config, receipt: &str) -> Result<Known, (u8, String)> {
+        let found = records::about(&config.audit.dir, receipt, |_| {});
         let found = found.map_err(|e| (NO, format!("{}: {e}", config.audit.dir.display())))?;
         let Some(record) = found.into_iter().next_back() else {
             let why = format!(
-                "nothing on record about `{}`; of refused requests only a sample is kept",
-                self.request
+                "nothing on record about `{receipt}`; of refused requests only a sample is kept"
             );
             return Err((NOT_FOUND, why));
         };
@@ -169,6 +177,59 @@ impl Args {
         }
         out::line(&format!("=> {}", diagnosis.verdict));
     }
+}
+
+/// Checks files of vectors: 1 where one does not agree, or where its provider is unknown.
+fn vectors(files: &[PathBuf], json: bool) -> ExitCode {
+    let (mut agree, mut told) = (true, Vec::new());
+    for path in files {
+        let file = path.display();
+        let text = std::fs::read_to_string(path).map_err(|e| e.to_string());
+        let tally = match text.and_then(|text| doctor::vectors::read(&text)) {
+            Ok(vectors) => doctor::vectors::check(&vectors, &called(path)),
+            Err(why) => return out::fail(NO, &format!("{file}: {why}")),
+        };
+        agree &= tally.disagreements.is_empty() && tally.unknown.is_empty();
+        if json {
+            told.push(tally_as_json(path, &tally));
+            continue;
+        }
+        for Disagreement { vector, expected, got } in &tally.disagreements {
+            out::line(&format!("{file}  {vector}\n  expected  {expected}\n  got       {got}"));
+        }
+        for (provider, count) in &tally.unknown {
+            out::line(&format!("{file}  {provider}: no such preset, {count} not checked"));
+        }
+        let challenges = match tally.challenges {
+            0 => String::new(),
+            count => format!(", {count} of challenges not checked"),
+        };
+        let (agreed, not) = (tally.agreed, tally.disagreements.len());
+        out::line(&format!("{file}: {agreed} agree, {not} do not{challenges}"));
+    }
+    if json {
+        out::line(&format!("{:#}", Value::Array(told)));
+    }
+    ExitCode::from(if agree { OK } else { NO })
+}
+
+/// The name of a file without its ending.
+fn called(path: &Path) -> String {
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn tally_as_json(path: &Path, tally: &Tally) -> Value {
+    let each = tally.disagreements.iter();
+    let disagreements = each.map(|Disagreement { vector, expected, got }| {
+        json!({ "vector": vector, "expected": expected, "got": got })
+    });
+    json!({
+        "file": path,
+        "agreed": tally.agreed,
+        "challenges": tally.challenges,
+        "disagreements": disagreements.collect::<Vec<_>>(),
+        "unknown": tally.unknown,
+    })
 }
 
 fn as_json(source: &Source, at: Timestamp, diagnosis: &Diagnosis) -> Value {

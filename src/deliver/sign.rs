@@ -135,7 +135,9 @@ impl Sign {
                 for name in verifier.signature_headers() {
                     headers.remove(name);
                 }
-                headers.extend(signed);
+                for (name, value) in signed {
+                    headers.insert(name, value);
+                }
                 Ok(())
             }
         }

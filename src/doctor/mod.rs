@@ -7,6 +7,7 @@
 mod json;
 mod raw;
 mod suspects;
+pub(crate) mod vectors;
 
 use std::fmt::Write as _;
 

@@ -50,6 +50,8 @@ pub struct Compiled {
     pub covers: Covers,
     /// Whether verification needs the public URL.
     pub needs_public_url: bool,
+    /// What it asks of a source, by `{param:NAME}`.
+    pub params: BTreeSet<String>,
 }
 
 /// A mistake in a source's description.
@@ -83,7 +85,6 @@ pub fn compile(
     }
     let (numbers, schemes): (Vec<_>, Vec<_>) = numbered.into_iter().unzip();
     let challenges = challenges::compile(handshake, &schemes, &options.params, &mut problems);
-    problems.unused_params();
     if !problems.found.is_empty() {
         return Err(problems.found);
     }
@@ -114,6 +115,7 @@ pub fn compile(
         handshakes: challenges.rules,
         guards: challenges.guards,
         missing_params: challenges.missing,
+        params: problems.asked,
         id_covered,
         type_covered,
     })
@@ -185,6 +187,11 @@ pub(super) struct Problems {
 pub(super) struct Reported;
 
 impl Problems {
+    /// All that was found.
+    pub(super) fn all(self) -> Vec<Problem> {
+        self.found
+    }
+
     pub(super) fn add(
         &mut self,
         path: impl Into<String>,
@@ -248,20 +255,6 @@ impl Problems {
     pub(super) fn header(&mut self, path: &str, name: &str) -> Result<HeaderName, Reported> {
         let parsed = HeaderName::from_bytes(name.as_bytes());
         parsed.map_err(|_| self.add(path, format!("`{name}` is not a header name"), ""))
-    }
-
-    /// Says of which params nothing came to be.
-    fn unused_params(&mut self) {
-        let names: Vec<_> =
-            self.params.keys().filter(|n| !self.asked.contains(*n)).cloned().collect();
-        let asked = self.asked.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-        for name in names {
-            let help = match &*asked {
-                "" => "remove it; nothing asks for any".to_owned(),
-                asked => format!("asked for are: {asked}"),
-            };
-            self.add(format!("params.{name}"), "nothing asks for it", help);
-        }
     }
 
     pub(super) fn path(&mut self, path: &str, text: &str) -> Result<Path, Reported> {

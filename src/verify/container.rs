@@ -290,7 +290,9 @@ impl Container {
             let pick = picks.first().map_or("", String::as_str);
             text = format!("{pick}{separator}{text}");
             if let Some((key, time)) = time {
-                text = format!("{key}{separator}{time}{}{text}", split()?);
+                // Who reads elements with spaces around them is sent one.
+                let space = if self.trim { " " } else { "" };
+                text = format!("{key}{separator}{time}{}{space}{text}", split()?);
             }
         }
         match (self.positional.as_slice(), time) {

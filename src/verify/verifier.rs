@@ -204,14 +204,32 @@ impl Verifier {
         presented: &Presented<'_>,
     ) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
         let mut problem = "every configured secret has expired".to_owned();
-        for prepared in &self.schemes {
+        for (number, prepared) in self.schemes.iter().enumerate() {
             match self.sign_by(prepared, presented) {
-                Some(Ok(headers)) => return Ok(headers),
+                Some(Ok(headers)) if self.counts_with(number, presented, &headers) => {
+                    return Ok(headers);
+                }
+                Some(Ok(_)) => {
+                    "it would be taken for one of another scheme".clone_into(&mut problem)
+                }
                 Some(Err(why)) => problem = why,
                 None => {}
             }
         }
         Err(problem)
+    }
+
+    /// Whether a scheme is the one that counts for a request to which headers are added.
+    fn counts_with(
+        &self,
+        number: usize,
+        presented: &Presented<'_>,
+        added: &[(HeaderName, HeaderValue)],
+    ) -> bool {
+        let mut headers = presented.headers.clone();
+        headers.extend(added.iter().cloned());
+        let signed = Presented { headers: &headers, ..*presented };
+        self.schemes.iter().position(|prepared| prepared.scheme.counts(&signed)) == Some(number)
     }
 
     /// The tag of `text` under the secret in `slot`, as the first scheme that uses it would make it; under the first live secret,
@@ -225,7 +243,7 @@ impl Verifier {
         let (algorithm, (_, key)) = signing
             .map(|p| (p.scheme.parts.algorithm, p.keys.iter().find(is_meant)))
             .find_map(|(algorithm, key)| Some((algorithm, key?)))?;
-        Some(key.tag(&[text.into()], 0).bytes(algorithm).to_vec())
+        Some(key.tag(&[text.into()], usize::MAX).bytes(algorithm).to_vec())
     }
 
     /// Signs a request that was verified once more, by the scheme that counted for it.

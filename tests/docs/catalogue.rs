@@ -1,6 +1,6 @@
 //! A page for each provider, made from its preset, and an index. `UPDATE_PAGES=1 cargo test --test docs pages` writes them anew.
 
-use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use gatepost::providers::{self, AnswerShape, Covers, Evidence, Fact, Field, MARKS, Preset};
 
@@ -61,7 +61,7 @@ fn page(preset: &Preset) -> String {
     let mut step = 0;
     let mut list = |text: String| {
         step += 1;
-        let _ = writeln!(page, "{step}. {text}");
+        page += &format!("{step}. {text}\n");
     };
     if let Some(found) = &secret.found_at {
         list(format!("The secret is at: {found}.{}", hints(preset)));
@@ -73,9 +73,9 @@ fn page(preset: &Preset) -> String {
     list(format!("Enter `https://YOUR-NAME/{name}` at {title}."));
     list("`gatepost check` says whether anything is missing.".to_owned());
     page += "\n## Try it\n\n";
-    let _ = writeln!(page, "    gatepost send {name}\n");
+    page += &format!("    gatepost send {name}\n\n");
     if let Some(trial) = &preset.trial {
-        let _ = writeln!(page, "{title} sends something itself: {trial}.\n");
+        page += &format!("{title} sends something itself: {trial}.\n\n");
     }
     page +=
         "If a signature does not match: [`gatepost verify`](../signature-doctor.md) says why.\n\n";
@@ -95,9 +95,9 @@ fn source(preset: &Preset) -> String {
         text += "    params:\n";
     }
     for (key, param) in needed {
-        let _ = writeln!(text, "      {key}: {:?}", param.example);
+        text += &format!("      {key}: {:?}\n", param.example);
     }
-    let _ = writeln!(text, "routes:\n  - {{ source: {name}, to: app }}");
+    text += &format!("routes:\n  - {{ source: {name}, to: app }}\n");
     text
 }
 
@@ -132,7 +132,7 @@ fn expected(preset: &Preset) -> String {
     rows.extend(answers.into_iter().filter_map(special));
     let mut text = "## What to expect\n\n| | |\n|---|---|\n".to_owned();
     for (name, said) in rows {
-        let _ = writeln!(text, "| {name} | {} |", said.replace('|', "\\|"));
+        text += &format!("| {name} | {} |\n", said.replace('|', "\\|"));
     }
     text + "\n"
 }
@@ -176,11 +176,11 @@ fn evidence(preset: &Preset) -> String {
     for (fact, name) in FACTS {
         let Some(known) = preset.evidence.get(&fact) else { continue };
         let Evidence { marks, source } = known;
-        let _ = writeln!(text, "| {name} | {} | {} |", meaning(marks), source.replace('|', "\\|"));
+        text += &format!("| {name} | {} | {} |\n", meaning(marks), source.replace('|', "\\|"));
     }
     text += "\n";
     for link in &preset.docs {
-        let _ = writeln!(text, "* <{link}>");
+        text += &format!("* <{link}>\n");
     }
     text
 }
@@ -212,16 +212,15 @@ fn index() -> String {
         let waits = preset.delivery.deadline.map_or("?".into(), |wait| format!("{wait}{doubt}"));
         let marks = &preset.evidence[&Fact::Signature].marks;
         let signed = word(preset.covers);
-        let _ = writeln!(
-            text,
-            "| [{title}]({name}.md) | `{name}` | {signed} | {waits} | {}{doubt} | {} |",
+        text += &format!(
+            "| [{title}]({name}.md) | `{name}` | {signed} | {waits} | {}{doubt} | {} |\n",
             retries(preset),
             meaning(marks)
         );
     }
     text += "\n`~`: from memory, or disputed.\n\nMarks in the preset files:\n\n";
     for (mark, meaning) in MARKS {
-        let _ = writeln!(text, "* `{mark}`: {meaning}");
+        text += &format!("* `{mark}`: {meaning}\n");
     }
     text
 }

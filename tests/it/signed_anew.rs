@@ -116,6 +116,30 @@ async fn a_vendors_library_sees_its_own_scheme_with_a_time_of_now() {
 }
 
 #[tokio::test]
+async fn a_time_in_a_header_of_its_own_is_replaced_too() {
+    let app = Upstream::start().await;
+    let (theirs, own) = ("8f742231b10e8888abcd99yyyzzz85a5", "00112233445566778899aabbccddeeff");
+    let rest = format!(
+        "sources: {{ slack: {{ provider: slack, secret: \"{theirs}\", tolerance: 1d }} }}\n\
+         routes: [ {{ source: slack, to: app }} ]\n\
+         upstreams: {{ app: {{ url: \"{}\", sign: {{ scheme: native, secret: \"{own}\" }} }} }}\n",
+        app.url()
+    );
+    let gateway = Gateway::start(&rest).await;
+    let body = br#"{"event_id":"Ev1","event":{"type":"app_mention"}}"#;
+    let before = now();
+    let sent = Provider::Slack(theirs).sign_at(before - 7200, "", "", body);
+    assert_eq!(gateway.post("/slack", &sent, body).await.outcome(), "accepted");
+    let received = &app.received()[0];
+    let time: u64 = received.header("x-slack-request-timestamp").parse().unwrap();
+    assert!((before..=now()).contains(&time), "{time}");
+    for (name, value) in Provider::Slack(own).sign_at(time, "", "", body) {
+        let values: Vec<_> = received.headers.get_all(&*name).iter().collect();
+        assert_eq!(values, [&value], "{name}");
+    }
+}
+
+#[tokio::test]
 async fn what_was_not_verified_is_never_signed() {
     let app = Upstream::start().await;
     let sign = format!("{{ secret: \"{}\" }}", secret("whsec_", KEY));

@@ -1,113 +1,97 @@
 #!/usr/bin/env python3
 """Signs and judges requests with the providers' own SDKs: one JSON object per line in, one out, in the same order.
 
-    sdk.py sign PROVIDER     {"secret", "body_base64", "id"?, "timestamp"?}  ->  {"headers": {name: value}}
-    sdk.py verify PROVIDER   {"secret", "body_base64", "headers"}            ->  {"valid": bool, "error": text or null}
+    sdk.py sign PROVIDER     {"secret", "body_base64", "url"?, "id"?, "timestamp"?}  ->  {"headers", "body_base64", "url"}
+    sdk.py verify PROVIDER   {"secret", "body_base64", "url"?, "headers"}            ->  {"valid": bool, "error": text or null}
+    sdk.py key PROVIDER      {}                                                      ->  {"secret", "public"}
+    sdk.py public PROVIDER   {"secret"}                                              ->  {"public"}
+    sdk.py serve             the same, each line with "do" and "provider"
 
-PROVIDER is stripe, slack, standard-webhooks or svix. `timestamp` is in seconds and defaults to now. A line that the SDK cannot
+`timestamp` is in seconds and defaults to now. Where a signature stands in the body or the URL, sign answers with a changed one. A
+provider that signs with a private key signs with `secret` and is judged with `public`; key makes a pair. A line that the SDK cannot
 take at all (a body that is not UTF-8, a malformed secret) is {"error": text} from sign and invalid from verify. Ends with 0
 when every line could be signed or was valid, else with 1.
+
+Which SDKs there are is in shared_key.py, in_body.py and public_key.py.
 """
 
 import base64
-import datetime
 import json
 import sys
 import time
 
+import in_body
+import public_key
+import shared_key
+from requests.structures import CaseInsensitiveDict
 
-def stripe_sign(secret, body, _id, timestamp):
-    from stripe import WebhookSignature
-
-    return {"Stripe-Signature": WebhookSignature.generate_signature_header(body, secret, timestamp)}
-
-
-def stripe_verify(secret, body, headers):
-    from stripe import Webhook
-
-    Webhook.construct_event(body, headers.get("stripe-signature"), secret)
+PROVIDERS = {**shared_key.PROVIDERS, **in_body.PROVIDERS, **public_key.PROVIDERS}
 
 
-def slack_sign(secret, body, _id, timestamp):
-    from slack_sdk.signature import SignatureVerifier
+class Request:
+    """A request that is signed or judged."""
 
-    signature = SignatureVerifier(secret).generate_signature(timestamp=str(timestamp), body=body)
-    return {"X-Slack-Request-Timestamp": str(timestamp), "X-Slack-Signature": signature}
+    def __init__(self, line):
+        self.secret = line["secret"]
+        self.public = line.get("public", self.secret)
+        self.raw = base64.b64decode(line["body_base64"])
+        self.body = self.raw.decode()
+        self.url = line.get("url", "https://hooks.example.com/in")
+        self.headers = CaseInsensitiveDict(line.get("headers", {}))
+        self.id = line.get("id", "msg_test")
+        self.at = line.get("timestamp", int(time.time()))
 
-
-def slack_verify(secret, body, headers):
-    from slack_sdk.signature import SignatureVerifier
-
-    if not SignatureVerifier(secret).is_valid_request(body, headers):
-        raise ValueError("is_valid_request says no")
-
-
-def standard_sign(secret, body, id, timestamp):
-    from standardwebhooks import Webhook
-
-    return standard_headers("webhook", Webhook(secret), body, id, timestamp)
+    @property
+    def millis(self):
+        return self.at * 1000
 
 
-def standard_verify(secret, body, headers):
-    from standardwebhooks import Webhook
-
-    Webhook(secret).verify(body, headers)
-
-
-def svix_sign(secret, body, id, timestamp):
-    from svix.webhooks import Webhook
-
-    return standard_headers("svix", Webhook(secret), body, id, timestamp)
-
-
-def svix_verify(secret, body, headers):
-    from svix.webhooks import Webhook
-
-    Webhook(secret).verify(body, headers)
-
-
-def standard_headers(prefix, webhook, body, id, timestamp):
-    at = datetime.datetime.fromtimestamp(timestamp, datetime.timezone.utc)
-    signature = webhook.sign(id, at, body)
-    return {f"{prefix}-id": id, f"{prefix}-timestamp": str(timestamp), f"{prefix}-signature": signature}
-
-
-PROVIDERS = {
-    "slack": (slack_sign, slack_verify),
-    "standard-webhooks": (standard_sign, standard_verify),
-    "stripe": (stripe_sign, stripe_verify),
-    "svix": (svix_sign, svix_verify),
-}
-
-
-def sign(provider, line):
+def sign(sdk, line):
     try:
-        body = base64.b64decode(line["body_base64"]).decode()
-        timestamp = line.get("timestamp", int(time.time()))
-        headers = PROVIDERS[provider][0](line["secret"], body, line.get("id", "msg_test"), timestamp)
-        return {"headers": headers}, True
+        request = Request(line)
+        # A signature is a set of headers, or a request where it stands elsewhere.
+        signed = sdk.sign(request)
+        signed = signed if "headers" in signed else {"headers": signed}
+        body = signed.pop("body", None)
+        body = base64.b64encode(body.encode()).decode() if body is not None else line["body_base64"]
+        return {"url": request.url, **signed, "body_base64": body}, True
     except Exception as error:
         return {"error": f"{type(error).__name__}: {error}"}, False
 
 
-def verify(provider, line):
-    headers = {name.lower(): value for name, value in line["headers"].items()}
+def verify(sdk, line):
     try:
-        PROVIDERS[provider][1](line["secret"], base64.b64decode(line["body_base64"]).decode(), headers)
-        return {"valid": True, "error": None}, True
+        believes = sdk.verify(Request(line))
+        return {"valid": believes is not False, "error": "the SDK says no" if believes is False else None}, believes is not False
     except Exception as error:  # every SDK has exceptions of its own; whatever it raises, it did not believe
         return {"valid": False, "error": f"{type(error).__name__}: {error}"[:300]}, False
 
 
+def key(sdk, _line):
+    secret, public = sdk.key()
+    return {"secret": secret, "public": public}, True
+
+
+def public(sdk, line):
+    return {"public": sdk.public(line["secret"])}, True
+
+
+WORK = {"sign": sign, "verify": verify, "key": key, "public": public}
+
+
 def main():
-    work = {"sign": sign, "verify": verify}.get(sys.argv[1] if len(sys.argv) == 3 else "")
-    if work is None or sys.argv[2] not in PROVIDERS:
+    arguments = sys.argv[1:]
+    if arguments != ["serve"] and not (len(arguments) == 2 and arguments[0] in WORK and arguments[1] in PROVIDERS):
         sys.exit(__doc__)
     good = True
+    output = sys.stdout
+    sys.stdout = sys.stderr  # some SDKs print
     for line in sys.stdin:
-        answer, ok = work(sys.argv[2], json.loads(line))
+        line = json.loads(line)
+        do, provider = (line["do"], line["provider"]) if arguments == ["serve"] else arguments
+        answer, ok = WORK[do](PROVIDERS[provider], line)
         good = good and ok
-        print(json.dumps(answer), flush=True)
+        print(json.dumps(answer), file=output, flush=True)
     sys.exit(0 if good else 1)
 
 

@@ -78,7 +78,7 @@ pub(super) async fn show(app: &Arc<app::App>, demo_app: &App) -> Result<ExitCode
 fn event(source: &Source, signature: Signature) -> Result<(String, Prepared), String> {
     let plan = &source.language.identify.parts;
     let id = new_id(plan);
-    let payload = Payload::new(&source.provider, plan, &id, Some("invoice.paid"))?;
+    let payload = Payload::new(&source.provider, plan, Some(&id), Some("invoice.paid"))?;
     let body = payload.body();
     Ok((id, Prepared::new(source, payload.headers, body, signature)?))
 }

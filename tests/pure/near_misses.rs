@@ -1,6 +1,6 @@
 //! Challenges of which there are no vectors, and requests that only look like a challenge.
 
-use super::*;
+use crate::challenges::*;
 use crate::{
     flow::{NOW, SECRET},
     source::{headers, presented},
@@ -98,7 +98,7 @@ const ANSWERED: &[(Row, u16, &str, Option<(&str, &str)>)] = &[
     (
         ("braintree", Stranger, "GET", "/in?bt_challenge=f38d3e5e8d3d4a0d9d3c", &[], ""),
         200,
-        "public_key_1|4345929fd99d52de375987d69f85ddb7a93637b2",
+        "public_key_1|c240227a01ddf9221431408d70d82dc3ecd8347a",
         None,
     ),
     (

@@ -1,0 +1,87 @@
+//! `gatepost send PRESET` without a configuration: a request as its provider sends it, signed with a secret made for it.
+
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+use gatepost::providers;
+
+/// Presets whose requests cannot be made, and why.
+const UNSIGNED: [(&str, &str); 1] =
+    [("sanity", "its time is not checked, so nobody knows how it is written")];
+
+fn gatepost(dir: &Path, args: &[&str], input: &[u8]) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_gatepost"))
+        .args(args)
+        .current_dir(dir)
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+/// What the provider would send, and with which secret it is signed; none where it cannot be made.
+fn sent(name: &str, more: &[&str]) -> Option<(Vec<u8>, String)> {
+    let empty = tempfile::tempdir().unwrap();
+    let out = gatepost(empty.path(), &[&["send", name], more].concat(), b"");
+    let said = String::from_utf8(out.stderr).unwrap();
+    let (_, secret) = said.split_once("signed with the test secret ")?;
+    Some((out.stdout, secret.trim_end().to_owned()))
+}
+
+/// Whether a source of that preset believes a request; what the doctor says of it.
+fn judged(name: &str, secret: &str, request: &[u8]) -> (bool, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let params = providers::preset(name).unwrap().params.iter().filter(|(_, p)| !p.optional);
+    let params: Vec<_> = params.map(|(name, p)| format!("{name}: {:?}", p.example)).collect();
+    let text = format!(
+        "version: 1\nserver: {{ public_url: \"https://hooks.example.com\" }}\ntls: {{ mode: none }}\n\
+         sources: {{ {name}: {{ provider: {name}, secret: {secret:?}, params: {{ {} }} }} }}\n\
+         routes: [ {{ source: {name}, to: app }} ]\nupstreams: {{ app: \"http://127.0.0.1:9\" }}\n",
+        params.join(", ")
+    );
+    let file = dir.path().join("gatepost.yaml");
+    let private = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&file);
+    private.unwrap().write_all(text.as_bytes()).unwrap();
+    let out = gatepost(dir.path(), &["verify", "-"], request);
+    let said = String::from_utf8([out.stdout, out.stderr].concat()).unwrap();
+    (out.status.success(), said)
+}
+
+#[test]
+fn every_preset_believes_what_is_sent_for_it() {
+    for name in providers::names() {
+        let made = sent(name, &[]);
+        assert_eq!(made.is_none(), UNSIGNED.iter().any(|(other, _)| *other == name), "{name}");
+        let Some((request, secret)) = made else { continue };
+        let (believed, said) = judged(name, &secret, &request);
+        assert!(believed, "{name}: {said}\n{}", String::from_utf8_lossy(&request));
+    }
+}
+
+#[test]
+fn examples_are_those_of_their_provider() {
+    for (name, part) in [
+        ("zoom", "\"event\": \"meeting.started\""),
+        ("xero", "\"eventCategory\": \"CONTACT\""),
+        ("twitch", "\"broadcaster_user_login\": \"twitch\""),
+    ] {
+        let (request, _) = sent(name, &[]).unwrap();
+        let request = String::from_utf8(request).unwrap();
+        assert!(request.contains(part), "{name}: {request}");
+    }
+    let (request, secret) = sent("zoom", &["--set", "payload.object.duration=7"]).unwrap();
+    let text = String::from_utf8(request.clone()).unwrap();
+    assert!(text.contains("\"duration\": 7"), "{text}");
+    assert!(judged("zoom", &secret, &request).0);
+    let (tampered, secret) = sent("zoom", &["--tamper"]).unwrap();
+    assert!(!judged("zoom", &secret, &tampered).0);
+}
