@@ -18,7 +18,7 @@ use crate::{
     respond::OUTCOME_HEADER,
     server::tls::ca_file,
     telemetry::Metrics,
-    verify::Presented,
+    verify::{Presented, Signed, TestKey},
 };
 
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -44,24 +44,31 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// Signs `body` for `source`; a sentence where its scheme cannot be signed.
+    /// Signs `body` for `source`, with a key of our own where the provider signs with one of its own; a sentence where its scheme
+    /// cannot be signed.
     pub(super) fn new(
         source: &Source,
         mut headers: HeaderMap,
-        body: Bytes,
+        mut body: Bytes,
         signature: Signature,
+        key: Option<&TestKey>,
     ) -> Result<Self, String> {
         let age = if signature == Signature::Stale { 3_600_000 } else { 0 };
         if signature != Signature::Missing {
-            let signatures = source.verifier.sign(&Presented {
+            let presented = Presented {
                 method: "POST",
                 url: &source.public_url,
                 target: &source.path,
                 headers: &headers,
                 body: if signature == Signature::Forged { b"forged" } else { &body },
                 received_at: Timestamp::from_millis(Timestamp::now().as_millis() - age),
-            })?;
-            headers.extend(signatures);
+            };
+            let signed = match key {
+                Some(key) => source.verifier.sign_with(key, &presented, &serde_json::Map::new())?,
+                None => Signed { headers: source.verifier.sign(&presented)?, ..Signed::default() },
+            };
+            body = signed.body.map_or(body, Bytes::from);
+            headers.extend(signed.headers);
         }
         let json = HeaderValue::from_static("application/json");
         headers.entry(header::CONTENT_TYPE).or_insert(json);
