@@ -29,7 +29,7 @@ use tower::ServiceExt as _;
 
 use crate::{
     flow::{COVERING, Flow, NOW, SECRET, route},
-    source::{headers, presented, preset},
+    source::{custom, headers, presented, preset, verifier},
 };
 
 fn main() {
@@ -79,6 +79,67 @@ fn verify_stripe(bencher: Bencher<'_, '_>, bytes: usize) {
     let bencher = bencher.counter(BytesCount::of_slice(&body));
     bencher.bench(|| verifier.verify(black_box(&request)).expect("a good signature"));
 }
+
+/// What a family costs. The first row is the MAC alone, over the same bytes: the rest of a row is what verification adds.
+#[divan::bench(args = FAMILIES.map(|(name, _)| name))]
+fn verify_a_family(bencher: Bencher<'_, '_>, name: &str) {
+    let body = event(4096);
+    let bencher = bencher.counter(BytesCount::of_slice(&body));
+    let (_, yaml) = FAMILIES.into_iter().find(|(known, _)| *known == name).expect("a family");
+    if yaml.is_empty() {
+        let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, SECRET.as_bytes());
+        bencher.bench(|| aws_lc_rs::hmac::sign(&key, black_box(&body)));
+        return;
+    }
+    let verifier = verifier(custom(&format!("verify: {yaml}")), &[&format!("user:{SECRET}")]);
+    let verifier = verifier.expect("a good secret");
+    let json = br#"{"items":[{"id":"1","n":5},{"id":"2","n":6}]}"#;
+    let form = b"Body=Hello&From=%2B14158675309&MessageSid=SM1&To=%2B18005551212";
+    let (body, kind) = match name {
+        "form, five URLs" => (&form[..], "application/x-www-form-urlencoded"),
+        "four values" => (&json[..], "application/json"),
+        _ => (&body[..], "application/json"),
+    };
+    let mut headers = headers(&[("content-type", kind), ("x-id", "evt_1"), ("x-version", "2")]);
+    headers.extend(verifier.sign(&presented(&headers, body, NOW)).expect("signed"));
+    let request = presented(&headers, body, NOW);
+    bencher.bench(|| verifier.verify(black_box(&request)).expect("a good signature"));
+}
+
+const FAMILIES: [(&str, &str); 14] = [
+    ("HMAC-SHA256 alone, by AWS-LC", ""),
+    ("hmac-sha1", "{ signature: { header: X-S }, signed: '{body}', mac: hmac-sha1 }"),
+    ("hmac-sha256", "{ signature: { header: X-S }, signed: '{body}' }"),
+    ("hmac-sha384", "{ signature: { header: X-S }, signed: '{body}', mac: hmac-sha384 }"),
+    ("hmac-sha512", "{ signature: { header: X-S }, signed: '{body}', mac: hmac-sha512 }"),
+    ("hash-sha256", "{ signature: { header: X-S }, signed: '{secret}{body}', mac: hash-sha256 }"),
+    ("token", "{ signature: { header: X-S }, mac: token }"),
+    ("basic", "{ mac: basic }"),
+    (
+        "a list with a time",
+        "{ signature: { header: X-S, split: ',', pair: '=', pick: v1 }, signed: '{t}.{body}', timestamp: { from: '{t}', past: 5m } }",
+    ),
+    (
+        "a group with a time",
+        "{ signature: { header: X-S, groups: ' ', split: ',', pair: '=', pick: v1 }, signed: '{t}.{body}', timestamp: { from: '{t}', past: 5m } }",
+    ),
+    (
+        "two places",
+        "{ signature: [{ header: X-R }, { header: X-S }], signed: '{body}{header:X-Id}' }",
+    ),
+    (
+        "an alternative",
+        "{ signed: '{body}', schemes: [{ when: { header: X-N }, signature: { header: X-N } }, { when: { header_equals: { X-Version: '2' } }, signature: { header: X-S } }] }",
+    ),
+    (
+        "form, five URLs",
+        "{ signature: { header: X-S }, signed: '{url}{form|sorted_unique_concat}', mac: hmac-sha1, url_variants: [legacy_add_port, as_is, strip_port, add_port, legacy_strip_port] }",
+    ),
+    (
+        "four values",
+        "{ signature: { header: X-S }, signed: '{json:items[0].id}:{json:items[0].n}:{json:items[1].id}:{json:items[1].n}' }",
+    ),
+];
 
 /// Whether and where a signature is wrong must not show in the time that it takes: the three rows are alike.
 #[divan::bench(args = ["nowhere", "in its first byte", "in its last byte"])]

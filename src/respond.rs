@@ -14,7 +14,10 @@ use tower::ServiceExt as _;
 use tracing::Level;
 
 use crate::{
-    answer::{Answer, Challenge, INTERNAL, Notes, Outcome, Problem, Refusal, Relayed, Verdict},
+    answer::{
+        Answer, Challenge, INTERNAL, Manners, Notes, Outcome, Problem, Refusal, Relayed, Said,
+        Verdict,
+    },
     crash,
     event::{Name, Peer, Receipt, TEXT_BYTES_MAX, Timestamp},
     receive::Inbound,
@@ -33,6 +36,8 @@ pub(crate) struct Respond {
     metrics: SourceMetrics,
     /// From received to delivered, by upstream.
     latency: Vec<(Name, Histogram)>,
+    /// What its provider wants to hear.
+    manners: Manners,
 }
 
 /// What is remembered of a request until it is answered.
@@ -55,7 +60,13 @@ impl Respond {
         metrics: SourceMetrics,
         latency: Vec<(Name, Histogram)>,
     ) -> Self {
-        Self { source: source.to_owned(), receipt_header, metrics, latency }
+        let manners = Manners::default();
+        Self { source: source.to_owned(), receipt_header, metrics, latency, manners }
+    }
+
+    /// The same for a provider that wants to hear something special.
+    pub(crate) fn with(self, manners: Manners) -> Self {
+        Self { manners, ..self }
     }
 
     /// Runs the flow and answers, whatever happens in it: a panic is an answer, too.
@@ -85,15 +96,19 @@ impl Respond {
 
     fn finish(&self, answer: &Answer, asked: &Asked) -> Reply {
         crash::point("before_answer");
-        let (verdict, notes) = match answer {
-            Ok(outcome) => (outcome.what.verdict(), &outcome.notes),
-            Err(refusal) => (refusal.what.verdict(), &refusal.notes),
+        let verdict = self.manners.verdict(answer);
+        let notes = match answer {
+            Ok(outcome) => &outcome.notes,
+            Err(refusal) => &refusal.notes,
         };
         self.note(answer, &verdict, notes, asked);
         let mut reply = match answer {
             Ok(outcome) => succeed(&outcome.what, &verdict, notes),
             Err(refusal) => problem(&refusal.what, &verdict, asked),
         };
+        if let Some(said) = self.manners.instead(answer) {
+            reply = instead(said, reply);
+        }
         self.dress(reply.headers_mut(), answer, &verdict, asked);
         reply
     }
@@ -250,7 +265,7 @@ fn succeed(outcome: &Outcome, verdict: &Verdict, notes: &Notes) -> Reply {
     match outcome {
         Outcome::Accepted(relayed)
         | Outcome::Shadowed(relayed)
-        | Outcome::Duplicate(Some(relayed)) => relay(relayed),
+        | Outcome::Duplicate(Some(relayed)) => relay(relayed, verdict.status),
         Outcome::Handshake(challenge) => answer_challenge(challenge),
         Outcome::Duplicate(None)
         | Outcome::SameIdOtherBody
@@ -263,10 +278,23 @@ fn succeed(outcome: &Outcome, verdict: &Verdict, notes: &Notes) -> Reply {
     }
 }
 
+/// The provider's own words in place of ours, as far as it has some.
+fn instead(said: &Said, mut reply: Reply) -> Reply {
+    let Some(body) = &said.body else { return reply };
+    reply.headers_mut().remove(header::CONTENT_TYPE);
+    if !body.is_empty() {
+        let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+        let content_type = said.content_type.clone().unwrap_or(plain);
+        reply.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    }
+    *reply.body_mut() = Full::new(body.clone());
+    reply
+}
+
 /// The upstream's answer, as far as the provider may see it.
-fn relay(relayed: &Relayed) -> Reply {
+fn relay(relayed: &Relayed, status: StatusCode) -> Reply {
     let mut reply = Response::new(Full::new(relayed.body.clone()));
-    *reply.status_mut() = relayed.status;
+    *reply.status_mut() = status;
     if let Some(content_type) = &relayed.content_type {
         reply.headers_mut().insert(header::CONTENT_TYPE, content_type.clone());
     }

@@ -46,7 +46,7 @@ fn every_outcome_is_documented() {
 /// The labels whose values are closed lists have them all on the page, and no others.
 #[test]
 fn every_label_has_the_values_that_the_source_has() {
-    let (source, telemetry) = (source(), source::text("src/telemetry/mod.rs"));
+    let (source, telemetry) = (source(), source::text("src/telemetry/lists.rs"));
     let classes = source.reasons.into_values().collect();
     let operations = source::names(source::statement(&telemetry, "const DEDUP_OPERATIONS"));
     let lists = [

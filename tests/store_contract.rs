@@ -338,6 +338,7 @@ async fn memory_keeps_the_contract() {
     let store: Store = Arc::new(Memory::default());
     contract(&store).await;
     assert!(store.entries() > Some(50));
+    assert_eq!(store.kind(), "memory");
 }
 
 #[tokio::test]
@@ -359,10 +360,30 @@ async fn a_full_memory_refuses_instead_of_forgetting() {
     }
 }
 
+#[tokio::test]
+async fn a_memory_full_of_what_is_over_makes_room() {
+    let store: Store = Arc::new(Memory::with_capacity(64));
+    let (brief, (done, replay)) = (Duration::from_millis(20), fresh_pair());
+    store.complete(&done, HOUR).await.unwrap();
+    for _ in 0..63 {
+        store.claim(&fresh(), A, brief, brief).await.expect("room");
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while store.claim(&fresh(), A, HOUR, HOUR).await.is_err() {
+        assert!(Instant::now() < deadline, "nothing is ever forgotten");
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert!(store.entries() < Some(64), "{:?}", store.entries());
+    assert_eq!(claim(&store, &done, B).await, DONE, "what is not over stays");
+    assert_eq!(claim(&store, &replay, B).await, Claimed::Replayed);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn embedded_keeps_the_contract() {
     let dir = tempfile::tempdir().unwrap();
-    contract(&(Arc::new(Embedded::open(dir.path()).unwrap()) as Store)).await;
+    let store: Store = Arc::new(Embedded::open(dir.path()).unwrap());
+    contract(&store).await;
+    assert_eq!(store.kind(), "embedded");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -370,6 +391,7 @@ async fn redis_keeps_the_contract() {
     let server = redis::Server::start(&[]);
     let store = standalone(&server);
     contract(&store).await;
+    assert_eq!((store.kind(), store.entries()), ("redis", None));
     let summary = store.health().await.unwrap();
     assert!(summary.contains("noeviction") && summary.contains(&server.address()), "{summary}");
 }

@@ -363,5 +363,5 @@ impl Flow {
 
 fn accepted() -> Answer {
     let (status, body) = (StatusCode::OK, Bytes::new());
-    Ok(Outcome::Accepted(Relayed { status, content_type: None, body }).into())
+    Ok(Outcome::Accepted(Relayed { status, content_type: None, body, full: false }).into())
 }

@@ -6,6 +6,7 @@
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
+mod manners;
 mod reason;
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 use tracing::Level;
 
+pub use manners::{Manners, Said};
 pub use reason::Reason;
 pub(crate) use reason::{REASON_CLASSES, not_verified_name};
 
@@ -91,6 +93,8 @@ pub struct Relayed {
     pub content_type: Option<HeaderValue>,
     /// The body, bounded, with `reply: full` only.
     pub body: Bytes,
+    /// Whether it is the app's whole answer (`reply: full`).
+    pub full: bool,
 }
 
 /// The exact reply to a provider's challenge.

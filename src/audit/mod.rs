@@ -34,6 +34,7 @@ pub use stages::{Audit, Note, ShadowAudit};
 pub use writer::Clock;
 
 use crate::{
+    answer::Manners,
     dedup::Lease,
     route::{Routed, Shadow},
     units::choices,
@@ -135,6 +136,8 @@ pub struct Detail {
     pub client_ip: ClientIp,
     /// What is kept of rejected requests.
     pub rejected: Rejected,
+    /// What the sender is told where it wants to hear something special.
+    pub manners: Manners,
 }
 
 choices! {

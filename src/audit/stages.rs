@@ -7,7 +7,7 @@ use tower::ServiceExt as _;
 
 use super::{AuditError, AuditLog, Detail, Draft, Flagged, Kind, Recorded, Rejected};
 use crate::{
-    answer::{Answer, Answered, Notes, Outcome, Recording, Refusal, Verdict, annotate},
+    answer::{Answer, Answered, Manners, Notes, Outcome, Recording, Refusal, Verdict, annotate},
     crash,
     dedup::{Fresh, Lease},
     event::{Digest, EventType, Name, Receipt},
@@ -37,8 +37,10 @@ impl<N: Next<Recorded>> Stage<Fresh, N> for Audit {
         attempt.text("reason", excuse(&lease));
         let held = lease.clone();
         let recorded = |seq| Recorded { routed, lease, seq };
-        let log = self.log.clone();
-        let note = |ending, _: &Answer| held.finally(move |answer| conclude(&log, ending, answer));
+        let (log, detail) = (self.log.clone(), Arc::clone(&self.detail));
+        let note = |ending, _: &Answer| {
+            held.finally(move |answer| conclude(&log, ending, answer, &detail.manners));
+        };
         record_first(&self.log, attempt, next, recorded, ending, note).await
     }
 }
@@ -63,8 +65,8 @@ async fn record_first<T, N: Next<T>>(
 }
 
 /// Notes how an attempt ended.
-fn conclude(log: &AuditLog, mut ending: Draft, answer: &Answer) {
-    ended(&mut ending, answer);
+fn conclude(log: &AuditLog, mut ending: Draft, answer: &Answer, manners: &Manners) {
+    ended(&mut ending, answer, manners);
     log.note(ending);
 }
 
@@ -114,7 +116,8 @@ impl<N: Next<Flagged>> Stage<Shadow, N> for ShadowAudit {
             let reason = shadow.unverified().reason();
             attempt.text("outcome", Some(Refusal::NotVerified(reason).verdict().name));
             attempt.text("reason", Some(reason.as_str()));
-            let note = |ending, answer: &Answer| conclude(&self.log, ending, answer);
+            let manners = &self.detail.manners;
+            let note = |ending, answer: &Answer| conclude(&self.log, ending, answer, manners);
             let flagged = |_| Flagged { shadow };
             return record_first(&self.log, attempt, next, flagged, ending, note).await;
         }
@@ -169,7 +172,7 @@ impl<B: Send + 'static, N: Next<Inbound<B>>> Stage<Inbound<B>, N> for Note {
 
 impl Note {
     async fn record(&self, mut seen: Seen, answer: Answer) -> Answer {
-        match read(&answer).0.recording {
+        match read(&answer, &self.detail.manners).0.recording {
             Recording::ByDelivery | Recording::Counted => {}
             Recording::Sampled if self.detail.rejected == Rejected::None => {}
             Recording::Sampled => {
@@ -190,7 +193,7 @@ impl Note {
     }
 
     fn draft(&self, seen: &Seen, answer: &Answer) -> Draft {
-        let (.., notes) = read(answer);
+        let (.., notes) = read(answer, &self.detail.manners);
         let mut draft = Draft::new(kind(answer));
         draft.request(seen.receipt, &self.source);
         if let Some(about) = &notes.about {
@@ -198,7 +201,7 @@ impl Note {
         }
         draft.target(notes.route.as_ref(), notes.upstream.as_ref(), notes.attempt);
         draft.origin(seen.client_ip, pairs(&seen.headers));
-        ended(&mut draft, answer);
+        ended(&mut draft, answer, &self.detail.manners);
         draft
     }
 }
@@ -216,15 +219,16 @@ fn keep_notes(mut refusal: Answered<Refusal>, answer: Answer) -> Answered<Refusa
     Answered { what: refusal.what, notes }
 }
 
-fn read(answer: &Answer) -> (Verdict, Option<&'static str>, &Notes) {
+fn read<'a>(answer: &'a Answer, manners: &Manners) -> (Verdict, Option<&'static str>, &'a Notes) {
+    let verdict = manners.verdict(answer);
     match answer {
-        Ok(answered) => (answered.what.verdict(), None, &answered.notes),
-        Err(refused) => (refused.what.verdict(), refused.what.reason(), &refused.notes),
+        Ok(answered) => (verdict, None, &answered.notes),
+        Err(refused) => (verdict, refused.what.reason(), &refused.notes),
     }
 }
 
-fn ended(draft: &mut Draft, answer: &Answer) {
-    let (verdict, reason, notes) = read(answer);
+fn ended(draft: &mut Draft, answer: &Answer, manners: &Manners) {
+    let (verdict, reason, notes) = read(answer, manners);
     draft.text("outcome", Some(verdict.name));
     draft.text("reason", reason);
     draft.number("status", Some(verdict.status.as_u16()));

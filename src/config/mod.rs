@@ -34,7 +34,7 @@ pub use subst::Env;
 use tree::{Mark, Path};
 
 use crate::{
-    audit, dedup, deliver,
+    answer, audit, dedup, deliver,
     event::{Name, Timestamp},
     providers, route,
     secret::Secret,
@@ -198,6 +198,8 @@ pub struct Source {
     /// Keys that are fetched.
     pub(crate) keyring: Option<Arc<verify::Keyring>>,
     pub(crate) language: providers::Compiled,
+    /// What its provider wants to hear.
+    pub(crate) manners: answer::Manners,
     /// Whether a secret of it is sent by its provider and captured.
     pub(crate) captured: bool,
     /// False: shadow mode.

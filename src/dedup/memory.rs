@@ -14,9 +14,7 @@ use crate::{event::EventKey, stage::BoxFuture};
 
 /// How many events are remembered at most. New ones are refused beyond: nothing is forgotten before its time.
 const ENTRIES_MAX: usize = 1 << 20;
-/// What is over is looked for whenever the store has doubled, and from this size on.
-const SWEEP_MIN: usize = 1 << 14;
-/// A full store looks at most this often.
+/// What is over is looked for at most this often.
 const SWEEP_PAUSE: Millis = 1000;
 
 /// Claims in memory.
@@ -31,7 +29,6 @@ pub struct Memory {
 struct Tables {
     events: HashMap<EventKey, Record>,
     guards: HashMap<EventKey, Guarded>,
-    sweep_len: usize,
     sweep_after: Millis,
 }
 
@@ -48,9 +45,9 @@ impl Memory {
     }
 
     fn apply(&self, subject: &Subject, input: Input) -> Result<Reply, StoreError> {
-        let now = millis(self.started.elapsed()) + 1; // so that what ends at zero is over
+        let now = millis(self.started.elapsed());
         let mut tables = self.tables();
-        tables.sweep(now, self.entries_max);
+        tables.sweep(now);
         let event = tables.events.get(&subject.key).copied();
         if event.is_none()
             && matches!(input, Input::Claim(..))
@@ -73,13 +70,11 @@ impl Memory {
 }
 
 impl Tables {
-    /// Drops what is over, once there is twice as much as was left the last time, or no room.
-    fn sweep(&mut self, now: Millis, entries_max: usize) {
-        let len = self.events.len().max(self.guards.len());
-        if len >= self.sweep_len.max(SWEEP_MIN).min(entries_max) && now >= self.sweep_after {
+    /// Drops what is over, now and then.
+    fn sweep(&mut self, now: Millis) {
+        if now >= self.sweep_after {
             self.events.retain(|_, record| now < record.forget);
             self.guards.retain(|_, guard| now < guard.until);
-            self.sweep_len = self.events.len().max(self.guards.len()) * 2;
             self.sweep_after = now + SWEEP_PAUSE;
         }
     }

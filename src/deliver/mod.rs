@@ -243,6 +243,7 @@ impl Deliver {
                         .then(|| headers.get(header::CONTENT_TYPE))
                         .flatten()
                         .cloned(),
+                    full: body.is_some(),
                     body: body.unwrap_or_default(),
                 });
                 let answer = relayed.map(|relayed| Outcome::Accepted(relayed).into());

@@ -11,7 +11,7 @@ use super::{Covers, Field, challenges, schemes, shape};
 use crate::{
     handshake, identify,
     json::{Path, Step},
-    verify::{From, Scheme, Template, Value},
+    verify::{Algorithm, From, Place, Scheme, Template, Value},
 };
 
 /// What a source says besides its preset.
@@ -50,6 +50,8 @@ pub struct Compiled {
     pub covers: Covers,
     /// Whether verification needs the public URL.
     pub needs_public_url: bool,
+    /// What it asks of a source, by `{param:NAME}`.
+    pub params: BTreeSet<String>,
 }
 
 /// A mistake in a source's description.
@@ -83,7 +85,6 @@ pub fn compile(
     }
     let (numbers, schemes): (Vec<_>, Vec<_>) = numbered.into_iter().unzip();
     let challenges = challenges::compile(handshake, &schemes, &options.params, &mut problems);
-    problems.unused_params();
     if !problems.found.is_empty() {
         return Err(problems.found);
     }
@@ -114,6 +115,7 @@ pub fn compile(
         handshakes: challenges.rules,
         guards: challenges.guards,
         missing_params: challenges.missing,
+        params: problems.asked,
         id_covered,
         type_covered,
     })
@@ -127,10 +129,14 @@ fn is_covered(templates: &[Template], scheme: &Scheme) -> bool {
 /// What of a request a scheme covers.
 fn coverage(scheme: &Scheme) -> Covers {
     let body = Value { from: From::Body, transforms: Vec::new() };
-    match scheme.parts.algorithm.signs() {
-        false => Covers::Nothing,
-        true if scheme.covers(&body) => Covers::Body,
-        true => Covers::Fields,
+    let algorithm = scheme.parts.algorithm;
+    match scheme.parts.containers.first().map(|container| &container.place) {
+        _ if !algorithm.signs() => Covers::Nothing,
+        _ if scheme.covers(&body) => Covers::Body,
+        // What a token says is signed; the rest of a request is not.
+        Some(Place::Elsewhere(place)) if place.sole_value() == Some(&body) => Covers::Body,
+        Some(Place::Header(_)) if algorithm == Algorithm::Jwt => Covers::Nothing,
+        _ => Covers::Fields,
     }
 }
 
@@ -185,6 +191,11 @@ pub(super) struct Problems {
 pub(super) struct Reported;
 
 impl Problems {
+    /// All that was found.
+    pub(super) fn all(self) -> Vec<Problem> {
+        self.found
+    }
+
     pub(super) fn add(
         &mut self,
         path: impl Into<String>,
@@ -248,20 +259,6 @@ impl Problems {
     pub(super) fn header(&mut self, path: &str, name: &str) -> Result<HeaderName, Reported> {
         let parsed = HeaderName::from_bytes(name.as_bytes());
         parsed.map_err(|_| self.add(path, format!("`{name}` is not a header name"), ""))
-    }
-
-    /// Says of which params nothing came to be.
-    fn unused_params(&mut self) {
-        let names: Vec<_> =
-            self.params.keys().filter(|n| !self.asked.contains(*n)).cloned().collect();
-        let asked = self.asked.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-        for name in names {
-            let help = match &*asked {
-                "" => "remove it; nothing asks for any".to_owned(),
-                asked => format!("asked for are: {asked}"),
-            };
-            self.add(format!("params.{name}"), "nothing asks for it", help);
-        }
     }
 
     pub(super) fn path(&mut self, path: &str, text: &str) -> Result<Path, Reported> {

@@ -1,6 +1,7 @@
 //! The catalogue of providers: one YAML file each, embedded in the binary, in the language that users write for a sender
 //! of their own. Knowledge about a provider is data; a preset is never magic and can be printed, copied and changed.
 
+mod answers;
 mod challenges;
 mod compile;
 mod containers;
@@ -13,6 +14,7 @@ mod text;
 
 use std::{borrow::Cow, sync::OnceLock};
 
+pub use answers::manners;
 pub use compile::{Compiled, Options, Problem, compile};
 pub use preset::{
     AnswerShape, Covers, Evidence, Fact, Field, MARKS, Param, Preset, Profile, SecretHints,

@@ -5,7 +5,8 @@ const OWN: [&str; 8] =
     ["name", "title", "like", "docs", "trial", "evidence", "vectors", "known_types"];
 
 /// Keys that a source has, too, in the order in which they are printed.
-const OF_A_SOURCE: [&str; 4] = ["verify", "event", "handshake", "max_body"];
+const OF_A_SOURCE: [&str; 7] =
+    ["verify", "event", "handshake", "ack", "invalid", "drop_forever", "max_body"];
 
 /// The top-level keys of a file, each with its lines.
 fn blocks(text: &str) -> impl Iterator<Item = (&str, &str)> {

@@ -43,6 +43,7 @@ where
             };
             let latency = names.into_iter().map(latency).collect();
             let respond = Respond::new(name.as_str(), header.clone(), metrics, latency);
+            let respond = respond.with(source.manners.clone());
             (source.path.clone(), (respond, ingress(&parts)))
         };
         let unknown = shared.metrics.source(UNKNOWN_SOURCE, "proxy", 0);

@@ -47,6 +47,7 @@ impl<'a> Parts<'a> {
         let metrics = shared.metrics.source(source.name.as_str(), mode, source.secrets.len());
         let mut detail = config.audit_detail.clone();
         // A credential never goes on record, whatever was configured.
+        detail.manners = source.manners.clone();
         detail.headers.retain(|name| !source.verifier.is_shown_in(name));
         let metrics = Arc::new(metrics);
         let challenges = Challenges {

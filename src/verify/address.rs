@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use percent_encoding::percent_encode;
+use percent_encoding::{AsciiSet, CONTROLS, percent_encode, utf8_percent_encode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -14,9 +14,9 @@ use super::transform::COMPONENT;
 pub enum UrlVariant {
     /// As it is configured, with the query as sent.
     AsIs,
-    /// Without its port.
+    /// Without its port; the query as a browser writes it (`'` is `%27`).
     StripPort,
-    /// With a port, the scheme's own where it has none.
+    /// With a port, the scheme's own where it has none; the query likewise.
     AddPort,
     /// Without its port; the query's pairs decoded, and encoded as Node's `querystring` does.
     LegacyStripPort,
@@ -33,8 +33,11 @@ impl UrlVariant {
         let standard = if scheme == "https" { "443" } else { "80" };
         match self {
             Self::AsIs => url.into(),
-            Self::StripPort => format!("{scheme}://{host}{tail}").into(),
-            Self::AddPort => format!("{scheme}://{host}:{}{tail}", port.unwrap_or(standard)).into(),
+            Self::StripPort => format!("{scheme}://{host}{}", escaped(tail)).into(),
+            Self::AddPort => {
+                let port = port.unwrap_or(standard);
+                format!("{scheme}://{host}:{port}{}", escaped(tail)).into()
+            }
             Self::LegacyStripPort => format!("{scheme}://{host}{}", rewritten(tail)).into(),
             Self::LegacyAddPort => {
                 let port = port.unwrap_or(standard);
@@ -52,6 +55,13 @@ fn host_and_port(authority: &str) -> (&str, Option<&str>) {
         }
         _ => (authority, None),
     }
+}
+
+/// The query with the characters escaped that a browser escapes, and that a request line may hold all the same.
+fn escaped(tail: &str) -> Cow<'_, str> {
+    const QUERY: &AsciiSet = &CONTROLS.add(b'\'').add(b'"').add(b'<').add(b'>');
+    let Some((path, query)) = tail.split_once('?') else { return tail.into() };
+    format!("{path}?{}", utf8_percent_encode(query, QUERY)).into()
 }
 
 /// The query with its pairs decoded and encoded again; the values of one name come together where it first stood.

@@ -84,8 +84,12 @@ impl Scheme {
             |signed: &Template| signed.values().filter(|v| v.from == From::Secret).count();
         let wanted = usize::from(parts.algorithm == Algorithm::HashSha256);
         if parts.signed.iter().any(|signed| secrets(signed) != wanted) {
-            let how = if wanted == 1 { "stands once" } else { "does not stand" };
-            return Err(format!("with `mac: {name}`, `{{secret}}` {how} in what is signed"));
+            let how = if wanted == 1 {
+                "stands once in what is signed: `signed: \"{secret}{body}\"`"
+            } else {
+                "does not stand in what is signed: write `mac: hash-sha256` where it does"
+            };
+            return Err(format!("with `mac: {name}`, `{{secret}}` {how}"));
         }
         let each = |value: &Value| match &value.from {
             From::Json(path) | From::FormJson(_, path) => path.steps().contains(&Step::Each),

@@ -256,6 +256,10 @@ fn parse_value(text: &str, at: usize) -> Result<Value, TemplateError> {
         value.from = parse_place(place, at - place.len() - 1)?;
     }
     for name in pieces {
+        if JOINS.iter().any(|(known, _)| *known == name) {
+            let help = format!("write `{{form|{name}}}`");
+            return Err(wrong(at, format!("`{name}` joins all of a form"), help));
+        }
         let found = TRANSFORMS.iter().find(|(known, _)| *known == name);
         let unknown = || unknown("transform", name, &TRANSFORMS.map(|(known, _)| known), at);
         value.transforms.push(found.ok_or_else(unknown)?.1);

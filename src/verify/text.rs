@@ -17,13 +17,29 @@ pub(super) const PARTS_MAX: usize = 16;
 pub(super) type Pieces<'s> = ArrayVec<Cow<'s, [u8]>, PARTS_MAX>;
 
 impl Scheme {
-    /// Whether whoever changes `value` breaks the signature, whichever text was signed.
+    /// Whether whoever changes `value` breaks the signature, whichever text was signed; or breaks a requirement, where the
+    /// digest of the body must be what is signed.
     pub(crate) fn covers(&self, value: &Value) -> bool {
         if self.parts.foreign.as_ref().is_some_and(|foreign| foreign.covers(value, self)) {
             return true;
         }
+        let in_body =
+            matches!(value.from, From::Body | From::Json(_) | From::Form(_) | From::FormJson(..));
+        let is_digest = |v: &Value| v.from == From::Body && v.transforms == [Transform::Sha256Hex];
+        let binds = |(left, right): &(Template, Template)| {
+            let pair = left.sole_value().zip(right.sole_value());
+            pair.is_some_and(|(l, r)| {
+                is_digest(r) && self.signs_over(l) || is_digest(l) && self.signs_over(r)
+            })
+        };
+        self.signs_over(value) || in_body && self.parts.require.iter().any(binds)
+    }
+
+    fn signs_over(&self, value: &Value) -> bool {
         let covers = |signed: &Template| {
-            let is_whole = |v: &&Value| v.transforms.iter().all(|t| *t != Transform::Lower);
+            // Another text can have the same checksum, and the same small letters.
+            let loses = |t: &Transform| matches!(t, Transform::Lower | Transform::Crc32);
+            let is_whole = |v: &&Value| !v.transforms.iter().any(loses);
             signed.values().filter(is_whole).any(|signed| self.holds_all_of(&signed.from, value))
         };
         !self.parts.signed.is_empty() && self.parts.signed.iter().all(covers)

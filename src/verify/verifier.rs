@@ -243,7 +243,7 @@ impl Verifier {
         let (algorithm, (_, key)) = signing
             .map(|p| (p.scheme.parts.algorithm, p.keys.iter().find(is_meant)))
             .find_map(|(algorithm, key)| Some((algorithm, key?)))?;
-        Some(key.tag(&[text.into()], 0).bytes(algorithm).to_vec())
+        Some(key.tag(&[text.into()], usize::MAX).bytes(algorithm).to_vec())
     }
 
     /// Signs a request that was verified once more, by the scheme that counted for it.

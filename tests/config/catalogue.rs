@@ -62,6 +62,7 @@ fn one_preset_with_what_is_known_about_it() {
         event:
           id: "{json:RecordType}:{json:MessageID}"
           type: "{json:RecordType}"
+        drop_forever: { status: 403 }
     "#);
     assert_eq!(show("nope").0, Some(3));
 }
@@ -78,7 +79,9 @@ fn what_is_shown_can_be_pasted() {
     }
     text += "routes:\n";
     for name in providers::names() {
-        text += &format!("  - {{ source: {name}, to: app }}\n");
+        text.push_str("  - { source: ");
+        text.push_str(name);
+        text.push_str(", to: app }\n");
     }
     text += "upstreams: { app: \"http://127.0.0.1:9\" }\n";
     fs::write(dir.path().join("gatepost.yaml"), &text).unwrap();

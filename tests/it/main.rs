@@ -25,6 +25,7 @@
 
 mod abuse;
 mod accept;
+mod acks;
 mod answers;
 mod canary;
 mod capture;
@@ -36,6 +37,9 @@ mod disk;
 mod doctor;
 mod duplicate;
 mod events;
+mod families;
+#[path = "../support/forgeries.rs"]
+mod forged;
 #[path = "../support/h2.rs"]
 mod h2;
 mod handover;

@@ -118,8 +118,12 @@ pub(crate) enum Said {
 impl Said {
     /// The product's answer.
     pub(crate) fn answer(self) -> Answer {
-        let relayed =
-            || Relayed { status: StatusCode::OK, content_type: None, body: bytes::Bytes::new() };
+        let relayed = || Relayed {
+            status: StatusCode::OK,
+            content_type: None,
+            body: bytes::Bytes::new(),
+            full: false,
+        };
         Err(match self {
             Self::Accepted => return Ok(Outcome::Accepted(relayed()).into()),
             Self::Duplicate => return Ok(Outcome::Duplicate(None).into()),

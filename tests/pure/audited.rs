@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use gatepost::{
-    answer::{Answer, Answered, Ignored, Outcome, Reason, Refusal, Relayed},
+    answer::{Answer, Answered, Ignored, Manners, Outcome, Reason, Refusal, Relayed},
     audit::{
         Audit, AuditLog, ClientIp, Detail, Note, Params, Recorded, Rejected, open,
         segments::Segments,
@@ -62,7 +62,12 @@ impl World {
         let log = open(&params, Metrics::new().audit()).unwrap();
         let headers =
             vec![http::header::USER_AGENT, http::header::AUTHORIZATION, http::header::COOKIE];
-        let detail = Arc::new(Detail { headers, client_ip: ClientIp::Truncate, rejected });
+        let detail = Arc::new(Detail {
+            headers,
+            client_ip: ClientIp::Truncate,
+            rejected,
+            manners: Manners::default(),
+        });
         Self { dir, log, detail, forwarded: AtomicU32::new(0) }
     }
 
@@ -133,7 +138,8 @@ fn dedup(store: Arc<dyn DedupStore>) -> Dedup {
 #[expect(clippy::unnecessary_wraps, reason = "what a service answers")]
 fn accepted() -> Answer {
     let body = Bytes::new();
-    Ok(Outcome::Accepted(Relayed { status: StatusCode::OK, content_type: None, body }).into())
+    Ok(Outcome::Accepted(Relayed { status: StatusCode::OK, content_type: None, body, full: false })
+        .into())
 }
 
 #[tokio::test]

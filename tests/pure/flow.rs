@@ -51,8 +51,17 @@ impl Flow {
 
     /// The same, where routes look at JSON paths.
     pub(crate) fn capturing(yaml: &str, captures: &[&str]) -> Self {
+        Self::with(yaml, captures, SECRET)
+    }
+
+    /// The same with another secret.
+    pub(crate) fn keyed(yaml: &str, secret: &str) -> Self {
+        Self::with(yaml, &[], secret)
+    }
+
+    fn with(yaml: &str, captures: &[&str], secret: &str) -> Self {
         let compiled = compile(&Source::parse(yaml), captures).expect("a good source");
-        Self::of(compiled, &[SECRET])
+        Self::of(compiled, &[secret])
     }
 
     /// A source that was compiled already.
@@ -180,6 +189,11 @@ impl Flow {
         self.routed.lock().unwrap().pop().expect("it was routed")
     }
 
+    /// Whether nothing was routed that was not taken out.
+    pub(crate) fn nothing_routed(&self) -> bool {
+        self.routed.lock().unwrap().is_empty()
+    }
+
     /// What went on in shadow mode.
     pub(crate) fn shadowed(&self) -> Shadow {
         self.shadowed.lock().unwrap().last().expect("it went on").clone()
@@ -249,5 +263,5 @@ pub(crate) fn route(name: &str, events: &[&str], upstream: Option<&str>) -> Rout
 #[expect(clippy::unnecessary_wraps, reason = "it is what a stage answers")]
 fn accepted() -> Answer {
     let (status, body) = (StatusCode::OK, Bytes::new());
-    Ok(Outcome::Accepted(Relayed { status, content_type: None, body }).into())
+    Ok(Outcome::Accepted(Relayed { status, content_type: None, body, full: false }).into())
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gatepost::{
     json::Path,
-    providers::{self, Options, Problem},
+    providers::{self, AnswerShape, Options, Problem},
     verify::Template,
 };
 use http::HeaderMap;
@@ -146,6 +146,60 @@ fn alternatives_that_never_count() {
     "#);
 }
 
+/// What came with more providers: each mistake names its key and an example.
+#[test]
+fn mistakes_in_containers_and_alternatives() {
+    const EVENT: &str = "event: { id: '{json:id}', type: event }";
+    let wrong = [
+        "{ signature: { header: X, groups: '  ', positional: [ts], prefix_optional: true, secret_slot: 0 }, signed: [] }",
+        "{ signature: [], signed: '{body}' }",
+        "{ signature: { header: 'X *', pair: '=', pick: '{param:public_key}', key_id: 'key' }, signed: '{t}', for_each: items }",
+        "{ signature: { header: X, pair: '=', pick: '{header:Y}' }, signed: '{body}' }",
+        "{ signature: { header: X }, signed: '{secret}{body}' }",
+        "{ mac: hash-sha256, signature: { header: X }, signed: '{body}' }",
+        "{ signature: { header: X }, signed: '{form}{signed_headers}{json:$key0.id}' }",
+        "{ signature: { header: X }, signed: '{body|sorted_concat}' }",
+    ];
+    let said = wrong.map(|verify| said(&format!("verify: {verify}\n{EVENT}")));
+    insta::assert_snapshot!(said.join("\n\n"), @r#"
+    verify.signature.groups: is not one ASCII character (write one character; spaces around elements are removed by `trim: true`)
+    verify.signature.positional: counts elements without keys (give a `split`, and no `pair`: `split: ","`, `positional: [ts]`)
+    verify.signature.prefix_optional: there is no prefix to leave out (say which: `prefix: "sha256="`)
+    verify.signature.secret_slot: is counted from 1 (write 1 for the first of `secret`)
+    verify.signed: missing (say what is signed: `signed: "{body}"`)
+
+    verify.signature: an empty list (write one mapping, or a list of them)
+
+    verify.signature.header: `X ` is not a header name
+    params.public_key: missing (set it at the source: `params: { public_key: … }`)
+    verify.signature.key_id: is not one value (write it like `{header:X-Key}`)
+    verify.for_each: names no list (write it like `items[*]`)
+
+    verify.signature.pick: is not the name of a key (write it like `v1`, or `{param:public_key}`)
+
+    verify: with `mac: hmac-sha256`, `{secret}` does not stand in what is signed: write `mac: hash-sha256` where it does
+
+    verify: with `mac: hash-sha256`, `{secret}` stands once in what is signed: `signed: "{secret}{body}"`
+
+    verify.signed: `form` needs a name, at byte 1 of `{form}{signed_headers}{json:$key0.id}` (write it like `{form:command}`, or `{form|sorted_concat}` for all of it)
+
+    verify.signed: `sorted_concat` joins all of a form, at byte 6 of `{body|sorted_concat}` (write `{form|sorted_concat}`)
+    "#);
+    let pinned = Options { pin: Some("new".into()), ..Options::default() };
+    let paths = |yaml: &str| {
+        let found = problems(yaml, &pinned).into_iter().map(|p| (p.path, p.help));
+        found.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        paths(GOOD),
+        [("pin".into(), Some("remove the key; there is nothing to choose from".into()))]
+    );
+    let alternatives =
+        "verify: { signed: '{body}', schemes: [{ name: old, signature: { header: X } }] }\n";
+    let found = paths(&format!("{alternatives}{EVENT}"));
+    assert_eq!(found, [("pin".into(), Some("there are old".into()))]);
+}
+
 #[test]
 fn handshakes() {
     insta::assert_snapshot!(said(&format!(
@@ -176,6 +230,27 @@ fn what_a_handshake_cannot_do() {
     handshake[3].reply.compute.r: needs one function (write it like `{ hmac_hex: "{query:token}" }`)
     handshake[3].reply.compute.s: one value is signed, and nothing around it (then what may be asked for is known: `{ hmac_hex: "{query:token}" }`)
     "#);
+}
+
+#[test]
+fn answers_that_no_provider_gets() {
+    let wrong: AnswerShape =
+        serde_yaml::from_str("{ status: 410, content_type: \"a\\nb\" }").unwrap();
+    let problems = providers::manners(&wrong, &wrong, &wrong).unwrap_err();
+    let said: Vec<_> = problems.iter().map(|p| format!("{}: {}", p.path, p.message)).collect();
+    insta::assert_snapshot!(said.join("\n"), @r#"
+    ack.status: cannot be 410
+    ack.content_type: not a header value
+    invalid.status: cannot be 410
+    invalid.content_type: not a header value
+    drop_forever.status: cannot be 410
+    drop_forever.content_type: not a header value
+    "#);
+    for status in [200, 301, 404, 405, 408, 409, 410, 425, 429, 500, 503] {
+        let invalid = AnswerShape { status: Some(status), ..AnswerShape::default() };
+        let none = AnswerShape::default();
+        assert!(providers::manners(&none, &invalid, &none).is_err(), "{status}");
+    }
 }
 
 #[test]

@@ -12,28 +12,36 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
+mod agreement;
 mod asymmetric;
 mod attacks;
 mod audited;
 mod catalogue;
 mod certificates;
+mod challenge_vectors;
 mod challenges;
 #[path = "../support/dice.rs"]
 mod dice;
 mod examples;
 mod flow;
 mod foreign;
+#[path = "../support/forgeries.rs"]
+mod forged;
+mod forgeries;
 mod grammar;
 mod handshake;
 mod identify;
 mod json;
 mod keys;
 mod language;
+mod near_misses;
 mod noted;
+mod oracles;
 mod places;
 mod roundtrip;
 mod route;
 mod rules;
+mod scheme;
 mod source;
 mod stages;
 mod timing;

@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use gatepost::{
-    answer::{Answer, Answered, Ignored, Outcome, Reason, Refusal, Relayed},
+    answer::{Answer, Answered, Ignored, Manners, Outcome, Reason, Refusal, Relayed},
     audit::{ClientIp, Detail, Note, Rejected},
     event::Name,
     stage::Stage as _,
@@ -30,8 +30,12 @@ fn challenge() -> Answer {
 #[tokio::test]
 async fn answers_are_recorded_under_their_kinds() {
     let challenge = tokio::task::spawn_blocking(challenge).await.unwrap();
-    let relayed =
-        Relayed { status: StatusCode::OK, content_type: None, body: Bytes::from_static(b"") };
+    let relayed = Relayed {
+        status: StatusCode::OK,
+        content_type: None,
+        body: Bytes::from_static(b""),
+        full: false,
+    };
     let table: Vec<(Answer, &str, &str)> = vec![
         (Ok(Outcome::Duplicate(None).into()), "duplicate", "duplicate"),
         (Ok(Outcome::Duplicate(Some(relayed.clone())).into()), "duplicate", "duplicate"),
@@ -97,7 +101,12 @@ async fn sender(client_ip: ClientIp, ip: &str) -> Value {
     let world = World::new(Rejected::Sampled);
     let wanted = ["x-a", "x-secret", "cookie", "authorization", "proxy-authorization"];
     let headers_kept = wanted.map(HeaderName::from_static).to_vec();
-    let detail = Detail { headers: headers_kept, client_ip, rejected: Rejected::Sampled };
+    let detail = Detail {
+        headers: headers_kept,
+        client_ip,
+        rejected: Rejected::Sampled,
+        manners: Manners::default(),
+    };
     let source = Name::parse("shop").unwrap();
     let note = Note { log: world.log.clone(), source, detail: Arc::new(detail) };
     let mut sent = headers(&[("x-a", "1"), ("x-b", "2"), ("cookie", "c"), ("authorization", "d")]);

@@ -2,7 +2,7 @@
 
 use gatepost::{
     answer::{Outcome, Refusal},
-    dedup::{Lease, Policy},
+    dedup::{Lease, OnStoreError, Policy},
 };
 
 use super::{faulty::Faulty, stage::*, *};
@@ -69,6 +69,47 @@ async fn a_lost_lease_is_noticed_before_the_forward() {
     };
     let answer = world.stage.once(subject("a", ""), robbed).await.unwrap_err();
     assert_eq!(answer.notes.error.as_deref(), Some("the claim ended before the work did"));
+}
+
+/// How often the store was asked to do something.
+fn asked(world: &World, operation: &str) -> u32 {
+    let (said, operation) = (world.metrics.render(), format!("operation=\"{operation}\""));
+    let mut of_it = said.lines().filter(|l| l.contains("_count{") && l.contains(&operation));
+    let count = of_it.next().expect("a count of them").rsplit(' ').next().unwrap();
+    count.parse().unwrap()
+}
+
+/// As soon as it may work again, then every second, until the lease would be over.
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_written_is_tried_again_in_measure() {
+    let world = World::new(Arc::new(Faulty::failing(&["complete"])), policy());
+    drop(world.pass(subject("a", ""), accepted()).await);
+    sleep(policy().lease * 2).await;
+    let tries = asked(&world, "complete");
+    assert!((60..70).contains(&tries), "{tries}");
+}
+
+/// The store is asked for as long as there is a claim, and not where there is none.
+#[tokio::test(start_paused = true)]
+async fn only_a_claim_is_renewed() {
+    let renewals = |world: &World| asked(world, "renew");
+    let long = || sleep(policy().lease * 2);
+    let store: Store = Arc::new(Memory::default());
+    let world = World::new(store.clone(), policy());
+    drop(world.pass_when(subject("a", ""), long(), accepted()).await);
+    assert_eq!(renewals(&world), 5, "three in each lease, and one of them at the end");
+
+    let robbed = async {
+        store.complete(&subject("b", ""), Duration::ZERO).await.unwrap();
+        long().await;
+    };
+    drop(world.pass_when(subject("b", ""), robbed, accepted()).await);
+    assert_eq!(renewals(&world), 6, "one, which says that it is lost");
+
+    let forward = Policy { on_store_error: OnStoreError::Forward, ..policy() };
+    let without = World::new(Arc::new(Faulty::failing(&["claim"])), forward);
+    drop(without.pass_when(subject("a", ""), long(), accepted()).await);
+    assert_eq!(renewals(&without), 0);
 }
 
 /// There is a limit to how many are remembered, and none is forgotten for another one as long as it may be under way.

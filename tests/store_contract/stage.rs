@@ -1,11 +1,16 @@
 //! The stage over a memory store, with work that does as it is told.
 
-use std::{future::Future, sync::atomic::AtomicU32};
+use std::{
+    collections::BTreeSet,
+    future::Future,
+    sync::{Mutex, atomic::AtomicU32},
+};
 
 use futures_util::{FutureExt as _, poll};
 use gatepost::{
     answer::{Answer, Outcome, Refusal, Relayed},
-    dedup::{Dedup, Joins, Lease, OnStoreError, Parts, Policy, SameIdOtherBody},
+    dedup::{Dedup, Joins, Lease, OnStoreError, Parts, Policy, SameIdOtherBody, claim::Reply},
+    stage::BoxFuture,
     telemetry::Metrics,
 };
 use http::StatusCode;
@@ -19,7 +24,7 @@ pub(crate) const SOON: Duration = Duration::from_secs(10);
 pub(crate) struct World {
     pub(crate) stage: Dedup,
     pub(crate) store: Store,
-    metrics: Metrics,
+    pub(crate) metrics: Metrics,
     tracker: TaskTracker,
     ran: Arc<AtomicU32>,
 }
@@ -102,7 +107,7 @@ pub(crate) fn subject(id: &str, body: &str) -> Subject {
 }
 
 pub(crate) fn relayed() -> Relayed {
-    Relayed { status: StatusCode::CREATED, content_type: None, body: "thanks".into() }
+    Relayed { status: StatusCode::CREATED, content_type: None, body: "thanks".into(), full: false }
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "an answer like the others")]
@@ -230,6 +235,73 @@ async fn a_twin_takes_over_where_another_process_failed() {
     assert_eq!(what(leader), Err(Refusal::UpstreamFailed));
     let twin = twin.unwrap();
     assert_eq!((twin.what, twin.notes.attempt), (Outcome::Accepted(relayed()), Some(2)));
+}
+
+/// A store that takes its time, and notes when it was asked.
+#[derive(Debug)]
+struct Slow {
+    memory: Memory,
+    takes: Duration,
+    asked: Mutex<Vec<tokio::time::Instant>>,
+}
+
+impl DedupStore for Slow {
+    fn run<'a>(
+        &'a self,
+        subject: &'a Subject,
+        input: Input,
+    ) -> BoxFuture<'a, Result<Reply, StoreError>> {
+        self.asked.lock().unwrap().push(tokio::time::Instant::now());
+        Box::pin(async move {
+            sleep(self.takes).await;
+            self.memory.run(subject, input).await
+        })
+    }
+
+    fn health(&self) -> BoxFuture<'_, Result<String, StoreError>> {
+        self.memory.health()
+    }
+
+    fn kind(&self) -> &'static str {
+        self.memory.kind()
+    }
+
+    fn entries(&self) -> Option<u64> {
+        self.memory.entries()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_elsewhere_is_looked_at_soon_then_less_often_and_not_beyond_patience() {
+    let takes = Duration::from_millis(300);
+    let store = Arc::new(Slow { memory: Memory::default(), takes, asked: Mutex::default() });
+    let elsewhere = Input::Claim(A, HOUR, HOUR);
+    store.memory.run(&subject("a", ""), elsewhere).await.unwrap();
+    let (begun, world) = (tokio::time::Instant::now(), World::new(store.clone(), policy()));
+    assert!(is_in_flight(world.pass(subject("a", ""), accepted()).await));
+    let asked = store.asked.lock().unwrap().clone();
+    let pauses: Vec<_> = asked.windows(2).map(|two| two[1] - two[0] - takes).collect();
+    assert_eq!(pauses[0], Duration::from_millis(50));
+    assert!(pauses[1] < Duration::from_millis(100), "{pauses:?}");
+    assert!(pauses.is_sorted() && pauses.ends_with(&[Duration::from_millis(200)]), "{pauses:?}");
+    let last = *asked.last().unwrap() - begun;
+    assert!(last <= SOON && last + takes + Duration::from_millis(200) > SOON, "{last:?}");
+}
+
+#[tokio::test]
+async fn twins_that_are_sent_away_come_back_after_the_lease_and_not_all_at_once() {
+    let impatient = Policy { join_timeout: Duration::ZERO, ..policy() };
+    let world = World::new(Arc::<Memory>::default(), impatient);
+    let leader = world.pass_when(subject("a", ""), std::future::pending(), accepted());
+    let mut leader = Box::pin(leader);
+    assert!(poll!(&mut leader).is_pending());
+    let mut delays = BTreeSet::new();
+    for _ in 0..2000 {
+        let sent_away = what(world.pass(subject("a", ""), accepted()).await);
+        let Err(Refusal::InFlight { retry_after }) = sent_away else { panic!("{sent_away:?}") };
+        delays.insert(retry_after.checked_sub(policy().lease).expect("not before"));
+    }
+    assert!(delays.len() > 500 && *delays.last().unwrap() < Duration::from_secs(1), "{delays:?}");
 }
 
 #[tokio::test]

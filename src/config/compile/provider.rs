@@ -1,9 +1,10 @@
 //! What is known about the sender: its language, and its habits that a configuration may not fit.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::Ground;
 use crate::{
+    answer::Manners,
     config::{
         RouteOutline, SecretOrigin,
         file::{self, Handshake, HandshakeWord, OneOrMany, SecretForm},
@@ -12,7 +13,7 @@ use crate::{
         tree::Path,
     },
     providers::{
-        self, Compiled, Fact, Options, Preset,
+        self, AnswerShape, Compiled, Fact, Options, Preset,
         shape::{EventFields, Verify},
     },
     secret::Secret,
@@ -87,7 +88,10 @@ impl Ground<'_> {
                 };
                 self.language_problems(problems.iter().filter(|problem| !said(problem)), at);
             }
-            Ok(compiled) => self.unanswered(name, &compiled.missing_params, at),
+            Ok(compiled) => {
+                self.unanswered(name, &compiled.missing_params, at);
+                self.unknown_params(preset, shape, compiled, at);
+            }
         }
         compiled.ok()
     }
@@ -113,6 +117,43 @@ impl Ground<'_> {
                 "set `params: {{ {param}: … }}`, or `handshake: none` where the app answers"
             ));
         }
+    }
+
+    /// What a source says about itself and nobody asks for.
+    fn unknown_params(
+        &mut self,
+        preset: Option<&Preset>,
+        shape: &file::Source,
+        compiled: &Compiled,
+        at: &Path,
+    ) {
+        let declared = preset.iter().flat_map(|preset| preset.params.keys());
+        let asked: BTreeSet<_> = declared.chain(&compiled.params).map(String::as_str).collect();
+        for name in shape.params.keys().filter(|name| !asked.contains(name.as_str())) {
+            let known = asked.iter().copied().collect::<Vec<_>>().join(", ");
+            let label =
+                if known.is_empty() { "remove it".into() } else { format!("asked for: {known}") };
+            let place = self.key(&at.key("params").key(name));
+            self.error("unknown-param", &place, format!("nothing asks for `{name}`")).label(label);
+        }
+    }
+
+    /// What the provider wants to hear, or the source says that it does.
+    pub(crate) fn manners(&mut self, shape: &file::Source, at: &Path) -> Option<Manners> {
+        let preset = shape.provider.as_deref().and_then(providers::preset);
+        let said = |own: &Option<AnswerShape>, of: fn(&Preset) -> &AnswerShape| {
+            own.clone().or_else(|| preset.map(of).cloned()).unwrap_or_default()
+        };
+        let ack = said(&shape.ack, |preset| &preset.ack);
+        let invalid = said(&shape.invalid, |preset| &preset.invalid);
+        let dropped = said(&shape.drop_forever, |preset| &preset.drop_forever);
+        let manners = providers::manners(&ack, &invalid, &dropped);
+        for problem in manners.as_ref().err().into_iter().flatten() {
+            let place = at.join(&Path::of(&problem.path));
+            let error = self.error("language", &place, &problem.message);
+            problem.help.iter().fold(error, |error, help| error.help(help));
+        }
+        manners.ok()
     }
 
     /// Whether a source says what its provider's scheme needs to know.

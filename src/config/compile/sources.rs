@@ -107,6 +107,7 @@ impl Work<'_, '_> {
         let live: Vec<_> = secrets.iter().map(live).collect();
         let verifier = Arc::new(self.verifier(&language, &live, &public_url)?);
         let dedup = self.policy();
+        let manners = self.ground.manners(shape, &self.at)?;
         let signs = self.ground.signs(self.signing, self.routes, self.name, &language, &public_url);
         Some(Source {
             name: self.ground.name(self.name, &self.at)?,
@@ -116,6 +117,7 @@ impl Work<'_, '_> {
             verifier,
             secrets: live,
             language,
+            manners,
             captured: is_captured(shape),
             enforce: shape.shared.enforce,
             body_bytes_max: shape.shared.max_body.0,

@@ -5,6 +5,7 @@ use percent_encoding::percent_decode_str;
 
 use super::Ground;
 use crate::{
+    answer::Manners,
     audit,
     config::{
         Store,
@@ -107,6 +108,7 @@ impl Ground<'_> {
             headers: self.headers(&section.headers, &at("headers")),
             client_ip: section.client_ip,
             rejected: section.rejected,
+            manners: Manners::default(),
         };
         (params, detail)
     }

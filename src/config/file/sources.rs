@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::{DedupPolicy, Hidden, SecretForm, count};
 use crate::{
     deliver::{Balance, HttpVersion, UpstreamTls},
-    providers::shape::{EventFields, HandshakeRule, OneOrMany, Verify},
+    providers::{
+        AnswerShape,
+        shape::{EventFields, HandshakeRule, OneOrMany, Verify},
+    },
     units::{Size, Span, choices, sections},
 };
 
@@ -42,6 +45,12 @@ sections! {
         pub event: Option<EventFields>,
         /// The one of the preset's schemes that counts, by its name; no other is accepted then.
         pub pin: Option<String>,
+        /// What its provider wants to hear when an event was taken. Default: what the preset says.
+        pub ack: Option<AnswerShape>,
+        /// What it wants to hear when a request was not verified.
+        pub invalid: Option<AnswerShape>,
+        /// What stops it from repeating an event that nobody wants.
+        pub drop_forever: Option<AnswerShape>,
         /// The URL that its provider has on file, where it differs from `server.public_url` and `path`.
         pub public_url: Option<String>,
     }

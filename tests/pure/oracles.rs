@@ -4,7 +4,7 @@ use gatepost::answer::Reason;
 use gatepost::providers::Problem;
 use http::HeaderValue;
 
-use super::*;
+use crate::challenges::*;
 use crate::{
     dice::Dice,
     flow::NOW,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use gatepost::answer::Reason;
 use serde::Deserialize;
 
-use super::*;
+use crate::challenges::*;
 use crate::source::headers;
 
 #[derive(Deserialize)]
@@ -117,7 +117,7 @@ fn json_or_text(bytes: &[u8]) -> serde_json::Value {
 #[test]
 fn every_challenge_gets_its_exact_reply() {
     let vectors: Vec<Vector> =
-        serde_json::from_str(include_str!("../../vectors/handshakes.json")).unwrap();
+        serde_json::from_str(include_str!("../vectors/handshakes.json")).unwrap();
     let mut looked_at = 0;
     let mut differing = Vec::new();
     for vector in vectors.iter().filter(|v| !ELSEWHERE.contains(&v.provider.as_str())) {
