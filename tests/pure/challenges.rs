@@ -21,15 +21,9 @@ pub(crate) struct Provider {
     pub(crate) handshake: Vec<HandshakeRule>,
 }
 
-<<<<<<< HEAD:tests/pure/challenges/mod.rs
 /// Those without a preset so far, and those whose keys these tests do not have.
-fn elsewhere() -> BTreeMap<String, Provider> {
-    serde_yaml::from_str(include_str!("rules.yaml")).expect("YAML")
-=======
-/// Those without a preset so far.
 pub(crate) fn elsewhere() -> BTreeMap<String, Provider> {
     serde_yaml::from_str(include_str!("challenges/rules.yaml")).expect("YAML")
->>>>>>> main:tests/pure/challenges.rs
 }
 
 /// Names of all that have a challenge.
@@ -53,8 +47,7 @@ pub(crate) const PARAMS: [(&str, &str); 6] = [
     ("verification_key", "B3248222FDCD1885AB2DA3E0E72E1CD7"),
 ];
 
-<<<<<<< HEAD:tests/pure/challenges/mod.rs
-fn compiled(provider: &str, params: &[(&str, &str)]) -> Compiled {
+pub(crate) fn compiled(provider: &str, params: &[(&str, &str)]) -> Compiled {
     let preset = providers::preset(provider).map(|preset| Provider {
         verify: preset.verify.clone(),
         handshake: preset.handshake.clone(),
@@ -66,16 +59,6 @@ fn compiled(provider: &str, params: &[(&str, &str)]) -> Compiled {
             preset.or(stand_in).unwrap_or_else(|| panic!("{provider} is not known"))
         }
     };
-=======
-pub(crate) fn compiled(provider: &str, params: &[(&str, &str)]) -> Compiled {
-    let known = providers::preset(provider)
-        .map(|preset| Provider {
-            verify: preset.verify.clone(),
-            handshake: preset.handshake.clone(),
-        })
-        .or_else(|| elsewhere().remove(provider))
-        .unwrap_or_else(|| panic!("{provider} is not known"));
->>>>>>> main:tests/pure/challenges.rs
     let event = serde_yaml::from_str("{ id: '{body|sha256_hex}', type: event }").unwrap();
     let said = serde_yaml::to_string(&(&known.verify, &known.handshake)).expect("YAML");
     let asked = |(name, _): &&(&str, &str)| said.contains(&format!("{{param:{name}}}"));
