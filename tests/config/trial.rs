@@ -63,8 +63,11 @@ fn sent(name: &str, more: &[&str]) -> Option<(Vec<u8>, String)> {
     let empty = tempfile::tempdir().unwrap();
     let out = gatepost(empty.path(), &[&["send", name], more].concat(), b"");
     let said = String::from_utf8(out.stderr).unwrap();
-    let (_, secret) = said.split_once("signed with the test secret ")?;
-    Some((out.stdout, secret.trim_end().to_owned()))
+    let (_, secret) = said.split_once("signed with ")?;
+    let secret = secret
+        .strip_prefix("the test secret ")
+        .or_else(|| secret.strip_prefix("a test key, whose public one is\n"));
+    Some((out.stdout, secret.expect("a secret or a key").trim_end().to_owned()))
 }
 
 /// Whether a source of that preset believes a request; what the doctor says of it.
@@ -95,6 +98,24 @@ fn every_preset_believes_what_is_sent_for_it() {
         let (believed, said) = judged(name, &secret, &request);
         assert!(believed, "{name}: {said}\n{}", String::from_utf8_lossy(&request));
     }
+}
+
+#[test]
+fn a_public_key_may_be_a_block() {
+    let (request, key) = sent("discord", &[]).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let block: String = key.lines().map(|line| format!("      {line}\n")).collect();
+    let text = format!(
+        "version: 1\ntls: {{ mode: none }}\nsources:\n  discord:\n    provider: discord\n    secret: |\n{block}\
+         routes: [ {{ source: discord, to: app }} ]\nupstreams: {{ app: \"http://127.0.0.1:9\" }}\n"
+    );
+    fs::write(dir.path().join("gatepost.yaml"), text).unwrap();
+    let out = gatepost(dir.path(), &["verify", "-"], &request);
+    assert!(
+        out.status.success(),
+        "{}",
+        String::from_utf8_lossy(&[out.stdout, out.stderr].concat())
+    );
 }
 
 #[test]
