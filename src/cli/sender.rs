@@ -18,7 +18,7 @@ use crate::{
     respond::OUTCOME_HEADER,
     server::tls::ca_file,
     telemetry::Metrics,
-    verify::Presented,
+    verify::{Presented, TestKey},
 };
 
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -44,33 +44,39 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// Signs `body` for `source`; a sentence where its scheme cannot be signed.
+    /// Signs `body` for `source`, with a key of our own where the provider signs with one of its own; a sentence where its scheme
+    /// cannot be signed.
     pub(super) fn new(
         source: &Source,
         mut headers: HeaderMap,
         mut body: Bytes,
         signature: Signature,
+        key: Option<&TestKey>,
     ) -> Result<Self, String> {
         let age = if signature == Signature::Stale { 3_600_000 } else { 0 };
         let json = HeaderValue::from_static("application/json");
         headers.entry(header::CONTENT_TYPE).or_insert(json);
         if signature != Signature::Missing {
-            let signed = source.verifier.sign_whole(&Presented {
+            let presented = Presented {
                 method: "POST",
                 url: &source.public_url,
                 target: &source.path,
                 headers: &headers,
                 body: if signature == Signature::Forged { b"forged" } else { &body },
                 received_at: Timestamp::from_millis(Timestamp::now().as_millis() - age),
-            })?;
+            };
+            let signed = match key {
+                Some(key) => source.verifier.sign_with(key, &presented, &serde_json::Map::new())?,
+                None => source.verifier.sign_whole(&presented)?,
+            };
             headers.extend(signed.headers);
-            if let Some(signed) = signed.body {
+            if let Some(whole) = signed.body {
                 if signature == Signature::Forged {
                     return Err(
                         "the signature is inside of the body: change the body (`--tamper`)".into(),
                     );
                 }
-                body = signed.into();
+                body = whole.into();
             }
         }
         Ok(Self { headers, body })

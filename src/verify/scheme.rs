@@ -104,7 +104,8 @@ impl Scheme {
             Some(items) => Sought::for_each(items, places, conditions),
             None => Sought::new(places.chain(conditions), None),
         };
-        let needs_public_url = values(&parts).any(|value| value.from == From::Url);
+        let needs_public_url = parts.algorithm == Algorithm::Rfc9421
+            || values(&parts).any(|value| value.from == From::Url);
         Ok(Self { parts, sought, needs_public_url })
     }
 

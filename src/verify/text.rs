@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use arrayvec::ArrayVec;
 
 use super::{
-    Algorithm, From, Part, Scheme, Template, Transform, Value,
+    Algorithm, From, Part, Scheme, Template, Transform, Value, sns,
     view::{Variable, View},
 };
 use crate::{answer::Reason, event::TEXT_BYTES_MAX};
@@ -37,7 +37,9 @@ impl Scheme {
 
     fn signs_over(&self, value: &Value) -> bool {
         let covers = |signed: &Template| {
-            let is_whole = |v: &&Value| v.transforms.iter().all(|t| *t != Transform::Lower);
+            // Another text can have the same checksum, and the same small letters.
+            let loses = |t: &Transform| matches!(t, Transform::Lower | Transform::Crc32);
+            let is_whole = |v: &&Value| !v.transforms.iter().any(loses);
             signed.values().filter(is_whole).any(|signed| self.holds_all_of(&signed.from, value))
         };
         !self.parts.signed.is_empty() && self.parts.signed.iter().all(covers)
@@ -47,6 +49,8 @@ impl Scheme {
         match &value.from {
             From::Json(_) | From::Form(_) | From::FormJson(..) if *signed == From::Body => true,
             From::Query(_) | From::Path if *signed == From::Path => true,
+            From::Json(path) if *signed == From::AwsSns => sns::covers(path),
+            From::Body | From::Json(_) if *signed == From::TrueLayer => true,
             From::Query(_) if *signed == From::Url => true,
             // What the list must name; see `piece`.
             From::Header(_) if matches!(signed, From::SignedHeaders(_)) => {
@@ -109,7 +113,16 @@ impl Scheme {
 
 /// Values of which a request has one, wherever they end.
 fn is_whole(place: &From) -> bool {
-    let is_one = matches!(place, From::Body | From::Method | From::Url | From::Path | From::Secret);
+    let is_one = matches!(
+        place,
+        From::AwsSns
+            | From::TrueLayer
+            | From::Body
+            | From::Method
+            | From::Url
+            | From::Path
+            | From::Secret
+    );
     is_one || matches!(place, From::Fields { .. } | From::SignedHeaders(_))
 }
 

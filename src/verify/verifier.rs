@@ -253,18 +253,14 @@ impl Verifier {
         self.schemes.iter().position(|prepared| prepared.scheme.counts(&signed)) == Some(number)
     }
 
-    /// The tag of `text` under the secret in `slot`, as the first scheme that uses it would make it; under the first live secret,
-    /// where `slot` is 0. For what providers have us compute to show that we know their secret.
+    /// The tag of `text` under the secret in `slot`, as the first scheme that uses it makes it; under any, where that is 0.
     pub(crate) fn tag_of(&self, slot: usize, text: &[u8], now: Timestamp) -> Option<Vec<u8>> {
-        let is_meant = |(own, _): &&(u16, Key)| {
-            let is_asked = slot == 0 || usize::from(*own) == slot;
-            is_asked && self.held(*own).is_some_and(|held| held.is_live(now))
-        };
-        let signing = self.schemes.iter().filter(|p| p.scheme.parts.algorithm.signs());
-        let (algorithm, (_, key)) = signing
-            .map(|p| (p.scheme.parts.algorithm, p.keys.iter().find(is_meant)))
-            .find_map(|(algorithm, key)| Some((algorithm, key?)))?;
-        Some(key.tag(&[text.into()], usize::MAX).bytes(algorithm).to_vec())
+        let is_asked = |own: u16| slot == 0 || usize::from(own) == slot;
+        let is_live = |own| self.held(own).is_some_and(|held| held.is_live(now));
+        self.schemes.iter().filter(|p| p.scheme.parts.algorithm.signs()).find_map(|p| {
+            let (_, key) = p.keys.iter().find(|(own, _)| is_asked(*own) && is_live(*own))?;
+            Some(key.tag(&[text.into()], usize::MAX).bytes(p.scheme.parts.algorithm).to_vec())
+        })
     }
 
     /// Signs a request that was verified once more, by the scheme that counted for it.
