@@ -159,7 +159,8 @@ fn shown(preset: &Preset) -> String {
         let optional = if param.optional { " (optional)" } else { "" };
         format!("      {key}: {:?}   # {}{optional}", param.example, param.about)
     }));
-    lines.push(providers::source_of(name).unwrap_or_default());
+    // A configuration file reads `$` as the beginning of a variable.
+    lines.push(providers::source_of(name).unwrap_or_default().replace('$', "$$"));
     lines.join("\n")
 }
 

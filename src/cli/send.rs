@@ -23,6 +23,7 @@ use crate::{
     event::{Digest, Receipt, Timestamp},
     json,
     providers::{self, Preset},
+    verify::TestKey,
 };
 
 /// Send a correctly signed test event
@@ -107,17 +108,19 @@ impl Args {
 
     /// Prints what a provider would send, for which there is no source.
     fn show(&self, preset: &Preset) -> Result<ExitCode, String> {
-        let (secret, config) = trial(preset)?;
+        let (secret, key, config) = trial(preset)?;
         let source = config.sources.first().ok_or("no source")?;
-        let request = self.prepare(source)?;
+        let request = self.prepare(source, key.as_ref())?;
         let to = source.public_url.parse().map_err(|e| format!("{}: {e}", source.public_url))?;
-        out::say(&format!("no source `{}`: signed with the test secret {secret}", self.source));
+        let what =
+            if key.is_some() { "a test key, whose public one is\n" } else { "the test secret " };
+        out::say(&format!("no source `{}`: signed with {what}{secret}", self.source));
         request.print(&to, true);
         Ok(ExitCode::SUCCESS)
     }
 
     fn dispatch(&self, config: &Config, source: &Source) -> Result<ExitCode, String> {
-        let request = self.prepare(source)?;
+        let request = self.prepare(source, None).or_else(|why| self.with_test_key(source, why))?;
         let listen = config.server.listen.first().ok_or("the configuration listens nowhere")?;
         let (own_url, mut tls) = own(config, *listen, source)?;
         if self.to.is_some() {
@@ -142,7 +145,17 @@ impl Args {
         Ok(ExitCode::from(verdict(&ended)))
     }
 
-    fn prepare(&self, source: &Source) -> Result<Prepared, String> {
+    /// Signs with a key made for it, where only the provider has the real one; else says `why` it cannot be signed.
+    fn with_test_key(&self, source: &Source, why: String) -> Result<Prepared, String> {
+        let key = source.verifier.test_key().and_then(Result::ok).ok_or(why)?;
+        let public = key.public_pem()?;
+        out::say(&format!(
+            "only the provider has its key: signed with a test key, whose public one is\n{public}"
+        ));
+        self.prepare(source, Some(&key))
+    }
+
+    fn prepare(&self, source: &Source, key: Option<&TestKey>) -> Result<Prepared, String> {
         let plan = &source.language.identify.parts;
         let (id, kind) = (self.id.as_deref(), self.kind.as_deref());
         let mut payload = Payload::new(&source.provider, plan, id, kind)?;
@@ -157,33 +170,47 @@ impl Args {
             Some(path) => read(path).map_err(|e| format!("{}: {e}", path.display()))?,
             None => payload.body(),
         };
-        let request = Prepared::new(source, payload.headers, body, self.signature)?;
+        let request = Prepared::new(source, payload.headers, body, self.signature, key)?;
         Ok(if self.tamper { request.tampered() } else { request })
     }
 }
 
-/// A configuration with one source, of that preset, and its secret: new, and in a form that its scheme takes.
-fn trial(preset: &Preset) -> Result<(String, Config), String> {
+/// A configuration with one source, of that preset, and its secret: new, and in a form that its scheme takes. Where its provider
+/// signs with a private key, that one, and the public one for a secret.
+fn trial(preset: &Preset) -> Result<(String, Option<TestKey>, Config), String> {
     let random = Digest::of(Receipt::random().to_string().as_bytes()).to_string();
+    let offline = Options { offline: true, ..Options::from_env() };
+    let unsigned = alone(preset, &random, &offline)?;
+    let source = unsigned.sources.first().ok_or("no source")?;
+    if let Some(Ok(key)) = source.verifier.test_key() {
+        let public = key.public_pem()?;
+        let config = alone(preset, &public, &Options::from_env())?;
+        return Ok((public, Some(key), config));
+    }
     let prefix = preset.secret.prefix.as_deref().unwrap_or_default();
-    let secrets = [format!("{prefix}{random}"), random.clone(), format!("test:{random}")];
+    let mut problem = String::new();
+    for secret in [format!("{prefix}{random}"), random.clone(), format!("test:{random}")] {
+        match alone(preset, &secret, &Options::from_env()) {
+            Ok(config) => return Ok((secret, None, config)),
+            Err(why) => problem = why,
+        }
+    }
+    Err(problem)
+}
+
+/// A configuration with one source.
+fn alone(preset: &Preset, secret: &str, options: &Options) -> Result<Config, String> {
     let params = preset.params.iter().filter(|(_, param)| !param.optional);
     let params: Vec<_> =
         params.map(|(name, param)| format!("{name}: {:?}", param.example)).collect();
     let (name, params) = (&preset.name, params.join(", "));
-    let mut problem = String::new();
-    for secret in secrets {
-        let text = format!(
-            "version: 1\nserver: {{ public_url: \"https://hooks.example.com\" }}\ntls: {{ mode: none }}\n\
-             sources: {{ {name}: {{ provider: {name}, secret: {secret:?}, params: {{ {params} }} }} }}\n\
-             routes: [ {{ source: {name}, to: app }} ]\nupstreams: {{ app: \"http://127.0.0.1:9\" }}\n"
-        );
-        match config::parse_str("a trial", &text, &Options::from_env()) {
-            Ok(loaded) => return Ok((secret, loaded.config)),
-            Err(report) => problem = report.human(false),
-        }
-    }
-    Err(problem)
+    let text = format!(
+        "version: 1\nserver: {{ public_url: \"https://hooks.example.com\" }}\ntls: {{ mode: none }}\n\
+         sources: {{ {name}: {{ provider: {name}, secret: {secret:?}, params: {{ {params} }} }} }}\n\
+         routes: [ {{ source: {name}, to: app }} ]\nupstreams: {{ app: \"http://127.0.0.1:9\" }}\n"
+    );
+    let loaded = config::parse_str("a trial", &text, options);
+    loaded.map(|loaded| loaded.config).map_err(|report| report.human(false))
 }
 
 /// 0 where every copy was taken, 4 where none was answered.

@@ -18,7 +18,7 @@ use crate::{
     respond::OUTCOME_HEADER,
     server::tls::ca_file,
     telemetry::Metrics,
-    verify::Presented,
+    verify::{Presented, TestKey},
 };
 
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -44,27 +44,41 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// Signs `body` for `source`; a sentence where its scheme cannot be signed.
+    /// Signs `body` for `source`, with a key of our own where the provider signs with one of its own; a sentence where its scheme
+    /// cannot be signed.
     pub(super) fn new(
         source: &Source,
         mut headers: HeaderMap,
-        body: Bytes,
+        mut body: Bytes,
         signature: Signature,
+        key: Option<&TestKey>,
     ) -> Result<Self, String> {
         let age = if signature == Signature::Stale { 3_600_000 } else { 0 };
+        let json = HeaderValue::from_static("application/json");
+        headers.entry(header::CONTENT_TYPE).or_insert(json);
         if signature != Signature::Missing {
-            let signatures = source.verifier.sign(&Presented {
+            let presented = Presented {
                 method: "POST",
                 url: &source.public_url,
                 target: &source.path,
                 headers: &headers,
                 body: if signature == Signature::Forged { b"forged" } else { &body },
                 received_at: Timestamp::from_millis(Timestamp::now().as_millis() - age),
-            })?;
-            headers.extend(signatures);
+            };
+            let signed = match key {
+                Some(key) => source.verifier.sign_with(key, &presented, &serde_json::Map::new())?,
+                None => source.verifier.sign_whole(&presented)?,
+            };
+            headers.extend(signed.headers);
+            if let Some(whole) = signed.body {
+                if signature == Signature::Forged {
+                    return Err(
+                        "the signature is inside of the body: change the body (`--tamper`)".into(),
+                    );
+                }
+                body = whole.into();
+            }
         }
-        let json = HeaderValue::from_static("application/json");
-        headers.entry(header::CONTENT_TYPE).or_insert(json);
         Ok(Self { headers, body })
     }
 

@@ -157,7 +157,10 @@ impl Ground<'_> {
         if bytes.contains(&0) {
             return refused("holds a NUL byte");
         }
-        if bytes.trim_ascii().len() != bytes.len() {
+        // The last line of a PEM ends, too, as a block of YAML does.
+        let text = bytes.strip_suffix(b"\n").filter(|text| text.starts_with(b"-----BEGIN "));
+        let text = text.unwrap_or(&bytes);
+        if text.trim_ascii().len() != text.len() {
             return refused("begins or ends with white space");
         }
         if bytes.len() < BYTES_MIN {

@@ -11,7 +11,7 @@ use super::{Covers, Field, challenges, schemes, shape};
 use crate::{
     handshake, identify,
     json::{Path, Step},
-    verify::{From, Scheme, Template, Value},
+    verify::{Algorithm, From, Place, Scheme, Template, Value},
 };
 
 /// What a source says besides its preset.
@@ -129,10 +129,14 @@ fn is_covered(templates: &[Template], scheme: &Scheme) -> bool {
 /// What of a request a scheme covers.
 fn coverage(scheme: &Scheme) -> Covers {
     let body = Value { from: From::Body, transforms: Vec::new() };
-    match scheme.parts.algorithm.signs() {
-        false => Covers::Nothing,
-        true if scheme.covers(&body) => Covers::Body,
-        true => Covers::Fields,
+    let algorithm = scheme.parts.algorithm;
+    match scheme.parts.containers.first().map(|container| &container.place) {
+        _ if !algorithm.signs() => Covers::Nothing,
+        _ if scheme.covers(&body) => Covers::Body,
+        // What a token says is signed; the rest of a request is not.
+        Some(Place::Elsewhere(place)) if place.sole_value() == Some(&body) => Covers::Body,
+        Some(Place::Header(_)) if algorithm == Algorithm::Jwt => Covers::Nothing,
+        _ => Covers::Fields,
     }
 }
 

@@ -10,8 +10,8 @@ use crate::{
     json::{Path, Step},
     units::Span,
     verify::{
-        Algorithm, Allowed, BodyHash, Chain, Foreign, KeySource, Listing, MessageRules, TokenRules,
-        UrlRule, jose_names, of_jose_name, of_registered_name, registered_names,
+        Algorithm, Allowed, BodyHash, Chain, Foreign, KeySource, Listing, MessageRules, Part,
+        TokenRules, UrlRule, jose_names, of_jose_name, of_registered_name, registered_names,
     },
 };
 
@@ -268,11 +268,25 @@ fn source(
         return named_by_message(keys, text, path, problems).map(Some);
     }
     let Some(url) = keys.jwks_url.as_ref().or(keys.list_url.as_ref()) else { return Ok(None) };
+    let url = fixed(url, path, problems)?;
     if !url.starts_with("https://") || url.contains(['#', '@', ' ']) {
         let help = "write it like `https://idp.example/jwks.json`";
         return Err(problems.add(path, format!("`{url}` is not an https URL"), help));
     }
-    Ok(Some(KeySource::At(url.clone())))
+    Ok(Some(KeySource::At(url)))
+}
+
+/// A URL in which parameters of the source may stand, and nothing of a request.
+fn fixed(text: &str, path: &str, problems: &mut Problems) -> Result<String, Reported> {
+    let template = problems.any_template(path, text)?;
+    let literal = |part: &Part| match part {
+        Part::Literal(text) => Some(text.clone()),
+        Part::Value(_) => None,
+    };
+    template.parts.iter().map(literal).collect::<Option<String>>().ok_or_else(|| {
+        let help = "a place that a request names is `cert_url`, with `hosts` and `path`";
+        problems.add(path, format!("`{text}` depends on the request"), help)
+    })
 }
 
 fn named_by_message(

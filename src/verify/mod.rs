@@ -17,6 +17,7 @@ mod messages;
 mod public;
 mod qsh;
 mod scheme;
+mod shared;
 mod sign;
 mod signing;
 mod sns;

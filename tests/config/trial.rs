@@ -11,8 +11,38 @@ use std::{
 use gatepost::providers;
 
 /// Presets whose requests cannot be made, and why.
-const UNSIGNED: [(&str, &str); 1] =
-    [("sanity", "its time is not checked, so nobody knows how it is written")];
+const UNSIGNED: [(&str, &str); 30] = [
+    ("adobe-io", "its key is the provider's alone"),
+    ("adyen", "every item of the body is signed by itself, inside of it"),
+    ("apple-app-store", "its key is the provider's alone"),
+    ("azure-event-grid", "the signature is not in a header"),
+    ("braintree", "the signature is not in a header"),
+    ("bridge", "its key is the provider's alone"),
+    ("chip", "its key is the provider's alone"),
+    ("circle", "its key is the provider's alone"),
+    ("contentful", "the headers that it signs are listed by the provider"),
+    ("discord", "its key is the provider's alone"),
+    ("dropbox-sign", "what it signs is inside the body"),
+    ("figma", "the signature is not in a header"),
+    ("fireblocks", "its key is the provider's alone"),
+    ("fireblocks-legacy", "its key is the provider's alone"),
+    ("github-secret-scanning", "its key is the provider's alone"),
+    ("google-pubsub", "its key is the provider's alone"),
+    ("kinde", "its key is the provider's alone"),
+    ("mailgun", "what it signs is inside the body"),
+    ("microsoft-graph", "the signature is not in a header"),
+    ("paypal", "its key is the provider's alone"),
+    ("plaid", "its key is the provider's alone"),
+    ("pusher", "its secrets have names"),
+    ("sanity", "its time is not checked, so nobody knows how it is written"),
+    ("sendgrid", "its key is the provider's alone"),
+    ("ssf", "its key is the provider's alone"),
+    ("standard-webhooks-v1a", "its key is the provider's alone"),
+    ("strava", "the signature is not in a header"),
+    ("telnyx", "its key is the provider's alone"),
+    ("wechat-pay", "its key is the provider's alone"),
+    ("wise", "its key is the provider's alone"),
+];
 
 fn gatepost(dir: &Path, args: &[&str], input: &[u8]) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_gatepost"))
@@ -33,8 +63,11 @@ fn sent(name: &str, more: &[&str]) -> Option<(Vec<u8>, String)> {
     let empty = tempfile::tempdir().unwrap();
     let out = gatepost(empty.path(), &[&["send", name], more].concat(), b"");
     let said = String::from_utf8(out.stderr).unwrap();
-    let (_, secret) = said.split_once("signed with the test secret ")?;
-    Some((out.stdout, secret.trim_end().to_owned()))
+    let (_, secret) = said.split_once("signed with ")?;
+    let secret = secret
+        .strip_prefix("the test secret ")
+        .or_else(|| secret.strip_prefix("a test key, whose public one is\n"));
+    Some((out.stdout, secret.expect("a secret or a key").trim_end().to_owned()))
 }
 
 /// Whether a source of that preset believes a request; what the doctor says of it.
@@ -65,6 +98,24 @@ fn every_preset_believes_what_is_sent_for_it() {
         let (believed, said) = judged(name, &secret, &request);
         assert!(believed, "{name}: {said}\n{}", String::from_utf8_lossy(&request));
     }
+}
+
+#[test]
+fn a_public_key_may_be_a_block() {
+    let (request, key) = sent("discord", &[]).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let block: String = key.lines().map(|line| format!("      {line}\n")).collect();
+    let text = format!(
+        "version: 1\ntls: {{ mode: none }}\nsources:\n  discord:\n    provider: discord\n    secret: |\n{block}\
+         routes: [ {{ source: discord, to: app }} ]\nupstreams: {{ app: \"http://127.0.0.1:9\" }}\n"
+    );
+    fs::write(dir.path().join("gatepost.yaml"), text).unwrap();
+    let out = gatepost(dir.path(), &["verify", "-"], &request);
+    assert!(
+        out.status.success(),
+        "{}",
+        String::from_utf8_lossy(&[out.stdout, out.stderr].concat())
+    );
 }
 
 #[test]

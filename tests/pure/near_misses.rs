@@ -385,7 +385,7 @@ const UNANSWERED: &[(Row, Not)] = &[
     (("trello", Stranger, "GET", "/in", &[], ""), ByMethod),
     (("mandrill", Stranger, "GET", "/in", &[], ""), ByMethod),
     (("trello", Stranger, "OPTIONS", "/in", &[], ""), ByMethod),
-    (("circle-v2", Stranger, "PUT", "/in", &[], ""), ByMethod),
+    (("circle", Stranger, "PUT", "/in", &[], ""), ByMethod),
     (("xero", Stranger, "POST", "/in", &[], r#"{"events":[]}"#), NotVerified),
     (("xero", Signed, "POST", "/in", &[], r#"{"events":[{"resourceId":"1"}]}"#), AnEvent),
     (

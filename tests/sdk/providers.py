@@ -1,7 +1,8 @@
 """Whose SDKs there are, how a source is configured for each, and which of the four checks run.
 
 For every provider: what its SDK signs passes the gateway; what was changed does not; what `gatepost send` signs is believed by the SDK;
-what was changed is not. Where a check is not possible, its entry says why.
+what was changed is not. Where a check is not possible, its entry says why. Where a provider signs with a private key, `send` makes one of its
+own, and the SDK judges with that one's public key.
 """
 
 import base64
@@ -176,4 +177,29 @@ PROVIDERS = {
         preset="twilio",
         unjudged="`send` makes a form of it, as Twilio does",
     ),
+    "atlassian-connect": Provider(
+        "a-shared-secret-of-a-tenant-0123456789",
+        '{"timestamp":1,"webhookEvent":"jira:issue_created"}',
+        change=None,
+        javascript=True,
+    ),
+    "discord": Provider(None, '{"version":1,"application_id":"1","type":1,"event":{"type":"APPLICATION_AUTHORIZED"}}'),
+    "paypal": Provider(
+        None,
+        '{"id":"WH-2WR32451HC0233532-67976317FL4543714","event_type":"PAYMENT.SALE.COMPLETED"}',
+        source="params: { webhook_id: 4JH86294D6297924G }",
+    ),
+    "plaid": Provider(
+        None,
+        '{\n  "webhook_type": "TRANSACTIONS",\n  "webhook_code": "DEFAULT_UPDATE",\n  "item_id": "eVBn"\n}',
+        javascript=True,
+        timed=True,
+    ),
+    "sendgrid": Provider(None, '[{"email":"hello@world.com","event":"dropped","sg_event_id":"ZHJvcC0xMDk5NDkxOS0"}]\r\n'),
+    "standard-webhooks-v1a": Provider(None, '{"type":"user.created","data":{}}'),
+    "telnyx": Provider(None, '{"data":{"id":"4ee8c3a6-4995-4309-a3c6-38e3db9ea4be","event_type":"message.received"}}', timed=True),
+    "vonage": Provider(
+        "qwertyuiopasdfghjklzxcvbnm123456", '{"message_uuid":"aaaaaaaa-bbbb-4ccc-8ddd-0123456789ab","channel":"sms"}'
+    ),
+    "wise": Provider(None, '{"data":{"resource":{"id":49983981}},"event_type":"transfers#state-change"}'),
 }

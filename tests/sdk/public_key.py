@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import urllib.parse
 import zlib
 
 from shared_key import Sdk
@@ -10,12 +9,6 @@ from shared_key import Sdk
 
 def b64(data):
     return base64.b64encode(data).decode()
-
-
-def pem_of(private):
-    from cryptography.hazmat.primitives import serialization as s
-
-    return private.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, s.NoEncryption()).decode()
 
 
 def private_of(pem):
@@ -30,49 +23,77 @@ def public_of(pem):
     return load_pem_public_key(pem.encode())
 
 
-def public_pem(private):
+# How providers write a public key.
+
+
+def in_pem(public):
     from cryptography.hazmat.primitives import serialization as s
 
-    return private.public_key().public_bytes(s.Encoding.PEM, s.PublicFormat.SubjectPublicKeyInfo).decode()
+    return public.public_bytes(s.Encoding.PEM, s.PublicFormat.SubjectPublicKeyInfo).decode()
 
 
-def raw_public(private):
+def in_der(public):
     from cryptography.hazmat.primitives import serialization as s
 
-    return private.public_key().public_bytes(s.Encoding.Raw, s.PublicFormat.Raw)
+    return b64(public.public_bytes(s.Encoding.DER, s.PublicFormat.SubjectPublicKeyInfo))
 
 
-def der_public(private):
+def raw(public):
     from cryptography.hazmat.primitives import serialization as s
 
-    return private.public_key().public_bytes(s.Encoding.DER, s.PublicFormat.SubjectPublicKeyInfo)
+    return public.public_bytes(s.Encoding.Raw, s.PublicFormat.Raw)
 
 
-def ed25519_key(written):
-    def key():
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-        private = Ed25519PrivateKey.generate()
-        return pem_of(private), written(raw_public(private))
-
-    return key
+def in_hex(public):
+    return raw(public).hex()
 
 
-def ec_key(curve, written):
-    def key():
-        from cryptography.hazmat.primitives.asymmetric import ec
-
-        private = ec.generate_private_key(getattr(ec, curve)())
-        return pem_of(private), written(private)
-
-    return key
+def in_base64(public):
+    return b64(raw(public))
 
 
-def rsa_key():
+def whpk(public):
+    return f"whpk_{b64(raw(public))}"
+
+
+def ed25519():
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    return Ed25519PrivateKey.generate()
+
+
+def p256():
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def rsa():
     from cryptography.hazmat.primitives.asymmetric import rsa
 
-    private = rsa.generate_private_key(65537, 2048)
-    return pem_of(private), public_pem(private)
+    return rsa.generate_private_key(65537, 2048)
+
+
+def asymmetric(sign, verify, generate, written):
+    """The SDK of a provider with such keys, whose public ones are written so."""
+
+    def key():
+        from cryptography.hazmat.primitives import serialization as s
+
+        private = generate()
+        pem = private.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, s.NoEncryption()).decode()
+        return pem, written(private.public_key())
+
+    return Sdk(sign, verify, key, lambda text: written(seeded(text) or public_of(text)))
+
+
+def seeded(text):
+    """The public key to a seed, as the gateway signs with one."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    if not text.startswith("whsk_"):
+        return None
+    return Ed25519PrivateKey.from_private_bytes(base64.b64decode(text.removeprefix("whsk_"))).public_key()
 
 
 def rsa_sign(pem, message):
@@ -129,13 +150,6 @@ def v1a_verify(r):
     public.verify(base64.b64decode(entries[0].removeprefix("v1a,")), message)
 
 
-def v1a_public(secret):
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-    seed = base64.b64decode(secret.removeprefix("whsk_"))
-    return f"whpk_{b64(raw_public(Ed25519PrivateKey.from_private_bytes(seed)))}"
-
-
 # -- ECDSA and RSA -----------------------------------------------------------------------------------------------
 
 
@@ -190,28 +204,6 @@ def paypal_verify(r):
 # -- JWT and JWS -------------------------------------------------------------------------------------------------
 
 
-def truelayer_headers(r):
-    return {"X-Tl-Webhook-Timestamp": r.headers.get("X-Tl-Webhook-Timestamp", str(r.at))}
-
-
-def truelayer_sign(r):
-    from truelayer_signing import HttpMethod, sign_with_pem
-
-    signer = sign_with_pem("a-kid", r.secret).set_method(HttpMethod.POST).set_path(urllib.parse.urlsplit(r.url).path)
-    signer = signer.set_jku("https://webhooks.truelayer.com/.well-known/jwks")
-    headers = truelayer_headers(r)
-    return {**headers, "Tl-Signature": signer.add_headers(headers).set_body(r.body).sign()}
-
-
-def truelayer_verify(r):
-    from truelayer_signing import HttpMethod, verify_with_pem
-
-    verifier = verify_with_pem(r.public).set_method(HttpMethod.POST).set_path(urllib.parse.urlsplit(r.url).path)
-    verifier.add_headers(dict(r.headers)).add_required_header("X-Tl-Webhook-Timestamp").set_body(r.body).verify(
-        r.headers["Tl-Signature"]
-    )  # fmt: skip
-
-
 def vonage_sign(r):
     import jwt
 
@@ -230,32 +222,16 @@ def vonage_verify(r):
     return jwt.decode(token, options={"verify_signature": False})["payload_hash"] == sha256_hex(r.raw)
 
 
-def messagebird_sign(r):
-    import jwt
-
-    hashes = {"payload_hash": sha256_hex(r.raw), "url_hash": sha256_hex(r.url.encode())}
-    claims = {"iss": "MessageBird", "jti": r.id, "nbf": r.at, "exp": r.at + 60, **hashes}
-    return {"MessageBird-Signature-JWT": jwt.encode(claims, r.secret, "HS256")}
-
-
-def messagebird_verify(r):
-    from messagebird.request_validator import RequestValidator
-
-    RequestValidator(r.secret).validate_signature(r.headers["MessageBird-Signature-JWT"], r.url, r.raw)
-
-
 def sha256_hex(data):
     return hashlib.sha256(data).hexdigest()
 
 
 PROVIDERS = {
-    "discord": Sdk(discord_sign, discord_verify, ed25519_key(bytes.hex)),
-    "messagebird": Sdk(messagebird_sign, messagebird_verify),
-    "paypal": Sdk(paypal_sign, paypal_verify, rsa_key),
-    "sendgrid": Sdk(sendgrid_sign, sendgrid_verify, ec_key("SECP256R1", lambda private: b64(der_public(private)))),
-    "standard-webhooks-v1a": Sdk(v1a_sign, v1a_verify, ed25519_key(lambda raw: f"whpk_{b64(raw)}"), v1a_public),
-    "telnyx": Sdk(telnyx_sign, telnyx_verify, ed25519_key(b64)),
-    "truelayer": Sdk(truelayer_sign, truelayer_verify, ec_key("SECP521R1", public_pem)),
+    "discord": asymmetric(discord_sign, discord_verify, ed25519, in_hex),
+    "paypal": asymmetric(paypal_sign, paypal_verify, rsa, in_pem),
+    "sendgrid": asymmetric(sendgrid_sign, sendgrid_verify, p256, in_der),
+    "standard-webhooks-v1a": asymmetric(v1a_sign, v1a_verify, ed25519, whpk),
+    "telnyx": asymmetric(telnyx_sign, telnyx_verify, ed25519, in_base64),
     "vonage": Sdk(vonage_sign, vonage_verify),
-    "wise": Sdk(wise_sign, wise_verify, rsa_key),
+    "wise": asymmetric(wise_sign, wise_verify, rsa, in_pem),
 }

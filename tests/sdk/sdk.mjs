@@ -1,14 +1,13 @@
 // The JavaScript side of the same protocol (see sdk.py):
 //
-//     sdk.mjs sign PROVIDER | verify PROVIDER | key PROVIDER | serve
+//     sdk.mjs sign|verify|key|public PROVIDER | serve
 //     sdk.mjs examples        every payload of @octokit/webhooks-examples as {"event", "body_base64"}, a line each
 //
 // The packages are found in $SDK_NODE (a folder with node_modules in it). Where an SDK only verifies, the signature is made here,
 // and is worth something once the SDK believed it.
-import { createHash, createHmac, createSign, generateKeyPairSync } from "node:crypto";
+import { createHash, createHmac } from "node:crypto";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
-import https from "node:https";
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 import { Readable } from "node:stream";
@@ -22,7 +21,6 @@ const imported = (file) => import(pathToFileURL(`${packages}/${file}`));
 const decode = (text) => new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(Buffer.from(text, "base64"));
 const hmac = (secret, text, encoding = "hex") => createHmac("sha256", secret).update(text).digest(encoding);
 const sha256 = (text) => createHash("sha256").update(text).digest("hex");
-const pem = { publicKeyEncoding: { type: "spki", format: "pem" }, privateKeyEncoding: { type: "pkcs8", format: "pem" } };
 
 const octokit = () => imported("@octokit/webhooks-methods/dist-node/index.js");
 
@@ -131,10 +129,14 @@ const sanity = {
 // A JWT about the body, signed with a key of its provider.
 const plaid = {
   async key() {
-    const { exportJWK, exportPKCS8, generateKeyPair } = await imported("jose/dist/webapi/index.js");
+    const { exportPKCS8, exportSPKI, generateKeyPair } = await imported("jose/dist/webapi/index.js");
     const { privateKey, publicKey } = await generateKeyPair("ES256", { extractable: true });
-    const jwk = { ...(await exportJWK(publicKey)), kid: "a-kid", alg: "ES256", use: "sig" };
-    return { secret: await exportPKCS8(privateKey), public: JSON.stringify({ keys: [jwk] }) };
+    return { secret: await exportPKCS8(privateKey), ...(await this.public({ key: await exportSPKI(publicKey) })) };
+  },
+  async public({ key }) {
+    const { exportJWK, importSPKI } = await imported("jose/dist/webapi/index.js");
+    const jwk = await exportJWK(await importSPKI(key, "ES256", { extractable: true }));
+    return { public: JSON.stringify({ keys: [{ ...jwk, kid: "a-kid", alg: "ES256", use: "sig" }] }) };
   },
   async sign(r) {
     const { SignJWT, importPKCS8 } = await imported("jose/dist/webapi/index.js");
@@ -168,37 +170,7 @@ const atlassian = {
   },
 };
 
-const SNS_CERTIFICATE = "https://sns.us-east-1.amazonaws.com/SimpleNotificationService-0123456789abcdef.pem";
-
-const sns = {
-  key: () => {
-    const { privateKey, publicKey } = generateKeyPairSync("rsa", { modulusLength: 2048, ...pem });
-    return { secret: privateKey, public: publicKey };
-  },
-  sign(r) {
-    const signature = { SignatureVersion: "2", SigningCertURL: SNS_CERTIFICATE };
-    const message = { ...JSON.parse(r.body), MessageId: r.id, Timestamp: new Date(r.at * 1000).toISOString(), ...signature };
-    const names = ["Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type"].filter((name) => name in message);
-    const text = names.map((name) => `${name}\n${message[name]}\n`).join("");
-    const body = JSON.stringify({ ...message, Signature: createSign("RSA-SHA256").update(text).sign(r.secret, "base64") });
-    const about = { "message-type": message.Type, "message-id": r.id, "topic-arn": message.TopicArn };
-    const headers = Object.fromEntries(Object.entries(about).map(([name, value]) => [`x-amz-sns-${name}`, value]));
-    return { headers: { ...headers, "Content-Type": "text/plain; charset=UTF-8" }, body };
-  },
-  verify(r) {
-    const MessageValidator = required("sns-validator");
-    // What it would fetch; the key alone does as well as a certificate.
-    https.get = (_url, answer) => {
-      answer(Object.assign(Readable.from([r.public]), { statusCode: 200 }));
-      return { on: () => {} };
-    };
-    return new Promise((resolve, reject) => {
-      new MessageValidator().validate(r.body, (error) => (error ? reject(error) : resolve(true)));
-    });
-  },
-};
-
-const named = { "atlassian-connect": atlassian, "aws-sns": sns, "standard-webhooks": standardWebhooks };
+const named = { "atlassian-connect": atlassian, "standard-webhooks": standardWebhooks };
 const providers = { ...named, clerk, github, linear, mux, notion, plaid, resend, sanity, shopify };
 
 function request({ secret, body_base64, headers, public: publicKey, url, id, timestamp }) {
@@ -229,6 +201,7 @@ const work = {
     }
   },
   key: (provider) => provider.key(),
+  public: (provider, line) => provider.public(line),
 };
 
 async function print(answer) {
@@ -257,6 +230,6 @@ if (what === "examples" && provider === undefined) await examples();
 else if (what === "serve" && provider === undefined) await eachLine();
 else if (what in work && provider in providers && rest.length === 0) await eachLine({ do: what, provider });
 else {
-  console.error("usage: sdk.mjs sign PROVIDER | verify PROVIDER | key PROVIDER | serve | examples");
+  console.error("usage: sdk.mjs sign|verify|key|public PROVIDER | serve | examples");
   process.exit(2);
 }

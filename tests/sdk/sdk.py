@@ -4,7 +4,7 @@
     sdk.py sign PROVIDER     {"secret", "body_base64", "url"?, "id"?, "timestamp"?}  ->  {"headers", "body_base64", "url"}
     sdk.py verify PROVIDER   {"secret", "body_base64", "url"?, "headers"}            ->  {"valid": bool, "error": text or null}
     sdk.py key PROVIDER      {}                                                      ->  {"secret", "public"}
-    sdk.py public PROVIDER   {"secret"}                                              ->  {"public"}
+    sdk.py public PROVIDER   {"key": PEM, or a seed}                                 ->  {"public": as the provider writes it}
     sdk.py serve             the same, each line with "do" and "provider"
 
 `timestamp` is in seconds and defaults to now. Where a signature stands in the body or the URL, sign answers with a changed one. A
@@ -73,7 +73,7 @@ def key(sdk, _line):
 
 
 def public(sdk, line):
-    return {"public": sdk.public(line["secret"])}, True
+    return {"public": sdk.public(line["key"])}, True
 
 
 WORK = {"sign": sign, "verify": verify, "key": key, "public": public}

@@ -12,7 +12,7 @@ import unicodedata
 from collections import namedtuple
 
 # `sign` takes a request and gives headers; `verify` raises, or gives False, where it does not believe; `key` makes a pair,
-# and `public` says what belongs to a private key.
+# and `public` writes a public key as the provider does.
 Sdk = namedtuple("Sdk", "sign verify key public", defaults=[None, None])
 
 
