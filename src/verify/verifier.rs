@@ -195,7 +195,7 @@ impl Verifier {
                     return Ok(headers);
                 }
                 Some(Ok(_)) => {
-                    "it would be taken for one of another scheme".clone_into(&mut problem)
+                    "it would be taken for one of another scheme".clone_into(&mut problem);
                 }
                 Some(Err(why)) => problem = why,
                 None => {}
