@@ -25,6 +25,14 @@ const BYTES_MIN: usize = 16;
 
 type Read<T> = Result<T, Box<Problem>>;
 
+/// How keys begin that anybody may know.
+const PUBLIC: [&str; 4] = [
+    "-----BEGIN PUBLIC KEY-----",
+    "-----BEGIN RSA PUBLIC KEY-----",
+    "-----BEGIN CERTIFICATE-----",
+    "whpk_",
+];
+
 impl Ground<'_> {
     /// Reads one secret that stands at `mark`; `None` where there is something wrong with it.
     pub(crate) fn secret(
@@ -90,6 +98,10 @@ impl Ground<'_> {
         if let Some(name) = subst::reference(text) {
             let bytes = self.unless_offline(|| self.completed(text, mark))?;
             return Ok((bytes, format!("env {name}")));
+        }
+        // What says of itself that it is public is no secret.
+        if PUBLIC.iter().any(|begin| text.trim_start().starts_with(begin)) {
+            return Ok((Some(self.completed(text, mark)?), "literal".into()));
         }
         let literal = "this secret is written in the configuration";
         let help = "use `${NAME}`, `{ env: NAME }`, `{ file: PATH }` or `{ credential: NAME }`";
