@@ -55,6 +55,14 @@ impl Prepared {
     ) -> Result<Self, String> {
         let age = if signature == Signature::Stale { 3_600_000 } else { 0 };
         if signature != Signature::Missing {
+            for name in source.verifier.signed_besides(&headers) {
+                // A nonce, or a time that nobody checks: any text will do, and this one is read as either.
+                headers.insert(
+                    name,
+                    HeaderValue::from_str(&Timestamp::now().to_string())
+                        .map_err(|e| e.to_string())?,
+                );
+            }
             let presented = Presented {
                 method: "POST",
                 url: &source.public_url,
@@ -72,7 +80,40 @@ impl Prepared {
         }
         let json = HeaderValue::from_static("application/json");
         headers.entry(header::CONTENT_TYPE).or_insert(json);
-        Ok(Self { headers, body })
+        let request = Self { headers, body };
+        let forged = signature == Signature::Forged && request.passes(source);
+        Ok(if forged { request.spoilt(source) } else { request })
+    }
+
+    /// Whether `source` would believe it, if it came now.
+    fn passes(&self, source: &Source) -> bool {
+        let presented = Presented {
+            method: "POST",
+            url: &source.public_url,
+            target: &source.path,
+            headers: &self.headers,
+            body: &self.body,
+            received_at: Timestamp::now(),
+        };
+        source.verifier.verify(&presented).is_ok()
+    }
+
+    /// The same with another signature, where it does not depend on the body.
+    fn spoilt(mut self, source: &Source) -> Self {
+        let mut found = false;
+        for name in source.verifier.signature_headers() {
+            if let Some(value) = self.headers.get_mut(name) {
+                let is_sensitive = value.is_sensitive();
+                *value = HeaderValue::from_bytes(&other(value.as_bytes()))
+                    .unwrap_or_else(|_| value.clone());
+                value.set_sensitive(is_sensitive);
+                found = true;
+            }
+        }
+        if !found {
+            self.body = other(&self.body).into();
+        }
+        self
     }
 
     /// The same with a byte more, which nobody signed.
@@ -91,6 +132,17 @@ impl Prepared {
         out::line(&format!("content-length: {}", self.body.len()));
         out::line(&format!("\n{}", String::from_utf8_lossy(&self.body)));
     }
+}
+
+/// The same text with another letter or digit, not among the last few: those may be padding.
+fn other(text: &[u8]) -> Vec<u8> {
+    let mut text = text.to_vec();
+    let front = text.len().saturating_sub(4);
+    let (front, _) = text.split_at_mut(front);
+    if let Some(byte) = front.iter_mut().rev().find(|byte| byte.is_ascii_alphanumeric()) {
+        *byte = if *byte == b'0' { b'1' } else { b'0' };
+    }
+    text
 }
 
 /// How one request ended: the status, 0 where there was no answer, and the gateway's word for it or what went wrong.
