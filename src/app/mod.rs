@@ -96,8 +96,8 @@ impl App {
         let metrics = Metrics::new();
         let (background, stop) = (TaskTracker::new(), CancellationToken::new());
         let (tls, certificates) = build::tls(&config, &metrics)?;
-        let count = config.server.workers;
-        let listeners = server::listen(&config.server.listen, count).map_err(StartError::of)?;
+        let (count, listen) = (config.server.workers, &config.server.listen);
+        let listeners = server::listen(listen, count).map_err(StartError::of)?;
         let (asked, admin) = (config.admin.listen, build::admin_listeners(&config.admin).await?);
         let (captures, to_keep) = Captures::new();
         let shared = Shared {
@@ -112,10 +112,10 @@ impl App {
             draining: CancellationToken::new(),
             closed: CancellationToken::new(),
         };
-        let addresses = listeners.first().into_iter().flatten().filter_map(|l| l.local_addr().ok());
-        let addresses = addresses.collect();
-        let settings = Settings::new(&config.server, &config.limits, tls);
-        let settings = Arc::new(ArcSwap::from_pointee(settings));
+        let own = listeners.first().into_iter().flatten().filter_map(|l| l.local_addr().ok());
+        let addresses = own.collect();
+        let settings = ArcSwap::from_pointee(Settings::new(&config.server, &config.limits, tls));
+        let settings = Arc::new(settings);
         let upstreams = build::upstreams(&config, &metrics, &vec![Upstreams::default(); count])?;
         let (mut workers, mut drained) = (Vec::new(), Vec::new());
         let common = Common {
@@ -146,8 +146,7 @@ impl App {
         });
         app.shared.metrics.reloaded(true, Timestamp::now().as_seconds());
         app.serve_admin(admin);
-        app.keep_captured(to_keep);
-        app.watch();
+        app.watch(to_keep);
         Ok(app)
     }
 

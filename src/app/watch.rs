@@ -2,11 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::mpsc};
 
 use super::App;
 use crate::{
     admin::{self, Admin, Capture, Condition, Scope},
+    handshake::Captured,
     stage::BoxFuture,
 };
 
@@ -66,8 +67,9 @@ impl App {
         }
     }
 
-    /// Sets the gauges of the dedup store from time to time, until the end.
-    pub(super) fn watch(self: &Arc<Self>) {
+    /// Keeps secrets that are captured, and sets the gauges of the dedup store from time to time, until the end.
+    pub(super) fn watch(self: &Arc<Self>, captured: mpsc::Receiver<Captured>) {
+        self.keep_captured(captured);
         let app = Arc::clone(self);
         drop(self.background.spawn(async move {
             let metrics = app.shared.metrics.dedup(app.shared.store.kind());

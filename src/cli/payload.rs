@@ -191,6 +191,8 @@ impl Payload {
             | From::Url
             | From::Path
             | From::Query(_)
+            | From::AwsSns
+            | From::TrueLayer
             | From::Claim(_)
             | From::TokenHeader(_)
             | From::Fields { .. }

@@ -18,7 +18,7 @@ use crate::{
     respond::OUTCOME_HEADER,
     server::tls::ca_file,
     telemetry::Metrics,
-    verify::{Presented, Signed, TestKey},
+    verify::{Presented, TestKey},
 };
 
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -54,6 +54,8 @@ impl Prepared {
         key: Option<&TestKey>,
     ) -> Result<Self, String> {
         let age = if signature == Signature::Stale { 3_600_000 } else { 0 };
+        let json = HeaderValue::from_static("application/json");
+        headers.entry(header::CONTENT_TYPE).or_insert(json);
         if signature != Signature::Missing {
             for name in source.verifier.signed_besides(&headers) {
                 // A nonce, or a time that nobody checks: any text will do, and this one is read as either.
@@ -63,23 +65,30 @@ impl Prepared {
                         .map_err(|e| e.to_string())?,
                 );
             }
-            let presented = Presented {
-                method: "POST",
-                url: &source.public_url,
-                target: &source.path,
-                headers: &headers,
-                body: if signature == Signature::Forged { b"forged" } else { &body },
-                received_at: Timestamp::from_millis(Timestamp::now().as_millis() - age),
+            let over = |body| {
+                let presented = Presented {
+                    method: "POST",
+                    url: &source.public_url,
+                    target: &source.path,
+                    headers: &headers,
+                    body,
+                    received_at: Timestamp::from_millis(Timestamp::now().as_millis() - age),
+                };
+                match key {
+                    Some(key) => {
+                        source.verifier.sign_with(key, &presented, &serde_json::Map::new())
+                    }
+                    None => source.verifier.sign_whole(&presented),
+                }
             };
-            let signed = match key {
-                Some(key) => source.verifier.sign_with(key, &presented, &serde_json::Map::new())?,
-                None => Signed { headers: source.verifier.sign(&presented)?, ..Signed::default() },
+            let other = over(b"forged").ok().filter(|other| other.body.is_none());
+            let signed = match other.filter(|_| signature == Signature::Forged) {
+                Some(other) => other,
+                None => over(&body)?,
             };
-            body = signed.body.map_or(body, Bytes::from);
             headers.extend(signed.headers);
+            body = signed.body.map_or(body, Bytes::from);
         }
-        let json = HeaderValue::from_static("application/json");
-        headers.entry(header::CONTENT_TYPE).or_insert(json);
         let request = Self { headers, body };
         let forged = signature == Signature::Forged && request.passes(source);
         Ok(if forged { request.spoilt(source) } else { request })
@@ -98,20 +107,17 @@ impl Prepared {
         source.verifier.verify(&presented).is_ok()
     }
 
-    /// The same with another signature, where it does not depend on the body.
+    /// The same with another signature, where that does not depend on the body, or stands in it.
     fn spoilt(mut self, source: &Source) -> Self {
-        let mut found = false;
         for name in source.verifier.signature_headers() {
-            if let Some(value) = self.headers.get_mut(name) {
-                let is_sensitive = value.is_sensitive();
-                *value = HeaderValue::from_bytes(&other(value.as_bytes()))
-                    .unwrap_or_else(|_| value.clone());
-                value.set_sensitive(is_sensitive);
-                found = true;
-            }
+            let Some(value) = self.headers.get_mut(name) else { continue };
+            let other = others(value.as_bytes()).find_map(|o| HeaderValue::from_bytes(&o).ok());
+            *value = other.unwrap_or_else(|| HeaderValue::from_static("forged"));
         }
-        if !found {
-            self.body = other(&self.body).into();
+        if self.passes(source) {
+            let whole = self.body.clone();
+            let mut bodies = others(&whole).map(|body| Self { body: body.into(), ..self.clone() });
+            return bodies.find(|other| !other.passes(source)).unwrap_or(self);
         }
         self
     }
@@ -134,15 +140,16 @@ impl Prepared {
     }
 }
 
-/// The same text with another letter or digit, not among the last few: those may be padding.
-fn other(text: &[u8]) -> Vec<u8> {
-    let mut text = text.to_vec();
-    let front = text.len().saturating_sub(4);
-    let (front, _) = text.split_at_mut(front);
-    if let Some(byte) = front.iter_mut().rev().find(|byte| byte.is_ascii_alphanumeric()) {
-        *byte = if *byte == b'0' { b'1' } else { b'0' };
-    }
-    text
+/// The same text with another letter or digit: each in turn, from the end; the last few may be padding.
+fn others(text: &[u8]) -> impl Iterator<Item = Vec<u8>> + '_ {
+    let front = text.iter().take(text.len().saturating_sub(4)).enumerate().rev();
+    front.filter(|(_, byte)| byte.is_ascii_alphanumeric()).map(|(at, byte)| {
+        let mut other = text.to_vec();
+        if let Some(changed) = other.get_mut(at) {
+            *changed = if *byte == b'0' { b'1' } else { b'0' };
+        }
+        other
+    })
 }
 
 /// How one request ended: the status, 0 where there was no answer, and the gateway's word for it or what went wrong.

@@ -10,8 +10,8 @@ use crate::{
     json::{Path, Step},
     units::Span,
     verify::{
-        Algorithm, Allowed, BodyHash, Chain, Foreign, KeySource, Listing, Part, TokenRules,
-        UrlRule, jose_names, of_jose_name,
+        Algorithm, Allowed, BodyHash, Chain, Foreign, KeySource, Listing, MessageRules, Part,
+        TokenRules, UrlRule, jose_names, of_jose_name, of_registered_name, registered_names,
     },
 };
 
@@ -20,6 +20,7 @@ pub(super) struct Described<'a> {
     pub(super) algorithm: Algorithm,
     pub(super) prehash: Option<(&'a BodyDigest, String)>,
     pub(super) jwt: Option<(&'a shape::Jwt, String)>,
+    pub(super) messages: Option<(&'a shape::Rfc9421, String)>,
     pub(super) keys: Option<(&'a shape::KeysAt, String)>,
     pub(super) signature: Option<(&'a shape::Signature, String)>,
     /// Where the scheme stands.
@@ -34,7 +35,7 @@ pub(super) fn compile(
     described: &Described<'_>,
     problems: &mut Problems,
 ) -> Result<Option<Box<Foreign>>, Reported> {
-    let Described { algorithm, prehash, jwt, keys, signature, path } = described;
+    let Described { algorithm, prehash, jwt, messages, keys, signature, path } = described;
     let form = signature.as_ref().and_then(|(signature, place)| Some((signature.form?, place)));
     if !algorithm.is_foreign() {
         let message = format!("means nothing with `mac: {}`", algorithm.as_str());
@@ -53,8 +54,11 @@ pub(super) fn compile(
     }
     let raw = form.is_some_and(|(form, _)| form == SignatureForm::Raw);
     let is_token = matches!(algorithm, Algorithm::Jwt | Algorithm::JwsDetached);
+    let is_message = *algorithm == Algorithm::Rfc9421;
     let allowed = if is_token {
         algs(jwt.as_ref(), path, problems)
+    } else if is_message {
+        registered(messages.as_ref(), path, problems)
     } else {
         Ok(vec![Allowed { algorithm: *algorithm, raw }])
     };
@@ -80,6 +84,7 @@ pub(super) fn compile(
         key_id: key_id?,
         prehash: prehash.as_ref().map(|(hash, _)| **hash == BodyDigest::Sha512),
         token: token?,
+        messages: messages.as_ref().filter(|_| is_message).map(|(rules, _)| message(rules)),
         source: source?.flatten(),
         listing: listing?.flatten(),
     })))
@@ -117,12 +122,56 @@ fn algs(
         };
         allowed.push(Allowed { algorithm, raw: true });
     }
+    one_kind(allowed, &place, problems)
+}
+
+/// A secret that both sides have and a key that only one has do not go together.
+fn one_kind(
+    allowed: Vec<Allowed>,
+    place: &str,
+    problems: &mut Problems,
+) -> Result<Vec<Allowed>, Reported> {
     let is_shared = |allowed: &Allowed| !allowed.algorithm.is_foreign();
     if allowed.iter().any(is_shared) && !allowed.iter().all(is_shared) {
         let help = "keep those of one kind: HS… has a shared secret, the others have public keys";
         return Err(problems.add(place, "mixes shared secrets and public keys", help));
     }
     Ok(allowed)
+}
+
+/// Algorithms that a message may be signed with.
+fn registered(
+    messages: Option<&(&shape::Rfc9421, String)>,
+    path: &str,
+    problems: &mut Problems,
+) -> Result<Vec<Allowed>, Reported> {
+    let place = messages.map_or_else(|| format!("{path}.rfc9421"), |(_, place)| place.clone());
+    let place = format!("{place}.algs");
+    let names = messages.map_or(&[][..], |(rules, _)| &rules.algs);
+    if names.is_empty() {
+        let help = "say which algorithms the provider signs with: `rfc9421: { algs: [ed25519] }`";
+        return Err(problems.add(place, "missing", help));
+    }
+    let mut allowed = Vec::new();
+    for name in names {
+        let Some(algorithm) = of_registered_name(name) else {
+            let known = format!("known: {}", registered_names());
+            return Err(problems.add(place, format!("there is no `{name}` here"), known));
+        };
+        allowed.push(Allowed { algorithm, raw: true });
+    }
+    one_kind(allowed, &place, problems)
+}
+
+fn message(rules: &shape::Rfc9421) -> MessageRules {
+    let usual = || ["@method", "@authority", "@path", "content-digest"].map(str::to_owned).to_vec();
+    let require = rules.require.clone().unwrap_or_else(usual);
+    MessageRules {
+        require: require.iter().map(|name| name.to_ascii_lowercase()).collect(),
+        tag: rules.tag.clone(),
+        max_age: rules.max_age.map(|Span(age)| age),
+        skew: rules.skew.map_or(SKEW, |Span(skew)| skew),
+    }
 }
 
 fn token(rules: &shape::Jwt, path: &str, problems: &mut Problems) -> Result<TokenRules, Reported> {

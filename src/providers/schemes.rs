@@ -127,9 +127,17 @@ impl<'a> Block<'a> {
         let keys = self.part("keys", |scheme| scheme.keys.as_ref());
         let signature =
             self.part("signature", |scheme| scheme.signature.as_ref()?.as_slice().first());
+        let messages = self.part("rfc9421", |scheme| scheme.rfc9421.as_ref());
         let prehash = self.part("prehash", |scheme| scheme.prehash.as_ref());
-        let described =
-            foreign::Described { algorithm, prehash, jwt, keys, signature, path: &self.path };
+        let described = foreign::Described {
+            algorithm,
+            prehash,
+            jwt,
+            messages,
+            keys,
+            signature,
+            path: &self.path,
+        };
         foreign::compile(&described, self.problems)
     }
 
@@ -169,13 +177,17 @@ impl<'a> Block<'a> {
     }
 
     fn containers(&mut self, algorithm: Algorithm) -> Result<Vec<Container>, Reported> {
-        let authorization = OneOrMany::One(shape::Signature {
-            header: Some(AUTHORIZATION.to_string()),
+        let usual =
+            if algorithm == Algorithm::Rfc9421 { "signature" } else { AUTHORIZATION.as_str() };
+        let usual = OneOrMany::One(shape::Signature {
+            header: Some(usual.to_owned()),
             ..Default::default()
         });
         let (signatures, path) = match self.part("signature", |scheme| scheme.signature.as_ref()) {
             Some(found) => found,
-            None if algorithm == Algorithm::Basic => (&authorization, String::new()),
+            None if matches!(algorithm, Algorithm::Basic | Algorithm::Rfc9421) => {
+                (&usual, String::new())
+            }
             None => {
                 let help = "say where the signature is: `signature: { header: X-Signature }`";
                 return Err(self.problems.add(format!("{}.signature", self.path), "missing", help));

@@ -84,6 +84,8 @@ sections! {
         pub url_variants: Vec<UrlVariant>,
         /// What a JSON Web Token must be and say (`mac: jwt`, `mac: jws-detached`).
         pub jwt: Option<Jwt>,
+        /// What message signatures must be and cover (`mac: rfc9421`).
+        pub rfc9421: Option<Rfc9421>,
         /// A digest of what is signed that is signed in its stead (and digested once more by the algorithm).
         pub prehash: Option<BodyDigest>,
         /// Where the sender's public keys are, if not under `secret`.
@@ -109,6 +111,21 @@ sections! {
         pub body_hash: Option<BodyHash>,
         /// A claim that is Atlassian's hash of method, path and query: `qsh`.
         pub path_hash: Option<String>,
+    }
+
+    /// What HTTP Message Signatures must be and cover.
+    #[serde(deny_unknown_fields)]
+    pub struct Rfc9421 {
+        /// Algorithms, by their registered names: `[ed25519, ecdsa-p256-sha256]`. The message itself has no say in it.
+        pub algs: Vec<String>,
+        /// Components that must be covered. Default: `@method`, `@authority`, `@path`, `content-digest`.
+        pub require: Option<Vec<String>>,
+        /// What the signature must be for (`tag`).
+        pub tag: Option<String>,
+        /// How old it may be: `5m`. It then must say when it was made.
+        pub max_age: Option<Span>,
+        /// How far the sender's clock may be off. Default: `1m`.
+        pub skew: Option<Span>,
     }
 
     /// Where the sender's public keys are. One of `jwks_url`, `list_url`, `cert_url` and `x5c`, or none of them, where the keys

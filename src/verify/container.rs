@@ -281,7 +281,11 @@ impl Container {
         Ok((name, self.text(signature, time)?))
     }
 
-    fn text(&self, signature: &str, time: Option<(&str, &str)>) -> Result<HeaderValue, String> {
+    pub(super) fn text(
+        &self,
+        signature: &str,
+        time: Option<(&str, &str)>,
+    ) -> Result<HeaderValue, String> {
         let prefix = self.prefix.as_deref().unwrap_or_default();
         let mut text = format!("{prefix}{signature}");
         let split = || self.split.map(char::from).ok_or("there is no separator between elements");

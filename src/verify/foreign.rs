@@ -9,6 +9,7 @@ use super::{
     Algorithm, Container, From, KeyForm, LiveSecret, Presented, Scheme, Template, Value,
     jose::{self, Compact},
     keyset::{Allowed, KeySet, Listing},
+    messages::MessageRules,
     source::{KeySource, Keys, Want},
     token::{Token, TokenRules},
     view::{Variable, View},
@@ -31,6 +32,8 @@ pub(crate) struct Foreign {
     pub(crate) prehash: Option<bool>,
     /// What a token must say; of a detached one, only the type counts.
     pub(crate) token: Option<TokenRules>,
+    /// What a message signature must cover.
+    pub(crate) messages: Option<MessageRules>,
     /// Where keys are that are not configured.
     pub(crate) source: Option<KeySource>,
     /// How a list of keys is read.
@@ -112,6 +115,9 @@ impl Foreign {
 
     /// Whether whoever changes `value` breaks a token's signature: what it says is covered, and so is what it is a digest of.
     pub(super) fn covers(&self, value: &Value, scheme: &Scheme) -> bool {
+        if let Some(messages) = &self.messages {
+            return messages.covers(value);
+        }
         let rules = self.token.as_ref();
         let is_token = scheme.parts.algorithm == Algorithm::Jwt;
         match &value.from {
@@ -135,6 +141,7 @@ impl Foreign {
         match scheme.parts.algorithm {
             Algorithm::Jwt => self.check_token(scheme, request, ring),
             Algorithm::JwsDetached => self.check_detached(scheme, request, ring),
+            Algorithm::Rfc9421 => self.check_messages(scheme, request, ring),
             _ => self.check_signature(scheme, request, ring),
         }
     }

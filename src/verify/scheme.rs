@@ -104,7 +104,8 @@ impl Scheme {
             Some(items) => Sought::for_each(items, places, conditions),
             None => Sought::new(places.chain(conditions), None),
         };
-        let needs_public_url = values(&parts).any(|value| value.from == From::Url);
+        let needs_public_url = parts.algorithm == Algorithm::Rfc9421
+            || values(&parts).any(|value| value.from == From::Url);
         Ok(Self { parts, sought, needs_public_url })
     }
 
@@ -321,20 +322,28 @@ impl Scheme {
         conditions.chain(required)
     }
 
-    /// The tag of a request: over the first of the texts that may be signed, with the first form of the URL.
+    /// How many items a body has that are signed one by one.
+    pub(super) fn items_of(&self, request: &Presented<'_>) -> Option<usize> {
+        self.parts.for_each.as_ref()?;
+        self.view(*request).items_count()
+    }
+
+    /// The tag of a request, or of one of its items: over the first of the texts that may be signed, with the first form of the URL.
     pub(super) fn tag(
         &self,
         request: Presented<'_>,
         key: &Key,
         variable: Option<(&str, &str)>,
+        item: Option<usize>,
     ) -> Result<Tag, String> {
-        if self.parts.for_each.is_some() {
+        if self.parts.for_each.is_some() != item.is_some() {
             return Err("every item of the body is signed by itself, inside of it".into());
         }
         let signed = self.parts.signed.first().ok_or("nothing is signed")?;
         let variant = self.parts.url_variants.first();
         let url = variant.map_or(Cow::Borrowed(request.url), |variant| variant.of(request.url));
         let view = View::new(Presented { url: &url, ..request }, &self.sought);
+        item.into_iter().for_each(|item| view.look_at_item(item));
         let variable = variable.map(|(name, time)| (name.as_bytes(), time.as_bytes()));
         let pieces = self.pieces(signed, &view, variable.as_slice()).map_err(|reason| {
             format!("something that is signed over cannot be used: {}", reason.as_str())

@@ -50,6 +50,10 @@ pub(crate) enum From {
     Json(json::Path),
     /// `{formjson:FIELD/PATH}`: a scalar of the JSON document in a form field (Slack interactivity: `payload/type`).
     FormJson(String, json::Path),
+    /// `{aws_sns}`: the text that Amazon SNS signs.
+    AwsSns,
+    /// `{truelayer}`: what TrueLayer signs.
+    TrueLayer,
     /// `{jwt:PATH}`: a claim of the token that was believed.
     Claim(json::Path),
     /// `{jws:PATH}`: a scalar of its header.
@@ -97,12 +101,14 @@ pub struct TemplateError {
 }
 
 /// Names of values, and how those that need one are written.
-const PLACES: [(&str, &str); 14] = [
+const PLACES: [(&str, &str); 16] = [
     ("body", ""),
     ("method", ""),
     ("url", ""),
     ("path", ""),
     ("secret", ""),
+    ("aws_sns", ""),
+    ("truelayer", ""),
     ("signed_headers", "write it like `{signed_headers:X-Signed-Headers}`"),
     ("param", "write it like `{param:public_key}`"),
     ("header", "write it like `{header:X-Event-Id}`"),
@@ -282,6 +288,8 @@ fn parse_place(text: &str, at: usize) -> Result<From, TemplateError> {
         ("url", None, _) => Ok(From::Url),
         ("path", None, _) => Ok(From::Path),
         ("secret", None, _) => Ok(From::Secret),
+        ("aws_sns", None, _) => Ok(From::AwsSns),
+        ("truelayer", None, _) => Ok(From::TrueLayer),
         (_, Some(_), Some("")) => {
             Err(wrong(at, format!("`{name}` takes no name"), format!("write `{{{name}}}`")))
         }

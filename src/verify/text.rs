@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use arrayvec::ArrayVec;
 
 use super::{
-    Algorithm, From, Part, Scheme, Template, Transform, Value,
+    Algorithm, From, Part, Scheme, Template, Transform, Value, sns,
     view::{Variable, View},
 };
 use crate::{answer::Reason, event::TEXT_BYTES_MAX};
@@ -49,6 +49,8 @@ impl Scheme {
         match &value.from {
             From::Json(_) | From::Form(_) | From::FormJson(..) if *signed == From::Body => true,
             From::Query(_) | From::Path if *signed == From::Path => true,
+            From::Json(path) if *signed == From::AwsSns => sns::covers(path),
+            From::Body | From::Json(_) if *signed == From::TrueLayer => true,
             From::Query(_) if *signed == From::Url => true,
             // What the list must name; see `piece`.
             From::Header(_) if matches!(signed, From::SignedHeaders(_)) => {
@@ -111,7 +113,16 @@ impl Scheme {
 
 /// Values of which a request has one, wherever they end.
 fn is_whole(place: &From) -> bool {
-    let is_one = matches!(place, From::Body | From::Method | From::Url | From::Path | From::Secret);
+    let is_one = matches!(
+        place,
+        From::AwsSns
+            | From::TrueLayer
+            | From::Body
+            | From::Method
+            | From::Url
+            | From::Path
+            | From::Secret
+    );
     is_one || matches!(place, From::Fields { .. } | From::SignedHeaders(_))
 }
 

@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 use rustls_pki_types::TrustAnchor;
 
 use super::{
-    Algorithm, Container, Encoding, From, LiveSecret, Place, Presented, Proof, Scheme, SchemeParts,
-    container::BASIC,
+    Container, From, LiveSecret, Place, Presented, Proof, Scheme, SchemeParts, Signed,
     foreign::{Believed, Ring, Stop},
     key::{self, Key},
     keyset::KeySet,
-    scheme,
+    scheme, shared,
     source::{Keys, NoKeys, Want},
 };
 use crate::{answer::Reason, event::Timestamp, json, secret::Secret};
@@ -228,6 +227,28 @@ impl Verifier {
         Err(problem)
     }
 
+    /// The same, and puts the signature into the body where the scheme looks for it there; with it a time, and what is signed and
+    /// is not there.
+    pub fn sign_whole(&self, presented: &Presented<'_>) -> Result<Signed, String> {
+        let problem = match self.sign(presented) {
+            Ok(headers) => return Ok(Signed { headers, body: None }),
+            Err(problem) => problem,
+        };
+        let now = presented.received_at;
+        for (number, prepared) in self.schemes.iter().enumerate() {
+            let live = |(slot, _): &&(u16, Key)| self.held(*slot).is_some_and(|h| h.is_live(now));
+            let Some(keyed) = prepared.keys.iter().find(live) else { continue };
+            let Some(held) = self.held(keyed.0) else { continue };
+            let signed = shared::sign_body(&prepared.scheme, keyed, &held.live, presented);
+            let Ok(Signed { headers, body: Some(body) }) = signed else { continue };
+            let whole = Presented { body: &body, ..*presented };
+            if self.counts_with(number, &whole, &headers) {
+                return Ok(Signed { headers, body: Some(body) });
+            }
+        }
+        Err(problem)
+    }
+
     /// Whether a scheme is the one that counts for a request to which headers are added.
     fn counts_with(
         &self,
@@ -241,18 +262,14 @@ impl Verifier {
         self.schemes.iter().position(|prepared| prepared.scheme.counts(&signed)) == Some(number)
     }
 
-    /// The tag of `text` under the secret in `slot`, as the first scheme that uses it would make it; under the first live secret,
-    /// where `slot` is 0. For what providers have us compute to show that we know their secret.
+    /// The tag of `text` under the secret in `slot`, as the first scheme that uses it makes it; under any, where that is 0.
     pub(crate) fn tag_of(&self, slot: usize, text: &[u8], now: Timestamp) -> Option<Vec<u8>> {
-        let is_meant = |(own, _): &&(u16, Key)| {
-            let is_asked = slot == 0 || usize::from(*own) == slot;
-            is_asked && self.held(*own).is_some_and(|held| held.is_live(now))
-        };
-        let signing = self.schemes.iter().filter(|p| p.scheme.parts.algorithm.signs());
-        let (algorithm, (_, key)) = signing
-            .map(|p| (p.scheme.parts.algorithm, p.keys.iter().find(is_meant)))
-            .find_map(|(algorithm, key)| Some((algorithm, key?)))?;
-        Some(key.tag(&[text.into()], usize::MAX).bytes(algorithm).to_vec())
+        let is_asked = |own: u16| slot == 0 || usize::from(own) == slot;
+        let is_live = |own| self.held(own).is_some_and(|held| held.is_live(now));
+        self.schemes.iter().filter(|p| p.scheme.parts.algorithm.signs()).find_map(|p| {
+            let (_, key) = p.keys.iter().find(|(own, _)| is_asked(*own) && is_live(*own))?;
+            Some(key.tag(&[text.into()], usize::MAX).bytes(p.scheme.parts.algorithm).to_vec())
+        })
     }
 
     /// Signs a request that was verified once more, by the scheme that counted for it.
@@ -297,7 +314,7 @@ impl Verifier {
             return Some(foreign.sign_with_set(&prepared.scheme, set, presented));
         }
         let keyed = prepared.keys.iter().find(live)?;
-        Some(sign(&prepared.scheme, keyed, &self.held(keyed.0)?.live, presented))
+        Some(shared::sign(&prepared.scheme, keyed, &self.held(keyed.0)?.live, presented))
     }
 
     /// All schemes, in order.
@@ -357,57 +374,4 @@ fn keys(scheme: &Scheme, schemes: &[Scheme], secrets: &[LiveSecret]) -> Slots {
         }
     }
     (keys, sets)
-}
-
-fn sign(
-    scheme: &Scheme,
-    (slot, key): &(u16, Key),
-    live: &LiveSecret,
-    presented: &Presented<'_>,
-) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
-    let parts = &scheme.parts;
-    let fits = |c: &&Container| c.secret_slot == 0 || c.secret_slot == *slot;
-    let container = parts.containers.iter().find(fits);
-    let container = container.ok_or("no signature is made with this secret")?;
-    let time = parts.timestamps.as_ref();
-    let time = time.map(|time| (&time.from.from, time.unit.write(presented.received_at)));
-    let mut headers: HeaderMap = presented.headers.clone();
-    let mut added = Vec::new();
-    let mut add = |name: &HeaderName, text: &str| {
-        let value = HeaderValue::from_str(text).map_err(|_| format!("`{name}` cannot say that"))?;
-        headers.insert(name.clone(), value.clone());
-        added.push((name.clone(), value));
-        Ok::<_, String>(())
-    };
-    if let Some((From::Header(name), time)) = &time {
-        add(name, time)?;
-    }
-    if let (Some(From::Header(name)), Some(id)) = (container.key_id_place(), &live.id) {
-        add(name, id)?;
-    }
-    for (name, text) in scheme.fixed_headers() {
-        add(name, text)?;
-    }
-    let missing = scheme.missing(&headers).join(", ");
-    if !missing.is_empty() {
-        return Err(format!("the signature covers headers that are not there: {missing}"));
-    }
-    let variable = match &time {
-        Some((From::Variable(name), time)) => Some((name.as_str(), time.as_str())),
-        _ => None,
-    };
-    let signature = match parts.algorithm {
-        Algorithm::Token => String::from_utf8_lossy(&parts.key.bytes(&live.secret)?).into_owned(),
-        Algorithm::Basic => {
-            format!("{BASIC}{}", Encoding::Base64.encode(&parts.key.bytes(&live.secret)?))
-        }
-        algorithm => {
-            let request = Presented { headers: &headers, ..*presented };
-            container.encoding.encode(scheme.tag(request, key, variable)?.bytes(algorithm))
-        }
-    };
-    let (name, mut value) = container.write(&signature, variable)?;
-    value.set_sensitive(!parts.algorithm.signs());
-    added.push((name, value));
-    Ok(added)
 }

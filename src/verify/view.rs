@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName};
 use super::{
     From, Presented, Token, Value,
     form::{Form, bytes, field, joined, sole},
-    transform,
+    sns, transform, truelayer,
 };
 use crate::{
     answer::Reason,
@@ -69,7 +69,7 @@ impl Sought {
         let mut in_body = items.is_some();
         let mut wanted: Vec<(Within<&str>, Vec<Path>)> = Vec::new();
         wanted.extend(items.map(|_| (Within::Body, Vec::new())));
-        for place in places {
+        for place in places.into_iter().flat_map(sns::members) {
             in_body |= matches!(place, From::Json(_) | From::Form(_) | From::FormJson(..));
             let Some((within, path)) = document_and_path(place) else { continue };
             match wanted.iter_mut().find(|(known, _)| *known == within) {
@@ -152,6 +152,11 @@ pub(crate) struct View<'a> {
 impl<'a> View<'a> {
     pub(crate) fn new(request: Presented<'a>, sought: &'a Sought) -> Self {
         Self { request, sought, token: None, found: OnceCell::new(), item: Cell::new(None) }
+    }
+
+    /// The token that was believed.
+    pub(super) fn token(&self) -> Option<&'a Token> {
+        self.token
     }
 
     /// The same, where a token was believed.
@@ -264,6 +269,8 @@ impl<'a> View<'a> {
                 _ => Err(Unusable::Absent),
             },
             From::SignedHeaders(name) => signed_headers(headers, name).map(Cow::Owned),
+            From::AwsSns => sns::text(self).map(Cow::Owned),
+            From::TrueLayer => truelayer::payload(self).map(Cow::Owned),
             From::Secret => Ok(Cow::default()),
             From::Param(_) => Err(Unusable::Absent),
             From::Json(_) | From::FormJson(..) | From::Claim(_) | From::TokenHeader(_) => {

@@ -178,6 +178,7 @@ async fn converse(stream: TcpStream, shared: Arc<Shared>) {
             }
             Act::Bytes(bytes, end, _) => {
                 let _ = wire.write(&bytes).await;
+                shared.has_answered(receipt);
                 match end {
                     End::Stay => wire.closed().await,
                     End::Close => return,
@@ -186,6 +187,7 @@ async fn converse(stream: TcpStream, shared: Arc<Shared>) {
             }
             Act::Flood(first, again, _) => {
                 let _ = wire.write(&first).await;
+                shared.has_answered(receipt);
                 while wire.write(&again).await.is_ok() {}
                 return;
             }

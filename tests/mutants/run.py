@@ -148,8 +148,11 @@ def copy_tree(sources):
     """The tree as it is, committed or not, but for `sources`, and without the binary: no area needs it. Only what differs is
     written, so that what was built is not built again."""
     files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], check=True, capture_output=True, text=True)
-    for file in map(pathlib.Path, files.stdout.split("\n")[:-1]):
-        if file.is_file() and str(file) not in {"Cargo.toml", "src/main.rs", "src/lib.rs", *sources}:
+    files = [file for file in files.stdout.split("\n")[:-1] if pathlib.Path(file).is_file()]
+    for gone in {path for path in TREE.rglob("*") if path.is_file()} - {TREE / file for file in files}:
+        gone.unlink()
+    for file in map(pathlib.Path, files):
+        if str(file) not in {"Cargo.toml", "src/main.rs", "src/lib.rs", *sources}:
             write(TREE / file, file.read_bytes())
     manifest = pathlib.Path("Cargo.toml").read_text()
     manifest = re.sub(r"\[\[bin\]\]\n.*?\n\n", "", manifest, count=1, flags=re.S)

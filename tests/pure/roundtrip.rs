@@ -154,3 +154,65 @@ fn what_cannot_be_signed_is_said() {
     let problem = inside.sign(&presented(&none, br#"{"token":"x"}"#, NOW)).unwrap_err();
     assert_eq!(problem, "the signature is not in a header, so it cannot be added to a body");
 }
+
+/// Schemes whose signature is in the body: what is signed there is believed, and a changed field is not.
+#[test]
+fn signatures_inside_of_bodies() {
+    const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
+    const JSON: (&str, &str) = ("content-type", "application/json");
+    for (verify, secret, kind, body, field, other) in [
+        (
+            "{ signature: { from: '{json:s.sig}' }, signed: '{json:s.time}{json:s.token}', timestamp: { from: '{json:s.time}', past: 5m } }",
+            "a secret",
+            JSON,
+            r#"{"id":"1"}"#,
+            "\"token\":\"",
+            "\"token\":\"x",
+        ),
+        (
+            "{ for_each: 'list[*].item', signature: { from: '{json:more.sig}', encoding: base64 }, signed: '{json:id}:{json:n|default_empty}' }",
+            "a secret",
+            JSON,
+            r#"{"list":[{"item":{"id":"a","n":5}},{"item":{"id":"b"}}]}"#,
+            "\"id\":\"b\"",
+            "\"id\":\"c\"",
+        ),
+        (
+            "{ mac: hmac-sha1, key: { digest: sha1 }, signature: { from: '{form:sig}', split: '&', pair: '|', pick: public }, signed: ['{form:payload}', '{form:payload}\n'] }",
+            "a secret",
+            FORM,
+            "payload=eyJpZCI6MX0%3D",
+            "payload=e",
+            "payload=f",
+        ),
+        (
+            "{ signature: { from: '{formjson:json/event.hash}' }, signed: '{formjson:json/event.time}{formjson:json/event.kind}' }",
+            "a secret",
+            FORM,
+            "json=%7B%22event%22%3A%7B%22time%22%3A%221%22%2C%22kind%22%3A%22sent%22%7D%7D",
+            "sent",
+            "seen",
+        ),
+    ] {
+        let verifier =
+            verifier(custom(&format!("verify: {verify}")), &[secret]).expect("a verifier");
+        let headers = headers(&[kind]);
+        let signed = verifier.sign_whole(&presented(&headers, body.as_bytes(), NOW)).expect(verify);
+        assert!(signed.headers.is_empty(), "{verify}");
+        let body = String::from_utf8(signed.body.expect("a body")).unwrap();
+        let verdict = |body: &str| verifier.verify(&presented(&headers, body.as_bytes(), NOW));
+        assert!(verdict(&body).is_ok(), "{:?}: {body} by {verify}", verdict(&body));
+        assert!(body.contains(field), "{body}");
+        assert!(verdict(&body.replacen(field, other, 1)).is_err(), "{body} by {verify}");
+    }
+    // The secret itself is never put into a body, nor a signature of all of it.
+    for verify in [
+        "{ mac: token, signature: { from: '{json:passcode}' } }",
+        "{ signature: { from: '{json:sig}' }, signed: '{body}' }",
+        "{ signature: { from: '{query:sig}' }, signed: '{body}' }",
+    ] {
+        let verifier = verifier(custom(&format!("verify: {verify}")), &["a secret"]).expect("one");
+        let headers = headers(&[JSON]);
+        assert!(verifier.sign_whole(&presented(&headers, b"{}", NOW)).is_err(), "{verify}");
+    }
+}

@@ -99,7 +99,7 @@ pub(crate) fn hashes() -> Family {
         hashed(&digest::SHA512, &[SECRET.as_bytes(), BODY])[..64].to_owned(),
         hashed(
             &digest::SHA256,
-            &[&digest::digest(&digest::SHA256, &[SECRET.as_bytes(), BODY].concat()).as_ref()],
+            &[digest::digest(&digest::SHA256, &[SECRET.as_bytes(), BODY].concat()).as_ref()],
         ),
         hex_mac(hmac::HMAC_SHA256, SECRET, BODY),
         STANDARD.encode(&bytes),

@@ -148,12 +148,7 @@ impl Ground<'_> {
         let invalid = said(&shape.invalid, |preset| &preset.invalid);
         let dropped = said(&shape.drop_forever, |preset| &preset.drop_forever);
         let manners = providers::manners(&ack, &invalid, &dropped);
-        for problem in manners.as_ref().err().into_iter().flatten() {
-            let place = at.join(&Path::of(&problem.path));
-            let error = self.error("language", &place, &problem.message);
-            problem.help.iter().fold(error, |error, help| error.help(help));
-        }
-        manners.ok()
+        manners.map_err(|problems| self.language_problems(problems.iter(), at)).ok()
     }
 
     /// Whether a source says what its provider's scheme needs to know.
