@@ -13,6 +13,8 @@
 
 #[path = "../tests/pure/flow.rs"]
 mod flow;
+#[path = "../tests/pure/foreign.rs"]
+mod foreign;
 #[path = "../tests/pure/source.rs"]
 mod source;
 
@@ -191,4 +193,30 @@ fn receive_to_route(bencher: Bencher<'_, '_>, bytes: usize) {
         let inbound = Flow::inbound(headers.clone(), http_body_util::Full::new(body.clone()));
         runtime.block_on(stack.clone().oneshot(inbound)).expect("it is routed")
     });
+}
+
+/// A scheme whose keys are not ours, a request, and its verdict.
+#[divan::bench(args = ["ed25519", "ecdsa-p256-sha256", "ecdsa-p384-sha384", "ecdsa-p521-sha512", "rsa-pkcs1-sha256", "rsa-pss-sha512"])]
+fn verify_with_a_public_key(bencher: Bencher<'_, '_>, mac: &str) {
+    let own = foreign::Own::new(&format!(
+        "mac: {mac}\nsignature: {{ header: x-s, encoding: base64 }}\nsigned: \"{{body}}\""
+    ));
+    bench_own(bencher, &own);
+}
+
+#[divan::bench(args = ["jwt", "jws-detached"])]
+fn verify_a_token(bencher: Bencher<'_, '_>, mac: &str) {
+    let signed = if mac == "jwt" { "" } else { "signed: \"{body}\"\n" };
+    let bound = if mac == "jwt" { ", body_hash: { claim: digest }" } else { "" };
+    let own = foreign::Own::new(&format!(
+        "mac: {mac}\nsignature: {{ header: x-s }}\n{signed}jwt: {{ algs: [ES256]{bound} }}"
+    ));
+    bench_own(bencher, &own);
+}
+
+fn bench_own(bencher: Bencher<'_, '_>, own: &foreign::Own) {
+    let body = event(4096);
+    let headers: HeaderMap = own.sign(&body, &serde_json::Map::new()).headers.into_iter().collect();
+    let request = foreign::presented(&headers, &body);
+    bencher.bench(|| own.verifier.verify(black_box(&request)).expect("a good signature"));
 }

@@ -15,8 +15,8 @@ use tracing::Level;
 
 use crate::{
     answer::{
-        Answer, Challenge, INTERNAL, Manners, Notes, Outcome, Problem, Refusal, Relayed, Said,
-        Verdict,
+        Answer, Answered, Challenge, INTERNAL, Manners, Notes, Outcome, Problem, Refusal, Relayed,
+        Said, Verdict,
     },
     crash,
     event::{Name, Peer, Receipt, TEXT_BYTES_MAX, Timestamp},
@@ -167,7 +167,7 @@ impl Respond {
         }
     }
 
-    /// One wide line per request. Refused ones are capped per second, so that a flood does not fill
+    /// One wide line per request. Refused ones and answered challenges are capped per second, so that a flood does not fill
     /// the disk; the next line that is written says how many were left out.
     fn log(&self, answer: &Answer, verdict: &Verdict, notes: &Notes, asked: &Asked, seconds: f64) {
         let about = notes.about.as_deref();
@@ -218,7 +218,12 @@ impl Respond {
 
     /// How many lines were left out before this one; `None` leaves this one out, too.
     fn admitted(&self, answer: &Answer, asked: &Asked) -> Option<u64> {
-        if answer.is_ok() { Some(0) } else { self.metrics.refused_lines.take(asked.since) }
+        let by_anybody = match answer {
+            Ok(Answered { what: Outcome::Handshake(challenge), .. }) => challenge.report.is_none(),
+            Ok(_) => false,
+            Err(_) => true,
+        };
+        if by_anybody { self.metrics.refused_lines.take(asked.since) } else { Some(0) }
     }
 }
 

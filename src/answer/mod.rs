@@ -282,7 +282,11 @@ impl Outcome {
             Self::SameIdOtherBody => row("same_id_other_body", 200, Durable, WARN),
             Self::SuspectedReplay => row("suspected_replay", 200, Durable, WARN),
             Self::Ignored(_) => row("ignored", 200, Durable, INFO),
-            Self::Handshake(challenge) => row("handshake", challenge.status.into(), Sampled, INFO),
+            // Only what is signed has something to report.
+            Self::Handshake(challenge) => {
+                let recording = if challenge.report.is_some() { Noted } else { Sampled };
+                row("handshake", challenge.status.into(), recording, INFO)
+            }
             Self::Shadowed(relayed) => row("shadowed", relayed.status.into(), ByDelivery, WARN),
         }
     }

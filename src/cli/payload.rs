@@ -95,13 +95,11 @@ impl Payload {
     /// A sample: JSON, or else a form.
     fn parse(body: &str) -> Self {
         let headers = HeaderMap::new();
-        match serde_json::from_str(body) {
-            Ok(json) => Self { headers, json, form: Vec::new() },
-            Err(_) => {
-                let form = form_urlencoded::parse(body.as_bytes()).into_owned().collect();
-                Self { headers, json: Json::Null, form }
-            }
+        if let Ok(json) = serde_json::from_str(body) {
+            return Self { headers, json, form: Vec::new() };
         }
+        let form = form_urlencoded::parse(body.as_bytes()).into_owned().collect();
+        Self { headers, json: Json::Null, form }
     }
 
     /// Sets the value at a path; text that reads as JSON becomes that value. Of a form it is a field.

@@ -71,7 +71,7 @@ impl Args {
 
     fn answer(&self, config: &Config, request: &str) -> Result<ExitCode, (u8, String)> {
         let (known, file) = if request.starts_with("req_") {
-            (self.recorded(config, request)?, self.file.clone())
+            (Self::recorded(config, request)?, self.file.clone())
         } else {
             (Known::default(), Some(request.into()))
         };
@@ -101,7 +101,7 @@ impl Args {
     }
 
     /// What the record has about a receipt.
-    fn recorded(&self, config: &Config, receipt: &str) -> Result<Known, (u8, String)> {
+    fn recorded(config: &Config, receipt: &str) -> Result<Known, (u8, String)> {
         let found = records::about(&config.audit.dir, receipt, |_| {});
         let found = found.map_err(|e| (NO, format!("{}: {e}", config.audit.dir.display())))?;
         let Some(record) = found.into_iter().next_back() else {

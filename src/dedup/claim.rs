@@ -221,6 +221,11 @@ impl Record {
         Self { until, term, forget: self.forget.max(until), ..self }
     }
 
+    /// Whether it is not forgotten yet.
+    pub(super) fn lasts(&self, now: Millis) -> bool {
+        now < self.forget
+    }
+
     /// For how much longer it blocks. A clock that is put right by less than the term ends nothing.
     fn left(&self, now: Millis) -> Millis {
         let left = self.until.saturating_sub(now);
@@ -228,12 +233,19 @@ impl Record {
     }
 }
 
+impl Guarded {
+    /// Whether it is not forgotten yet.
+    pub(super) fn lasts(&self, now: Millis) -> bool {
+        now < self.until
+    }
+}
+
 impl Kept {
     /// What is left once everything whose time is over was forgotten.
     fn remembered(self, now: Millis) -> Self {
         Self {
-            event: self.event.filter(|record| now < record.forget),
-            guard: self.guard.filter(|guard| now < guard.until),
+            event: self.event.filter(|record| record.lasts(now)),
+            guard: self.guard.filter(|guard| guard.lasts(now)),
         }
     }
 

@@ -73,8 +73,8 @@ impl Tables {
     /// Drops what is over, now and then.
     fn sweep(&mut self, now: Millis) {
         if now >= self.sweep_after {
-            self.events.retain(|_, record| now < record.forget);
-            self.guards.retain(|_, guard| now < guard.until);
+            self.events.retain(|_, record| record.lasts(now));
+            self.guards.retain(|_, guard| guard.lasts(now));
             self.sweep_after = now + SWEEP_PAUSE;
         }
     }

@@ -89,12 +89,17 @@ fn looks_like(source: &Source, case: &Case) -> Option<String> {
             signatures.flat_map(OneOrMany::as_slice).filter_map(|s| s.header.as_deref());
         names.any(sent)
     };
-    let other = others.into_iter().find(signs)?;
-    let provider = &other.name;
-    Some(format!(
-        "This looks like a request of {} (`provider: {provider}`): its signature header is there, and the one of source `{}` is not.",
-        other.title, source.name
-    ))
+    // Several may use one name; one that is like another is told by the other.
+    let others = others.filter(|preset| preset.like.is_none()).filter(signs);
+    let name = |preset: &Preset| format!("{} (`provider: {}`)", preset.title, preset.name);
+    let others: Vec<_> = others.map(name).collect();
+    (!others.is_empty()).then(|| {
+        format!(
+            "This looks like a request of {}: its signature header is there, and the one of source `{}` is not.",
+            others.join(" or "),
+            source.name
+        )
+    })
 }
 
 fn suspect(what: impl Into<String>, verdict: impl Into<String>, case: Case) -> Suspect {

@@ -190,7 +190,7 @@ impl Vector {
             match (name.as_str(), value) {
                 ("jwks", jwks) => found.push((None, jwks.to_string())),
                 (name, Value::String(text)) if KEYS.contains(&name) => {
-                    found.push((None, text.clone()))
+                    found.push((None, text.clone()));
                 }
                 ("roots_der_base64", Value::Array(roots)) => {
                     found.extend(roots.iter().filter_map(text).map(|root| (None, root)));

@@ -169,6 +169,9 @@ impl Block<'_> {
         let checks: Vec<_> = rule.check.iter().enumerate().map(|(i, c)| self.check(i, c)).collect();
         let capture = self.capture();
         let report = rule.report.as_ref().map(|text| self.template("report", text)).transpose();
+        if rule.report.is_some() && !rule.verify {
+            self.add("report", "anybody could fill the log with it", "write `verify: true`");
+        }
         let reply = self.reply();
         Ok(Rule::new(RuleParts {
             methods,

@@ -191,7 +191,8 @@ impl<'t> Reader<'t> {
                     return Some(Bare::String(text));
                 }
                 '\\' => {
-                    text.push(chars.next().map(|(_, c)| c).filter(|c| matches!(c, '"' | '\\'))?)
+                    let escaped = chars.next().map(|(_, c)| c);
+                    text.push(escaped.filter(|c| matches!(c, '"' | '\\'))?);
                 }
                 ' '..='~' => text.push(c),
                 _ => return None,

@@ -173,7 +173,7 @@ impl Scheme {
         let count = view.items_count().ok_or(Reason::InputAmbiguous)?;
         let mut first = Err(Reason::SignatureMissing);
         for item in (0..count).rev() {
-            view.look_at_item(item);
+            view.look_at_item(Some(item));
             let found = self.check_places(view, keys)?;
             if found.0 == 0 {
                 return Ok(NO_MATCH);
@@ -343,7 +343,7 @@ impl Scheme {
         let variant = self.parts.url_variants.first();
         let url = variant.map_or(Cow::Borrowed(request.url), |variant| variant.of(request.url));
         let view = View::new(Presented { url: &url, ..request }, &self.sought);
-        item.into_iter().for_each(|item| view.look_at_item(item));
+        view.look_at_item(item);
         let variable = variable.map(|(name, time)| (name.as_bytes(), time.as_bytes()));
         let pieces = self.pieces(signed, &view, variable.as_slice()).map_err(|reason| {
             format!("something that is signed over cannot be used: {}", reason.as_str())

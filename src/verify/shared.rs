@@ -12,7 +12,10 @@ use super::{
     form::{Form, field},
     key::Key,
 };
-use crate::{event::Digest, json::Step};
+use crate::{
+    event::Digest,
+    json::{Path, Step},
+};
 
 /// Signs with one secret, in headers.
 pub(super) fn sign(
@@ -100,7 +103,7 @@ pub(super) fn sign_body(
         }
         for Value { from, transforms } in signed.values() {
             let view = scheme.view(Presented { body: &body.bytes, ..*presented });
-            at.into_iter().for_each(|item| view.look_at_item(item));
+            view.look_at_item(at);
             let is_there = view.find(from, &[]).is_ok();
             if !is_there && !transforms.contains(&Transform::DefaultEmpty) {
                 drop(view);
@@ -134,7 +137,7 @@ impl Writing<'_> {
     ) -> Result<(), String> {
         let bytes = match place {
             From::Json(path) if !self.is_form => {
-                let list = scheme.parts.for_each.iter().flat_map(|items| items.steps());
+                let list = scheme.parts.for_each.iter().flat_map(Path::steps);
                 let index = |step: &Step| match step {
                     Step::Each => Step::Index(item.unwrap_or_default()),
                     other => other.clone(),

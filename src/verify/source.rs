@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use rustls_pki_types::TrustAnchor;
+
 use super::{
-    KeySet, Template,
+    KeySet, Template, Verifier,
     view::{Unusable, View},
 };
-use crate::answer::Reason;
+use crate::{answer::Reason, event::Timestamp};
 
 /// Where keys are that are not configured.
 #[derive(Clone, Debug)]
@@ -50,6 +52,22 @@ impl Keys for NoKeys {
 
     fn may_ask_again(&self, _: usize, _: &str) -> bool {
         false
+    }
+}
+
+impl Verifier {
+    /// Reads a document that was fetched, for the scheme that wanted it; a sentence where it is not what it should be.
+    /// Certificates may lead to `anchors`.
+    pub fn read(
+        &self,
+        want: &Want,
+        text: &[u8],
+        anchors: &[TrustAnchor<'_>],
+        now: Timestamp,
+    ) -> Result<KeySet, String> {
+        let scheme = self.each_scheme().nth(want.scheme);
+        let foreign = scheme.and_then(|scheme| scheme.parts.foreign.as_deref());
+        foreign.ok_or("is wanted by no scheme")?.read(text, anchors, now)
     }
 }
 

@@ -52,7 +52,7 @@ pub(crate) enum From {
     FormJson(String, json::Path),
     /// `{aws_sns}`: the text that Amazon SNS signs.
     AwsSns,
-    /// `{truelayer}`: what TrueLayer signs.
+    /// `{truelayer}`: what `TrueLayer` signs.
     TrueLayer,
     /// `{jwt:PATH}`: a claim of the token that was believed.
     Claim(json::Path),

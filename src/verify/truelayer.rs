@@ -1,4 +1,4 @@
-//! What TrueLayer signs: method and path, the headers that the signature lists, and the body.
+//! What `TrueLayer` signs: method and path, the headers that the signature lists, and the body.
 
 use super::{
     jose,

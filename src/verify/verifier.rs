@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
-use rustls_pki_types::TrustAnchor;
 
 use super::{
     Container, From, LiveSecret, Place, Presented, Proof, Scheme, SchemeParts, Signed,
@@ -11,7 +10,7 @@ use super::{
     key::{self, Key},
     keyset::KeySet,
     scheme, shared,
-    source::{Keys, NoKeys, Want},
+    source::{Keys, NoKeys},
 };
 use crate::{answer::Reason, event::Timestamp, json, secret::Secret};
 
@@ -186,19 +185,6 @@ impl Verifier {
         }
     }
 
-    /// Reads a document that was fetched, for the scheme that wanted it; a sentence where it is not what it should be.
-    /// Certificates may lead to `anchors`.
-    pub fn read(
-        &self,
-        want: &Want,
-        text: &[u8],
-        anchors: &[TrustAnchor<'_>],
-        now: Timestamp,
-    ) -> Result<KeySet, String> {
-        let foreign = self.schemes.get(want.scheme).and_then(|p| p.scheme.parts.foreign.as_deref());
-        foreign.ok_or("is wanted by no scheme")?.read(text, anchors, now)
-    }
-
     /// Whether a scheme's keys are fetched.
     pub fn fetches(&self) -> bool {
         self.schemes.iter().any(|prepared| prepared.scheme.finds_keys() && prepared.sets.is_empty())
@@ -218,7 +204,7 @@ impl Verifier {
                     return Ok(headers);
                 }
                 Some(Ok(_)) => {
-                    "it would be taken for one of another scheme".clone_into(&mut problem)
+                    "it would be taken for one of another scheme".clone_into(&mut problem);
                 }
                 Some(Err(why)) => problem = why,
                 None => {}

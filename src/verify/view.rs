@@ -208,9 +208,9 @@ impl<'a> View<'a> {
         found.values.first()?.is_none().then_some(found.items.len())
     }
 
-    /// Lets JSON paths begin at an item.
-    pub(super) fn look_at_item(&self, item: usize) {
-        self.item.set(Some(item));
+    /// Lets JSON paths begin at an item, or at the document.
+    pub(super) fn look_at_item(&self, item: Option<usize>) {
+        self.item.set(item);
     }
 
     /// What the body is.

@@ -1,6 +1,13 @@
 //! Challenges over sockets: methods that only some sources take, and the headers of a reply.
 
-use crate::world::{Gateway, Upstream, gateway::Answer};
+use crate::{
+    GITHUB,
+    world::{
+        Gateway, Upstream,
+        gateway::{Answer, records},
+        provider::mac,
+    },
+};
 
 async fn gateway(app: &Upstream) -> Gateway {
     Gateway::start(&format!(
@@ -83,4 +90,54 @@ async fn hidden_paths_stay_hidden_to_methods_without_a_challenge() {
     assert_eq!(ask(&gateway, "GET", "/echo?challenge=abc", NO).await.status, 200);
     assert_eq!(ask(&gateway, "GET", "/echo", NO).await.status, 404);
     assert_eq!(ask(&gateway, "GET", "/stripe", NO).await.status, 404);
+}
+
+/// Whoever asks again and again gets an answer each time, and not a line in the log each time.
+#[tokio::test]
+async fn challenges_of_strangers_do_not_fill_the_log() {
+    let app = Upstream::start().await;
+    let gateway = gateway(&app).await;
+    // A few lines a second, and the next one says how many were left out.
+    let says_so = |line: &String| {
+        line.contains("\"outcome\":\"handshake\"") && line.contains("\"suppressed\":")
+    };
+    let mut asked = 0;
+    while !gateway.log().iter().any(says_so) {
+        let answer = ask(&gateway, "GET", "/echo?challenge=abc", ("x-nothing", "1")).await;
+        assert!(matches!(answer.status, 200 | 503), "{}", answer.status);
+        asked += 1;
+        assert!(asked < 20_000, "no line was left out");
+    }
+}
+
+/// What a provider asks to be opened is told to the operator: in the log, and on record.
+#[tokio::test]
+async fn what_the_operator_must_do_is_told() {
+    let app = Upstream::start().await;
+    let gateway = Gateway::start(&format!(
+        "sources:\n  topic:\n    provider: custom\n    secret: \"{GITHUB}\"\n\
+         \x20   verify: {{ signature: {{ header: X-Signature }}, signed: \"{{body}}\" }}\n\
+         \x20   event: {{ id: \"{{body|sha256_hex}}\", type: event }}\n\
+         \x20   handshake:\n      - when: {{ json: {{ Type: SubscriptionConfirmation }} }}\n        verify: true\n\
+         \x20       report: \"{{json:SubscribeURL}}\"\n\
+         routes: [ {{ source: topic, to: app }} ]\nupstreams: {{ app: {{ url: \"{}\" }} }}\n",
+        app.url()
+    ))
+    .await;
+    let url = "https://sns.example/?Action=ConfirmSubscription&Token=2336";
+    let body = format!(r#"{{"Type":"SubscriptionConfirmation","SubscribeURL":"{url}"}}"#);
+    let forged = gateway.post("/topic", &Vec::new(), body.as_bytes()).await;
+    assert_eq!(forged.status, 401);
+    let signature = hex::encode(mac(GITHUB.as_bytes(), &[body.as_bytes()]));
+    let answer =
+        gateway.post("/topic", &vec![("x-signature".into(), signature)], body.as_bytes()).await;
+    assert_eq!((answer.status, answer.body.len()), (200, 0));
+    let told =
+        gateway.log().iter().filter(|line| line.contains(&format!("\"report\":\"{url}\""))).count();
+    assert_eq!(told, 1, "only the signed one is reported");
+    let (_, dir) = gateway.stop().await;
+    let records = records(&dir.path().join("audit"));
+    let reports: Vec<_> = records.iter().filter(|record| record["report"] == url).collect();
+    assert_eq!(reports.len(), 1, "{records:?}");
+    assert_eq!(app.count(), 0);
 }

@@ -218,7 +218,7 @@ fn what_a_handshake_cannot_do() {
          - {{ when: {{ method: GET }}, verify: true, reply: {{ content_type: text/html, body: '{{query:c}}' }} }}\n\
          - {{ when: {{ header: 'A b', json_present: 'a..b' }}, reply: {{ headers: {{ Location: '{{query:c}}' }} }} }}\n\
          - {{ when: {{ query: c }}, check: [{{ left: '{{query:t}}' }}], reply: {{ body: '{{token}}' }} }}\n\
-         - {{ when: {{ query: c }}, capture: 'a{{query:t}}', reply: {{ compute: {{ r: {{}}, s: {{ hmac_hex: 'a{{query:c}}' }} }} }} }}"
+         - {{ when: {{ query: c }}, capture: 'a{{query:t}}', report: '{{query:t}}', reply: {{ compute: {{ r: {{}}, s: {{ hmac_hex: 'a{{query:c}}' }} }} }} }}"
     )), @r#"
     handshake[0].verify: only a POST is verified (write `verify: false`)
     handshake[0].reply.content_type: no challenge is answered with a page (what a stranger says could be shown as a page; use `text/plain`)
@@ -227,6 +227,7 @@ fn what_a_handshake_cannot_do() {
     handshake[2].check[0]: needs `right` or `one_of` (write it like `{ left: "{query:token}", right: "{param:token}" }`)
     handshake[2].reply.body: `{token}` stands for nothing (compute it under `reply.compute`)
     handshake[3].capture: is not one value (write it like `{json:token}`)
+    handshake[3].report: anybody could fill the log with it (write `verify: true`)
     handshake[3].reply.compute.r: needs one function (write it like `{ hmac_hex: "{query:token}" }`)
     handshake[3].reply.compute.s: one value is signed, and nothing around it (then what may be asked for is known: `{ hmac_hex: "{query:token}" }`)
     "#);

@@ -38,6 +38,7 @@ mod near_misses;
 mod noted;
 mod oracles;
 mod places;
+mod public_keys;
 mod refused;
 mod roundtrip;
 mod route;

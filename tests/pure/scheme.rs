@@ -57,7 +57,7 @@ impl Described {
         serde_yaml::from_str(yaml).unwrap_or_else(|e| panic!("{e}: {yaml}"))
     }
 
-    fn compile(&self) -> providers::Compiled {
+    pub(crate) fn compile(&self) -> providers::Compiled {
         let options =
             Options { params: self.params.clone(), pin: self.pin.clone(), ..Options::default() };
         let mut event = self.event.clone();
@@ -131,7 +131,12 @@ impl Sent {
 
 /// The page's examples: a source, and a request that passes.
 pub(crate) fn examples() -> Vec<(&'static str, Described, Sent)> {
-    let pieces = PAGE.split("```yaml\n").skip(1);
+    examples_of(PAGE)
+}
+
+/// The examples of a page.
+pub(crate) fn examples_of(page: &'static str) -> Vec<(&'static str, Described, Sent)> {
+    let pieces = page.split("```yaml\n").skip(1);
     let example = |piece: &'static str| {
         let (yaml, rest) = piece.split_once("```").expect("an end");
         let (_, rest) = rest.split_once("```http\n").expect("a request");
