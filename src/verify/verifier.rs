@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{
     Container, From, LiveSecret, Place, Presented, Proof, Scheme, SchemeParts, Signed,
