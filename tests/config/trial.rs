@@ -11,17 +11,19 @@ use std::{
 use gatepost::providers;
 
 /// Presets whose requests cannot be made, and why.
-const UNSIGNED: [(&str, &str); 10] = [
-    ("apple-app-store", "its certificates are the provider's alone"),
+const UNSIGNED: [(&str, &str); 12] = [
+    ("adyen", "every item of the body is signed by itself, inside of it"),
+    ("apple-app-store", "its keys are certificates"),
     ("azure-event-grid", "the signature is not in a header"),
+    ("braintree", "the signature is not in a header"),
     ("contentful", "the headers that it signs are listed by the provider"),
+    ("dropbox-sign", "what it signs is inside the body"),
     ("figma", "the signature is not in a header"),
+    ("mailgun", "what it signs is inside the body"),
     ("microsoft-graph", "the signature is not in a header"),
-    ("paypal", "its headers have times and names of their own"),
     ("pusher", "its secrets have names"),
     ("sanity", "its time is not checked, so nobody knows how it is written"),
     ("strava", "the signature is not in a header"),
-    ("wechat-pay", "its headers have times and names of their own"),
 ];
 
 fn gatepost(dir: &Path, args: &[&str], input: &[u8]) -> Output {
