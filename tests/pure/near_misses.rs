@@ -453,7 +453,10 @@ const UNANSWERED: &[(Row, Not)] = &[
         ),
         NotVerified,
     ),
-    (("aws-sns", Signed, "POST", "/in", &[], r#"{"Type":"Notification","SubscribeURL":"x"}"#), AnEvent),
+    (
+        ("aws-sns", Signed, "POST", "/in", &[], r#"{"Type":"Notification","SubscribeURL":"x"}"#),
+        AnEvent,
+    ),
 ];
 
 #[test]
