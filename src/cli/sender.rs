@@ -57,29 +57,69 @@ impl Prepared {
         let json = HeaderValue::from_static("application/json");
         headers.entry(header::CONTENT_TYPE).or_insert(json);
         if signature != Signature::Missing {
-            let presented = Presented {
-                method: "POST",
-                url: &source.public_url,
-                target: &source.path,
-                headers: &headers,
-                body: if signature == Signature::Forged { b"forged" } else { &body },
-                received_at: Timestamp::from_millis(Timestamp::now().as_millis() - age),
+            for name in source.verifier.signed_besides(&headers) {
+                // A nonce, or a time that nobody checks: any text will do, and this one is read as either.
+                headers.insert(
+                    name,
+                    HeaderValue::from_str(&Timestamp::now().to_string())
+                        .map_err(|e| e.to_string())?,
+                );
+            }
+            let over = |body| {
+                let presented = Presented {
+                    method: "POST",
+                    url: &source.public_url,
+                    target: &source.path,
+                    headers: &headers,
+                    body,
+                    received_at: Timestamp::from_millis(Timestamp::now().as_millis() - age),
+                };
+                match key {
+                    Some(key) => {
+                        source.verifier.sign_with(key, &presented, &serde_json::Map::new())
+                    }
+                    None => source.verifier.sign_whole(&presented),
+                }
             };
-            let signed = match key {
-                Some(key) => source.verifier.sign_with(key, &presented, &serde_json::Map::new())?,
-                None => source.verifier.sign_whole(&presented)?,
+            let other = over(b"forged").ok().filter(|other| other.body.is_none());
+            let signed = match other.filter(|_| signature == Signature::Forged) {
+                Some(other) => other,
+                None => over(&body)?,
             };
             headers.extend(signed.headers);
-            if let Some(whole) = signed.body {
-                if signature == Signature::Forged {
-                    return Err(
-                        "the signature is inside of the body: change the body (`--tamper`)".into(),
-                    );
-                }
-                body = whole.into();
-            }
+            body = signed.body.map_or(body, Bytes::from);
         }
-        Ok(Self { headers, body })
+        let request = Self { headers, body };
+        let forged = signature == Signature::Forged && request.passes(source);
+        Ok(if forged { request.spoilt(source) } else { request })
+    }
+
+    /// Whether `source` would believe it, if it came now.
+    fn passes(&self, source: &Source) -> bool {
+        let presented = Presented {
+            method: "POST",
+            url: &source.public_url,
+            target: &source.path,
+            headers: &self.headers,
+            body: &self.body,
+            received_at: Timestamp::now(),
+        };
+        source.verifier.verify(&presented).is_ok()
+    }
+
+    /// The same with another signature, where that does not depend on the body, or stands in it.
+    fn spoilt(mut self, source: &Source) -> Self {
+        for name in source.verifier.signature_headers() {
+            let Some(value) = self.headers.get_mut(name) else { continue };
+            let other = others(value.as_bytes()).find_map(|o| HeaderValue::from_bytes(&o).ok());
+            *value = other.unwrap_or_else(|| HeaderValue::from_static("forged"));
+        }
+        if self.passes(source) {
+            let whole = self.body.clone();
+            let mut bodies = others(&whole).map(|body| Self { body: body.into(), ..self.clone() });
+            return bodies.find(|other| !other.passes(source)).unwrap_or(self);
+        }
+        self
     }
 
     /// The same with a byte more, which nobody signed.
@@ -98,6 +138,18 @@ impl Prepared {
         out::line(&format!("content-length: {}", self.body.len()));
         out::line(&format!("\n{}", String::from_utf8_lossy(&self.body)));
     }
+}
+
+/// The same text with another letter or digit: each in turn, from the end; the last few may be padding.
+fn others(text: &[u8]) -> impl Iterator<Item = Vec<u8>> + '_ {
+    let front = text.iter().take(text.len().saturating_sub(4)).enumerate().rev();
+    front.filter(|(_, byte)| byte.is_ascii_alphanumeric()).map(|(at, byte)| {
+        let mut other = text.to_vec();
+        if let Some(changed) = other.get_mut(at) {
+            *changed = if *byte == b'0' { b'1' } else { b'0' };
+        }
+        other
+    })
 }
 
 /// How one request ended: the status, 0 where there was no answer, and the gateway's word for it or what went wrong.

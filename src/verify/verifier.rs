@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{
     Container, From, LiveSecret, Place, Presented, Proof, Scheme, SchemeParts, Signed,
@@ -125,6 +125,15 @@ impl Verifier {
             Stop::Refused(reason) => reason,
             Stop::Wanting(_) => Reason::KeyNotFetched,
         })
+    }
+
+    /// Headers that the first scheme signs over, besides its time, and that are not among `headers`.
+    pub(crate) fn signed_besides(&self, headers: &HeaderMap) -> Vec<HeaderName> {
+        let Some(Prepared { scheme, .. }) = self.schemes.first() else { return Vec::new() };
+        let time = scheme.parts.timestamps.as_ref().map(|time| &time.from.from);
+        let missing = scheme.missing(headers).into_iter();
+        let missing = missing.filter_map(|name| HeaderName::try_from(name).ok());
+        missing.filter(|name| time != Some(&From::Header(name.clone()))).collect()
     }
 
     /// Checks a request. The first scheme whose `when` holds is the one that counts: where it fails, no other is asked.

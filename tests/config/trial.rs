@@ -11,38 +11,20 @@ use std::{
 use gatepost::providers;
 
 /// Presets whose requests cannot be made, and why.
-const UNSIGNED: [(&str, &str); 30] = [
-    ("adobe-io", "its key is the provider's alone"),
-    ("adyen", "every item of the body is signed by itself, inside of it"),
-    ("apple-app-store", "its key is the provider's alone"),
+const UNSIGNED: [(&str, &str); 9] = [
+    ("apple-app-store", "its keys are certificates"),
+    ("aws-sns", "what it signs is inside the body"),
     ("azure-event-grid", "the signature is not in a header"),
-    ("braintree", "the signature is not in a header"),
-    ("bridge", "its key is the provider's alone"),
-    ("chip", "its key is the provider's alone"),
-    ("circle", "its key is the provider's alone"),
     ("contentful", "the headers that it signs are listed by the provider"),
-    ("discord", "its key is the provider's alone"),
-    ("dropbox-sign", "what it signs is inside the body"),
     ("figma", "the signature is not in a header"),
-    ("fireblocks", "its key is the provider's alone"),
-    ("fireblocks-legacy", "its key is the provider's alone"),
-    ("github-secret-scanning", "its key is the provider's alone"),
-    ("google-pubsub", "its key is the provider's alone"),
-    ("kinde", "its key is the provider's alone"),
-    ("mailgun", "what it signs is inside the body"),
     ("microsoft-graph", "the signature is not in a header"),
-    ("paypal", "its key is the provider's alone"),
-    ("plaid", "its key is the provider's alone"),
     ("pusher", "its secrets have names"),
     ("sanity", "its time is not checked, so nobody knows how it is written"),
-    ("sendgrid", "its key is the provider's alone"),
-    ("ssf", "its key is the provider's alone"),
-    ("standard-webhooks-v1a", "its key is the provider's alone"),
     ("strava", "the signature is not in a header"),
-    ("telnyx", "its key is the provider's alone"),
-    ("wechat-pay", "its key is the provider's alone"),
-    ("wise", "its key is the provider's alone"),
 ];
+
+/// Presets whose requests name their key, which a made one does not have: nobody can believe what is sent for them.
+const NAMED: [&str; 3] = ["adobe-io", "circle", "github-secret-scanning"];
 
 fn gatepost(dir: &Path, args: &[&str], input: &[u8]) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_gatepost"))
@@ -70,6 +52,13 @@ fn sent(name: &str, more: &[&str]) -> Option<(Vec<u8>, String)> {
     Some((out.stdout, secret.expect("a secret or a key").trim_end().to_owned()))
 }
 
+/// A configuration that holds a secret, so that others may not read it.
+fn configured(dir: &Path, text: &str) {
+    let file = dir.join("gatepost.yaml");
+    let private = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(file);
+    private.unwrap().write_all(text.as_bytes()).unwrap();
+}
+
 /// Whether a source of that preset believes a request; what the doctor says of it.
 fn judged(name: &str, secret: &str, request: &[u8]) -> (bool, String) {
     let dir = tempfile::tempdir().unwrap();
@@ -81,9 +70,7 @@ fn judged(name: &str, secret: &str, request: &[u8]) -> (bool, String) {
          routes: [ {{ source: {name}, to: app }} ]\nupstreams: {{ app: \"http://127.0.0.1:9\" }}\n",
         params.join(", ")
     );
-    let file = dir.path().join("gatepost.yaml");
-    let private = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&file);
-    private.unwrap().write_all(text.as_bytes()).unwrap();
+    configured(dir.path(), &text);
     let out = gatepost(dir.path(), &["verify", "-"], request);
     let said = String::from_utf8([out.stdout, out.stderr].concat()).unwrap();
     (out.status.success(), said)
@@ -96,7 +83,8 @@ fn every_preset_believes_what_is_sent_for_it() {
         assert_eq!(made.is_none(), UNSIGNED.iter().any(|(other, _)| *other == name), "{name}");
         let Some((request, secret)) = made else { continue };
         let (believed, said) = judged(name, &secret, &request);
-        assert!(believed, "{name}: {said}\n{}", String::from_utf8_lossy(&request));
+        let named = NAMED.contains(&name);
+        assert_eq!(believed, !named, "{name}: {said}\n{}", String::from_utf8_lossy(&request));
     }
 }
 
@@ -109,7 +97,7 @@ fn a_public_key_may_be_a_block() {
         "version: 1\ntls: {{ mode: none }}\nsources:\n  discord:\n    provider: discord\n    secret: |\n{block}\
          routes: [ {{ source: discord, to: app }} ]\nupstreams: {{ app: \"http://127.0.0.1:9\" }}\n"
     );
-    fs::write(dir.path().join("gatepost.yaml"), text).unwrap();
+    configured(dir.path(), &text);
     let out = gatepost(dir.path(), &["verify", "-"], &request);
     assert!(
         out.status.success(),

@@ -123,7 +123,7 @@ const ANSWERED: &[(Row, u16, &str, Option<(&str, &str)>)] = &[
     (("asana", Signed, "POST", "/in", &[], r#"{"events":[]}"#), 200, "", None),
     (
         (
-            "sns",
+            "aws-sns",
             Signed,
             "POST",
             "/in",
@@ -444,7 +444,7 @@ const UNANSWERED: &[(Row, Not)] = &[
     (("discord", Signed, "POST", "/in", STAMP, r#"{"id":"1","type":2}"#), AnEvent),
     (
         (
-            "sns",
+            "aws-sns",
             Stranger,
             "POST",
             "/in",
@@ -453,7 +453,10 @@ const UNANSWERED: &[(Row, Not)] = &[
         ),
         NotVerified,
     ),
-    (("sns", Signed, "POST", "/in", &[], r#"{"Type":"Notification","SubscribeURL":"x"}"#), AnEvent),
+    (
+        ("aws-sns", Signed, "POST", "/in", &[], r#"{"Type":"Notification","SubscribeURL":"x"}"#),
+        AnEvent,
+    ),
 ];
 
 #[test]
@@ -499,7 +502,7 @@ fn a_challenge_that_needs_a_parameter_is_not_answered_without_it() {
 fn a_subscription_to_confirm_is_reported() {
     let body =
         r#"{"Type":"SubscriptionConfirmation","SubscribeURL":"https://sns.example/?Token=1"}"#;
-    let Told::Answered(challenge) = send(("sns", Signed, "POST", "/in", &[], body)) else {
+    let Told::Answered(challenge) = send(("aws-sns", Signed, "POST", "/in", &[], body)) else {
         panic!()
     };
     assert_eq!(challenge.report.as_deref(), Some("https://sns.example/?Token=1"));

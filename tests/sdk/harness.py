@@ -228,7 +228,7 @@ class Gateway:
         url = urllib.parse.urlsplit(first.removeprefix("POST "))
         target = url.path + (f"?{url.query}" if url.query else "")
         return {
-            **sdks.key(name), "headers": headers, "url": PUBLIC + target, "body_base64": base64.b64encode(body).decode()
+            **self.signed_with(sdks, name, done.stderr.decode()), "headers": headers, "url": PUBLIC + target, "body_base64": base64.b64encode(body).decode()
         }  # fmt: skip
 
     def signed_with(self, sdks, name, said):
