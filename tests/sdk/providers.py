@@ -141,6 +141,7 @@ PROVIDERS = {
         "",
         source="params: { public_key: a_public_key }",
         change=("bt_payload=", "bt_payload=A"),
+        unjudged="its payload is base64 of XML, which the example is not",
     ),
     "dropbox-sign": Provider(
         "a-dropbox-sign-api-key",
