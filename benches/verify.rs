@@ -5,6 +5,7 @@
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::panic,
     clippy::pedantic,
     clippy::unwrap_used,
     reason = "a benchmark that cannot start says so"

@@ -159,8 +159,12 @@ async fn a_damaged_page_of_the_dedup_store_refuses_what_it_hits_and_takes_nothin
     blank_a_page(&db);
 
     let gateway = Gateway::start_in(home, &routes).await;
-    let (known, hit): (Vec<_>, Vec<_>) =
-        all(&gateway).await.into_iter().partition(|(status, _)| *status == 200);
+    let (mut known, mut hit) = (Vec::new(), Vec::new());
+    for id in &ids {
+        // One after the other: what shares a transaction with what is hit is refused, too.
+        let answer = post(&gateway, id).await;
+        if answer.0 == 200 { &mut known } else { &mut hit }.push(answer);
+    }
     assert!(known.iter().all(|(_, outcome)| outcome == "duplicate"), "{known:?}");
     assert!(hit.iter().all(|a| *a == (503, "store_unavailable".into())), "{hit:?}");
     assert!(!known.is_empty() && !hit.is_empty(), "{} and {}", known.len(), hit.len());

@@ -117,6 +117,7 @@ async fn what_is_over_is_deleted() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let (kept, (gone, _)) = (fresh(), fresh_pair());
+    claim(&store, &kept, A).await;
     store.complete(&kept, HOUR).await.unwrap();
     store.complete(&gone, Duration::from_millis(50)).await.unwrap();
     let file = rusqlite::Connection::open(dir.path().join("dedup.sqlite3")).unwrap();
@@ -126,7 +127,7 @@ async fn what_is_over_is_deleted() {
         file.query_row(count, [], read).unwrap()
     };
     let swept = async {
-        while rows() != (1_i64, 0_i64) {
+        while rows() != (1_i64, 0_i64) || store.entries() != Some(1) {
             sleep(Duration::from_millis(20)).await;
         }
     };
@@ -146,6 +147,9 @@ fn a_directory_has_one_user() {
 fn files_that_cannot_be_used_are_named() {
     let refused = |dir: &Path| Embedded::open(dir).expect_err("unusable").to_string();
     assert!(refused(Path::new("/nowhere")).contains("/nowhere/dedup.lock"));
+    let taken = tempfile::tempdir().unwrap();
+    fs::create_dir(taken.path().join("dedup.sqlite3")).unwrap();
+    assert!(refused(taken.path()).contains("cannot open"));
 
     let damaged = tempfile::tempdir().unwrap();
     fs::write(damaged.path().join("dedup.sqlite3"), "not a database".repeat(1000)).unwrap();

@@ -280,7 +280,8 @@ async fn a_claim_elsewhere_is_looked_at_soon_then_less_often_and_not_beyond_pati
     let (begun, world) = (tokio::time::Instant::now(), World::new(store.clone(), policy()));
     assert!(is_in_flight(world.pass(subject("a", ""), accepted()).await));
     let asked = store.asked.lock().unwrap().clone();
-    let pauses: Vec<_> = asked.windows(2).map(|two| two[1] - two[0] - takes).collect();
+    let pauses: Vec<_> =
+        asked.windows(2).map(|two| (two[1] - two[0]).checked_sub(takes).unwrap()).collect();
     assert_eq!(pauses[0], Duration::from_millis(50));
     assert!(pauses[1] < Duration::from_millis(100), "{pauses:?}");
     assert!(pauses.is_sorted() && pauses.ends_with(&[Duration::from_millis(200)]), "{pauses:?}");
