@@ -130,9 +130,7 @@ PROVIDERS = {
         '{"id":"event_01H4TQ4XVKXCMB5Y4Q9RF5X2ZN","event":"dsync.user.created","data":{}}',
         timed=True,
     ),
-    "adyen": Provider(
-        hexadecimal("adyen"), f'{{"live":"false","notificationItems":[{ADYEN_ITEM}]}}', change=("1130", "1131")
-    ),
+    "adyen": Provider(hexadecimal("adyen"), f'{{"live":"false","notificationItems":[{ADYEN_ITEM}]}}', change=("1130", "1131")),
     "box": Provider(
         "SamplePrimaryKey", '{"type":"webhook_event","trigger":"FILE.UPLOADED","source":{"id":"1234567890"}}', timed=True
     ),
@@ -147,6 +145,7 @@ PROVIDERS = {
         "a-dropbox-sign-api-key",
         '{"event":{"event_type":"signature_request_sent","event_metadata":{"reported_for_app_id":"app1"}}}',
         change=("request_sent", "request_signed"),
+        unjudged="it sends a multipart form, which the example is not",
     ),
     "easypost": Provider("a-sécret-of-ours", '{"id":"evt_1","object":"Event","description":"batch.created"}'),
     "hubspot-v1": Provider("zzzzzzzz-yyyy-yyyy-yyyy-yyyyyyyyyyy1", HUBSPOT % 1, preset="hubspot", source="pin: v1"),
