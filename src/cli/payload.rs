@@ -139,7 +139,7 @@ impl Payload {
     }
 
     /// Puts what was asked for, else `own`, where the first template that can express it reads it from. What is our own need not
-    /// be read as it is: where no template can express it, it is all of what the first is made of.
+    /// be read as it is: where no template can express it, it is the first value of the first.
     fn put_first(
         &mut self,
         templates: &[Template],
@@ -150,10 +150,10 @@ impl Payload {
     ) -> Result<(), String> {
         let text = asked.unwrap_or(own);
         let expressed = templates.iter().find_map(|template| unrender(template, text));
-        let parts = || templates.first().into_iter().flat_map(Template::values);
+        let parts = || templates.first().and_then(|template| template.values().next());
         let values = match (expressed, asked) {
             (Some(values), _) => values,
-            (None, None) => parts().map(|value| (&value.from, text)).collect(),
+            (None, None) => parts().map(|value| (&value.from, text)).into_iter().collect(),
             (None, Some(_)) => {
                 let why = "cannot be expressed the way this source reads it";
                 return Err(format!("the {what} {text:?} {why}"));
