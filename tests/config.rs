@@ -3,6 +3,7 @@
 #![allow(
     clippy::expect_used,
     clippy::format_push_string,
+    clippy::indexing_slicing,
     clippy::panic,
     clippy::string_slice,
     clippy::unwrap_used,

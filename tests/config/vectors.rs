@@ -24,7 +24,7 @@ fn run(dir: &Path, vectors: &[Value], more: &[&str]) -> (Option<i32>, String) {
 fn vectors_that_agree_are_counted_and_others_are_printed() {
     let dir = tempfile::tempdir().unwrap();
     let good = vector("octokit_foo_bar");
-    let (code, said) = run(dir.path(), &[good.clone()], &[]);
+    let (code, said) = run(dir.path(), std::slice::from_ref(&good), &[]);
     assert_eq!((code, &*said), (Some(0), "vectors.json: 1 agree, 0 do not\n"));
 
     let wrongly = |key: &str, value: Value| {
