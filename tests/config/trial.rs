@@ -93,8 +93,7 @@ fn every_preset_believes_what_is_sent_for_it() {
 fn a_public_key_may_be_a_block() {
     let (request, key) = sent("discord", &[]).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let lines: Vec<_> = key.lines().map(|line| format!("      {line}\n")).collect();
-    let block = lines.concat();
+    let block = format!("      {}\n", key.replace('\n', "\n      "));
     let text = format!(
         "version: 1\ntls: {{ mode: none }}\nsources:\n  discord:\n    provider: discord\n    secret: |\n{block}\
          routes: [ {{ source: discord, to: app }} ]\nupstreams: {{ app: \"http://127.0.0.1:9\" }}\n"

@@ -11,7 +11,7 @@ fn vector(name: &str) -> Value {
     let all = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/github.json"));
     let all: Vec<Value> = serde_json::from_str(&all.unwrap()).unwrap();
     let mut vector = all.into_iter().find(|vector| vector["name"] == name).unwrap();
-    vector["provider"] = "github".into();
+    vector.as_object_mut().unwrap().insert("provider".into(), "github".into());
     vector
 }
 
@@ -29,7 +29,7 @@ fn vectors_that_agree_are_counted_and_others_are_printed() {
 
     let wrongly = |key: &str, value: Value| {
         let mut vector = good.clone();
-        vector[key] = value;
+        vector.as_object_mut().unwrap().insert(key.into(), value);
         vector
     };
     let all = [
