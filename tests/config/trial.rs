@@ -11,8 +11,9 @@ use std::{
 use gatepost::providers;
 
 /// Presets whose requests cannot be made, and why.
-const UNSIGNED: [(&str, &str); 8] = [
+const UNSIGNED: [(&str, &str); 9] = [
     ("apple-app-store", "its keys are certificates"),
+    ("aws-sns", "the signature stands in the body, beside what it signs"),
     ("azure-event-grid", "what is compared is in the URL"),
     ("contentful", "the headers that it signs are listed by the provider"),
     ("figma", "what is compared is in the body"),
