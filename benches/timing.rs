@@ -7,7 +7,7 @@
 //! The signature that is compared is right in one kind, and in the other wrong in its first byte, in its last, or at random.
 //! So that both end alike, it is made with a secret that has expired: it is computed and compared as every other, and does not
 //! count. Bodies are random, so that signatures of both kinds look alike to whatever reads them. Every request has a verifier
-//! with secrets of its own, so that no credential comes twice: one that does is read in another time, right or wrong. How much
+//! with secrets of its own, so that no credential comes twice: one that does might be read in another time, right or wrong. How much
 //! that would be is shown by a comparison that is not judged, of a wrong credential that comes again and again with others.
 
 #![allow(
