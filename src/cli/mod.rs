@@ -17,8 +17,13 @@ mod send;
 mod sender;
 mod verify;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
+use bytes::Bytes;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 // The exit codes, but for those of clap, systemd and signals.
@@ -109,8 +114,18 @@ pub fn run() -> ExitCode {
     }
 }
 
+/// The bytes of a file; `-` is standard input.
+fn read(path: &Path) -> io::Result<Bytes> {
+    if path != Path::new("-") {
+        return std::fs::read(path).map(Bytes::from);
+    }
+    let mut bytes = Vec::new();
+    io::stdin().lock().read_to_end(&mut bytes)?;
+    Ok(bytes.into())
+}
+
 fn completions(shell: clap_complete::Shell) -> ExitCode {
-    clap_complete::generate(shell, &mut Cli::command(), "gatepost", &mut std::io::stdout());
+    clap_complete::generate(shell, &mut Cli::command(), "gatepost", &mut io::stdout());
     ExitCode::SUCCESS
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use crate::{
     event::{Receipt, Timestamp},
     identify::PlanParts,
-    json::{self, Step},
+    json::{self, Step, put},
     verify::{From, Part, Template},
 };
 
@@ -229,40 +229,6 @@ fn unrender<'t, 'x>(template: &'t Template, text: &'x str) -> Option<Vec<(&'t Fr
         _ => return None,
     }
     Some(values)
-}
-
-/// Puts `value` at `steps`, making objects and arrays on the way.
-fn put(json: &mut Json, steps: &[Step], value: Json) {
-    let Some((step, rest)) = steps.split_first() else {
-        *json = value;
-        return;
-    };
-    match step {
-        Step::Key(key) => {
-            if !json.is_object() {
-                *json = serde_json::json!({});
-            }
-            if let Json::Object(map) = json {
-                put(map.entry(key.clone()).or_insert(Json::Null), rest, value);
-            }
-        }
-        // The name of a key comes with what stands under it.
-        Step::FirstKey(_) => {}
-        Step::Index(_) | Step::Each => {
-            let index = if let Step::Index(index) = step { *index } else { 0 };
-            if !json.is_array() {
-                *json = serde_json::json!([]);
-            }
-            if let Json::Array(items) = json {
-                while items.len() <= index.min(99) {
-                    items.push(Json::Null);
-                }
-                if let Some(item) = items.get_mut(index.min(99)) {
-                    put(item, rest, value);
-                }
-            }
-        }
-    }
 }
 
 /// A new id in a form that every provider's would have.

@@ -1,14 +1,12 @@
 //! `gatepost send`: signs a test event with the source's own scheme and secret, and says how it ended.
 
 use std::{
-    io::Read as _,
     net::IpAddr,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
 
-use bytes::Bytes;
 use http::Uri;
 
 use super::{
@@ -16,6 +14,7 @@ use super::{
     config::load,
     out,
     payload::Payload,
+    read,
     sender::{Ended, Prepared, Signature, client, own, send, tally},
 };
 use crate::{
@@ -236,15 +235,6 @@ fn report(ended: &[(Ended, Duration)]) {
     if let (Some(p50), Some(p99)) = (at(50), at(99)) {
         out::line(&format!("p50 {p50:.1} ms   p99 {p99:.1} ms"));
     }
-}
-
-fn read(path: &Path) -> std::io::Result<Bytes> {
-    if path != Path::new("-") {
-        return std::fs::read(path).map(Bytes::from);
-    }
-    let mut bytes = Vec::new();
-    std::io::stdin().lock().read_to_end(&mut bytes)?;
-    Ok(bytes.into())
 }
 
 fn is_loopback(to: &Uri) -> bool {

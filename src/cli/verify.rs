@@ -1,15 +1,13 @@
 //! `gatepost verify`: the signature doctor.
 
 use std::{
-    io::{self, Read as _},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{NO, NOT_FOUND, OK, config::load, out, records};
+use super::{NO, NOT_FOUND, OK, config::load, out, read, records};
 use crate::{
     config::{Config, Source},
     doctor::{
@@ -245,13 +243,4 @@ fn as_json(source: &Source, at: Timestamp, diagnosis: &Diagnosis) -> Value {
         "tried": tried.collect::<Vec<_>>(),
         "verdict": diagnosis.verdict,
     })
-}
-
-fn read(path: &Path) -> io::Result<Bytes> {
-    if path == Path::new("-") {
-        let mut bytes = Vec::new();
-        io::stdin().lock().read_to_end(&mut bytes)?;
-        return Ok(bytes.into());
-    }
-    std::fs::read(path).map(Bytes::from)
 }

@@ -126,11 +126,8 @@ impl Sign {
                 standard(keys, headers, envelope.body(), event_id, original, now)
             }
             Self::Native { verifier, url } => {
-                let url = match envelope.uri().query() {
-                    Some(query) if verifier.needs_public_url() => &*format!("{url}?{query}"),
-                    _ => url,
-                };
-                let presented = Presented { received_at: now, ..Presented::of(envelope, url) };
+                let url = verifier.url_of(url, envelope.uri().query());
+                let presented = Presented { received_at: now, ..Presented::of(envelope, &url) };
                 let signed = verifier.sign_again(&presented)?;
                 for name in verifier.signature_headers() {
                     headers.remove(name);

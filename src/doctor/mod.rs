@@ -47,18 +47,19 @@ impl Case {
 
     fn verdict(&self) -> Verdict {
         let verifier = Verifier::new(self.schemes.clone(), self.secrets.clone(), &self.url)?;
-        let url = match self.raw.target.split_once('?') {
-            Some((_, query)) if verifier.needs_public_url() => format!("{}?{query}", self.url),
-            _ => self.url.clone(),
-        };
-        Ok(verifier.verify(&Presented {
+        let query = self.raw.target.split_once('?').map(|(_, query)| query);
+        Ok(verifier.verify(&self.presented(&verifier.url_of(&self.url, query))))
+    }
+
+    fn presented<'p>(&'p self, url: &'p str) -> Presented<'p> {
+        Presented {
             method: &self.raw.method,
-            url: &url,
+            url,
             target: if self.raw.target.is_empty() { "/" } else { &self.raw.target },
             headers: &self.raw.headers,
             body: &self.raw.body,
             received_at: self.received_at,
-        }))
+        }
     }
 
     /// Whether the signature matches, whatever the time.
@@ -133,7 +134,8 @@ fn off(case: &Case, reason: Reason) -> String {
     let mut verifies_then = case.clone();
     let mut text = "The signature is right; ".to_owned();
     // The signed time itself: the one moment at which every tolerance holds.
-    let times = case.schemes.iter().filter_map(|scheme| scheme.shown_time(&presented(case)));
+    let times =
+        case.schemes.iter().filter_map(|scheme| scheme.shown_time(&case.presented(&case.url)));
     let signed = times.into_iter().find(|time| {
         verifies_then.received_at = *time;
         verifies_then.verdict().is_ok_and(|verdict| verdict.is_ok())
@@ -153,17 +155,6 @@ fn off(case: &Case, reason: Reason) -> String {
         )
     };
     text
-}
-
-fn presented(case: &Case) -> Presented<'_> {
-    Presented {
-        method: &case.raw.method,
-        url: &case.url,
-        target: &case.raw.target,
-        headers: &case.raw.headers,
-        body: &case.raw.body,
-        received_at: case.received_at,
-    }
 }
 
 fn ago(now: Timestamp, then: Timestamp) -> String {

@@ -4,10 +4,12 @@
 //! error, because two readers would see two values. Skipped parts are not recursed into, so depth costs no stack.
 
 mod extract;
+mod put;
 
 use std::borrow::Cow;
 
 pub use extract::{Extractor, Found, ITEMS_MAX, Items};
+pub(crate) use put::put;
 
 /// A scalar as found; strings without escapes are borrowed from the body.
 #[derive(Clone, Debug, PartialEq, Eq)]

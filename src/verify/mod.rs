@@ -268,13 +268,8 @@ impl Known {
             Some(keyring) => &**keyring,
             None => &NoKeys,
         };
-        match envelope.uri().query().filter(|_| verifier.needs_public_url()) {
-            None => verifier.judge(&Presented::of(envelope, url), fetched),
-            // The URL as the provider called it: the one on file there, with the query of this request.
-            Some(query) => {
-                verifier.judge(&Presented::of(envelope, &format!("{url}?{query}")), fetched)
-            }
-        }
+        let url = verifier.url_of(url, envelope.uri().query());
+        verifier.judge(&Presented::of(envelope, &url), fetched)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use serde_json::{Value as Json, json};
+use serde_json::json;
 
 use super::{
     Algorithm, Container, Encoding, From, LiveSecret, Place, Presented, Scheme, Signed, Transform,
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     event::Digest,
-    json::{Path, Step},
+    json::{Path, Step, put},
 };
 
 /// Signs with one secret, in headers.
@@ -25,36 +25,10 @@ pub(super) fn sign(
     presented: &Presented<'_>,
 ) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
     let parts = &scheme.parts;
-    let fits = |c: &&Container| c.secret_slot == 0 || c.secret_slot == *slot;
-    let container = parts.containers.iter().find(fits);
-    let container = container.ok_or("no signature is made with this secret")?;
-    let time = parts.timestamps.as_ref();
-    let time = time.map(|time| (&time.from.from, time.unit.write(presented.received_at)));
-    let mut headers: HeaderMap = presented.headers.clone();
-    let mut added = Vec::new();
-    let mut add = |name: &HeaderName, text: &str| {
-        let value = HeaderValue::from_str(text).map_err(|_| format!("`{name}` cannot say that"))?;
-        headers.insert(name.clone(), value.clone());
-        added.push((name.clone(), value));
-        Ok::<_, String>(())
-    };
-    if let Some((From::Header(name), time)) = &time {
-        add(name, time)?;
-    }
-    if let (Some(From::Header(name)), Some(id)) = (container.key_id_place(), &live.id) {
-        add(name, id)?;
-    }
-    for (name, text) in scheme.fixed_headers() {
-        add(name, text)?;
-    }
-    let missing = scheme.missing(&headers).join(", ");
-    if !missing.is_empty() {
-        return Err(format!("the signature covers headers that are not there: {missing}"));
-    }
-    let variable = match &time {
-        Some((From::Variable(name), time)) => Some((name.as_str(), time.as_str())),
-        _ => None,
-    };
+    let container = container(scheme, *slot)?;
+    let Dressed { headers, mut added, time } =
+        dress(scheme, presented, container.key_id_place().zip(live.id.as_deref()))?;
+    let variable = time.as_ref().map(|(name, time)| (*name, time.as_str()));
     let signature = match parts.algorithm {
         Algorithm::Token => String::from_utf8_lossy(&parts.key.bytes(&live.secret)?).into_owned(),
         Algorithm::Basic => {
@@ -71,6 +45,56 @@ pub(super) fn sign(
     Ok(added)
 }
 
+/// Where signatures are that are made with the secret in a slot.
+fn container(scheme: &Scheme, slot: u16) -> Result<&Container, &'static str> {
+    let fits = |c: &&Container| c.secret_slot == 0 || c.secret_slot == slot;
+    scheme.parts.containers.iter().find(fits).ok_or("no signature is made with this secret")
+}
+
+/// A request that only lacks its signature.
+pub(super) struct Dressed<'s> {
+    pub(super) headers: HeaderMap,
+    /// Those of them that go with a signature.
+    pub(super) added: Vec<(HeaderName, HeaderValue)>,
+    /// The signed time, where it stands beside the signature: its name there, and itself.
+    pub(super) time: Option<(&'s str, String)>,
+}
+
+/// Adds the headers that go with a signature: time, name of the key, and those that never differ.
+pub(super) fn dress<'s>(
+    scheme: &'s Scheme,
+    presented: &Presented<'_>,
+    key_id: Option<(&From, &str)>,
+) -> Result<Dressed<'s>, String> {
+    let mut dressed = Dressed { headers: presented.headers.clone(), added: Vec::new(), time: None };
+    let mut add = |name: &HeaderName, text: &str| {
+        let value = HeaderValue::from_str(text).map_err(|_| format!("`{name}` cannot say that"))?;
+        dressed.headers.insert(name.clone(), value.clone());
+        dressed.added.push((name.clone(), value));
+        Ok::<_, String>(())
+    };
+    if let Some(time) = &scheme.parts.timestamps {
+        let text = time.unit.write(presented.received_at);
+        match &time.from.from {
+            From::Header(name) => add(name, &text)?,
+            From::Variable(name) => dressed.time = Some((name, text)),
+            _ => {}
+        }
+    }
+    if let Some((From::Header(name), id)) = key_id {
+        add(name, id)?;
+    }
+    for (name, text) in scheme.fixed_headers() {
+        add(name, text)?;
+    }
+    let missing = scheme.missing(&dressed.headers).join(", ");
+    if missing.is_empty() {
+        Ok(dressed)
+    } else {
+        Err(format!("the signature covers headers that are not there: {missing}"))
+    }
+}
+
 /// Signs with one secret, inside of the body: the time is put there, what is signed and is not there, and then the signature; in
 /// each item, where each is signed by itself.
 pub(super) fn sign_body(
@@ -80,9 +104,7 @@ pub(super) fn sign_body(
     presented: &Presented<'_>,
 ) -> Result<Signed, String> {
     let parts = &scheme.parts;
-    let fits = |c: &&Container| c.secret_slot == 0 || c.secret_slot == *slot;
-    let container = parts.containers.iter().find(fits);
-    let container = container.ok_or("no signature is made with this secret")?;
+    let container = container(scheme, *slot)?;
     let place = match &container.place {
         Place::Elsewhere(template) => template.sole_value().map(|value| &value.from),
         Place::Header(_) | Place::Numbered(_) => None,
@@ -161,28 +183,8 @@ impl Writing<'_> {
 /// A JSON document with a text at a path.
 fn with(document: &[u8], steps: &[Step], text: &str) -> Vec<u8> {
     let mut document = serde_json::from_slice(document).unwrap_or_else(|_| json!({}));
-    put(&mut document, steps, text);
+    put(&mut document, steps, text.into());
     document.to_string().into_bytes()
-}
-
-fn put(at: &mut Json, steps: &[Step], text: &str) {
-    match steps.split_first() {
-        None => *at = text.into(),
-        Some((Step::Key(key), rest)) => {
-            if !at.is_object() {
-                *at = json!({});
-            }
-            if let Some(members) = at.as_object_mut() {
-                put(members.entry(key.clone()).or_insert(Json::Null), rest, text);
-            }
-        }
-        Some((Step::Index(index), rest)) => {
-            if let Some(item) = at.get_mut(*index) {
-                put(item, rest, text);
-            }
-        }
-        Some((Step::Each | Step::FirstKey(_), _)) => {}
-    }
 }
 
 /// A form with one field of this name.

@@ -1,15 +1,16 @@
 //! Signs a request the way its provider would, with a key of our own: the mirror image of what judges it.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value as Json, json};
 
 use super::{
-    Algorithm, Foreign, From, Place, Presented, Scheme, Template, Value, Verifier, jose,
+    Algorithm, Foreign, From, Place, Presented, Scheme, Template, Verifier, jose,
     keyset::{Allowed, KeySet, jose_name},
+    shared::{Dressed, dress},
     signing::SigningKey,
     token::Token,
 };
-use crate::json::Step;
+use crate::json::put;
 
 /// What is added to a request, and its body where the signature is all of it.
 #[derive(Debug, Default)]
@@ -148,28 +149,11 @@ impl Foreign {
         let parts = &scheme.parts;
         let container = parts.containers.first().ok_or("there is no place for a signature")?;
         let template = parts.signed.first().ok_or("nothing is signed")?;
-        let (mut headers, mut added) = (presented.headers.clone(), Vec::new());
-        let time = parts.timestamps.as_ref();
-        let time = time.map(|time| (&time.from.from, time.unit.write(presented.received_at)));
-        if let Some((From::Header(name), time)) = &time {
-            set(&mut headers, &mut added, name, time)?;
-        }
         let named = self.key_id.as_ref().or(container.key_id.as_ref());
-        let named = named.and_then(Template::sole_value).zip(key.id.as_ref());
-        if let Some((Value { from: From::Header(name), .. }, id)) = named {
-            set(&mut headers, &mut added, name, id)?;
-        }
-        for (name, text) in scheme.fixed_headers() {
-            set(&mut headers, &mut added, name, text)?;
-        }
-        let missing = scheme.missing(&headers).join(", ");
-        if !missing.is_empty() {
-            return Err(format!("the signature covers headers that are not there: {missing}"));
-        }
-        let variable = match &time {
-            Some((From::Variable(name), time)) => Some((name.as_str(), time.as_str())),
-            _ => None,
-        };
+        let named = named.and_then(Template::sole_value).map(|value| &value.from);
+        let Dressed { headers, mut added, time } =
+            dress(scheme, presented, named.zip(key.id.as_deref()))?;
+        let variable = time.as_ref().map(|(name, time)| (*name, time.as_str()));
         let view = scheme.view(Presented { headers: &headers, ..*presented });
         let bytes = variable.map(|(name, time)| (name.as_bytes(), time.as_bytes()));
         let pieces = scheme.pieces(template, &view, bytes.as_slice()).map_err(unusable)?;
@@ -235,18 +219,6 @@ fn unusable(reason: crate::answer::Reason) -> String {
     format!("something that is signed over cannot be used: {}", reason.as_str())
 }
 
-fn set(
-    headers: &mut HeaderMap,
-    added: &mut Vec<(HeaderName, HeaderValue)>,
-    name: &HeaderName,
-    text: &str,
-) -> Result<(), String> {
-    let value = HeaderValue::from_str(text).map_err(|_| "a value does not fit into a header")?;
-    headers.insert(name.clone(), value.clone());
-    added.push((name.clone(), value));
-    Ok(())
-}
-
 /// Puts a token where the scheme looks for it: in a header, or as the body, or into a member of it.
 fn carry(scheme: &Scheme, token: &str, body: &[u8]) -> Result<Signed, String> {
     let container = scheme.parts.containers.first().ok_or("there is no place for a token")?;
@@ -265,21 +237,5 @@ fn carry(scheme: &Scheme, token: &str, body: &[u8]) -> Result<Signed, String> {
             Ok(Signed { headers: Vec::new(), body: Some(json.to_string().into()) })
         }
         _ => Err("the token is neither in a header nor in the body".into()),
-    }
-}
-
-/// Puts a value at a path, making objects on the way.
-fn put(json: &mut Json, steps: &[Step], value: Json) {
-    match steps.split_first() {
-        None => *json = value,
-        Some((Step::Key(key), rest)) => {
-            if !json.is_object() {
-                *json = json!({});
-            }
-            if let Some(members) = json.as_object_mut() {
-                put(members.entry(key.as_str()).or_insert(Json::Null), rest, value);
-            }
-        }
-        Some(_) => {}
     }
 }

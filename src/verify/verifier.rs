@@ -1,6 +1,6 @@
 //! All schemes and secrets of one source: which scheme counts, and which secret matches.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -84,9 +84,13 @@ impl Verifier {
         Self { schemes: schemes.into_iter().map(unkeyed).collect(), secrets: Vec::new() }
     }
 
-    /// Whether a scheme signs the URL as the provider knows it.
-    pub(crate) fn needs_public_url(&self) -> bool {
-        self.schemes.iter().any(|prepared| prepared.scheme.needs_public_url())
+    /// The URL as the provider called it: the one on file there, with the query of the request where a scheme signs it.
+    pub(crate) fn url_of<'u>(&self, on_file: &'u str, query: Option<&str>) -> Cow<'u, str> {
+        let signs_url = || self.schemes.iter().any(|prepared| prepared.scheme.needs_public_url());
+        match query {
+            Some(query) if signs_url() => Cow::Owned(format!("{on_file}?{query}")),
+            _ => Cow::Borrowed(on_file),
+        }
     }
 
     /// Whether a scheme reads `Authorization`: then the header is the source's, and is passed on to the app.
@@ -158,19 +162,13 @@ impl Verifier {
         };
         let keys = scheme::Keys { all: &prepared.keys, may };
         let (slot, signed_at) = prepared.scheme.check(*presented, &keys)?;
-        let Some(held) = self.held(slot) else {
+        if self.held(slot).is_none() {
             let any_live = self.secrets.iter().any(|held| held.is_live(now));
             let reason = if any_live { Reason::SignatureWrong } else { Reason::SecretExpired };
             return Err(reason.into());
-        };
-        Ok(Proof {
-            scheme: prepared.scheme.parts.algorithm.as_str(),
-            slot: slot.into(),
-            label: Arc::clone(&held.label),
-            signed_at,
-            token: None,
-            alternative,
-        })
+        }
+        let believed = Believed { slot, signed_at, token: None };
+        Ok(self.proof(&prepared.scheme, alternative, believed))
     }
 
     fn proof(&self, scheme: &Scheme, alternative: usize, believed: Believed) -> Proof {
@@ -222,8 +220,7 @@ impl Verifier {
         };
         let now = presented.received_at;
         for (number, prepared) in self.schemes.iter().enumerate() {
-            let live = |(slot, _): &&(u16, Key)| self.held(*slot).is_some_and(|h| h.is_live(now));
-            let Some(keyed) = prepared.keys.iter().find(live) else { continue };
+            let Some(keyed) = self.first_live(&prepared.keys, now) else { continue };
             let Some(held) = self.held(keyed.0) else { continue };
             let signed = shared::sign_body(&prepared.scheme, keyed, &held.live, presented);
             let Ok(Signed { headers, body: Some(body) }) = signed else { continue };
@@ -292,15 +289,17 @@ impl Verifier {
         presented: &Presented<'_>,
     ) -> Option<Result<Vec<(HeaderName, HeaderValue)>, String>> {
         let now = presented.received_at;
-        let live = |(slot, _): &&(u16, Key)| self.held(*slot).is_some_and(|h| h.is_live(now));
         if let Some(foreign) = &prepared.scheme.parts.foreign {
-            let live =
-                |(slot, _): &&(u16, KeySet)| self.held(*slot).is_some_and(|h| h.is_live(now));
-            let (_, set) = prepared.sets.iter().find(live)?;
+            let (_, set) = self.first_live(&prepared.sets, now)?;
             return Some(foreign.sign_with_set(&prepared.scheme, set, presented));
         }
-        let keyed = prepared.keys.iter().find(live)?;
+        let keyed = self.first_live(&prepared.keys, now)?;
         Some(shared::sign(&prepared.scheme, keyed, &self.held(keyed.0)?.live, presented))
+    }
+
+    /// The first of some keys whose secret has not expired.
+    fn first_live<'k, K>(&self, keys: &'k [(u16, K)], now: Timestamp) -> Option<&'k (u16, K)> {
+        keys.iter().find(|(slot, _)| self.held(*slot).is_some_and(|held| held.is_live(now)))
     }
 
     /// All schemes, in order.
