@@ -73,6 +73,11 @@ impl Fetcher {
         Self { params, trust: OnceLock::new(), places: Semaphore::new(AT_ONCE_MAX) }
     }
 
+    /// Whether it asks whom `other` asks, and believes whom that believes.
+    pub fn asks_like(&self, other: &Self) -> bool {
+        self.params == other.params
+    }
+
     /// How long a document that cannot be fetched again is used.
     pub fn stale(&self) -> Duration {
         self.params.stale

@@ -181,6 +181,8 @@ pub enum Refusal {
     AuditUnavailable,
     /// The sender's key is not here, and where it is does not answer: nothing is known about the signature.
     KeysUnavailable,
+    /// A subscription could not be confirmed.
+    Unconfirmed,
     /// The upstream asked to come back later (408, 425, 429, 503).
     UpstreamBusy {
         /// The upstream's `Retry-After`, bounded.
@@ -326,6 +328,7 @@ impl Refusal {
             Self::StoreUnavailable => later("store_unavailable", &RETRY_AFTER, Counted, ERROR),
             Self::AuditUnavailable => later("audit_unavailable", &RETRY_AFTER, Counted, ERROR),
             Self::KeysUnavailable => later("keys_unavailable", &RETRY_AFTER, Counted, WARN),
+            Self::Unconfirmed => later("unconfirmed", &RETRY_AFTER, Noted, WARN),
             Self::UpstreamBusy { retry_after } => {
                 later("upstream_busy", retry_after, ByDelivery, WARN)
             }
@@ -359,7 +362,7 @@ impl Refusal {
 }
 
 /// Every name that [`Verdict::name`] can have: the closed list of the metric label `outcome`.
-pub const OUTCOME_NAMES: [&str; 31] = [
+pub const OUTCOME_NAMES: [&str; 32] = [
     "accepted",
     "duplicate",
     "same_id_other_body",
@@ -385,6 +388,7 @@ pub const OUTCOME_NAMES: [&str; 31] = [
     "store_unavailable",
     "audit_unavailable",
     "keys_unavailable",
+    "unconfirmed",
     "upstream_busy",
     "upstream_rejected",
     "upstream_failed",

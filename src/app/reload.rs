@@ -39,12 +39,13 @@ impl App {
 
     fn take_over(&self, upstreams: &mut Vec<Upstreams>) -> Result<String, String> {
         let loader = self.loader.as_ref().ok_or("this gateway was not started from a file")?;
-        let config = loader()?;
+        let mut config = loader()?;
         let stuck = needs_restart(&self.config.load(), &config);
         if !stuck.is_empty() {
             let stuck = stuck.join(", ");
             return Err(format!("{stuck} can change only with a restart; nothing was changed"));
         }
+        config.remember(&self.config.load());
         // Everything that can fail comes before the first swap.
         let metrics = &self.shared.metrics;
         let (tls, _) = build::tls(&config, metrics).map_err(|e| e.0)?;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 
 use crate::{
     event::{Receipt, Timestamp},
@@ -23,7 +23,7 @@ macro_rules! sample {
     };
 }
 
-const SAMPLES: [Sample; 28] = [
+const SAMPLES: [Sample; 33] = [
     sample!("stripe", "invoice.paid"),
     sample!("github", "pull_request.opened"),
     sample!("gitlab", "Push Hook"),
@@ -50,6 +50,11 @@ const SAMPLES: [Sample; 28] = [
     sample!("twitch", "channel.follow"),
     sample!("xero", ""),
     sample!("zoom", ""),
+    sample!("aws-sns", ""),
+    sample!("azure-event-grid", ""),
+    sample!("figma", ""),
+    sample!("microsoft-graph", ""),
+    sample!("strava", ""),
     sample!("twilio", "", "form"),
     // Last, because it stands for all others.
     sample!("standard-webhooks", "payment.succeeded"),
@@ -59,6 +64,8 @@ const SAMPLES: [Sample; 28] = [
 pub(super) struct Payload {
     /// Headers that carry the id, the type and the like.
     pub(super) headers: HeaderMap,
+    /// What a token says, where the source takes its values from one.
+    pub(super) claims: Map<String, Json>,
     json: Json,
     /// Where the source takes its values from a form.
     form: Vec<(String, String)>,
@@ -94,12 +101,12 @@ impl Payload {
 
     /// A sample: JSON, or else a form.
     fn parse(body: &str) -> Self {
-        let headers = HeaderMap::new();
+        let (headers, claims) = (HeaderMap::new(), Map::new());
         if let Ok(json) = serde_json::from_str(body) {
-            return Self { headers, json, form: Vec::new() };
+            return Self { headers, claims, json, form: Vec::new() };
         }
         let form = form_urlencoded::parse(body.as_bytes()).into_owned().collect();
-        Self { headers, json: Json::Null, form }
+        Self { headers, claims, json: Json::Null, form }
     }
 
     /// Sets the value at a path; text that reads as JSON becomes that value. Of a form it is a field.
@@ -183,6 +190,13 @@ impl Payload {
                 put(&mut json, path.steps(), value.into());
                 self.set_field(field, json.to_string());
             }
+            From::Claim(path) => {
+                let mut claims = Json::Object(std::mem::take(&mut self.claims));
+                put(&mut claims, path.steps(), value.into());
+                if let Json::Object(claims) = claims {
+                    self.claims = claims;
+                }
+            }
             // The body's own digest, the path and the like follow from what is sent.
             From::Body
             | From::Method
@@ -191,7 +205,6 @@ impl Payload {
             | From::Query(_)
             | From::AwsSns
             | From::TrueLayer
-            | From::Claim(_)
             | From::TokenHeader(_)
             | From::Fields { .. }
             | From::SignedHeaders(_)

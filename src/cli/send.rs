@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     config::{self, Config, Env, Options, Source},
-    event::{Digest, Receipt, Timestamp},
+    event::{Digest, Receipt},
     json,
     providers::{self, Preset},
     verify::TestKey,
@@ -111,10 +111,15 @@ impl Args {
         let source = config.sources.first().ok_or("no source")?;
         let request = self.prepare(source, key.as_ref())?;
         let to = source.public_url.parse().map_err(|e| format!("{}: {e}", source.public_url))?;
-        let what =
-            if key.is_some() { "a test key, whose public one is\n" } else { "the test secret " };
-        out::say(&format!("no source `{}`: signed with {what}{secret}", self.source));
-        request.print(&to, true);
+        let what = match &key {
+            Some(_) => format!("a test key, whose public one is\n{secret}"),
+            None if source.verifier.names_secrets() => {
+                format!("the test secret {secret}, whose id is {TEST_ID}")
+            }
+            None => format!("the test secret {secret}"),
+        };
+        out::say(&format!("no source `{}`: signed with {what}", self.source));
+        request.print(source, &to, true);
         Ok(ExitCode::SUCCESS)
     }
 
@@ -130,14 +135,14 @@ impl Args {
         }
         let to = self.to.clone().unwrap_or(own_url);
         if self.show_request {
-            request.print(&to, false);
+            request.print(source, &to, false);
             return Ok(ExitCode::SUCCESS);
         }
         if !self.yes && !is_loopback(&to) {
             let why = format!("{to} is another machine; add --yes to send there");
             return Ok(out::fail(NEEDS_ANSWER, &why));
         }
-        let client = client(&to, tls)?;
+        let client = client(&request.url(&to)?, tls)?;
         let runtime = tokio::runtime::Runtime::new().map_err(|e| e.to_string())?;
         let ended = runtime.block_on(send(&client, &request, self.times, self.parallel));
         report(&ended);
@@ -146,7 +151,7 @@ impl Args {
 
     /// Signs with a key made for it, where only the provider has the real one; else says `why` it cannot be signed.
     fn with_test_key(&self, source: &Source, why: String) -> Result<Prepared, String> {
-        let key = source.verifier.test_key().and_then(Result::ok).ok_or(why)?;
+        let key = source.verifier.test_key().ok_or(why)??;
         let public = key.public_pem()?;
         out::say(&format!(
             "only the provider has its key: signed with a test key, whose public one is\n{public}"
@@ -162,34 +167,37 @@ impl Args {
             let (path, value) = assignment.split_once('=').ok_or("--set takes PATH=VALUE")?;
             payload.set(&json::Path::parse(path)?, value);
         }
-        if let Some(path) = source.verifier.signed_time_in_body() {
-            payload.set(path, &Timestamp::now().as_millis().to_string());
-        }
         let body = match &self.body {
             Some(path) => read(path).map_err(|e| format!("{}: {e}", path.display()))?,
             None => payload.body(),
         };
-        let request = Prepared::new(source, payload.headers, body, self.signature, key)?;
+        let request = Prepared::new(source, payload, body, self.signature, key)?;
         Ok(if self.tamper { request.tampered() } else { request })
     }
 }
+
+/// What a test secret is called where requests name theirs.
+const TEST_ID: &str = "gatepost-test";
+/// Where a trial's secret is, for a configuration that says where secrets are.
+const VARIABLE: &str = "TRIAL_SECRET";
 
 /// A configuration with one source, of that preset, and its secret: new, and in a form that its scheme takes. Where its provider
 /// signs with a private key, that one, and the public one for a secret.
 fn trial(preset: &Preset) -> Result<(String, Option<TestKey>, Config), String> {
     let random = Digest::of(Receipt::random().to_string().as_bytes()).to_string();
-    let offline = Options { offline: true, ..Options::from_env() };
-    let unsigned = alone(preset, &random, &offline)?;
+    let unsigned = alone(preset, &random, "", true)?;
     let source = unsigned.sources.first().ok_or("no source")?;
-    if let Some(Ok(key)) = source.verifier.test_key() {
+    if let Some(key) = source.verifier.test_key() {
+        let key = key?;
         let public = key.public_pem()?;
-        let config = alone(preset, &public, &Options::from_env())?;
+        let config = alone(preset, &public, "", false)?;
         return Ok((public, Some(key), config));
     }
+    let id = if source.verifier.names_secrets() { TEST_ID } else { "" };
     let prefix = preset.secret.prefix.as_deref().unwrap_or_default();
     let mut problem = String::new();
     for secret in [format!("{prefix}{random}"), random.clone(), format!("test:{random}")] {
-        match alone(preset, &secret, &Options::from_env()) {
+        match alone(preset, &secret, id, false) {
             Ok(config) => return Ok((secret, None, config)),
             Err(why) => problem = why,
         }
@@ -198,17 +206,20 @@ fn trial(preset: &Preset) -> Result<(String, Option<TestKey>, Config), String> {
 }
 
 /// A configuration with one source.
-fn alone(preset: &Preset, secret: &str, options: &Options) -> Result<Config, String> {
+fn alone(preset: &Preset, secret: &str, id: &str, offline: bool) -> Result<Config, String> {
     let params = preset.params.iter().filter(|(_, param)| !param.optional);
     let params: Vec<_> =
         params.map(|(name, param)| format!("{name}: {:?}", param.example)).collect();
     let (name, params) = (&preset.name, params.join(", "));
+    let id = if id.is_empty() { String::new() } else { format!(", id: {id}") };
     let text = format!(
         "version: 1\nserver: {{ public_url: \"https://hooks.example.com\" }}\ntls: {{ mode: none }}\n\
-         sources: {{ {name}: {{ provider: {name}, secret: {secret:?}, params: {{ {params} }} }} }}\n\
+         sources: {{ {name}: {{ provider: {name}, secret: {{ env: {VARIABLE}{id} }}, params: {{ {params} }} }} }}\n\
          routes: [ {{ source: {name}, to: app }} ]\nupstreams: {{ app: \"http://127.0.0.1:9\" }}\n"
     );
-    let loaded = config::parse_str("a trial", &text, options);
+    let env = Env::from([(VARIABLE, secret)]);
+    let options = Options { env, offline, ..Options::from_env() };
+    let loaded = config::parse_str("a trial", &text, &options);
     loaded.map(|loaded| loaded.config).map_err(|report| report.human(false))
 }
 

@@ -1,6 +1,7 @@
 //! Sends signed requests to a gateway and counts how they ended: the client behind `send` and `dev --demo`.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     time::{Duration, Instant},
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 
-use super::out;
+use super::{out, payload::Payload};
 use crate::{
     config::{Config, Source, TlsMode},
     deliver::{Balance, HttpVersion, Upstream, UpstreamParams, UpstreamTls},
@@ -18,7 +19,7 @@ use crate::{
     respond::OUTCOME_HEADER,
     server::tls::ca_file,
     telemetry::Metrics,
-    verify::{Presented, TestKey},
+    verify::{Presented, Signed, TestKey},
 };
 
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -41,85 +42,97 @@ pub(super) enum Signature {
 pub(super) struct Prepared {
     headers: HeaderMap,
     body: Bytes,
+    /// Where the source looks for something in it.
+    query: Option<String>,
 }
 
 impl Prepared {
-    /// Signs `body` for `source`, with a key of our own where the provider signs with one of its own; a sentence where its scheme
-    /// cannot be signed.
+    /// Signs `body`, and what goes with it, for `source`, with a key of our own where the provider signs with one of its own; a
+    /// sentence where its scheme cannot be signed.
     pub(super) fn new(
         source: &Source,
-        mut headers: HeaderMap,
-        mut body: Bytes,
+        payload: Payload,
+        body: Bytes,
         signature: Signature,
         key: Option<&TestKey>,
     ) -> Result<Self, String> {
-        let age = if signature == Signature::Stale { 3_600_000 } else { 0 };
+        let Payload { headers, claims, .. } = payload;
+        let mut request = Self { headers, body, query: None };
         let json = HeaderValue::from_static("application/json");
-        headers.entry(header::CONTENT_TYPE).or_insert(json);
-        if signature != Signature::Missing {
-            for name in source.verifier.signed_besides(&headers) {
-                // A nonce, or a time that nobody checks: any text will do, and this one is read as either.
-                headers.insert(
-                    name,
-                    HeaderValue::from_str(&Timestamp::now().to_string())
-                        .map_err(|e| e.to_string())?,
-                );
-            }
-            let over = |body| {
-                let presented = Presented {
-                    method: "POST",
-                    url: &source.public_url,
-                    target: &source.path,
-                    headers: &headers,
-                    body,
-                    received_at: Timestamp::from_millis(Timestamp::now().as_millis() - age),
-                };
-                match key {
-                    Some(key) => {
-                        source.verifier.sign_with(key, &presented, &serde_json::Map::new())
-                    }
-                    None => source.verifier.sign_whole(&presented),
-                }
-            };
-            let other = over(b"forged").ok().filter(|other| other.body.is_none());
-            let signed = match other.filter(|_| signature == Signature::Forged) {
-                Some(other) => other,
-                None => over(&body)?,
-            };
-            headers.extend(signed.headers);
-            body = signed.body.map_or(body, Bytes::from);
+        request.headers.entry(header::CONTENT_TYPE).or_insert(json);
+        if signature == Signature::Missing {
+            return Ok(request);
         }
-        let request = Self { headers, body };
-        let forged = signature == Signature::Forged && request.passes(source);
-        Ok(if forged { request.spoilt(source) } else { request })
+        for name in source.verifier.signed_besides(&request.headers) {
+            // A nonce, or a time that nobody checks: any text will do, and this one is read as either.
+            let text = HeaderValue::from_str(&Timestamp::now().to_string());
+            request.headers.insert(name, text.map_err(|e| e.to_string())?);
+        }
+        let age = if signature == Signature::Stale { 3_600_000 } else { 0 };
+        let received_at = Timestamp::from_millis(Timestamp::now().as_millis() - age);
+        let over = |body| {
+            let (url, target) = request.place(source);
+            let (url, target, headers) = (&*url, &*target, &request.headers);
+            let presented = Presented { method: "POST", url, target, headers, body, received_at };
+            match key {
+                Some(key) => source.verifier.sign_with(key, &presented, &claims),
+                None => source.verifier.sign_whole(&presented, &claims),
+            }
+        };
+        let is_forged = signature == Signature::Forged;
+        let other = over(b"forged").ok().filter(|other| is_forged && other.body.is_none());
+        let signed = match other {
+            Some(other) => other,
+            None => over(&request.body)?,
+        };
+        signed.put_into(&mut request.headers);
+        request.body = signed.body.map_or(request.body, Bytes::from);
+        request.query = signed.query;
+        Ok(if is_forged && request.passes(source) { request.spoilt(source) } else { request })
     }
 
-    /// Whether `source` would believe it, if it came now.
-    fn passes(&self, source: &Source) -> bool {
-        let presented = Presented {
+    /// Its URL as the provider knows it, and its target.
+    fn place<'s>(&self, source: &'s Source) -> (Cow<'s, str>, Cow<'s, str>) {
+        let query = self.query.as_deref();
+        let path = Cow::Borrowed(&*source.path);
+        let target = query.map_or(path, |query| format!("{}?{query}", source.path).into());
+        (source.verifier.url_of(&source.public_url, query), target)
+    }
+
+    /// Looks at it as `source` would, if it came now.
+    fn at<T>(&self, source: &Source, look: impl FnOnce(&Presented<'_>) -> T) -> T {
+        let (url, target) = self.place(source);
+        look(&Presented {
             method: "POST",
-            url: &source.public_url,
-            target: &source.path,
+            url: &url,
+            target: &target,
             headers: &self.headers,
             body: &self.body,
             received_at: Timestamp::now(),
-        };
-        source.verifier.verify(&presented).is_ok()
+        })
     }
 
-    /// The same with another signature, where that does not depend on the body, or stands in it.
+    /// Whether `source` would believe it.
+    fn passes(&self, source: &Source) -> bool {
+        self.at(source, |presented| source.verifier.verify(presented).is_ok())
+    }
+
+    /// The same with another signature, where that does not depend on the body, or stands in it or in the query.
     fn spoilt(mut self, source: &Source) -> Self {
         for name in source.verifier.signature_headers() {
             let Some(value) = self.headers.get_mut(name) else { continue };
             let other = others(value.as_bytes()).find_map(|o| HeaderValue::from_bytes(&o).ok());
             *value = other.unwrap_or_else(|| HeaderValue::from_static("forged"));
         }
-        if self.passes(source) {
-            let whole = self.body.clone();
-            let mut bodies = others(&whole).map(|body| Self { body: body.into(), ..self.clone() });
-            return bodies.find(|other| !other.passes(source)).unwrap_or(self);
+        if !self.passes(source) {
+            return self;
         }
-        self
+        let (body, query) = (self.body.clone(), self.query.clone().unwrap_or_default());
+        let queries = others(query.as_bytes()).filter_map(|query| String::from_utf8(query).ok());
+        let queries = queries.map(|query| Self { query: Some(query), ..self.clone() });
+        let bodies = others(&body).map(|body| Self { body: body.into(), ..self.clone() });
+        let spoilt = queries.chain(bodies).find(|other| !other.passes(source));
+        spoilt.unwrap_or(self)
     }
 
     /// The same with a byte more, which nobody signed.
@@ -127,17 +140,34 @@ impl Prepared {
         Self { body: [&self.body[..], b" "].concat().into(), ..self }
     }
 
+    /// Where it goes, of what answers at `to`.
+    pub(super) fn url(&self, to: &Uri) -> Result<Uri, String> {
+        let Some(query) = &self.query else { return Ok(to.clone()) };
+        let url = with_query(to, query);
+        url.parse().map_err(|e| format!("{url}: {e}"))
+    }
+
     /// Prints it. A token is the secret itself, and is left out unless `secrets` may be seen.
-    pub(super) fn print(&self, to: &Uri, secrets: bool) {
+    pub(super) fn print(&self, source: &Source, to: &Uri, secrets: bool) {
+        let hidden = self.at(source, |presented| source.verifier.conceal(presented));
+        let hidden = if secrets { Signed::default() } else { hidden };
+        let body = hidden.body.as_deref().unwrap_or(&self.body);
+        let query = hidden.query.as_ref().or(self.query.as_ref());
+        let to = query.map_or_else(|| to.to_string(), |query| with_query(to, query));
         out::line(&format!("POST {to}"));
         for (name, value) in &self.headers {
             let shown = value.to_str().ok().filter(|_| secrets || !value.is_sensitive());
             out::line(&format!("{name}: {}", shown.unwrap_or("…")));
         }
         // Says where the body ends: the newline behind it is the terminal's.
-        out::line(&format!("content-length: {}", self.body.len()));
-        out::line(&format!("\n{}", String::from_utf8_lossy(&self.body)));
+        out::line(&format!("content-length: {}", body.len()));
+        out::line(&format!("\n{}", String::from_utf8_lossy(body)));
     }
+}
+
+fn with_query(to: &Uri, query: &str) -> String {
+    let to = to.to_string();
+    format!("{}?{query}", to.split_once('?').map_or(&*to, |(to, _)| to))
 }
 
 /// The same text with another letter or digit: each in turn, from the end; the last few may be padding.
@@ -188,7 +218,7 @@ pub(super) async fn send(
 
 async fn send_one(client: &Upstream, request: &Prepared) -> (Ended, Duration) {
     let since = Instant::now();
-    let Prepared { headers, body } = request.clone();
+    let Prepared { headers, body, .. } = request.clone();
     let ended = match client.post(headers, body, PATIENCE).await {
         Ok((status, headers)) => {
             let said = headers.get(OUTCOME_HEADER).and_then(|value| value.to_str().ok());

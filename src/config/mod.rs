@@ -36,6 +36,7 @@ use tree::{Mark, Path};
 use crate::{
     answer, audit, dedup, deliver,
     event::{Name, Timestamp},
+    handshake::Confirmer,
     providers, route,
     secret::Secret,
     units::choices,
@@ -184,6 +185,24 @@ pub struct CertFiles {
     pub key: PathBuf,
 }
 
+impl Config {
+    /// Goes on with what the sources of `before` have fetched, where it is still what they would fetch.
+    pub(crate) fn remember(&mut self, before: &Self) {
+        for source in &mut self.sources {
+            let old = before.sources.iter().find(|old| old.name == source.name);
+            let Some(old) = old else { continue };
+            if let (Some(own), Some(old)) = (&source.keyring, &old.keyring)
+                && let Some(keyring) = own.remembering(old)
+            {
+                source.keyring = Some(Arc::new(keyring));
+            }
+            if let (Some(own), Some(old)) = (&source.confirmer, &old.confirmer) {
+                source.confirmer = Some(Arc::new(own.remembering(old)));
+            }
+        }
+    }
+}
+
 /// A source, ready to run.
 #[derive(Debug)]
 pub struct Source {
@@ -197,6 +216,8 @@ pub struct Source {
     pub(crate) secrets: Vec<verify::LiveSecret>,
     /// Keys that are fetched.
     pub(crate) keyring: Option<Arc<verify::Keyring>>,
+    /// Confirms subscriptions; none where they are reported.
+    pub(crate) confirmer: Option<Arc<Confirmer>>,
     pub(crate) language: providers::Compiled,
     /// What its provider wants to hear.
     pub(crate) manners: answer::Manners,

@@ -5,6 +5,8 @@
 //! that the operator has opened ([`Captures`]).
 
 mod capture;
+mod confirm;
+mod echo;
 mod rule;
 
 use std::{sync::Arc, time::Instant};
@@ -13,11 +15,13 @@ use http::Method;
 use tower::ServiceExt as _;
 
 pub use capture::{Captured, Captures, State};
-pub use rule::{Charset, Echo, Function, Rule, RuleParts};
+pub use confirm::Confirmer;
+pub use echo::{Charset, Echo};
 pub(crate) use rule::{Check, Reply, Test};
+pub use rule::{Function, Rule, RuleParts};
 
 use crate::{
-    answer::{Answer, Outcome, Reason, Refusal, annotate},
+    answer::{Answer, Challenge, Outcome, Reason, Refusal, annotate},
     receive::Envelope,
     stage::{Next, Stage},
     telemetry::SourceMetrics,
@@ -42,6 +46,8 @@ pub struct Challenges {
     pub url: Arc<str>,
     /// Where captured secrets go; none where the source's secret is not captured.
     pub captures: Option<Captures>,
+    /// Fetches URLs that confirm subscriptions; none where they are only reported.
+    pub confirmer: Option<Arc<Confirmer>>,
     /// Whether a method that no challenge has looks like an unknown path.
     pub hide_paths: bool,
     /// How many are answered, and how many are refused and why.
@@ -123,9 +129,15 @@ impl Challenges {
     async fn answer(&self, met: Met, request: &Envelope) -> Answer {
         let challenge = match met {
             Met::Answered(challenge) => {
-                let admitted = self.metrics.challenges.take_of(ANSWERS_PER_SECOND, Instant::now());
-                admitted.ok_or(Refusal::Overloaded("challenges"))?;
+                self.admit()?;
                 challenge
+            }
+            Met::Confirm { url, challenge } => {
+                self.admit()?;
+                match &self.confirmer {
+                    Some(confirmer) => return self.confirm(confirmer, url, challenge).await,
+                    None => challenge,
+                }
             }
             Met::Refused => return Err(self.refuse(Reason::ChallengeRefused)),
             Met::Capture { secret, challenge } => {
@@ -141,6 +153,38 @@ impl Challenges {
         };
         let report = challenge.report.clone();
         annotate(Ok(Outcome::Handshake(challenge).into()), |notes| notes.report = report)
+    }
+
+    fn admit(&self) -> Result<(), Refusal> {
+        let admitted = self.metrics.challenges.take_of(ANSWERS_PER_SECOND, Instant::now());
+        admitted.map(drop).ok_or(Refusal::Overloaded("challenges"))
+    }
+
+    /// The provider hears that it is confirmed once it is; otherwise it asks again, and the operator is told what.
+    async fn confirm(
+        &self,
+        confirmer: &Confirmer,
+        url: Option<String>,
+        challenge: Challenge,
+    ) -> Answer {
+        let (result, ended) = match &url {
+            Some(url) => confirmer.confirm(url).await,
+            None => ("refused", Err("its URL is none that is fetched".into())),
+        };
+        self.metrics.confirmations.count(result);
+        let asked = challenge.report.clone();
+        let (report, answer) = match &ended {
+            Ok(()) => {
+                let report = url.map(|url| format!("confirmed: {url}"));
+                let challenge = Challenge { report: report.clone(), ..challenge };
+                (report, Ok(Outcome::Handshake(challenge).into()))
+            }
+            Err(_) => (asked, Err(Refusal::Unconfirmed.into())),
+        };
+        annotate(answer, |notes| {
+            notes.report = report;
+            notes.error = ended.err().map(Into::into);
+        })
     }
 
     fn refuse(&self, reason: Reason) -> crate::answer::Answered<Refusal> {

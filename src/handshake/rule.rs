@@ -10,12 +10,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 
+use super::echo::{Charset, Echo};
 use crate::{
     answer::Challenge,
     event::{Digest, Timestamp},
     json::Path,
     receive::Envelope,
-    verify::{From, Part, Presented, Sought, Template, Value, Verifier, View, transform},
+    verify::{From, Part, Presented, Sought, Template, UrlRule, Value, Verifier, View, transform},
 };
 
 /// A challenge and its reply.
@@ -42,6 +43,8 @@ pub struct RuleParts {
     pub(crate) capture: Option<Value>,
     /// What the operator is told.
     pub(crate) report: Option<Template>,
+    /// The URL that confirms a subscription, and which may be fetched.
+    pub(crate) confirm: Option<(Template, UrlRule)>,
     /// What is answered.
     pub(crate) reply: Reply,
 }
@@ -89,56 +92,6 @@ pub enum Function {
     Sha256Hex,
 }
 
-/// What may be put into a reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Echo {
-    /// Characters of a value.
-    pub charset: Charset,
-    /// Its length, at most.
-    pub max: u16,
-}
-
-impl Default for Echo {
-    fn default() -> Self {
-        Self { charset: Charset::Plain, max: 256 }
-    }
-}
-
-/// Characters of what is put into a reply.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Charset {
-    /// `A-Za-z0-9._~-`: characters that mean nothing anywhere, and that no JSON writer escapes.
-    #[default]
-    Plain,
-    /// Hexadecimal digits.
-    Hex,
-    /// `plain`, and `+/=`.
-    Base64,
-    /// Printable ASCII without quotes, `<`, `>`, `&`, and `\`.
-    Text,
-}
-
-impl Charset {
-    pub(crate) fn has(self, byte: u8) -> bool {
-        let plain = byte.is_ascii_alphanumeric() || b"._~-".contains(&byte);
-        match self {
-            Self::Plain => plain,
-            Self::Hex => byte.is_ascii_hexdigit(),
-            Self::Base64 => plain || b"+/=".contains(&byte),
-            Self::Text => matches!(byte, b' '..=b'~') && !b"\"'`<>&\\".contains(&byte),
-        }
-    }
-}
-
-impl Echo {
-    fn allows(self, text: &[u8]) -> bool {
-        (1..=usize::from(self.max)).contains(&text.len())
-            && text.iter().all(|byte| self.charset.has(*byte))
-    }
-}
-
 /// Challenges are small; a longer body is none.
 const CHALLENGE_BYTES_MAX: usize = 64 * 1024;
 /// Length of a reply's body, at most.
@@ -158,6 +111,11 @@ pub(super) enum Met {
     Answered(Challenge),
     /// Something that must be equal is not.
     Refused,
+    /// To be answered once `url` was fetched, which is none where it may not be.
+    Confirm {
+        url: Option<String>,
+        challenge: Challenge,
+    },
     /// To be answered once `secret` is kept.
     Capture {
         secret: Vec<u8>,
@@ -175,7 +133,8 @@ impl Rule {
         let templates = parts.checks.iter().flat_map(|check| [&check.left, &check.right]);
         let templates = templates.chain(reply.headers.iter().map(|(_, template)| template));
         let templates = templates.chain(reply.compute.iter().map(|(.., template)| template));
-        let templates = templates.chain(&reply.body).chain(&parts.report);
+        let confirmed = parts.confirm.as_ref().map(|(url, _)| url);
+        let templates = templates.chain(&reply.body).chain(&parts.report).chain(confirmed);
         let values = templates.flat_map(Template::values).chain(&parts.capture);
         let sought = Sought::new(tests.chain(values.map(|value| &value.from)), None);
         let clue = parts.tests.iter().flat_map(clues).max_by_key(|clue| clue.len());
@@ -213,10 +172,15 @@ impl Rule {
             Some(value) => Some(saying.echoed(value)?.into_bytes()),
             None => None,
         };
+        let url = parts.confirm.as_ref().map(|(url, rule)| {
+            let url = url.text(&saying.view, &[]).ok()?;
+            rule.allowed(std::str::from_utf8(&url).ok()?)
+        });
         let challenge = self.challenge(saying, with, request.received_at())?;
-        Some(match secret {
-            Some(secret) => Met::Capture { secret, challenge },
-            None => Met::Answered(challenge),
+        Some(match (secret, url) {
+            (Some(secret), _) => Met::Capture { secret, challenge },
+            (None, Some(url)) => Met::Confirm { url, challenge },
+            (None, None) => Met::Answered(challenge),
         })
     }
 
@@ -254,6 +218,11 @@ impl Rule {
             body: body.into(),
             report,
         })
+    }
+
+    /// Whether it asks for a subscription to be confirmed.
+    pub(crate) fn confirms(&self) -> bool {
+        self.parts.confirm.is_some()
     }
 
     /// Whether it brings a secret.

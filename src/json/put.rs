@@ -19,8 +19,13 @@ pub(crate) fn put(json: &mut Json, steps: &[Step], value: Json) {
                 put(map.entry(key.clone()).or_insert(Json::Null), rest, value);
             }
         }
-        // The name of a key comes with what stands under it.
-        Step::FirstKey(_) => {}
+        // The name of a key comes with what stands under it, where something does.
+        Step::FirstKey(_) => {
+            let is_empty = json.as_object().is_none_or(serde_json::Map::is_empty);
+            if let (Json::String(name), true) = (value, is_empty) {
+                *json = serde_json::json!({ name: {} });
+            }
+        }
         Step::Index(_) | Step::Each => {
             let index = if let Step::Index(index) = step { *index } else { 0 };
             if !json.is_array() {

@@ -1,100 +1,18 @@
-//! A provider's challenges: as they are written (`handshake:`), and to what the stages run.
+//! A provider's challenges, from how they are written to what the stages run.
 
 use std::collections::BTreeMap;
 
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use super::{
+    challenge::{CheckShape, ConfirmShape, HandshakeRule, MethodName},
     compile::{Problems, Reported},
+    foreign::url_rule,
     shape::OneOrMany,
 };
 use crate::{
     handshake::{Check, Echo, Function, Guard, Reply, Rule, RuleParts, Test},
-    units::sections,
-    verify::{From, Part, Scheme, Template},
+    verify::{From, Part, Scheme, Template, UrlRule},
 };
-
-sections! {
-    /// A provider's challenge and the exact reply.
-    #[serde(deny_unknown_fields)]
-    pub struct HandshakeRule {
-        /// What makes a request this challenge.
-        pub(crate) when: ChallengeShape,
-        /// Whether its signature is checked first, as that of an event is.
-        pub(crate) verify: bool,
-        /// Equalities that must hold besides, compared in constant time; a request that fails one is refused.
-        pub(crate) check: Vec<CheckShape>,
-        /// What becomes the source's secret, while the operator waits for it: `{header:X-Hook-Secret}`.
-        pub(crate) capture: Option<String>,
-        /// What the operator is told in the log and on record: `{json:SubscribeURL}`.
-        pub(crate) report: Option<String>,
-        /// What is answered.
-        pub(crate) reply: ReplyShape,
-    }
-
-    /// What makes a request a challenge: all of it must hold.
-    #[serde(deny_unknown_fields)]
-    pub(crate) struct ChallengeShape {
-        /// Its method: `GET`, `HEAD`, `OPTIONS`, or the default, `POST`.
-        pub(crate) method: Option<OneOrMany<MethodName>>,
-        /// Headers that are present.
-        pub(crate) header: Option<OneOrMany<String>>,
-        /// Headers that are equal: `{ X-Event-Type: challenge }`.
-        pub(crate) header_equals: BTreeMap<String, String>,
-        /// Parameters of the query that are present.
-        pub(crate) query: Option<OneOrMany<String>>,
-        /// Parameters of the query that are equal.
-        pub(crate) query_equals: BTreeMap<String, String>,
-        /// Fields of a form that are present.
-        pub(crate) form: Option<OneOrMany<String>>,
-        /// JSON values that are equal: `{ type: url_verification }`.
-        pub(crate) json: BTreeMap<String, String>,
-        /// JSON paths where something stands.
-        pub(crate) json_present: Option<OneOrMany<String>>,
-        /// JSON paths where nothing stands: `events[0]` for an empty list.
-        pub(crate) json_absent: Option<OneOrMany<String>>,
-    }
-
-    /// An equality.
-    #[serde(deny_unknown_fields)]
-    pub(crate) struct CheckShape {
-        /// A template.
-        pub(crate) left: String,
-        /// Another.
-        pub(crate) right: Option<String>,
-        /// Instead of `right`: a list, separated by spaces, of which one must be equal.
-        pub(crate) one_of: Option<String>,
-    }
-
-    /// What is answered. What a stranger says is put in only as `echo` allows.
-    #[serde(deny_unknown_fields)]
-    pub(crate) struct ReplyShape {
-        /// Default: 200.
-        pub(crate) status: Option<u16>,
-        /// Default: `text/plain; charset=utf-8` where there is a body.
-        pub(crate) content_type: Option<String>,
-        /// Headers, as templates; one whose value was not in the request is left out.
-        pub(crate) headers: BTreeMap<String, String>,
-        /// Values that are computed, by the name under which `body` and `headers` know them: `{ response: { hmac_hex: "{query:token}" } }`.
-        pub(crate) compute: BTreeMap<String, BTreeMap<Function, String>>,
-        /// A template: `{json:challenge}`. Default: empty.
-        pub(crate) body: Option<String>,
-        /// Characters and length of what is put in. Default: at most 256 of `A-Za-z0-9._~-`.
-        pub(crate) echo: Echo,
-    }
-}
-
-/// A method that a challenge may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "UPPERCASE")]
-pub(crate) enum MethodName {
-    Post,
-    Get,
-    Head,
-    Options,
-}
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 
 /// What compiling gives.
 #[derive(Default)]
@@ -139,7 +57,8 @@ impl HandshakeRule {
         let sides = checks.flat_map(|c| [Some(&c.left), c.right.as_ref(), c.one_of.as_ref()]);
         let reply = &self.reply;
         let computed = reply.compute.values().flat_map(BTreeMap::values);
-        let texts = sides.flatten().chain(&self.capture).chain(&self.report);
+        let confirmed = self.confirm.iter().flat_map(|confirm| [&confirm.url, &confirm.path]);
+        let texts = sides.flatten().chain(&self.capture).chain(&self.report).chain(confirmed);
         let texts = texts.chain(reply.headers.values()).chain(computed).chain(&reply.body);
         texts.flat_map(|text| text.split(PARAM).skip(1).filter_map(|rest| rest.split('}').next()))
     }
@@ -172,6 +91,7 @@ impl Block<'_> {
         if rule.report.is_some() && !rule.verify {
             self.add("report", "anybody could fill the log with it", "write `verify: true`");
         }
+        let confirm = rule.confirm.as_ref().map(|confirm| self.confirm(confirm)).transpose();
         let reply = self.reply();
         Ok(Rule::new(RuleParts {
             methods,
@@ -180,6 +100,7 @@ impl Block<'_> {
             checks: checks.into_iter().collect::<Result<_, _>>()?,
             capture: capture?,
             report: report?,
+            confirm: confirm?,
             reply: reply?,
         }))
     }
@@ -262,6 +183,18 @@ impl Block<'_> {
             return Err(self.add("capture", "is not one value", "write it like `{json:token}`"));
         };
         Ok(Some(value.clone()))
+    }
+
+    fn confirm(&mut self, shape: &ConfirmShape) -> Result<(Template, UrlRule), Reported> {
+        if !self.rule.verify {
+            let help = "write `verify: true`";
+            self.add("confirm", "anybody could have URLs fetched with it", help);
+        }
+        let url = self.template("confirm.url", &shape.url);
+        let path = self.with_params(&shape.path);
+        let place = format!("{}.confirm", self.path);
+        let rule = url_rule(&shape.hosts, Some(&path), &place, self.problems);
+        Ok((url?, rule?))
     }
 
     fn reply(&mut self) -> Result<Reply, Reported> {

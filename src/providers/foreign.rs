@@ -295,20 +295,30 @@ fn named_by_message(
     path: &str,
     problems: &mut Problems,
 ) -> Result<KeySource, Reported> {
-    let (false, Some(place)) = (keys.hosts.is_empty(), &keys.path) else {
+    let rule = url_rule(&keys.hosts, keys.path.as_deref(), path, problems)?;
+    let url = problems.any_template(&format!("{path}.cert_url"), text)?;
+    Ok(KeySource::Named { url, rule, dns_name: keys.dns_name.clone() })
+}
+
+/// Which URLs a message may name.
+pub(super) fn url_rule(
+    hosts: &[String],
+    place: Option<&str>,
+    path: &str,
+    problems: &mut Problems,
+) -> Result<UrlRule, Reported> {
+    let (false, Some(place)) = (hosts.is_empty(), place.filter(|place| !place.is_empty())) else {
         let help = "for example `hosts: [api.paypal.com]`, `path: \"/v1/notifications/certs/*\"`";
         return Err(problems.add(path, "anybody could name any place: say which are asked", help));
     };
-    let is_wide = |host: &String| {
+    let is_wide = |host: &&String| {
         let last_two = host.rsplit('.').take(2);
         host.split('.').count() < 3 && host.contains('*')
             || last_two.into_iter().any(|l| l.contains('*'))
     };
-    if let Some(host) = keys.hosts.iter().find(|host| is_wide(host)) {
+    if let Some(host) = hosts.iter().find(is_wide) {
         let help = "a `*` stands for one label in front of a domain that the provider owns";
         return Err(problems.add(format!("{path}.hosts"), format!("`{host}` is too wide"), help));
     }
-    let url = problems.any_template(&format!("{path}.cert_url"), text)?;
-    let rule = UrlRule { hosts: keys.hosts.clone(), path: place.clone() };
-    Ok(KeySource::Named { url, rule, dns_name: keys.dns_name.clone() })
+    Ok(UrlRule { hosts: hosts.to_vec(), path: place.to_owned() })
 }

@@ -2,6 +2,7 @@
 //! of their own. Knowledge about a provider is data; a preset is never magic and can be printed, copied and changed.
 
 mod answers;
+mod challenge;
 mod challenges;
 mod compile;
 mod containers;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use super::challenges::HandshakeRule;
+pub use super::challenge::HandshakeRule;
 use crate::{
     units::{Span, choices, sections},
     verify::{Algorithm, Encoding, KeyForm, Unit, UrlVariant},

@@ -56,6 +56,7 @@ impl<'a> Parts<'a> {
             verifier: Arc::clone(&source.verifier),
             url: source.public_url.as_str().into(),
             captures: source.captured.then(|| shared.captures.clone()),
+            confirmer: source.confirmer.clone(),
             hide_paths: config.server.hide_paths,
             metrics: Arc::clone(&metrics),
         };

@@ -9,6 +9,9 @@ pub(crate) const ATTEMPT_RESULTS: [&str; 9] =
 
 /// How fetches of keys end; the closed list of the label `result`.
 pub(crate) const FETCH_RESULTS: [&str; 4] = ["ok", "failed", "invalid", "busy"];
+/// How the confirmation of a subscription ends. `known`: it was confirmed before; `refused`: its URL is none that is fetched;
+/// `busy`: another one could not be fetched a moment ago.
+pub(crate) const CONFIRM_RESULTS: [&str; 5] = ["ok", "failed", "known", "refused", "busy"];
 
 /// What is shed for; the closed list of the label `reason`.
 pub(crate) const SHED_REASONS: [&str; 6] = [

@@ -81,6 +81,8 @@ series! {
         "secret_matches", "Verified requests by secret slot: may the old secret go?";
     key_fetches: Counters = Family::default(),
         "key_fetches", "Fetches of senders' keys, by result";
+    confirmations: Counters = Family::default(),
+        "confirmations", "Confirmations of subscriptions, by result";
     last_accepted: Gauges = Family::default(),
         "last_accepted_timestamp_seconds", "When a source's last event was accepted";
     clock_offset: Histograms = Family::new_with_constructor(offset),
@@ -170,6 +172,7 @@ impl Metrics {
             would_reject: counters(&all.shadow, &own, "outcome", &not_verified),
             failures: counters(&all.verification_failures, &own, "reason", &REASON_CLASSES),
             key_fetches: counters(&all.key_fetches, &own, "result", &FETCH_RESULTS),
+            confirmations: counters(&all.confirmations, &own, "result", &CONFIRM_RESULTS),
             slots: (1..=secrets).map(slot).collect(),
             shed: counters(&all.shed, &[], "reason", &SHED_REASONS),
             duration: all.request_duration.get_or_create_owned(&with("mode", mode.to_owned())),
@@ -309,6 +312,8 @@ pub struct SourceMetrics {
     pub(crate) shed: Closed<Counter>,
     /// By [`FETCH_RESULTS`].
     pub(crate) key_fetches: Closed<Counter>,
+    /// By [`CONFIRM_RESULTS`].
+    pub(crate) confirmations: Closed<Counter>,
     slots: Vec<Counter>,
     /// How long the provider waited.
     pub(crate) duration: Histogram,

@@ -264,23 +264,17 @@ impl Container {
         }
     }
 
-    /// Writes a signature the way the provider would, behind a time if it has one in here.
-    pub(super) fn write(
-        &self,
-        signature: &str,
-        time: Option<(&str, &str)>,
-    ) -> Result<(HeaderName, HeaderValue), String> {
-        let name = match &self.place {
+    /// The header that a signature is written into.
+    pub(super) fn header(&self) -> Result<HeaderName, &'static str> {
+        match &self.place {
             Place::Header(name) => Ok(name.clone()),
             Place::Numbered(prefix) => HeaderName::try_from(format!("{prefix}1"))
-                .map_err(|_| "the header has no good name".to_owned()),
-            Place::Elsewhere(_) => {
-                Err("the signature is not in a header, so it cannot be added to a body".to_owned())
-            }
-        }?;
-        Ok((name, self.text(signature, time)?))
+                .map_err(|_| "the header has no good name"),
+            Place::Elsewhere(_) => Err("the signature is not in a header"),
+        }
     }
 
+    /// Writes a signature the way the provider would, behind a time if it has one in here.
     pub(super) fn text(
         &self,
         signature: &str,

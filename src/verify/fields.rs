@@ -67,6 +67,16 @@ pub(super) fn write_parameters(parameters: &Parameters, out: &mut String) {
     }
 }
 
+/// Writes a dictionary of values without parameters.
+pub(super) fn members(members: &[(String, Bare)]) -> String {
+    let member = |(key, value): &(String, Bare)| {
+        let mut text = format!("{key}=");
+        write_bare(value, &mut text);
+        text
+    };
+    members.iter().map(member).collect::<Vec<_>>().join(", ")
+}
+
 /// Writes a string.
 pub(super) fn write_string(text: &str, out: &mut String) {
     out.push('"');

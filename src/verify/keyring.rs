@@ -31,7 +31,7 @@ const FETCHES_MAX: u32 = 30;
 pub struct Keyring {
     verifier: Arc<Verifier>,
     fetcher: Arc<Fetcher>,
-    kept: Mutex<Kept>,
+    kept: Arc<Mutex<Kept>>,
 }
 
 #[derive(Debug, Default)]
@@ -95,7 +95,15 @@ impl Place {
 impl Keyring {
     /// A keyring without keys.
     pub fn new(verifier: Arc<Verifier>, fetcher: Arc<Fetcher>) -> Self {
-        Self { verifier, fetcher, kept: Mutex::default() }
+        Self { verifier, fetcher, kept: Arc::default() }
+    }
+
+    /// The same with the keys of `other`, where they would be fetched from the same places and read alike.
+    pub fn remembering(&self, other: &Self) -> Option<Self> {
+        let Self { verifier, fetcher, .. } = self;
+        let alike = verifier.fetches_like(&other.verifier) && fetcher.asks_like(&other.fetcher);
+        let kept = alike.then(|| Arc::clone(&other.kept))?;
+        Some(Self { verifier: Arc::clone(verifier), fetcher: Arc::clone(fetcher), kept })
     }
 
     /// Sees to it that the keys are there that a request wants, or that it is known that they cannot be had. Tells `count` how (one of [`crate::telemetry::FETCH_RESULTS`])

@@ -2,13 +2,16 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use sha2::{Digest as _, Sha256, Sha512};
 
 use super::{
     Algorithm, From, Presented, Scheme, Value,
+    draft::Draft,
     fields::{self, Bare, Member, Parameters},
     foreign::{Believed, Claimed, Foreign, Ring, Stop},
+    sign::unusable,
+    signing::SigningKey,
 };
 use crate::{answer::Reason, event::Timestamp};
 
@@ -39,6 +42,8 @@ const SIGNATURES_MAX: usize = 4;
 /// Bytes of each of the two headers, at most.
 const HEADER_BYTES_MAX: usize = 8192;
 const DIGEST: &str = "content-digest";
+/// What our own signatures are called.
+const LABEL: &str = "sig1";
 
 /// The algorithm that is registered as `name`.
 pub(crate) fn of_registered_name(name: &str) -> Option<Algorithm> {
@@ -108,7 +113,43 @@ impl Foreign {
     }
 }
 
+impl Foreign {
+    /// Signs a message over what must be covered.
+    pub(super) fn sign_message(
+        &self,
+        key: &SigningKey,
+        id: Option<&str>,
+        draft: &mut Draft<'_>,
+    ) -> Result<(), String> {
+        let rules = self.messages.as_ref().ok_or("nothing is signed")?;
+        let algorithm = key.algorithm();
+        let name = NAMES.iter().find(|(_, known)| *known == algorithm).map(|(name, _)| *name);
+        let name = name.ok_or("the key's algorithm has no registered name")?;
+        let now = draft.presented();
+        let (digest, now) = (Sha256::digest(now.body), now.received_at.as_secs());
+        if rules.requires(DIGEST) {
+            let digest = [("sha-256".to_owned(), Bare::Bytes(digest.to_vec()))];
+            draft.add(&HeaderName::from_static(DIGEST), &fields::members(&digest))?;
+        }
+        let text = |name: &str, text: &str| (name.to_owned(), Bare::String(text.to_owned()));
+        let mut parameters = vec![("created".to_owned(), Bare::Integer(now)), text("alg", name)];
+        parameters.extend(id.map(|id| text("keyid", id)));
+        parameters.extend(rules.tag.as_deref().map(|tag| text("tag", tag)));
+        let components = rules.require.iter().map(|name| (name.clone(), Parameters::new()));
+        let input = Input { components: components.collect(), parameters, signature: Vec::new() };
+        let base = input.base(&draft.presented()).map_err(unusable)?;
+        let signature = [(LABEL.to_owned(), Bare::Bytes(key.sign(base.as_bytes())?))];
+        let said = format!("{LABEL}={}", input.list());
+        draft.add(&HeaderName::from_static("signature-input"), &said)?;
+        draft.add(&HeaderName::from_static("signature"), &fields::members(&signature))
+    }
+}
+
 impl MessageRules {
+    fn requires(&self, name: &str) -> bool {
+        self.require.iter().any(|known| known == name)
+    }
+
     /// What holds besides the signature. Returns when it was made.
     fn check(&self, input: &Input, request: &Presented<'_>) -> Result<Option<Timestamp>, Reason> {
         let covers = |name: &str| input.components.iter().any(|(known, _)| known == name);
@@ -137,7 +178,7 @@ impl MessageRules {
 
     /// Whether whoever changes `value` breaks every signature that is accepted.
     pub(super) fn covers(&self, value: &Value) -> bool {
-        let requires = |name: &str| self.require.iter().any(|known| known == name);
+        let requires = |name: &str| self.requires(name);
         let url = requires("@target-uri") || requires("@request-target");
         match &value.from {
             From::Body | From::Json(_) | From::Form(_) | From::FormJson(..) => requires(DIGEST),
@@ -208,33 +249,42 @@ impl Input {
 
     /// The bytes that are signed (RFC 9421 §2.5).
     fn base(&self, request: &Presented<'_>) -> Result<String, Reason> {
-        let (mut base, mut list) = (String::new(), String::from("("));
-        for (n, (name, parameters)) in self.components.iter().enumerate() {
-            let mut identifier = String::new();
-            fields::write_string(name, &mut identifier);
-            fields::write_parameters(parameters, &mut identifier);
-            let twice =
-                self.components.iter().take(n).any(|c| c == &(name.clone(), parameters.clone()));
+        let mut base = String::new();
+        for (n, component) in self.components.iter().enumerate() {
+            let (name, parameters) = component;
+            let twice = self.components.iter().take(n).any(|other| other == component);
             if twice || name.bytes().any(|b| b.is_ascii_uppercase()) {
                 return Err(Reason::SignatureMalformed);
             }
-            base.push_str(&identifier);
+            base.push_str(&identifier(component));
             base.push_str(": ");
-            base.push_str(&component(name, parameters, request)?);
+            base.push_str(&value_of(name, parameters, request)?);
             base.push('\n');
-            list.push_str(if n == 0 { "" } else { " " });
-            list.push_str(&identifier);
         }
-        list.push(')');
-        fields::write_parameters(&self.parameters, &mut list);
         base.push_str("\"@signature-params\": ");
-        base.push_str(&list);
+        base.push_str(&self.list());
         if base.is_ascii() { Ok(base) } else { Err(Reason::InputAmbiguous) }
+    }
+
+    /// Components and parameters, as they stand in `Signature-Input`.
+    fn list(&self) -> String {
+        let components: Vec<_> = self.components.iter().map(identifier).collect();
+        let mut list = format!("({})", components.join(" "));
+        fields::write_parameters(&self.parameters, &mut list);
+        list
     }
 }
 
+/// A component's name with its parameters.
+fn identifier((name, parameters): &(String, Parameters)) -> String {
+    let mut identifier = String::new();
+    fields::write_string(name, &mut identifier);
+    fields::write_parameters(parameters, &mut identifier);
+    identifier
+}
+
 /// The value of a component. What the provider signs of the URL is what it has on file.
-fn component<'r>(
+fn value_of<'r>(
     name: &str,
     parameters: &Parameters,
     request: &'r Presented<'_>,

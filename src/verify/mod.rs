@@ -3,9 +3,11 @@
 //! The one maker of [`Verified`].
 
 mod address;
+mod certified;
 mod chain;
 mod clock;
 mod container;
+mod draft;
 mod fields;
 mod foreign;
 mod form;

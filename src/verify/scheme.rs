@@ -305,19 +305,20 @@ impl Scheme {
         self.parts.containers.iter().any(|container| container.key_id.is_some())
     }
 
-    /// Headers that must say one thing, and what: a request that is signed here says it.
-    pub(super) fn fixed_headers(&self) -> impl Iterator<Item = (&HeaderName, &str)> {
+    /// What must say one thing, and what: a request that is signed here says it.
+    pub(super) fn fixed(&self) -> impl Iterator<Item = (From, &str)> {
         let conditions = self.parts.when.iter().filter_map(|condition| match condition {
-            Condition::HeaderEquals(name, text) => Some((name, text.as_str())),
-            _ => None,
+            Condition::HeaderEquals(name, text) => {
+                Some((From::Header(name.clone()), text.as_str()))
+            }
+            Condition::Json(place, text) => Some((place.clone(), text.as_str())),
+            Condition::Header(_) | Condition::Query(_) | Condition::ContentType(_) => None,
         });
         let required = self.parts.require.iter().filter_map(|(left, right)| {
-            match (left.sole_value(), right.literal()) {
-                (Some(Value { from: From::Header(name), transforms }), Some(text)) => {
-                    transforms.is_empty().then_some((name, text))
-                }
-                _ => None,
-            }
+            let Value { from, transforms } = left.sole_value()?;
+            let can_say = matches!(from, From::Header(_) | From::Query(_) | From::Json(_));
+            let text = right.literal().filter(|_| can_say && transforms.is_empty())?;
+            Some((from.clone(), text))
         });
         conditions.chain(required)
     }

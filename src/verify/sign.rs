@@ -1,52 +1,91 @@
 //! Signs a request the way its provider would, with a key of our own: the mirror image of what judges it.
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value as Json, json};
 
 use super::{
-    Algorithm, Foreign, From, Place, Presented, Scheme, Template, Verifier, jose,
+    Algorithm, Foreign, KeySource, Presented, Scheme, Template, Verifier,
+    certified::{self, Vouched},
+    draft::Draft,
+    jose,
     keyset::{Allowed, KeySet, jose_name},
-    shared::{Dressed, dress},
+    public::Kind,
     signing::SigningKey,
     token::Token,
+    verifier::OTHERS,
+    view::View,
 };
 use crate::json::put;
 
-/// What is added to a request, and its body where the signature is all of it.
+/// What is added to a request, and what of it changes.
 #[derive(Debug, Default)]
 pub struct Signed {
-    /// Headers to add.
+    /// Headers to add, each in place of one that may be there.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The body to send instead.
     pub body: Option<Vec<u8>>,
+    /// The query to send instead.
+    pub query: Option<String>,
 }
 
-/// A key that signs test events, and the name that it has.
+/// A key that signs test events, the name that it has, and the certificates that lead to it.
 #[derive(Debug)]
 pub struct TestKey {
     key: SigningKey,
     id: Option<String>,
+    vouched: Option<Vouched>,
 }
 
 /// How long a token of ours is good, in seconds.
 const GOOD_FOR: i64 = 300;
+/// What a test key is called where requests name theirs.
+const TEST_KEY: &str = "gatepost-test";
+
+impl Signed {
+    /// Puts the headers among others.
+    pub fn put_into(&self, headers: &mut HeaderMap) {
+        for (name, value) in &self.headers {
+            headers.insert(name.clone(), value.clone());
+        }
+    }
+}
 
 impl Verifier {
     /// A new key for the first scheme whose keys are not ours; none, where all secrets are shared.
     pub fn test_key(&self) -> Option<Result<TestKey, String>> {
-        let allowed = self.signed_abroad()?;
-        Some(SigningKey::generate(allowed).map(|key| TestKey { key, id: None }))
+        self.of_test_key(SigningKey::generate)
     }
 
     /// Reads a test key that was kept.
     pub fn read_test_key(&self, pem: &str) -> Option<Result<TestKey, String>> {
-        let allowed = self.signed_abroad()?;
-        Some(SigningKey::from_pem(pem, allowed).map(|key| TestKey { key, id: None }))
+        self.of_test_key(|allowed| SigningKey::from_pem(pem, allowed))
     }
 
-    fn signed_abroad(&self) -> Option<Allowed> {
-        let mut foreign = self.each_scheme().filter_map(|scheme| scheme.parts.foreign.as_deref());
-        foreign.find_map(|foreign| foreign.allowed.first().copied())
+    fn of_test_key(
+        &self,
+        make: impl Fn(Allowed) -> Result<SigningKey, String>,
+    ) -> Option<Result<TestKey, String>> {
+        let mut last = None;
+        for parts in self.each_scheme().map(|scheme| &scheme.parts) {
+            let Some(foreign) = parts.foreign.as_deref() else { continue };
+            let is_named =
+                foreign.key_id.is_some() || parts.containers.iter().any(|c| c.key_id.is_some());
+            let abroad = |allowed: &&Allowed| Kind::of(allowed.algorithm).is_some();
+            for allowed in foreign.allowed.iter().filter(abroad) {
+                let key = make(*allowed).and_then(|key| {
+                    let vouched = match &foreign.source {
+                        Some(KeySource::X5c(chain)) => Some(certified::vouch(&key, chain)?),
+                        _ => None,
+                    };
+                    Ok(TestKey { key, id: is_named.then(|| TEST_KEY.to_owned()), vouched })
+                });
+                if key.is_ok() {
+                    return Some(key);
+                }
+                last = Some(key);
+            }
+        }
+        last
     }
 
     /// Signs with a test key, by the first scheme that can. `claims` are put into a token beside what the scheme demands.
@@ -57,10 +96,11 @@ impl Verifier {
         claims: &Map<String, Json>,
     ) -> Result<Signed, String> {
         let mut problem = "no scheme of this source signs with a key of the sender's".to_owned();
-        for scheme in self.each_scheme() {
+        for (number, scheme) in self.each_scheme().enumerate() {
             let Some(foreign) = &scheme.parts.foreign else { continue };
-            match foreign.sign(scheme, key, presented, claims) {
-                Ok(signed) => return Ok(signed),
+            match foreign.sign(scheme, key, presented, Some(claims)) {
+                Ok(signed) if self.counts_with(number, presented, &signed) => return Ok(signed),
+                Ok(_) => OTHERS.clone_into(&mut problem),
                 Err(why) => problem = why,
             }
         }
@@ -69,9 +109,12 @@ impl Verifier {
 }
 
 impl TestKey {
-    /// The public key in PEM: what a source has for a secret.
+    /// What a source has for a secret: the public key in PEM, or the certificate that vouches for it.
     pub fn public_pem(&self) -> Result<String, String> {
-        self.key.public_pem()
+        match &self.vouched {
+            Some(vouched) => Ok(vouched.root.clone()),
+            None => self.key.public_pem(),
+        }
     }
 
     /// The private key in PEM, to be kept for later test events.
@@ -93,74 +136,61 @@ impl Foreign {
         scheme: &Scheme,
         set: &KeySet,
         presented: &Presented<'_>,
-    ) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
+        whole: Option<&Map<String, Json>>,
+    ) -> Result<Signed, String> {
         let shared = set.shared();
         let (algorithm, key) =
             shared.ok_or("it is signed with a key that only the provider has")?;
-        let key = TestKey { key: SigningKey::shared(algorithm, key.clone()), id: None };
-        let signed = self.sign(scheme, &key, presented, &Map::new())?;
-        match signed.body {
-            None => Ok(signed.headers),
-            Some(_) => Err("the signature is in the body".into()),
-        }
+        let key = SigningKey::shared(algorithm, key.clone());
+        self.sign(scheme, &TestKey { key, id: None, vouched: None }, presented, whole)
     }
 
+    /// Signs; where `whole` says so, in the body and the query, too, and with those claims in a token.
     fn sign(
         &self,
         scheme: &Scheme,
         key: &TestKey,
         presented: &Presented<'_>,
-        claims: &Map<String, Json>,
+        whole: Option<&Map<String, Json>>,
     ) -> Result<Signed, String> {
-        match scheme.parts.algorithm {
+        let container = scheme.parts.containers.first();
+        let named = self.key_id.as_ref().or(container.and_then(|c| c.key_id.as_ref()));
+        let named = named.and_then(Template::sole_value).map(|value| &value.from);
+        let key_id = named.zip(key.id.as_deref());
+        let mut draft = Draft::new(scheme, presented, key_id, whole.is_some())?;
+        draft.fill(None)?;
+        let signature = match scheme.parts.algorithm {
+            Algorithm::Rfc9421 => {
+                self.sign_message(&key.key, key.id.as_deref(), &mut draft)?;
+                return Ok(draft.signed());
+            }
             Algorithm::Jwt => {
-                let claims = self.claims(scheme, presented, claims)?;
-                let claims = serde_json::to_vec(&claims).map_err(|e| e.to_string())?;
-                let header = self.header(key)?;
-                let signed = format!("{header}.{}", jose::encode(&claims));
+                let claims = self.claims(&draft, whole.cloned().unwrap_or_default())?;
+                let signed = format!(
+                    "{}.{}",
+                    self.header(key)?,
+                    jose::encode(claims.to_string().as_bytes())
+                );
                 let signature = jose::encode(&key.key.sign(signed.as_bytes())?);
-                carry(scheme, &format!("{signed}.{signature}"), presented.body)
+                format!("{signed}.{signature}")
             }
             Algorithm::JwsDetached => {
                 let header = self.header(key)?;
                 let said =
                     Token { claims: Vec::new(), header: jose::decode(&header).unwrap_or_default() };
-                let view = scheme.view(*presented).with_token(&said);
-                let template = scheme.parts.signed.first().ok_or("nothing is signed")?;
-                let payload = scheme.pieces(template, &view, &[]).map_err(unusable)?.concat();
+                let payload = signed_text(scheme, &draft.view(None).with_token(&said), &draft)?;
                 let signed = format!("{header}.{}", jose::encode(&payload));
-                let signature = jose::encode(&key.key.sign(signed.as_bytes())?);
-                carry(scheme, &format!("{header}..{signature}"), presented.body)
+                format!("{header}..{}", jose::encode(&key.key.sign(signed.as_bytes())?))
             }
             algorithm if algorithm == key.key.algorithm() => {
-                let headers = self.sign_plainly(scheme, key, presented)?;
-                Ok(Signed { headers, body: None })
+                let signed = self.hashed(signed_text(scheme, &draft.view(None), &draft)?);
+                let container = container.ok_or("there is no place for a signature")?;
+                container.encoding.encode(&key.key.sign(&signed)?)
             }
-            algorithm => Err(format!("the key is not for `{}`", algorithm.as_str())),
-        }
-    }
-
-    fn sign_plainly(
-        &self,
-        scheme: &Scheme,
-        key: &TestKey,
-        presented: &Presented<'_>,
-    ) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
-        let parts = &scheme.parts;
-        let container = parts.containers.first().ok_or("there is no place for a signature")?;
-        let template = parts.signed.first().ok_or("nothing is signed")?;
-        let named = self.key_id.as_ref().or(container.key_id.as_ref());
-        let named = named.and_then(Template::sole_value).map(|value| &value.from);
-        let Dressed { headers, mut added, time } =
-            dress(scheme, presented, named.zip(key.id.as_deref()))?;
-        let variable = time.as_ref().map(|(name, time)| (*name, time.as_str()));
-        let view = scheme.view(Presented { headers: &headers, ..*presented });
-        let bytes = variable.map(|(name, time)| (name.as_bytes(), time.as_bytes()));
-        let pieces = scheme.pieces(template, &view, bytes.as_slice()).map_err(unusable)?;
-        let signature = key.key.sign(&self.hashed(pieces.concat()))?;
-        let signature = container.encoding.encode(&signature);
-        added.push(container.write(&signature, variable)?);
-        Ok(added)
+            algorithm => return Err(format!("the key is not for `{}`", algorithm.as_str())),
+        };
+        draft.sign(container.ok_or("there is no place for a signature")?, None, &signature)?;
+        Ok(draft.signed())
     }
 
     fn header(&self, key: &TestKey) -> Result<String, String> {
@@ -171,31 +201,29 @@ impl Foreign {
         }
         let kind = self.token.as_ref().and_then(|rules| rules.kind.as_deref());
         let mut header = json!({ "alg": name, "typ": kind.unwrap_or("JWT") });
-        if let Some((id, header)) = key.id.as_ref().zip(header.as_object_mut()) {
+        if let (Some(id), Some(header)) = (&key.id, header.as_object_mut()) {
             header.insert("kid".into(), id.as_str().into());
+        }
+        if let (Some(vouched), Some(header)) = (&key.vouched, header.as_object_mut()) {
+            header.insert("x5c".into(), vouched.chain.clone().into());
         }
         Ok(jose::encode(header.to_string().as_bytes()))
     }
 
     /// What the scheme demands, and `claims` beside it.
-    fn claims(
-        &self,
-        scheme: &Scheme,
-        presented: &Presented<'_>,
-        claims: &Map<String, Json>,
-    ) -> Result<Json, String> {
+    fn claims(&self, draft: &Draft<'_>, mut claims: Map<String, Json>) -> Result<Json, String> {
+        let presented = draft.presented();
         let now = presented.received_at.as_secs();
-        let mut all = claims.clone();
-        all.insert("iat".into(), now.into());
-        all.insert("exp".into(), (now + GOOD_FOR).into());
-        let mut all = Json::Object(all);
+        claims.insert("iat".into(), now.into());
+        claims.insert("exp".into(), (now + GOOD_FOR).into());
+        let mut all = Json::Object(claims);
         let Some(rules) = &self.token else { return Ok(all) };
         for path in &rules.present {
             if super::keyset::at(&all, path.steps()).is_none() {
                 put(&mut all, path.steps(), "test".into());
             }
         }
-        let view = scheme.view(*presented);
+        let view = draft.view(None);
         for (path, accepted) in &rules.equal {
             let text = accepted.iter().find_map(|template| template.text(&view, &[]).ok());
             let text = text.ok_or("a claim must be equal to something that is not there")?;
@@ -209,33 +237,19 @@ impl Foreign {
             put(&mut all, hash.claim.steps(), hash.of(presented.body).into());
         }
         if let Some(path) = &rules.path_hash {
-            put(&mut all, path.steps(), super::qsh::of(presented).into());
+            put(&mut all, path.steps(), super::qsh::of(&presented).into());
         }
         Ok(all)
     }
 }
 
-fn unusable(reason: crate::answer::Reason) -> String {
-    format!("something that is signed over cannot be used: {}", reason.as_str())
+/// The first of the texts that are signed.
+fn signed_text(scheme: &Scheme, view: &View<'_>, draft: &Draft<'_>) -> Result<Vec<u8>, String> {
+    let template = scheme.parts.signed.first().ok_or("nothing is signed")?;
+    let pieces = scheme.pieces(template, view, &draft.variables()).map_err(unusable)?;
+    Ok(pieces.concat())
 }
 
-/// Puts a token where the scheme looks for it: in a header, or as the body, or into a member of it.
-fn carry(scheme: &Scheme, token: &str, body: &[u8]) -> Result<Signed, String> {
-    let container = scheme.parts.containers.first().ok_or("there is no place for a token")?;
-    let template = match &container.place {
-        Place::Header(_) | Place::Numbered(_) => {
-            // No secret: it is good for this request, and for a few minutes.
-            return Ok(Signed { headers: vec![container.write(token, None)?], body: None });
-        }
-        Place::Elsewhere(template) => template,
-    };
-    match template.sole_value().map(|value| &value.from) {
-        Some(From::Body) => Ok(Signed { headers: Vec::new(), body: Some(token.into()) }),
-        Some(From::Json(path)) => {
-            let mut json = serde_json::from_slice(body).unwrap_or_else(|_| json!({}));
-            put(&mut json, path.steps(), token.into());
-            Ok(Signed { headers: Vec::new(), body: Some(json.to_string().into()) })
-        }
-        _ => Err("the token is neither in a header nor in the body".into()),
-    }
+pub(super) fn unusable(reason: crate::answer::Reason) -> String {
+    format!("something that is signed over cannot be used: {}", reason.as_str())
 }

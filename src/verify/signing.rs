@@ -43,7 +43,7 @@ impl SigningKey {
                 Pair::Rsa(Box::new(RsaKeyPair::generate(KeySize::Rsa2048).map_err(failed)?))
             }
             Some(_) => Pair::Ecdsa(EcdsaKeyPair::generate(ecdsa(allowed)?).map_err(failed)?),
-            None => return Err(unsigned(allowed.algorithm)),
+            None => return Err("its secret is one that both sides have".into()),
         };
         Ok(Self { allowed, pair })
     }
@@ -67,7 +67,7 @@ impl SigningKey {
             }
             Some(Kind::Rsa) => Pair::Rsa(Box::new(RsaKeyPair::from_pkcs8(&der).map_err(other)?)),
             Some(_) => Pair::Ecdsa(EcdsaKeyPair::from_pkcs8(ecdsa(allowed)?, &der).map_err(other)?),
-            None => return Err(unsigned(allowed.algorithm)),
+            None => return Err("its secret is one that both sides have".into()),
         };
         Ok(Self { allowed, pair })
     }
@@ -137,7 +137,11 @@ fn lines(der: &[u8]) -> String {
 }
 
 fn unsigned(algorithm: Algorithm) -> String {
-    format!("nothing here signs with `{}`", algorithm.as_str())
+    // What a provider signed so is checked; a new signature of that kind is not made, even by the library.
+    format!(
+        "nothing here signs with `{}`: signatures with SHA-1 are only checked",
+        algorithm.as_str()
+    )
 }
 
 fn ecdsa(allowed: Allowed) -> Result<&'static EcdsaSigningAlgorithm, String> {

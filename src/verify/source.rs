@@ -11,7 +11,7 @@ use super::{
 use crate::{answer::Reason, event::Timestamp};
 
 /// Where keys are that are not configured.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum KeySource {
     /// At a URL that the configuration names: a JWKS, or a list.
     At(String),
@@ -56,6 +56,17 @@ impl Keys for NoKeys {
 }
 
 impl Verifier {
+    /// Where each scheme's keys are, and what is read of them there.
+    fn key_sources(&self) -> impl Iterator<Item = impl PartialEq + '_> {
+        let foreign = self.each_scheme().map(|scheme| scheme.parts.foreign.as_deref());
+        foreign.map(|own| own.map(|own| (&own.source, &own.allowed, &own.listing)))
+    }
+
+    /// Whether what was fetched for the schemes of `other` is what would be fetched for these.
+    pub(super) fn fetches_like(&self, other: &Self) -> bool {
+        self.key_sources().eq(other.key_sources())
+    }
+
     /// Reads a document that was fetched, for the scheme that wanted it; a sentence where it is not what it should be.
     /// Certificates may lead to `anchors`.
     pub fn read(
@@ -99,7 +110,8 @@ impl KeySource {
 pub(crate) struct UrlRule {
     /// Hosts; `*` stands for one label. With a port, that one, else 443.
     pub(crate) hosts: Vec<String>,
-    /// The path; `*` stands for anything but a slash.
+    /// The path; `*` stands for anything but a slash. A query may follow, in which it stands for anything but an ampersand;
+    /// otherwise there is none.
     pub(crate) path: String,
 }
 
@@ -109,21 +121,35 @@ const URL_BYTES_MAX: usize = 512;
 impl UrlRule {
     /// The URL as it will be asked for, written anew from its parts; `None` where it may not be.
     ///
-    /// `https` only; no user, no query, no fragment, nothing that is percent-encoded, no `..`: whatever two readers of URLs could
-    /// read as two places is refused.
+    /// `https` only; no user, no query but the one that is known, no fragment, nothing that is percent-encoded, no `..`: whatever
+    /// two readers of URLs could read as two places is refused.
     pub(crate) fn allowed(&self, url: &str) -> Option<String> {
         let rest = url.strip_prefix("https://").filter(|_| url.len() <= URL_BYTES_MAX)?;
-        let (authority, path) = rest.split_at_checked(rest.find('/')?)?;
+        let (authority, target) = rest.split_at_checked(rest.find('/')?)?;
+        let (path, query) = parts(target);
+        let (known_path, known_query) = parts(&self.path);
         let authority = authority.strip_suffix(":443").unwrap_or(authority);
         let is_host = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-:".contains(&b);
         let is_path = |b: u8| b.is_ascii_alphanumeric() || b"-_.~/".contains(&b);
+        let is_query = |b: u8| is_path(b) || b"=&:".contains(&b);
         let plain = authority.bytes().all(is_host)
             && path.bytes().all(is_path)
-            && !path.split('/').skip(1).any(|part| matches!(part, "" | "." | ".."));
+            && query.is_none_or(|query| query.bytes().all(is_query))
+            && !path.split('/').skip(1).any(|part| matches!(part, "." | ".."))
+            && (path == "/" || !path.split('/').skip(1).any(str::is_empty));
         let host = self.hosts.iter().any(|host| matches(host, authority, '.'));
-        (plain && host && matches(&self.path, path, '/'))
-            .then(|| format!("https://{authority}{path}"))
+        let asked = match (known_query, query) {
+            (Some(known), Some(query)) => matches(known, query, '&'),
+            (known, query) => known == query,
+        };
+        (plain && host && asked && matches(known_path, path, '/'))
+            .then(|| format!("https://{authority}{target}"))
     }
+}
+
+/// Path and query.
+fn parts(target: &str) -> (&str, Option<&str>) {
+    target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)))
 }
 
 /// Whether `text` is like `pattern`, in which `*` stands for one character or more, none of which is `barrier`.

@@ -3,6 +3,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::{Map, Value as Json};
 
 use super::{
     Container, From, LiveSecret, Place, Presented, Proof, Scheme, SchemeParts, Signed,
@@ -12,7 +13,7 @@ use super::{
     scheme, shared,
     source::{Keys, NoKeys},
 };
-use crate::{answer::Reason, event::Timestamp, json, secret::Secret};
+use crate::{answer::Reason, event::Timestamp, secret::Secret};
 
 /// All schemes and secrets of one source, with keys prepared.
 #[derive(Debug)]
@@ -114,15 +115,6 @@ impl Verifier {
         self.schemes.iter().any(|prepared| shown(&prepared.scheme.parts))
     }
 
-    /// Where the first scheme's signed time stands in the body, if it does: a test event must have ours there.
-    pub fn signed_time_in_body(&self) -> Option<&json::Path> {
-        let timestamps = self.schemes.first()?.scheme.parts.timestamps.as_ref()?;
-        match &timestamps.from.from {
-            From::Json(path) => Some(path),
-            _ => None,
-        }
-    }
-
     /// Checks a request with the keys that are configured.
     pub fn verify(&self, presented: &Presented<'_>) -> Result<Proof, Reason> {
         self.judge(presented, &NoKeys).map_err(|stop| match stop {
@@ -188,22 +180,38 @@ impl Verifier {
         self.schemes.iter().any(|prepared| prepared.scheme.finds_keys() && prepared.sets.is_empty())
     }
 
-    /// Signs a body the way the provider would, with the first live secret: what `gatepost send` does. `headers` holds
-    /// what the scheme signs over besides (ids, for instance); the signature and timestamp headers are returned. A signed time
-    /// inside the body is taken as it stands there. The error says why the scheme cannot be signed forwards.
+    /// Signs a request the way the provider would, with the first live secret, by headers alone. `headers` holds what the scheme
+    /// signs over besides (ids, for instance); the signature and timestamp headers are returned. A signed time inside the
+    /// body is taken as it stands there. The error says why the scheme cannot be signed forwards.
     pub fn sign(
         &self,
         presented: &Presented<'_>,
     ) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
+        self.signed(presented, None).map(|signed| signed.headers)
+    }
+
+    /// The same, and changes body and query where something belongs there: the signature, a time, and what is signed and is not
+    /// there. `claims` are put into a token beside what its scheme demands. What `gatepost send` does.
+    pub fn sign_whole(
+        &self,
+        presented: &Presented<'_>,
+        claims: &Map<String, Json>,
+    ) -> Result<Signed, String> {
+        self.signed(presented, Some(claims))
+    }
+
+    fn signed(
+        &self,
+        presented: &Presented<'_>,
+        whole: Option<&Map<String, Json>>,
+    ) -> Result<Signed, String> {
         let mut problem = "every configured secret has expired".to_owned();
         for (number, prepared) in self.schemes.iter().enumerate() {
-            match self.sign_by(prepared, presented) {
-                Some(Ok(headers)) if self.counts_with(number, presented, &headers) => {
-                    return Ok(headers);
+            match self.sign_by(prepared, presented, whole) {
+                Some(Ok(signed)) if self.counts_with(number, presented, &signed) => {
+                    return Ok(signed);
                 }
-                Some(Ok(_)) => {
-                    "it would be taken for one of another scheme".clone_into(&mut problem);
-                }
+                Some(Ok(_)) => OTHERS.clone_into(&mut problem),
                 Some(Err(why)) => problem = why,
                 None => {}
             }
@@ -211,37 +219,28 @@ impl Verifier {
         Err(problem)
     }
 
-    /// The same, and puts the signature into the body where the scheme looks for it there; with it a time, and what is signed and
-    /// is not there.
-    pub fn sign_whole(&self, presented: &Presented<'_>) -> Result<Signed, String> {
-        let problem = match self.sign(presented) {
-            Ok(headers) => return Ok(Signed { headers, body: None }),
-            Err(problem) => problem,
-        };
-        let now = presented.received_at;
-        for (number, prepared) in self.schemes.iter().enumerate() {
-            let Some(keyed) = self.first_live(&prepared.keys, now) else { continue };
-            let Some(held) = self.held(keyed.0) else { continue };
-            let signed = shared::sign_body(&prepared.scheme, keyed, &held.live, presented);
-            let Ok(Signed { headers, body: Some(body) }) = signed else { continue };
-            let whole = Presented { body: &body, ..*presented };
-            if self.counts_with(number, &whole, &headers) {
-                return Ok(Signed { headers, body: Some(body) });
-            }
-        }
-        Err(problem)
+    /// A request's body and query with dots in place of a secret that is shown there; nothing where they show none.
+    pub fn conceal(&self, presented: &Presented<'_>) -> Signed {
+        let mut concealed = self.each_scheme().filter_map(|s| shared::conceal(s, presented).ok());
+        let is_one = |signed: &Signed| signed.body.is_some() || signed.query.is_some();
+        concealed.find(is_one).unwrap_or_default()
     }
 
-    /// Whether a scheme is the one that counts for a request to which headers are added.
-    fn counts_with(
+    /// Whether a scheme is the one that counts for a request that it signed.
+    pub(super) fn counts_with(
         &self,
         number: usize,
         presented: &Presented<'_>,
-        added: &[(HeaderName, HeaderValue)],
+        signed: &Signed,
     ) -> bool {
         let mut headers = presented.headers.clone();
-        headers.extend(added.iter().cloned());
-        let signed = Presented { headers: &headers, ..*presented };
+        signed.put_into(&mut headers);
+        let body = signed.body.as_deref().unwrap_or(presented.body);
+        let target = match &signed.query {
+            Some(query) => Cow::Owned(format!("/?{query}")),
+            None => Cow::Borrowed(presented.target),
+        };
+        let signed = Presented { headers: &headers, body, target: &target, ..*presented };
         self.schemes.iter().position(|prepared| prepared.scheme.counts(&signed)) == Some(number)
     }
 
@@ -262,7 +261,8 @@ impl Verifier {
     ) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
         let counts = |prepared: &&Prepared| prepared.scheme.counts(presented);
         let prepared = self.schemes.iter().find(counts).ok_or("it is of no known scheme")?;
-        let signed = self.sign_by(prepared, presented);
+        let signed = self.sign_by(prepared, presented, None);
+        let signed = signed.map(|signed| signed.map(|signed| signed.headers));
         signed.unwrap_or_else(|| Err("there is no secret for the scheme it came with".into()))
     }
 
@@ -287,19 +287,27 @@ impl Verifier {
         &self,
         prepared: &Prepared,
         presented: &Presented<'_>,
-    ) -> Option<Result<Vec<(HeaderName, HeaderValue)>, String>> {
+        whole: Option<&Map<String, Json>>,
+    ) -> Option<Result<Signed, String>> {
         let now = presented.received_at;
         if let Some(foreign) = &prepared.scheme.parts.foreign {
             let (_, set) = self.first_live(&prepared.sets, now)?;
-            return Some(foreign.sign_with_set(&prepared.scheme, set, presented));
+            return Some(foreign.sign_with_set(&prepared.scheme, set, presented, whole));
         }
         let keyed = self.first_live(&prepared.keys, now)?;
-        Some(shared::sign(&prepared.scheme, keyed, &self.held(keyed.0)?.live, presented))
+        let live = &self.held(keyed.0)?.live;
+        Some(shared::sign(&prepared.scheme, keyed, live, presented, whole.is_some()))
     }
 
     /// The first of some keys whose secret has not expired.
     fn first_live<'k, K>(&self, keys: &'k [(u16, K)], now: Timestamp) -> Option<&'k (u16, K)> {
         keys.iter().find(|(slot, _)| self.held(*slot).is_some_and(|held| held.is_live(now)))
+    }
+
+    /// Whether requests name the secret that they are signed with, and its own name must be known.
+    pub fn names_secrets(&self) -> bool {
+        let mut compared = self.each_scheme().filter(|scheme| scheme.parts.foreign.is_none());
+        compared.any(Scheme::names_secrets)
     }
 
     /// All schemes, in order.
@@ -312,6 +320,9 @@ impl Verifier {
         usize::from(slot).checked_sub(1).and_then(|index| self.secrets.get(index))
     }
 }
+
+/// Why something that was signed is not taken.
+pub(super) const OTHERS: &str = "it would be taken for one of another scheme";
 
 /// What is wrong with a secret that `schemes` cannot use, as the end of a sentence that never holds any part of it.
 fn check_secret(schemes: &[Scheme], live: &LiveSecret) -> Result<(), String> {

@@ -10,26 +10,6 @@ use std::{
 
 use gatepost::providers;
 
-/// Presets whose requests cannot be made, and why.
-const UNSIGNED: [(&str, &str); 9] = [
-    ("apple-app-store", "its keys are certificates"),
-    ("aws-sns", "the signature stands in the body, beside what it signs"),
-    ("azure-event-grid", "what is compared is in the URL"),
-    ("contentful", "the headers that it signs are listed by the provider"),
-    ("figma", "what is compared is in the body"),
-    ("microsoft-graph", "what is compared is in the body"),
-    ("pusher", "its secrets have names"),
-    ("sanity", "its time is not checked, so nobody knows how it is written"),
-    ("strava", "what is compared is in the body"),
-];
-
-/// Presets whose requests need something of the operator's before a source believes them.
-const NAMED: [(&str, &str); 3] = [
-    ("adobe-io", "the body names the client, which `--set` can say"),
-    ("circle", "requests name the key"),
-    ("github-secret-scanning", "requests name the key"),
-];
-
 fn gatepost(dir: &Path, args: &[&str], input: &[u8]) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_gatepost"))
         .args(args)
@@ -49,29 +29,39 @@ fn write_private(file: &Path, text: &str) {
     private.unwrap().write_all(text.as_bytes()).unwrap();
 }
 
-/// What the provider would send, and with which secret it is signed; none where it cannot be made.
-fn sent(name: &str, more: &[&str]) -> Option<(Vec<u8>, String)> {
+/// A secret, and the name that it has where requests name theirs.
+type Secret = (String, Option<String>);
+
+/// What the provider would send, and with which secret it is signed.
+fn sent(name: &str, more: &[&str]) -> (Vec<u8>, Secret) {
     let empty = tempfile::tempdir().unwrap();
     let out = gatepost(empty.path(), &[&["send", name], more].concat(), b"");
     let said = String::from_utf8(out.stderr).unwrap();
-    let (_, secret) = said.split_once("signed with ")?;
+    let (_, secret) = said.split_once("signed with ").unwrap_or_else(|| panic!("{name}: {said}"));
     let secret = secret
         .strip_prefix("the test secret ")
         .or_else(|| secret.strip_prefix("a test key, whose public one is\n"));
-    Some((out.stdout, secret.expect("a secret or a key").trim_end().to_owned()))
+    let secret = secret.expect("a secret or a key").trim_end();
+    match secret.split_once(", whose id is ") {
+        Some((secret, id)) => (out.stdout, (secret.to_owned(), Some(id.to_owned()))),
+        None => (out.stdout, (secret.to_owned(), None)),
+    }
 }
 
 /// Whether a source of that preset believes a request; what the doctor says of it.
-fn judged(name: &str, secret: &str, request: &[u8]) -> (bool, String) {
+fn judged(name: &str, (secret, id): &Secret, request: &[u8]) -> (bool, String) {
     let dir = tempfile::tempdir().unwrap();
     let params = providers::preset(name).unwrap().params.iter().filter(|(_, p)| !p.optional);
     let params: Vec<_> = params.map(|(name, p)| format!("{name}: {:?}", p.example)).collect();
+    let id = id.as_ref().map(|id| format!(", id: {id}")).unwrap_or_default();
     let text = format!(
         "version: 1\nserver: {{ public_url: \"https://hooks.example.com\" }}\ntls: {{ mode: none }}\n\
-         sources: {{ {name}: {{ provider: {name}, secret: {secret:?}, params: {{ {} }} }} }}\n\
+         sources: {{ {name}: {{ provider: {name}, secret: {{ file: {}{id} }}, params: {{ {} }} }} }}\n\
          routes: [ {{ source: {name}, to: app }} ]\nupstreams: {{ app: \"http://127.0.0.1:9\" }}\n",
+        dir.path().join("secret").display(),
         params.join(", ")
     );
+    write_private(&dir.path().join("secret"), secret);
     write_private(&dir.path().join("gatepost.yaml"), &text);
     let out = gatepost(dir.path(), &["verify", "-"], request);
     let said = String::from_utf8([out.stdout, out.stderr].concat()).unwrap();
@@ -81,18 +71,69 @@ fn judged(name: &str, secret: &str, request: &[u8]) -> (bool, String) {
 #[test]
 fn every_preset_believes_what_is_sent_for_it() {
     for name in providers::names() {
-        let made = sent(name, &[]);
-        assert_eq!(made.is_none(), UNSIGNED.iter().any(|(other, _)| *other == name), "{name}");
-        let Some((request, secret)) = made else { continue };
+        let (request, secret) = sent(name, &[]);
         let (believed, said) = judged(name, &secret, &request);
-        let named = NAMED.iter().any(|(other, _)| *other == name);
-        assert_eq!(believed, !named, "{name}: {said}\n{}", String::from_utf8_lossy(&request));
+        assert!(believed, "{name}: {said}\n{}", String::from_utf8_lossy(&request));
     }
+}
+
+/// Wherever a signature or a token stands: another one is not believed, nor is none.
+#[test]
+fn what_is_forged_is_not_believed() {
+    for name in [
+        "apple-app-store",
+        "aws-sns",
+        "azure-event-grid",
+        "contentful",
+        "figma",
+        "github",
+        "microsoft-graph",
+        "pusher",
+        "sanity",
+        "ssf",
+        "strava",
+    ] {
+        for how in ["forged", "missing"] {
+            let (request, secret) = sent(name, &["--signature", how]);
+            let (believed, _) = judged(name, &secret, &request);
+            assert!(!believed, "{name}, {how}: {}", String::from_utf8_lossy(&request));
+        }
+    }
+}
+
+/// A token in a body or in a query is the source's secret: it is not printed, unless it was made for the occasion.
+#[test]
+fn tokens_are_not_printed() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = "a-token-that-nobody-may-read";
+    let text = "version: 1\ntls: { mode: none }\nsources:\n  design: { provider: figma, secret: TOKEN }\n  \
+                grid: { provider: azure-event-grid, secret: TOKEN-2 }\n\
+                routes: [ { source: design, to: app }, { source: grid, to: app } ]\nupstreams: { app: \"http://127.0.0.1:9\" }\n";
+    write_private(&dir.path().join("gatepost.yaml"), &text.replace("TOKEN", secret));
+    for (source, shown) in [("design", "\"passcode\":\"...\""), ("grid", "?code=...")] {
+        let out = gatepost(dir.path(), &["send", source, "--show-request"], b"");
+        let said = String::from_utf8([out.stdout, out.stderr].concat()).unwrap();
+        assert!(out.status.success() && said.contains(shown) && !said.contains(secret), "{said}");
+    }
+}
+
+/// What cannot be signed says why.
+#[test]
+fn what_is_not_signed_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "version: 1\nserver: { public_url: \"https://hooks.example.com\" }\ntls: { mode: none }\nsources:\n  \
+                topic: { provider: aws-sns, pin: v1, params: { topic: \"arn:aws:sns:us-east-1:123456789012:orders\" } }\n\
+                routes: [ { source: topic, to: app } ]\nupstreams: { app: \"http://127.0.0.1:9\" }\n";
+    write_private(&dir.path().join("gatepost.yaml"), text);
+    let out = gatepost(dir.path(), &["send", "topic", "--show-request"], b"");
+    let said = String::from_utf8(out.stderr).unwrap();
+    assert!(!out.status.success(), "{said}");
+    assert!(said.contains("`rsa-pkcs1-sha1`: signatures with SHA-1 are only checked"), "{said}");
 }
 
 #[test]
 fn a_public_key_may_be_a_block() {
-    let (request, key) = sent("discord", &[]).unwrap();
+    let (request, (key, _)) = sent("discord", &[]);
     let dir = tempfile::tempdir().unwrap();
     let block = format!("      {}\n", key.replace('\n', "\n      "));
     let text = format!(
@@ -115,14 +156,14 @@ fn examples_are_those_of_their_provider() {
         ("xero", "\"eventCategory\": \"CONTACT\""),
         ("twitch", "\"broadcaster_user_login\": \"twitch\""),
     ] {
-        let (request, _) = sent(name, &[]).unwrap();
+        let (request, _) = sent(name, &[]);
         let request = String::from_utf8(request).unwrap();
         assert!(request.contains(part), "{name}: {request}");
     }
-    let (request, secret) = sent("zoom", &["--set", "payload.object.duration=7"]).unwrap();
+    let (request, secret) = sent("zoom", &["--set", "payload.object.duration=7"]);
     let text = String::from_utf8(request.clone()).unwrap();
     assert!(text.contains("\"duration\": 7"), "{text}");
     assert!(judged("zoom", &secret, &request).0);
-    let (tampered, secret) = sent("zoom", &["--tamper"]).unwrap();
+    let (tampered, secret) = sent("zoom", &["--tamper"]);
     assert!(!judged("zoom", &secret, &tampered).0);
 }

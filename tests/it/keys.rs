@@ -25,24 +25,25 @@ use tokio_rustls::TlsAcceptor;
 use crate::world::{
     Gateway, Upstream,
     ca::Ca,
+    gateway::{write_private, yaml},
     provider::{Headers, now},
 };
 
 /// A server over TLS on loopback, and what it was asked for.
-struct Publisher {
-    port: u16,
+pub(crate) struct Publisher {
+    pub(crate) port: u16,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
 /// Answers by path; what is not among them never gets one.
-type Answers = BTreeMap<&'static str, String>;
+pub(crate) type Answers = BTreeMap<&'static str, String>;
 
-fn answer(head: &str, body: &str) -> String {
+pub(crate) fn answer(head: &str, body: &str) -> String {
     format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
 }
 
 impl Publisher {
-    async fn start(ca: &Ca, answers: Answers) -> Self {
+    pub(crate) async fn start(ca: &Ca, answers: Answers) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let tls = TlsAcceptor::from(ca.server("localhost", &[], false));
@@ -72,7 +73,11 @@ impl Publisher {
         Self { port, asked }
     }
 
-    fn times(&self, path: &str) -> usize {
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.lock().unwrap().len()
+    }
+
+    pub(crate) fn times(&self, path: &str) -> usize {
         self.asked.lock().unwrap().iter().filter(|asked| *asked == path).count()
     }
 }
@@ -119,9 +124,9 @@ fn config(fetch: &str, port: u16, paths: &[&str], app: &Upstream) -> String {
     text + &format!("upstreams: {{ app: \"{}\" }}\n", app.url())
 }
 
-const LOOPBACK: &str = "networks: [127.0.0.0/8, \"::1\"]";
+pub(crate) const LOOPBACK: &str = "networks: [127.0.0.0/8, \"::1\"]";
 
-async fn start(ca: &Ca, text: &str) -> Gateway {
+pub(crate) async fn start(ca: &Ca, text: &str) -> Gateway {
     let dir = tempfile::tempdir().unwrap();
     ca.write(dir.path());
     Gateway::start_in(dir, text).await
@@ -149,6 +154,48 @@ async fn keys_are_fetched_once_and_again_for_one_that_is_not_there() {
     let ok = "gatepost_key_fetches_total{source=\"good\",result=\"ok\"}";
     assert_eq!(gateway.metric(ok).await, 2.0);
     assert_eq!(app.received().len(), 20);
+}
+
+/// What was fetched outlives a reload, for as long as it would be fetched from there again.
+#[tokio::test]
+async fn a_reload_fetches_only_what_is_new() {
+    let (ca, app, sender) = (Ca::new(), Upstream::start().await, Sender::new());
+    let jwks = answer("200 OK", &sender.jwks("k1"));
+    let answers = Answers::from([("/good", jwks.clone()), ("/other", jwks)]);
+    let publisher = Publisher::start(&ca, answers).await;
+    let text = config(LOOPBACK, publisher.port, &["good"], &app);
+    let gateway = start(&ca, &text).await;
+    let send = async |id: &str| gateway.post("/good", &sender.headers("k1", id), b"{}").await;
+    let reload = |text: &str| {
+        let text = yaml(gateway.dir(), text);
+        let text = text.replace("{dir}", &gateway.dir().display().to_string());
+        write_private(&gateway.file, &text);
+        let out = gateway.cli(&["reload", "--admin", &gateway.admin.to_string()]);
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    };
+    assert_eq!(send("e1").await.status, 200);
+    // Something else of the source changes, and another one comes: the key is there.
+    let more = text.replace(
+        "routes:\n",
+        "  more: { provider: github, secret: \"another secret of its own\" }\nroutes:\n",
+    );
+    reload(&more.replace("type: \"{jwt:type}\" }", "type: \"{jwt:type}\" }\n    max_body: 2KiB"));
+    assert_eq!(send("e2").await.status, 200);
+    assert_eq!(publisher.times("/good"), 1);
+    // Who may be asked changes, and what is read there: nothing is known any more.
+    reload(&text.replace("timeout: 1s", "timeout: 2s"));
+    assert_eq!(send("e3").await.status, 200);
+    assert_eq!(publisher.times("/good"), 2);
+    reload(&text.replace("algs: [ES256]", "algs: [ES256, ES384]"));
+    assert_eq!(send("e4").await.status, 200);
+    assert_eq!(publisher.times("/good"), 3);
+    // And where the keys are.
+    reload(
+        &text.replace(&format!("{}/good", publisher.port), &format!("{}/other", publisher.port)),
+    );
+    assert_eq!(send("e5").await.status, 200);
+    assert_eq!((publisher.times("/good"), publisher.times("/other")), (3, 1));
+    assert_eq!(app.received().len(), 5);
 }
 
 #[tokio::test]

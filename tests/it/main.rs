@@ -31,6 +31,7 @@ mod canary;
 mod capture;
 mod challenges;
 mod commands;
+mod confirm;
 mod connect;
 mod deliver;
 mod disk;

@@ -77,6 +77,7 @@ impl Flow {
             verifier: Arc::clone(&verifier),
             url: URL.into(),
             captures: None,
+            confirmer: None,
             hide_paths: false,
             metrics: Arc::new(metrics.source(name.as_str(), "proxy", 1)),
         };

@@ -31,7 +31,7 @@ fn every_example_of_the_page_passes_and_only_as_it_stands() {
 }
 
 /// Every way in which something is signed.
-const SCHEMES: [&str; 12] = [
+const SCHEMES: [&str; 15] = [
     "mac: ed25519\nsignature: { header: x-s, encoding: hex }\nsigned: \"{body}\"",
     "mac: ecdsa-p256-sha256\nsignature: { header: x-s, encoding: base64url }\nsigned: \"{body}\"\nprehash: sha256",
     "mac: ecdsa-p256-sha256\nsignature: { header: x-s, form: raw }\nsigned: \"{method}{body}\"",
@@ -44,6 +44,9 @@ const SCHEMES: [&str; 12] = [
     "mac: rsa-pss-sha384\nsignature: { header: x-s, encoding: base64 }\nsigned: \"{body}\"",
     "mac: jwt\nsignature: { header: authorization, prefix: \"Bearer \" }\njwt: { algs: [PS512], typ: event+jwt, present: [jti], equal: { a.b: [x, y] }, path_hash: qsh, body_hash: { claim: d, hash: sha512 } }",
     "mac: jws-detached\nsignature: { header: x-s }\nsigned: \"{body}\"\njwt: { algs: [EdDSA] }",
+    "mac: rfc9421\nrfc9421: { algs: [ed25519], max_age: 5m }",
+    "mac: rfc9421\nrfc9421: { algs: [ecdsa-p384-sha384], require: [\"@target-uri\", content-digest], tag: events }",
+    "mac: rfc9421\nrfc9421: { algs: [rsa-pss-sha512], require: [\"@request-target\", \"@authority\", content-digest] }",
 ];
 
 #[test]

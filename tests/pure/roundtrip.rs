@@ -1,8 +1,9 @@
 //! What we sign the way a provider would is believed; the same with any one bit turned is not.
 
-use gatepost::verify::Verifier;
+use gatepost::verify::{Presented, Verifier};
 use http::{HeaderMap, HeaderValue};
 use proptest::{collection::vec, prelude::*, sample::Index, string::string_regex};
+use serde_json::Map;
 
 use crate::source::{compiled, custom, headers, presented, verifier};
 
@@ -197,7 +198,8 @@ fn signatures_inside_of_bodies() {
         let verifier =
             verifier(custom(&format!("verify: {verify}")), &[secret]).expect("a verifier");
         let headers = headers(&[kind]);
-        let signed = verifier.sign_whole(&presented(&headers, body.as_bytes(), NOW)).expect(verify);
+        let request = presented(&headers, body.as_bytes(), NOW);
+        let signed = verifier.sign_whole(&request, &Map::new()).expect(verify);
         assert!(signed.headers.is_empty(), "{verify}");
         let body = String::from_utf8(signed.body.expect("a body")).unwrap();
         let verdict = |body: &str| verifier.verify(&presented(&headers, body.as_bytes(), NOW));
@@ -205,14 +207,63 @@ fn signatures_inside_of_bodies() {
         assert!(body.contains(field), "{body}");
         assert!(verdict(&body.replacen(field, other, 1)).is_err(), "{body} by {verify}");
     }
-    // The secret itself is never put into a body, nor a signature of all of it.
-    for verify in [
-        "{ mac: token, signature: { from: '{json:passcode}' } }",
-        "{ signature: { from: '{json:sig}' }, signed: '{body}' }",
-        "{ signature: { from: '{query:sig}' }, signed: '{body}' }",
+    // No body holds a signature of all of it.
+    let whole = custom("verify: { signature: { from: '{json:sig}' }, signed: '{body}' }");
+    let whole = verifier(whole, &["a secret"]).expect("a verifier");
+    let headers = headers(&[JSON]);
+    assert!(whole.sign_whole(&presented(&headers, b"{}", NOW), &Map::new()).is_err());
+}
+
+/// What is signed in a query, and secrets that are shown in a body or in a query: believed there, and covered when they are printed.
+#[test]
+fn signatures_in_queries_and_secrets_in_bodies() {
+    const SECRET: &str = "a secret & more";
+    for (verify, body, shown) in [
+        ("{ signature: { from: '{query:sig}' }, signed: '{body}' }", "{}", false),
+        ("{ mac: token, signature: { from: '{query:code}' } }", "{}", true),
+        ("{ mac: token, signature: { from: '{json:more.passcode}' } }", r#"{"id":"1"}"#, true),
+        (
+            "{ mac: token, for_each: 'value[*]', signature: { from: '{json:state}' } }",
+            r#"{"value":[{"id":"1"},{"id":"2","state":"x"}]}"#,
+            true,
+        ),
     ] {
-        let verifier = verifier(custom(&format!("verify: {verify}")), &["a secret"]).expect("one");
-        let headers = headers(&[JSON]);
-        assert!(verifier.sign_whole(&presented(&headers, b"{}", NOW)).is_err(), "{verify}");
+        let verifier = verifier(custom(&format!("verify: {verify}")), &[SECRET]).expect("one");
+        let none = headers::<&str>(&[]);
+        let bare = presented(&none, body.as_bytes(), NOW);
+        assert!(verifier.verify(&bare).is_err(), "{verify}");
+        assert!(verifier.sign(&bare).is_err(), "headers do not carry it: {verify}");
+        let signed = verifier.sign_whole(&bare, &Map::new()).expect(verify);
+        let target = signed.query.as_ref().map_or("/x".to_owned(), |query| format!("/x?{query}"));
+        let body = signed.body.as_deref().unwrap_or(body.as_bytes());
+        let whole = Presented { target: &target, body, ..bare };
+        assert!(verifier.verify(&whole).is_ok(), "{verify}: {target}");
+        let hidden = verifier.conceal(&whole);
+        let text = format!(
+            "{}{}",
+            hidden.query.unwrap_or_default(),
+            String::from_utf8_lossy(&hidden.body.unwrap_or_default())
+        );
+        assert_eq!(text.is_empty(), !shown, "{verify}: {text}");
+        assert!(!text.contains("secret"), "{text}");
     }
+}
+
+#[test]
+fn what_a_scheme_wants_besides_is_put_there() {
+    let verify = "verify: { signature: { header: X-Sig }, signed: '{body}', \
+        require: [{ left: '{json:client.id}', right: c-1 }, { left: '{header:X-Version}', right: '2' }], \
+        schemes: [{ when: { json: { v: one } } }] }";
+    let verifier = verifier(custom(verify), &["a secret"]).expect("a verifier");
+    let none = headers::<&str>(&[]);
+    let bare = presented(&none, br#"{"id":"1"}"#, NOW);
+    let signed = verifier.sign_whole(&bare, &Map::new()).expect("signed");
+    let body = signed.body.as_deref().expect("a body");
+    assert_eq!(String::from_utf8_lossy(body), r#"{"client":{"id":"c-1"},"id":"1","v":"one"}"#);
+    let mut headers = HeaderMap::new();
+    signed.put_into(&mut headers);
+    assert!(verifier.verify(&presented(&headers, body, NOW)).is_ok());
+    // What goes out with an event that came is never changed.
+    assert!(verifier.sign(&bare).is_err());
+    assert!(verifier.sign(&presented(&none, body, NOW)).is_ok());
 }

@@ -80,7 +80,7 @@ fn event(source: &Source, signature: Signature) -> Result<(String, Prepared), St
     let id = new_id(plan);
     let payload = Payload::new(&source.provider, plan, Some(&id), Some("invoice.paid"))?;
     let body = payload.body();
-    Ok((id, Prepared::new(source, payload.headers, body, signature, None)?))
+    Ok((id, Prepared::new(source, payload, body, signature, None)?))
 }
 
 /// What the record holds, if it is what was written.

@@ -15,6 +15,7 @@ use crate::{
     },
     dedup::Policy,
     fetch::Fetcher,
+    handshake::{Confirmer, Rule},
     providers::Compiled,
     route::Routes,
     secret::Secret,
@@ -109,6 +110,7 @@ impl Work<'_, '_> {
         let dedup = self.policy();
         let manners = self.ground.manners(shape, &self.at)?;
         let signs = self.ground.signs(self.signing, self.routes, self.name, &language, &public_url);
+        let confirmer = shape.confirm.then(|| self.confirmer(&language));
         Some(Source {
             name: self.ground.name(self.name, &self.at)?,
             provider: shape.provider.clone()?,
@@ -119,6 +121,7 @@ impl Work<'_, '_> {
             language,
             manners,
             captured: is_captured(shape),
+            confirmer,
             enforce: shape.shared.enforce,
             body_bytes_max: shape.shared.max_body.0,
             allow_encoded: shape.content_encoding == ContentEncoding::Allow,
@@ -141,6 +144,16 @@ impl Work<'_, '_> {
 
     fn keyring(&self, verifier: &Arc<Verifier>) -> Arc<Keyring> {
         Arc::new(Keyring::new(Arc::clone(verifier), Arc::clone(self.fetcher)))
+    }
+
+    fn confirmer(&mut self, language: &Compiled) -> Arc<Confirmer> {
+        if !language.handshakes.iter().any(Rule::confirms) {
+            let message = format!("the provider of `{}` asks for no confirmation", self.name);
+            self.ground
+                .error("bad-value", &self.at.key("confirm"), message)
+                .label("remove it, or say under `handshake` which URL is fetched");
+        }
+        Arc::new(Confirmer::new(Arc::clone(self.fetcher)))
     }
 
     fn no_secret(&mut self) {

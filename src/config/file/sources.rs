@@ -51,6 +51,8 @@ sections! {
         pub invalid: Option<AnswerShape>,
         /// What stops it from repeating an event that nobody wants.
         pub drop_forever: Option<AnswerShape>,
+        /// Subscriptions that its provider wants confirmed are, by fetching the URL that it says. Default: the URL is reported.
+        pub confirm: bool,
         /// The URL that its provider has on file, where it differs from `server.public_url` and `path`.
         pub public_url: Option<String>,
     }
