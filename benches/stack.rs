@@ -35,14 +35,29 @@ fn main() {
 
 const SECRET: &str = "whsec_0123456789abcdef";
 const PATH: &str = "/hooks/stripe";
-const CONFIG: &str = r#"
+
+/// The one that is measured, and others.
+fn config(others: usize) -> String {
+    let mut text = r#"
 version: 1
 server: { host: hooks.example.com }
 tls: { mode: none }
-sources: { stripe: { provider: stripe, path: /hooks/stripe, secret: { env: STRIPE } } }
-routes: [{ name: noise, source: stripe, events: ["*"], drop: true }]
 dedup: { store: memory }
-"#;
+sources:
+  stripe: { provider: stripe, path: /hooks/stripe, secret: { env: STRIPE } }
+"#
+    .to_owned();
+    for n in 0..others {
+        text += &format!(
+            "  other-{n}: {{ provider: stripe, secret: \"whsec_of_another_source_{n}\" }}\n"
+        );
+    }
+    text += "routes:\n  - { name: noise, source: stripe, drop: true }\n";
+    for n in 0..others {
+        text += &format!("  - {{ source: other-{n}, drop: true }}\n");
+    }
+    text
+}
 
 /// A gateway without sockets, whose one route drops everything after it is on record.
 struct Gateway {
@@ -53,11 +68,12 @@ struct Gateway {
 }
 
 impl Gateway {
-    fn new() -> Self {
+    fn new(others: usize) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let env = Env::from([("STRIPE", SECRET)]);
         let options = config::Options { env, offline: false, now: Timestamp::now() };
-        let config = config::parse_str("gatepost.yaml", CONFIG, &options).expect("good").config;
+        let config =
+            config::parse_str("gatepost.yaml", &config(others), &options).expect("good").config;
         let metrics = Metrics::new();
         let params = audit::Params {
             dir: dir.path().join("audit"),
@@ -128,12 +144,19 @@ fn signed(secret: &str) -> (HeaderMap, Bytes) {
 #[divan::bench]
 fn refuse_a_forgery(bencher: Bencher<'_, '_>) {
     let (headers, body) = signed("another secret of some length");
-    Gateway::new().measure(bencher, &headers, &body, 401);
+    Gateway::new(0).measure(bencher, &headers, &body, 401);
 }
 
 /// Verified, identified, routed, and on record before the answer.
 #[divan::bench]
 fn verify_and_drop(bencher: Bencher<'_, '_>) {
     let (headers, body) = signed(SECRET);
-    Gateway::new().measure(bencher, &headers, &body, 200);
+    Gateway::new(0).measure(bencher, &headers, &body, 200);
+}
+
+/// The same, in a configuration with so many sources: a request finds its own at once.
+#[divan::bench(args = [1, 10, 100, 500])]
+fn verify_and_drop_among(bencher: Bencher<'_, '_>, sources: usize) {
+    let (headers, body) = signed(SECRET);
+    Gateway::new(sources - 1).measure(bencher, &headers, &body, 200);
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    hash::{BuildHasher, RandomState},
     sync::Arc,
 };
 
@@ -19,9 +20,27 @@ use crate::{
     telemetry::{SourceMetrics, UNKNOWN_SOURCE},
 };
 
+/// What answers, by path: a request costs one hash of its path, however many there are.
+#[derive(Debug)]
+pub struct Doors<T, S = RandomState>(HashMap<String, T, S>);
+
+impl<T, S: BuildHasher> Doors<T, S> {
+    /// Doors in a table that is hashed by `hasher`.
+    pub fn new(doors: impl IntoIterator<Item = (String, T)>, hasher: S) -> Self {
+        let mut all = HashMap::with_hasher(hasher);
+        all.extend(doors);
+        Self(all)
+    }
+
+    /// What answers at a path.
+    pub fn at(&self, path: &str) -> Option<&T> {
+        self.0.get(path)
+    }
+}
+
 /// Every stack of one configuration, by path. Replaced as a whole on reload; a request sees one.
 pub struct Front<B> {
-    doors: HashMap<String, (Respond, Stack<B>)>,
+    doors: Doors<(Respond, Stack<B>)>,
     unknown: Respond,
 }
 
@@ -48,7 +67,7 @@ where
         };
         let unknown = shared.metrics.source(UNKNOWN_SOURCE, "proxy", 0);
         Self {
-            doors: config.sources.iter().map(door).collect(),
+            doors: Doors::new(config.sources.iter().map(door), RandomState::new()),
             unknown: Respond::new(UNKNOWN_SOURCE, header.clone(), unknown, Vec::new()),
         }
     }
@@ -73,7 +92,7 @@ where
         if let Err(why) = readable {
             return self.unknown.refuse(&inbound, Refusal::Unreadable(why));
         }
-        match self.doors.get(inbound.request.uri().path()) {
+        match self.doors.at(inbound.request.uri().path()) {
             Some((respond, stack)) => respond.answer(inbound, stack.clone()).await,
             None => self.unknown.refuse(&inbound, Refusal::UnknownSource),
         }

@@ -30,7 +30,7 @@ use tower::{ServiceBuilder, util::BoxCloneSyncService};
 
 use parts::Parts;
 
-pub use front::Front;
+pub use front::{Doors, Front};
 pub use parts::Upstreams;
 
 use crate::{

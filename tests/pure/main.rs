@@ -22,6 +22,7 @@ mod challenge_vectors;
 mod challenges;
 #[path = "../support/dice.rs"]
 mod dice;
+mod doors;
 mod examples;
 mod flow;
 mod foreign;
