@@ -10,6 +10,7 @@ the runs, and the memory of the process after its first answer.
 
 import argparse
 import http.client
+import json
 import os
 import pathlib
 import re
@@ -107,7 +108,7 @@ def main():
     args = parser.parse_args()
     binary = str(pathlib.Path(args.binary).resolve())
     with tempfile.TemporaryDirectory() as dir:
-        names = [line.split()[0] for line in out(binary, "providers", "list")[1].splitlines()[1:] if line.strip()]
+        names = [preset["name"] for preset in json.loads(out(binary, "providers", "list", "--json")[1])]
         plain = []
         for name in names:
             secret = secret_of(binary, name)

@@ -215,6 +215,13 @@ fn verify_a_token(bencher: Bencher<'_, '_>, mac: &str) {
     bench_own(bencher, &own);
 }
 
+/// A message signature, and the digest of the body that it covers.
+#[divan::bench]
+fn verify_a_message(bencher: Bencher<'_, '_>) {
+    let own = foreign::Own::new("mac: rfc9421\nrfc9421: { algs: [ed25519], max_age: 5m }");
+    bench_own(bencher, &own);
+}
+
 fn bench_own(bencher: Bencher<'_, '_>, own: &foreign::Own) {
     let body = event(4096);
     let headers: HeaderMap = own.sign(&body, &serde_json::Map::new()).headers.into_iter().collect();

@@ -2,7 +2,8 @@
 //!
 //! A challenge is recognised by its method and by values of its head or body ([`Rule`]). It touches nothing: no store, no record that
 //! the answer depends on, no app. The exception is a secret that a provider sends once: it is kept, and only in a window
-//! that the operator has opened ([`Captures`]).
+//! that the operator has opened ([`Captures`]). And a subscription is confirmed by fetching a URL that a signed challenge names, where
+//! the operator has said so ([`Confirmer`]).
 
 mod capture;
 mod confirm;

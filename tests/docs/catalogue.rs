@@ -63,10 +63,8 @@ fn page(preset: &Preset) -> String {
         step += 1;
         page += &format!("{step}. {text}\n");
     };
-    match (&secret.found_at, fetched(preset)) {
-        (_, Some(why)) => list(format!("There is no secret to copy: {why}.")),
-        (Some(found), None) => list(format!("The secret is at: {found}.{}", hints(preset))),
-        (None, None) => {}
+    if let Some(found) = &secret.found_at {
+        list(format!("The secret is at: {found}.{}", hints(preset)));
     }
     for (key, param) in &preset.params {
         let optional = if param.optional { " May be left out." } else { "" };
@@ -89,10 +87,9 @@ fn page(preset: &Preset) -> String {
 fn source(preset: &Preset) -> String {
     let name = &preset.name;
     let variable = name.to_uppercase().replace('-', "_");
-    let mut text = format!("sources:\n  {name}:\n    provider: {name}\n");
-    if fetched(preset).is_none() {
-        text += &format!("    secret: ${{{variable}_WEBHOOK_SECRET}}\n");
-    }
+    let mut text = format!(
+        "sources:\n  {name}:\n    provider: {name}\n    secret: ${{{variable}_WEBHOOK_SECRET}}\n"
+    );
     let needed: Vec<_> = preset.params.iter().filter(|(_, param)| !param.optional).collect();
     if !needed.is_empty() {
         text += "    params:\n";
@@ -102,11 +99,6 @@ fn source(preset: &Preset) -> String {
     }
     text += &format!("routes:\n  - {{ source: {name}, to: app }}\n");
     text
-}
-
-/// Where its keys come from, where they are fetched.
-fn fetched(preset: &Preset) -> Option<&str> {
-    preset.secret.found_at.as_deref()?.strip_prefix("nothing to copy: ")
 }
 
 fn hints(preset: &Preset) -> String {
