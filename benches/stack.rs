@@ -38,25 +38,16 @@ const PATH: &str = "/hooks/stripe";
 
 /// The one that is measured, and others.
 fn config(others: usize) -> String {
-    let mut text = r#"
-version: 1
-server: { host: hooks.example.com }
-tls: { mode: none }
-dedup: { store: memory }
-sources:
-  stripe: { provider: stripe, path: /hooks/stripe, secret: { env: STRIPE } }
-"#
-    .to_owned();
-    for n in 0..others {
-        text += &format!(
-            "  other-{n}: {{ provider: stripe, secret: \"whsec_of_another_source_{n}\" }}\n"
-        );
-    }
-    text += "routes:\n  - { name: noise, source: stripe, drop: true }\n";
-    for n in 0..others {
-        text += &format!("  - {{ source: other-{n}, drop: true }}\n");
-    }
-    text
+    let source = |n| format!("  other-{n}: {{ provider: stripe, secret: whsec_another_{n:08} }}\n");
+    let route = |n| format!("  - {{ source: other-{n}, drop: true }}\n");
+    format!(
+        "version: 1\nserver: {{ host: hooks.example.com }}\ntls: {{ mode: none }}\n\
+         dedup: {{ store: memory }}\nsources:\n  \
+         stripe: {{ provider: stripe, path: /hooks/stripe, secret: {{ env: STRIPE }} }}\n{}\
+         routes:\n  - {{ name: noise, source: stripe, drop: true }}\n{}",
+        (0..others).map(source).collect::<String>(),
+        (0..others).map(route).collect::<String>(),
+    )
 }
 
 /// A gateway without sockets, whose one route drops everything after it is on record.
