@@ -31,7 +31,8 @@ pub(crate) struct Server {
 /// connections that go out: none of these takes it before the server does.
 pub(crate) fn free_port() -> u16 {
     const PORTS: std::ops::Range<u32> = 10_000..32_768;
-    static NEXT: LazyLock<AtomicU32> = LazyLock::new(|| AtomicU32::new(std::process::id().wrapping_mul(97)));
+    static NEXT: LazyLock<AtomicU32> =
+        LazyLock::new(|| AtomicU32::new(std::process::id().wrapping_mul(97)));
     let within = |n: u32| PORTS.start + n % PORTS.len() as u32;
     let mut ports = std::iter::repeat_with(|| within(NEXT.fetch_add(1, Relaxed)) as u16);
     ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
