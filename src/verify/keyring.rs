@@ -12,6 +12,7 @@ use super::{KeySet, Keys, Verifier, Want};
 use crate::{
     event::Timestamp,
     fetch::{Document, Fetcher},
+    secret::Secret,
 };
 
 /// How long keys are good, whatever their server says.
@@ -31,6 +32,8 @@ const FETCHES_MAX: u32 = 30;
 pub struct Keyring {
     verifier: Arc<Verifier>,
     fetcher: Arc<Fetcher>,
+    /// What is shown to whoever has the keys, where that is asked for.
+    secret: Option<Secret>,
     kept: Mutex<Kept>,
 }
 
@@ -93,9 +96,9 @@ impl Place {
 }
 
 impl Keyring {
-    /// A keyring without keys.
-    pub fn new(verifier: Arc<Verifier>, fetcher: Arc<Fetcher>) -> Self {
-        Self { verifier, fetcher, kept: Mutex::default() }
+    /// A keyring without keys. `secret` is shown to whoever has them, where a scheme says how.
+    pub fn new(verifier: Arc<Verifier>, fetcher: Arc<Fetcher>, secret: Option<Secret>) -> Self {
+        Self { verifier, fetcher, secret, kept: Mutex::default() }
     }
 
     /// Sees to it that the keys are there that a request wants, or that it is known that they cannot be had. Tells `count` how (one of [`crate::telemetry::FETCH_RESULTS`])
@@ -119,7 +122,8 @@ impl Keyring {
             place.asked = Some((now, None));
             place.sought = if want.is_stale { Some(now) } else { place.sought };
         });
-        let fetched = self.fetcher.fetch(&want.url).await;
+        let shown = self.secret.as_ref().and_then(|secret| self.verifier.shown(want, secret));
+        let fetched = self.fetcher.fetch(&want.url, shown).await;
         let read = fetched.map_err(|why| ("failed", why)).and_then(|document| {
             let read =
                 self.verifier.read(want, &document.body, self.fetcher.anchors(), Timestamp::now());
