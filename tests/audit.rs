@@ -12,6 +12,8 @@
 mod audit_world;
 #[path = "audit/edges.rs"]
 mod edges;
+#[path = "audit/house.rs"]
+mod house;
 
 use std::{
     fs,
@@ -30,7 +32,7 @@ use audit_world::{World, attempt, disk::Disk, name};
 use gatepost::{
     audit::{
         AuditError, CopyTo, QUEUE_RECORDS_MAX, REJECTED_BYTES_PER_SECOND, REJECTED_PER_SECOND,
-        open, open_by_hand, open_on, siblings,
+        is_ripe, open, open_by_hand, open_on, siblings,
     },
     event::Timestamp,
 };
@@ -153,37 +155,6 @@ async fn numbers_go_on_behind_a_log_of_which_nothing_can_be_read() {
     let seqs = seqs.concat();
     assert!(seqs.contains(&format!("\"seq\":{begins},")) && !seqs.contains("\"seq\":1,"), "{seqs}");
     assert!(begins > 1);
-}
-
-/// To the millisecond, and what has passed since the last record counts as well.
-#[tokio::test(start_paused = true)]
-async fn a_segment_goes_when_it_was_closed_longer_ago_than_the_retention() {
-    const HOUR: i64 = 3_600_000;
-    let clock = Arc::new(AtomicI64::new(1_700_000_000_000));
-    let world = World::with(|params| {
-        (params.retention, params.rotate_bytes) = (Duration::from_hours(8 * 24), 1);
-        (params.rotate_every, params.compress) = (Duration::from_hours(1), false);
-    });
-    let at = clock.clone();
-    let now = Arc::new(move || Timestamp::from_millis(at.load(Ordering::SeqCst)));
-    let (log, mut writer) =
-        open_by_hand(Disk::open(world.dir()), &world.params, world.metrics.audit(), now)
-            .expect("a log");
-    let mut pass = async |millis: i64, event: Option<u32>| {
-        clock.fetch_add(millis, Ordering::SeqCst);
-        tokio::time::advance(Duration::from_secs(2)).await;
-        event.into_iter().for_each(|event| log.note(attempt(event)));
-        writer.turn();
-        world.records()[0]["seq"].as_u64()
-    };
-    pass(0, Some(0)).await; // closes the segment of our own first record
-    for event in 1..16 {
-        assert_eq!(pass(12 * HOUR, Some(event)).await, Some(1), "after {event} times half a day");
-    }
-    assert_eq!(pass(12 * HOUR, None).await, Some(1), "eight days, and not a moment longer");
-    assert_eq!(pass(1, None).await, Some(2), "the oldest, and no other");
-    writer.end();
-    assert_eq!(world.verify().findings, []);
 }
 
 /// The numbers of records never go back, or what was sealed would look like a tail that a crash tore, at the next start.

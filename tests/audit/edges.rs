@@ -132,6 +132,11 @@ async fn a_record_holds_nothing_long_and_nothing_that_a_terminal_acts_on() {
     );
     assert!(line.contains(r#""a\"b\\c\u202e"#) && line.contains("\u{e9}\\u0009\""), "{line}");
     assert!(record["client_ip"].is_null());
+    for text in ["\"\"", "\\\\"] {
+        let mut draft = Draft::new(Kind::Attempt);
+        draft.origin(None, [(&a, &HeaderValue::from_static(text))]);
+        assert_eq!(recorded(draft).await.0["headers"]["x-a"], text);
+    }
 
     let many: Vec<_> = (0..20).map(|n| HeaderName::try_from(format!("x-{n}")).unwrap()).collect();
     let mut draft = Draft::new(Kind::Attempt);

@@ -24,6 +24,8 @@ use crate::audit_world::{World, attempt};
 
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
+/// No error, but a panic of the code below.
+const PANIC: i32 = -1;
 
 /// What is asked of a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,8 +81,10 @@ impl Plan {
     }
 
     fn check(&self, ask: Ask, name: &str) -> io::Result<()> {
-        match *self.fault.lock().unwrap() {
+        let fault = *self.fault.lock().unwrap();
+        match fault {
             Some(Fault(what, begin, errno)) if what == ask && name.starts_with(begin) => {
+                assert_ne!(errno, PANIC, "as was asked");
                 Err(io::Error::from_raw_os_error(errno))
             }
             _ => Ok(()),
@@ -321,6 +325,22 @@ async fn a_sync_that_hangs_and_fails_acknowledges_nothing() {
     disk.plan.set(Some(Fault(Ask::Sync, "segment-", EIO)));
     disk.plan.hang(false);
     assert!(matches!(append.await, Err(AuditError::Fenced(_))));
+}
+
+/// The record that is under way and every later one are refused: nobody waits for a writer that is gone.
+#[tokio::test]
+async fn a_writer_that_panics_leaves_nobody_waiting() {
+    let world = World::new();
+    let disk = Faulty::open(world.dir());
+    let log = open(&world, &disk);
+    let acked = [(log.append(attempt(0)).await.expect("durable"), 0)];
+    disk.plan.set(Some(Fault(Ask::Write, "segment-", PANIC)));
+    for event in 1..3 {
+        assert_eq!(log.append(attempt(event)).await, Err(AuditError::Closed));
+    }
+    drop((log, disk));
+    world.fill(1).await;
+    all_there(&world, &acked);
 }
 
 /// A clock that is ten years off for a while removes nothing that has not nearly come of age.
