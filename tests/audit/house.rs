@@ -19,8 +19,11 @@ struct House {
 
 impl House {
     fn new(change: impl FnOnce(&mut gatepost::audit::Params)) -> Self {
+        Self::of(World::with(change))
+    }
+
+    fn of(world: World) -> Self {
         let clock = Arc::new(AtomicI64::new(1_700_000_000_000));
-        let world = World::with(change);
         let at = clock.clone();
         let now = Arc::new(move || Timestamp::from_millis(at.load(Ordering::SeqCst)));
         let (disk, metrics) = (Disk::open(world.dir()), world.metrics.audit());
@@ -35,10 +38,11 @@ impl House {
         event.into_iter().for_each(|event| self.log.note(attempt(event)));
         self.writer.turn();
     }
+}
 
-    fn checkpoints(&self) -> usize {
-        fs::read_to_string(&self.world.files("checkpoints")[0]).unwrap().lines().count()
-    }
+fn checkpoints(world: &World) -> Vec<String> {
+    let text = fs::read_to_string(&world.files("checkpoints")[0]).unwrap();
+    text.lines().map(ToOwned::to_owned).collect()
 }
 
 /// To the millisecond, and what has passed since the last record counts as well.
@@ -57,8 +61,14 @@ async fn a_segment_goes_when_it_was_closed_longer_ago_than_the_retention() {
     }
     house.turn(HALF_DAY, None).await;
     assert_eq!(first(&house), Some(1), "eight days, and not a moment longer");
+    let sealed = checkpoints(&house.world);
     house.turn(1, None).await;
     assert_eq!(first(&house), Some(2), "the oldest, and no other");
+    assert_eq!(checkpoints(&house.world)[0], sealed[0], "which says what the rest continues");
+    house.turn(HALF_DAY, None).await;
+    assert_eq!(first(&house), Some(3));
+    let left = checkpoints(&house.world);
+    assert_eq!(left[..sealed.len() - 1], sealed[1..], "what only covers records that are gone");
     house.writer.end();
     assert_eq!(house.world.verify().findings, []);
     assert_eq!(house.world.records().last().unwrap()["what"], "stopped");
@@ -67,15 +77,15 @@ async fn a_segment_goes_when_it_was_closed_longer_ago_than_the_retention() {
 #[tokio::test(start_paused = true)]
 async fn a_checkpoint_comes_when_it_is_time_and_there_is_something_new() {
     let mut house = House::new(|params| params.checkpoint_every = Duration::from_mins(1));
-    let begun = house.checkpoints();
+    let begun = checkpoints(&house.world).len();
     house.turn(30_000, Some(0)).await;
-    assert_eq!(house.checkpoints(), begun, "not yet");
+    assert_eq!(checkpoints(&house.world).len(), begun, "not yet");
     house.turn(30_000, None).await;
-    assert_eq!(house.checkpoints(), begun + 1, "a minute after the one before");
+    assert_eq!(checkpoints(&house.world).len(), begun + 1, "a minute after the one before");
     house.turn(600_000, None).await;
-    assert_eq!(house.checkpoints(), begun + 1, "nothing new");
+    assert_eq!(checkpoints(&house.world).len(), begun + 1, "nothing new");
     house.turn(0, Some(1)).await;
-    assert_eq!(house.checkpoints(), begun + 2);
+    assert_eq!(checkpoints(&house.world).len(), begun + 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -107,4 +117,27 @@ fn a_batch_is_made_of_what_is_wanted_or_of_much() {
     for (waiting, awaited, wanted, ripe) in table {
         assert_eq!(is_ripe(waiting, awaited, wanted), ripe, "{waiting} {awaited} {wanted}");
     }
+}
+
+/// A place that takes them late: a pipe into which nothing goes before somebody reads.
+#[tokio::test(start_paused = true)]
+async fn copies_are_where_they_belong_when_a_run_has_ended() {
+    let world = World::with_root(|params, root| {
+        params.copy_to = vec![CopyTo::File(root.join("pipe")), CopyTo::File(root.join("plain"))];
+    });
+    let root = world.root.path();
+    let (pipe, plain) = (root.join("pipe"), root.join("plain"));
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let mut house = House::of(world);
+    for event in 0..20 {
+        house.turn(61_000, Some(event)).await;
+    }
+    thread::spawn(move || {
+        let mut pipe = fs::File::options().read(true).write(true).open(pipe).unwrap();
+        std::io::copy(&mut pipe, &mut std::io::sink())
+    });
+    house.writer.end();
+    let copied = fs::read_to_string(plain).unwrap();
+    assert_eq!(copied.lines().collect::<Vec<_>>(), checkpoints(&house.world));
+    assert!(copied.lines().count() > 20, "{copied}");
 }
