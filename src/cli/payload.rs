@@ -203,6 +203,8 @@ impl Payload {
             | From::Url
             | From::Path
             | From::Query(_)
+            | From::HeaderJson(..)
+            | From::Hook0(_)
             | From::AwsSns
             | From::TrueLayer
             | From::TokenHeader(_)

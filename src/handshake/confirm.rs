@@ -49,7 +49,7 @@ impl Confirmer {
         if kept.failed.is_some_and(|at| at.elapsed() < AFTER_FAILURE) {
             return ("busy", Err("one could not be fetched a moment ago".into()));
         }
-        match self.fetcher.fetch(url).await {
+        match self.fetcher.fetch(url, None).await {
             Ok(_) => {
                 kept.done.truncate(DONE_MAX - 1);
                 kept.done.push_front(own);

@@ -18,8 +18,8 @@ use tower::ServiceExt as _;
 pub use capture::{Captured, Captures, State};
 pub use confirm::Confirmer;
 pub use echo::{Charset, Echo};
-pub(crate) use rule::{Check, Reply, Test};
 pub use rule::{Function, Rule, RuleParts};
+pub(crate) use rule::{Reply, Test};
 
 use crate::{
     answer::{Answer, Challenge, Outcome, Reason, Refusal, annotate},

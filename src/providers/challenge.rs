@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::shape::OneOrMany;
+use super::shape::{OneOrMany, Requirement};
 use crate::{
     handshake::{Echo, Function},
     units::sections,
@@ -20,7 +20,7 @@ sections! {
         /// Whether its signature is checked first, as that of an event is.
         pub(crate) verify: bool,
         /// Equalities that must hold besides, compared in constant time; a request that fails one is refused.
-        pub(crate) check: Vec<CheckShape>,
+        pub(crate) check: Vec<Requirement>,
         /// What becomes the source's secret, while the operator waits for it: `{header:X-Hook-Secret}`.
         pub(crate) capture: Option<String>,
         /// What the operator is told in the log and on record: `{json:SubscribeURL}`.
@@ -63,17 +63,6 @@ sections! {
         pub(crate) json_present: Option<OneOrMany<String>>,
         /// JSON paths where nothing stands: `events[0]` for an empty list.
         pub(crate) json_absent: Option<OneOrMany<String>>,
-    }
-
-    /// An equality.
-    #[serde(deny_unknown_fields)]
-    pub(crate) struct CheckShape {
-        /// A template.
-        pub(crate) left: String,
-        /// Another.
-        pub(crate) right: Option<String>,
-        /// Instead of `right`: a list, separated by spaces, of which one must be equal.
-        pub(crate) one_of: Option<String>,
     }
 
     /// What is answered. What a stranger says is put in only as `echo` allows.

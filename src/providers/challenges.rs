@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::{
-    challenge::{CheckShape, ConfirmShape, HandshakeRule, MethodName},
+    challenge::{ConfirmShape, HandshakeRule, MethodName},
     compile::{Problems, Reported},
     foreign::url_rule,
-    shape::OneOrMany,
+    shape::{ONE_OF, OneOrMany, Requirement},
 };
 use crate::{
-    handshake::{Check, Echo, Function, Guard, Reply, Rule, RuleParts, Test},
-    verify::{From, Part, Scheme, Template, UrlRule},
+    handshake::{Echo, Function, Guard, Reply, Rule, RuleParts, Test},
+    verify::{Equality, From, Part, Scheme, Template, UrlRule},
 };
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 
@@ -160,20 +160,12 @@ impl Block<'_> {
         self.problems.path(&format!("{}.{place}", self.path), path).map(From::Json)
     }
 
-    fn check(&mut self, index: usize, check: &CheckShape) -> Result<Check, Reported> {
+    fn check(&mut self, index: usize, check: &Requirement) -> Result<Equality, Reported> {
         let place = format!("check[{index}]");
-        let (right, one_of) = match (&check.right, &check.one_of) {
-            (Some(right), None) => (right, false),
-            (None, Some(list)) => (list, true),
-            _ => {
-                let help = "write it like `{ left: \"{query:token}\", right: \"{param:token}\" }`";
-                return Err(self.add(&place, "needs `right` or `one_of`", help));
-            }
-        };
+        let (key, right) = check.other().map_err(|[wrong, help]| self.add(&place, wrong, help))?;
         let left = self.template(&format!("{place}.left"), &check.left);
-        let name = if one_of { "one_of" } else { "right" };
-        let right = self.template(&format!("{place}.{name}"), right);
-        Ok(Check { left: left?, right: right?, one_of })
+        let right = self.template(&format!("{place}.{key}"), right);
+        Ok(Equality { left: left?, right: right?, one_of: key == ONE_OF })
     }
 
     fn capture(&mut self) -> Result<Option<crate::verify::Value>, Reported> {

@@ -12,6 +12,7 @@ use super::{KeySet, Keys, Verifier, Want};
 use crate::{
     event::Timestamp,
     fetch::{Document, Fetcher},
+    secret::Secret,
 };
 
 /// How long keys are good, whatever their server says.
@@ -31,6 +32,8 @@ const FETCHES_MAX: u32 = 30;
 pub struct Keyring {
     verifier: Arc<Verifier>,
     fetcher: Arc<Fetcher>,
+    /// What is shown to whoever has the keys, where that is asked for.
+    secret: Option<Secret>,
     kept: Arc<Mutex<Kept>>,
 }
 
@@ -93,17 +96,23 @@ impl Place {
 }
 
 impl Keyring {
-    /// A keyring without keys.
-    pub fn new(verifier: Arc<Verifier>, fetcher: Arc<Fetcher>) -> Self {
-        Self { verifier, fetcher, kept: Arc::default() }
+    /// A keyring without keys. `secret` is shown to whoever has them, where a scheme says how.
+    pub fn new(verifier: Arc<Verifier>, fetcher: Arc<Fetcher>, secret: Option<Secret>) -> Self {
+        Self { verifier, fetcher, secret, kept: Arc::default() }
     }
 
     /// The same with the keys of `other`, where they would be fetched from the same places and read alike.
     pub fn remembering(&self, other: &Self) -> Option<Self> {
-        let Self { verifier, fetcher, .. } = self;
+        let Self { verifier, fetcher, secret, .. } = self;
+        let shows_it = match (secret, &other.secret) {
+            (None, None) => true,
+            (Some(own), Some(other)) => own.matches(other.expose()),
+            _ => false,
+        };
         let alike = verifier.fetches_like(&other.verifier) && fetcher.asks_like(&other.fetcher);
-        let kept = alike.then(|| Arc::clone(&other.kept))?;
-        Some(Self { verifier: Arc::clone(verifier), fetcher: Arc::clone(fetcher), kept })
+        let kept = (shows_it && alike).then(|| Arc::clone(&other.kept))?;
+        let (verifier, fetcher) = (Arc::clone(verifier), Arc::clone(fetcher));
+        Some(Self { verifier, fetcher, secret: secret.clone(), kept })
     }
 
     /// Sees to it that the keys are there that a request wants, or that it is known that they cannot be had. Tells `count` how (one of [`crate::telemetry::FETCH_RESULTS`])
@@ -127,7 +136,8 @@ impl Keyring {
             place.asked = Some((now, None));
             place.sought = if want.is_stale { Some(now) } else { place.sought };
         });
-        let fetched = self.fetcher.fetch(&want.url).await;
+        let shown = self.secret.as_ref().and_then(|secret| self.verifier.shown(want, secret));
+        let fetched = self.fetcher.fetch(&want.url, shown).await;
         let read = fetched.map_err(|why| ("failed", why)).and_then(|document| {
             let read =
                 self.verifier.read(want, &document.body, self.fetcher.anchors(), Timestamp::now());

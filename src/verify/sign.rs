@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value as Json, json};
 
 use super::{
-    Algorithm, Foreign, KeySource, Presented, Scheme, Template, Verifier,
+    Algorithm, Foreign, From, KeySource, Presented, Scheme, Template, Verifier,
     certified::{self, Vouched},
     draft::Draft,
     jose,
@@ -153,6 +153,9 @@ impl Foreign {
         presented: &Presented<'_>,
         whole: Option<&Map<String, Json>>,
     ) -> Result<Signed, String> {
+        if scheme.parts.for_each.is_some() {
+            return Err("every item of the body is signed by itself".into());
+        }
         let container = scheme.parts.containers.first();
         let named = self.key_id.as_ref().or(container.and_then(|c| c.key_id.as_ref()));
         let named = named.and_then(Template::sole_value).map(|value| &value.from);
@@ -168,14 +171,14 @@ impl Foreign {
                 let claims = self.claims(&draft, whole.cloned().unwrap_or_default())?;
                 let signed = format!(
                     "{}.{}",
-                    self.header(key)?,
+                    self.header(scheme, key)?,
                     jose::encode(claims.to_string().as_bytes())
                 );
                 let signature = jose::encode(&key.key.sign(signed.as_bytes())?);
                 format!("{signed}.{signature}")
             }
             Algorithm::JwsDetached => {
-                let header = self.header(key)?;
+                let header = self.header(scheme, key)?;
                 let said =
                     Token { claims: Vec::new(), header: jose::decode(&header).unwrap_or_default() };
                 let payload = signed_text(scheme, &draft.view(None).with_token(&said), &draft)?;
@@ -193,7 +196,7 @@ impl Foreign {
         Ok(draft.signed())
     }
 
-    fn header(&self, key: &TestKey) -> Result<String, String> {
+    fn header(&self, scheme: &Scheme, key: &TestKey) -> Result<String, String> {
         let algorithm = key.key.algorithm();
         let name = jose_name(algorithm).ok_or("JOSE has no name for the key's algorithm")?;
         if !self.allowed.iter().any(|allowed| allowed.algorithm == algorithm) {
@@ -203,6 +206,12 @@ impl Foreign {
         let mut header = json!({ "alg": name, "typ": kind.unwrap_or("JWT") });
         if let (Some(id), Some(header)) = (&key.id, header.as_object_mut()) {
             header.insert("kid".into(), id.as_str().into());
+        }
+        let mut signed = scheme.parts.signed.iter().flat_map(Template::values);
+        if let (true, Some(header)) =
+            (signed.any(|value| value.from == From::TrueLayer), header.as_object_mut())
+        {
+            header.insert("tl_version".into(), "2".into());
         }
         if let (Some(vouched), Some(header)) = (&key.vouched, header.as_object_mut()) {
             header.insert("x5c".into(), vouched.chain.clone().into());
@@ -224,11 +233,12 @@ impl Foreign {
             }
         }
         let view = draft.view(None);
-        for (path, accepted) in &rules.equal {
+        for (paths, accepted) in &rules.equal {
             let text = accepted.iter().find_map(|template| template.text(&view, &[]).ok());
             let text = text.ok_or("a claim must be equal to something that is not there")?;
             let text = String::from_utf8_lossy(&text).into_owned();
-            put(&mut all, path.steps(), text.into());
+            let claim = paths.first().ok_or("a claim without a name")?;
+            put(&mut all, claim.steps(), text.into());
         }
         if let Some((path, _)) = &rules.max_age {
             put(&mut all, path.steps(), now.into());

@@ -1,7 +1,6 @@
 //! A disk that fails under a running log: which faults end it, which pass, and that no acknowledgement comes from either.
 
 use std::{
-    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     sync::{
@@ -25,6 +24,8 @@ use crate::audit_world::{World, attempt};
 
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
+/// No error, but a panic of the code below.
+const PANIC: i32 = -1;
 
 /// What is asked of a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,8 +81,10 @@ impl Plan {
     }
 
     fn check(&self, ask: Ask, name: &str) -> io::Result<()> {
-        match *self.fault.lock().unwrap() {
+        let fault = *self.fault.lock().unwrap();
+        match fault {
             Some(Fault(what, begin, errno)) if what == ask && name.starts_with(begin) => {
+                assert_ne!(errno, PANIC, "as was asked");
                 Err(io::Error::from_raw_os_error(errno))
             }
             _ => Ok(()),
@@ -198,12 +201,6 @@ fn open(world: &World, disk: &Arc<Faulty>) -> AuditLog {
     open_on(disk.clone(), &world.params, world.metrics.audit(), clock).expect("a log")
 }
 
-/// Names and contents.
-fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let paths = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    paths.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
-}
-
 fn is_fenced(log: &AuditLog) -> bool {
     matches!(log.health().trouble, Some(AuditError::Fenced(_)))
 }
@@ -250,14 +247,14 @@ async fn the_first_failed_write_or_sync_is_the_last_of_a_run() {
         world.until(&log, "the fence", is_fenced).await;
         assert!(acked.len() < 4, "{fault:?}");
         disk.plan.set(None);
-        let left = files(world.dir());
+        let left = world.snapshot();
         for event in 4..6 {
             let refused = log.append(attempt(event)).await;
             assert!(matches!(refused, Err(AuditError::Fenced(_))), "{fault:?}: {refused:?}");
         }
         assert!(log.close().await.is_err());
         assert!(
-            files(world.dir()) == left,
+            world.snapshot() == left,
             "{fault:?}: not a byte is written, not even of our own end"
         );
         drop((log, disk));
@@ -328,6 +325,22 @@ async fn a_sync_that_hangs_and_fails_acknowledges_nothing() {
     disk.plan.set(Some(Fault(Ask::Sync, "segment-", EIO)));
     disk.plan.hang(false);
     assert!(matches!(append.await, Err(AuditError::Fenced(_))));
+}
+
+/// The record that is under way and every later one are refused: nobody waits for a writer that is gone.
+#[tokio::test]
+async fn a_writer_that_panics_leaves_nobody_waiting() {
+    let world = World::new();
+    let disk = Faulty::open(world.dir());
+    let log = open(&world, &disk);
+    let acked = [(log.append(attempt(0)).await.expect("durable"), 0)];
+    disk.plan.set(Some(Fault(Ask::Write, "segment-", PANIC)));
+    for event in 1..3 {
+        assert_eq!(log.append(attempt(event)).await, Err(AuditError::Closed));
+    }
+    drop((log, disk));
+    world.fill(1).await;
+    all_there(&world, &acked);
 }
 
 /// A clock that is ten years off for a while removes nothing that has not nearly come of age.
@@ -431,7 +444,7 @@ async fn room_is_laid_out_before_it_is_needed() {
         path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("segment-"))
     };
     let (_, begun) =
-        files(world.dir()).into_iter().find(|(path, _)| is_segment(path)).expect("a segment");
+        world.snapshot().into_iter().find(|(path, _)| is_segment(path)).expect("a segment");
     let mut laid = begun.len() as u64;
     let mut len = begun.iter().rposition(|byte| *byte == b'\n').expect("a record") as u64 + 1;
     disk.plan.done.lock().unwrap().clear();
@@ -463,12 +476,15 @@ async fn room_is_laid_out_before_it_is_needed() {
                 assert!(!dirty, "which are durable");
                 step = step.max((more * 64).min(4096 * KIB));
                 (len, laying, dirty) = (len + more, false, true);
+                let ahead = laid - len;
+                assert!(
+                    ahead <= step + step / 2 + 256 * KIB,
+                    "{ahead} bytes ahead at a step of {step}"
+                );
             }
             Done::Sync => assert!(std::mem::take(&mut dirty), "and nothing is synced twice"),
         }
-        let ahead = laid - len;
-        assert!(ahead <= step + step / 2 + 256 * KIB, "{ahead} bytes ahead at a step of {step}");
-        most = most.max(ahead);
+        most = most.max(laid - len);
     }
     assert!(forced <= 3, "batches alike found their room {forced} times only in the last moment");
     assert!(most > 1024 * KIB, "large batches, longer steps; {most}");

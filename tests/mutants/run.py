@@ -60,7 +60,7 @@ PATIENCE, PATIENCE_MIN_S, SILENCE, SILENCE_MIN_S = 8, 30, 30, 120
 MEMORY_MAX = 8 << 30
 
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", "target")).resolve()
-TREE = TARGET / "mutants" / "tree"
+TREE = TARGET / "mutants" / sys.argv[1]
 JOBS = int(os.environ.get("MUTANTS_JOBS", "1"))
 NICE = int(os.environ.get("MUTANTS_NICE", "0"))
 

@@ -21,7 +21,7 @@ pub(crate) struct Provider {
     pub(crate) handshake: Vec<HandshakeRule>,
 }
 
-/// Those without a preset so far, and those whose keys these tests do not have.
+/// Those whose keys these tests do not have.
 pub(crate) fn elsewhere() -> BTreeMap<String, Provider> {
     serde_yaml::from_str(include_str!("challenges/rules.yaml")).expect("YAML")
 }

@@ -20,6 +20,7 @@ mod catalogue;
 mod certificates;
 mod challenge_vectors;
 mod challenges;
+mod coverage;
 #[path = "../support/dice.rs"]
 mod dice;
 mod doors;
@@ -35,6 +36,7 @@ mod identify;
 mod json;
 mod keys;
 mod language;
+mod mixed;
 mod near_misses;
 mod noted;
 mod oracles;

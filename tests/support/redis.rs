@@ -30,13 +30,16 @@ pub(crate) struct Server {
 /// A port that was free a moment ago, and was given to nobody else of this process. It is below those that the kernel gives to
 /// connections that go out: none of these takes it before the server does.
 pub(crate) fn free_port() -> u16 {
-    const PORTS: std::ops::Range<u16> = 10_000..32_768;
+    const PORTS: std::ops::Range<u32> = 10_000..32_768;
     static NEXT: LazyLock<AtomicU32> =
         LazyLock::new(|| AtomicU32::new(std::process::id().wrapping_mul(97)));
-    let count = u32::from(PORTS.end - PORTS.start);
-    let within = |n: u32| PORTS.start + u16::try_from(n % count).expect("a port");
-    let mut ports = std::iter::repeat_with(|| within(NEXT.fetch_add(1, Relaxed)));
-    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
+    loop {
+        let port = PORTS.start + NEXT.fetch_add(1, Relaxed) % (PORTS.end - PORTS.start);
+        let port = u16::try_from(port).expect("a port");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Calls `done` until it says yes: another process cannot be awaited, only asked.
