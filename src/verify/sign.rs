@@ -67,7 +67,8 @@ impl Verifier {
     ) -> Option<Result<TestKey, String>> {
         let mut last = None;
         for parts in self.each_scheme().map(|scheme| &scheme.parts) {
-            let Some(foreign) = parts.foreign.as_deref() else { continue };
+            let whole = parts.foreign.as_deref().filter(|_| parts.for_each.is_none());
+            let Some(foreign) = whole else { continue };
             let is_named =
                 foreign.key_id.is_some() || parts.containers.iter().any(|c| c.key_id.is_some());
             let abroad = |allowed: &&Allowed| Kind::of(allowed.algorithm).is_some();
