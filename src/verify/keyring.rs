@@ -11,7 +11,7 @@ use tokio::{sync::Mutex as Turn, time::Instant};
 use super::{KeySet, Keys, Verifier, Want};
 use crate::{
     event::Timestamp,
-    fetch::{Document, Fetcher},
+    fetch::Fetcher,
 };
 
 /// How long keys are good, whatever their server says.
@@ -30,7 +30,8 @@ const FETCHES_MAX: u32 = 30;
 #[derive(Debug)]
 pub struct Keyring {
     verifier: Arc<Verifier>,
-    fetcher: Arc<Fetcher>,
+    /// None where what there is was given.
+    fetcher: Option<Arc<Fetcher>>,
     kept: Mutex<Kept>,
 }
 
@@ -95,7 +96,29 @@ impl Place {
 impl Keyring {
     /// A keyring without keys.
     pub fn new(verifier: Arc<Verifier>, fetcher: Arc<Fetcher>) -> Self {
-        Self { verifier, fetcher, kept: Mutex::default() }
+        Self { verifier, fetcher: Some(fetcher), kept: Mutex::default() }
+    }
+
+    /// A keyring that has documents as if it had fetched them now, and asks nobody: each is at a URL, or where the configuration
+    /// says that keys are. Which of them a request may name is for its scheme to say.
+    pub(crate) fn given(
+        verifier: Arc<Verifier>,
+        documents: &[(Option<String>, String)],
+        now: Timestamp,
+    ) -> Self {
+        let keyring = Self { verifier, fetcher: None, kept: Mutex::default() };
+        for (scheme, place) in keyring.verifier.key_places().enumerate() {
+            for (url, text) in documents {
+                let Some(url) = url.clone().or_else(|| place.clone()) else { continue };
+                let want = Want { scheme, url, is_stale: false };
+                let Ok(keys) = keyring.verifier.read(&want, text.as_bytes(), &[], now) else {
+                    continue;
+                };
+                keyring.keep(&want, keys, None);
+                keyring.place(&want, |place| place.sought = Some(Instant::now()));
+            }
+        }
+        keyring
     }
 
     /// Sees to it that the keys are there that a request wants, or that it is known that they cannot be had. Tells `count` how (one of [`crate::telemetry::FETCH_RESULTS`])
@@ -111,6 +134,7 @@ impl Keyring {
         if let Some(settled) = self.place(want, |place| place.settled(want, now)) {
             return settled;
         }
+        let Some(fetcher) = &self.fetcher else { return Err(Unavailable) };
         if !self.may_fetch(now) {
             count("busy");
             return Err(Unavailable);
@@ -119,16 +143,16 @@ impl Keyring {
             place.asked = Some((now, None));
             place.sought = if want.is_stale { Some(now) } else { place.sought };
         });
-        let fetched = self.fetcher.fetch(&want.url).await;
+        let fetched = fetcher.fetch(&want.url).await;
         let read = fetched.map_err(|why| ("failed", why)).and_then(|document| {
             let read =
-                self.verifier.read(want, &document.body, self.fetcher.anchors(), Timestamp::now());
+                self.verifier.read(want, &document.body, fetcher.anchors(), Timestamp::now());
             read.map(|keys| (keys, document)).map_err(|why| ("invalid", why))
         });
         match read {
             Ok((keys, document)) => {
                 count("ok");
-                self.keep(want, keys, &document);
+                self.keep(want, keys, document.max_age);
                 Ok(())
             }
             Err((result, why)) => {
@@ -150,14 +174,15 @@ impl Keyring {
         }
     }
 
-    fn keep(&self, want: &Want, keys: KeySet, document: &Document) {
+    fn keep(&self, want: &Want, keys: KeySet, max_age: Option<Duration>) {
         let now = Instant::now();
-        let fresh = document.max_age.unwrap_or(FRESH_MIN).clamp(FRESH_MIN, FRESH_MAX);
+        let fresh = max_age.unwrap_or(FRESH_MIN).clamp(FRESH_MIN, FRESH_MAX);
         self.place(want, |place| {
             place.keys = Some(Arc::new(keys));
             place.asked = Some((now, Some(true)));
             place.fresh_until = Some(now + fresh);
-            place.stale_until = Some(now + fresh.max(self.fetcher.stale()));
+            let stale = self.fetcher.as_ref().map_or(fresh, |fetcher| fetcher.stale());
+            place.stale_until = Some(now + fresh.max(stale));
         });
     }
 

@@ -56,6 +56,14 @@ impl Keys for NoKeys {
 }
 
 impl Verifier {
+    /// For each scheme the URL at which the configuration says that its keys are, if it does.
+    pub(super) fn key_places(&self) -> impl Iterator<Item = Option<String>> {
+        self.each_scheme().map(|scheme| match scheme.parts.foreign.as_ref()?.source.as_ref()? {
+            KeySource::At(url) => Some(url.clone()),
+            KeySource::Named { .. } | KeySource::X5c(_) => None,
+        })
+    }
+
     /// Reads a document that was fetched, for the scheme that wanted it; a sentence where it is not what it should be.
     /// Certificates may lead to `anchors`.
     pub fn read(
