@@ -319,10 +319,17 @@ impl Foreign {
         view: &View<'_>,
         ring: &Ring<'_>,
     ) -> Result<u16, Stop> {
-        let (Some(source), false) = (&self.source, ring.is_configured) else {
+        let Some(source) = &self.source else { return Ok(claimed.find(&ring.sets)?) };
+        let url = source.url(view);
+        if ring.is_configured {
+            // Nobody is asked; but a request that names a place which is not its provider's is not its provider's.
+            let is_named = matches!(source, KeySource::Named { .. });
+            if is_named && url == Err(Reason::KeySourceRefused) {
+                return Err(Reason::KeySourceRefused.into());
+            }
             return Ok(claimed.find(&ring.sets)?);
-        };
-        let url = source.url(view)?;
+        }
+        let url = url?;
         let scheme = self.scheme;
         let Some(set) = ring.fetched.get(scheme, &url) else {
             return Err(Stop::Wanting(Want { scheme, url, is_stale: false }));
