@@ -195,7 +195,9 @@ fn vectors(files: &[PathBuf], json: bool) -> ExitCode {
             out::line(&format!("{file}  {vector}\n  expected  {expected}\n  got       {got}"));
         }
         for (provider, count) in &tally.unknown {
-            out::line(&format!("{file}  {provider}: no such preset or scheme, {count} not checked"));
+            out::line(&format!(
+                "{file}  {provider}: no such preset or scheme, {count} not checked"
+            ));
         }
         let (agreed, not) = (tally.agreed, tally.disagreements.len());
         out::line(&format!("{file}: {agreed} agree, {not} do not"));

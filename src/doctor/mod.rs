@@ -237,7 +237,9 @@ pub(crate) fn explain(reason: &str) -> &'static str {
             "The signature was right, but what the scheme requires besides did not hold."
         }
         "secret_expired" => "Every secret of the source had expired.",
-        "algorithm_refused" => "The token is signed with an algorithm that the scheme does not allow.",
+        "algorithm_refused" => {
+            "The token is signed with an algorithm that the scheme does not allow."
+        }
         "claim_failed" => "The signature was right, but the token does not say what it must.",
         "issuer_wrong" => "The signature was right, but the token is another issuer's.",
         "audience_wrong" => "The signature was right, but the token is for another audience.",

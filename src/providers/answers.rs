@@ -52,7 +52,11 @@ fn said(
     });
     if shape.set_error && (path != "invalid" || shape.body.is_some()) {
         let help = "write it under `invalid`, without a body";
-        return Err(problems.add(format!("{path}.set_error"), "says what is wrong with a token", help));
+        return Err(problems.add(
+            format!("{path}.set_error"),
+            "says what is wrong with a token",
+            help,
+        ));
     }
     Ok(Said {
         set_error: shape.set_error,

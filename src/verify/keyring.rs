@@ -9,10 +9,7 @@ use std::{
 use tokio::{sync::Mutex as Turn, time::Instant};
 
 use super::{KeySet, Keys, Verifier, Want};
-use crate::{
-    event::Timestamp,
-    fetch::Fetcher,
-};
+use crate::{event::Timestamp, fetch::Fetcher};
 
 /// How long keys are good, whatever their server says.
 const FRESH_MIN: Duration = Duration::from_mins(5);

@@ -51,7 +51,8 @@ struct Told {
 fn check(path: &Path) -> Told {
     let args = ["verify", "--json", "--vectors", path.to_str().unwrap()];
     let (_, said) = gatepost(path.parent().unwrap(), &args, &[]);
-    let told: Value = serde_json::from_str(&said).unwrap_or_else(|e| panic!("{path:?}: {e}: {said}"));
+    let told: Value =
+        serde_json::from_str(&said).unwrap_or_else(|e| panic!("{path:?}: {e}: {said}"));
     let each = told[0]["disagreements"].as_array().expect("a list").iter();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     Told {
@@ -162,7 +163,8 @@ fn schemes_are_those_of_senders_without_a_preset() {
     for scheme in schemes.keys() {
         let is_used = |name: &String| name == scheme || name.starts_with(&format!("{scheme}/"));
         assert!(names.iter().any(is_used), "{scheme} has no vectors");
-        let has = |preset: &providers::Preset| preset.name == *scheme || preset.vectors.contains(scheme);
+        let has =
+            |preset: &providers::Preset| preset.name == *scheme || preset.vectors.contains(scheme);
         assert!(!providers::catalogue().any(has), "{scheme} has a preset");
     }
 }

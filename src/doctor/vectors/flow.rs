@@ -178,7 +178,8 @@ impl Vector {
         if let Some(expected) = &self.expect {
             expected.compare(reply)?;
         }
-        let notes = answer.as_ref().map_or_else(|refused| &refused.notes, |answered| &answered.notes);
+        let notes =
+            answer.as_ref().map_or_else(|refused| &refused.notes, |answered| &answered.notes);
         if let Some(about) = &notes.about {
             differs("id", self.event_id.as_deref(), Some(about.id.as_str()))?;
             differs("type", self.event_type.as_deref(), Some(about.kind.as_str()))?;
@@ -235,7 +236,8 @@ fn is_like(expected: &Value, got: &Value) -> bool {
     match (expected, got) {
         (Value::String(any), Value::String(_)) if any == "..." => true,
         (Value::Object(expected), Value::Object(got)) => {
-            let has = |(name, value): (&String, &Value)| got.get(name).is_some_and(|g| is_like(value, g));
+            let has =
+                |(name, value): (&String, &Value)| got.get(name).is_some_and(|g| is_like(value, g));
             expected.len() == got.len() && expected.iter().all(has)
         }
         _ => expected == got,

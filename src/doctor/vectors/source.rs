@@ -66,11 +66,8 @@ const SECRETS: [&str; 13] = [
 ];
 
 /// What vectors call parameters, where they call them something else.
-const ALSO: [(&str, &str); 3] = [
-    ("service_account", "email"),
-    ("client_id", "recipient_client_id"),
-    ("topic", "topic_arns"),
-];
+const ALSO: [(&str, &str); 3] =
+    [("service_account", "email"), ("client_id", "recipient_client_id"), ("topic", "topic_arns")];
 
 impl Vector {
     /// A source of its provider, ready for the request; a sentence where there can be none.
@@ -188,7 +185,8 @@ impl Vector {
         let base = self.keys.get("key_base").and_then(text).unwrap_or_default();
         let at = |name: &str| self.keys.get(name).and_then(Value::as_object).into_iter().flatten();
         let pairs = at("certs_by_url").map(|(url, body)| (url.clone(), body));
-        let pairs = pairs.chain(at("keys_by_path").map(|(path, body)| (format!("{base}{path}"), body)));
+        let pairs =
+            pairs.chain(at("keys_by_path").map(|(path, body)| (format!("{base}{path}"), body)));
         let named = pairs.filter_map(|(url, body)| Some((Some(url), text(body)?)));
         named.chain(self.keys.get("jwks").map(|jwks| (None, jwks.to_string()))).collect()
     }
