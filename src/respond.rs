@@ -109,7 +109,7 @@ impl Respond {
         if let Some(said) = self.manners.instead(answer) {
             reply = instead(said, reply);
             if let (true, Err(refused)) = (said.set_error, answer) {
-                reply = set_error(&refused.what, reply);
+                reply = set_error(&refused.what, verdict.status);
             }
         }
         self.dress(reply.headers_mut(), answer, &verdict, asked);
@@ -300,9 +300,8 @@ fn instead(said: &Said, mut reply: Reply) -> Reply {
 }
 
 /// What the transmitter of a security event token hears instead.
-fn set_error(refusal: &Refusal, reply: Reply) -> Reply {
-    let Some(body) = set::error(refusal) else { return reply };
-    let mut reply = with_body(reply.status(), "application/json", body.into());
+fn set_error(refusal: &Refusal, status: StatusCode) -> Reply {
+    let mut reply = with_body(status, "application/json", set::error(refusal).into());
     let language = HeaderValue::from_static(set::LANGUAGE);
     reply.headers_mut().insert(header::CONTENT_LANGUAGE, language);
     reply

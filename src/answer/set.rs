@@ -6,19 +6,16 @@ use super::{Reason, Refusal};
 /// The language of the descriptions.
 pub(crate) const LANGUAGE: &str = "en";
 
-/// The error's body; none where the refusal is not about the token.
-pub(crate) fn error(refusal: &Refusal) -> Option<String> {
-    let (code, description) = code(refusal)?;
-    Some(format!(r#"{{"err":"{code}","description":"{description}"}}"#))
-}
-
-fn code(refusal: &Refusal) -> Option<(&'static str, &'static str)> {
-    Some(match refusal {
-        Refusal::NotVerified(reason) => of_reason(*reason),
-        Refusal::Malformed(_) => ("invalid_request", "The token names no event"),
-        Refusal::AddressNotAllowed => ("access_denied", "The transmitter may not send here"),
-        _ => return None,
-    })
+/// The error's body, for a refusal that is about the token or its sender.
+pub(crate) fn error(refusal: &Refusal) -> String {
+    let (code, description) = if let Refusal::NotVerified(reason) = refusal {
+        of_reason(*reason)
+    } else if *refusal == Refusal::AddressNotAllowed {
+        ("access_denied", "The transmitter may not send here")
+    } else {
+        ("invalid_request", "The token names no event")
+    };
+    format!(r#"{{"err":"{code}","description":"{description}"}}"#)
 }
 
 const fn of_reason(reason: Reason) -> (&'static str, &'static str) {

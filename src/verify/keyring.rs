@@ -140,8 +140,8 @@ impl Keyring {
             place.asked = Some((now, None));
             place.sought = if want.is_stale { Some(now) } else { place.sought };
         });
-        let fetched = fetcher.fetch(&want.url).await;
-        let read = fetched.map_err(|why| ("failed", why)).and_then(|document| {
+        let answer = fetcher.fetch(&want.url).await;
+        let read = answer.map_err(|why| ("failed", why)).and_then(|document| {
             let read =
                 self.verifier.read(want, &document.body, fetcher.anchors(), Timestamp::now());
             read.map(|keys| (keys, document)).map_err(|why| ("invalid", why))

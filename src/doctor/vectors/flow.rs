@@ -50,7 +50,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 impl Ready {
     pub(super) async fn answer(&self, vector: &Vector) -> Came {
         let name = Name::parse("vectors").ok_or("a name")?;
-        let (captures, captured) = Captures::new();
+        let (captures, sent) = Captures::new();
         if self.brings_none {
             captures.open(&name, PATIENCE, false);
         }
@@ -62,7 +62,7 @@ impl Ready {
         let stack = self.stack(vector, name, captures, &Arc::new(metrics));
         let noted = Arc::new(Mutex::new(None));
         let answered = respond.answer(inbound, noting(stack, Arc::clone(&noted)));
-        let reply = match select(pin!(answered), pin!(keep(captured))).await {
+        let reply = match select(pin!(answered), pin!(keep(sent))).await {
             Either::Left((reply, _)) => reply,
             Either::Right((never, _)) => match never {},
         };
@@ -139,6 +139,7 @@ impl Ready {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it is what a stage answers")]
 fn accepted() -> Answer {
     let (status, body) = (StatusCode::OK, Bytes::new());
     Ok(Outcome::Accepted(Relayed { status, content_type: None, body, full: false }).into())
@@ -160,9 +161,9 @@ fn noting(
 }
 
 /// Secrets that providers send are kept nowhere.
-async fn keep(mut captured: Receiver<Captured>) -> Infallible {
-    while let Some(captured) = captured.recv().await {
-        captured.kept();
+async fn keep(mut sent: Receiver<Captured>) -> Infallible {
+    while let Some(secret) = sent.recv().await {
+        secret.kept();
     }
     pending().await
 }
