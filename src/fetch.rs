@@ -11,7 +11,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::{Either, select};
-use http::{HeaderMap, Request, Uri, header, uri::PathAndQuery};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header, uri::PathAndQuery};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -83,10 +83,10 @@ impl Fetcher {
         self.trust().map_or(&[], |trust| &trust.anchors)
     }
 
-    /// Fetches what is at an `https` URL; a sentence for the operator where that fails.
-    pub async fn fetch(&self, url: &str) -> Result<Document, String> {
+    /// Fetches what is at an `https` URL, showing a credential; a sentence for the operator where that fails.
+    pub async fn fetch(&self, url: &str, shown: Option<Shown>) -> Result<Document, String> {
         let _place = self.places.acquire().await.map_err(|_| "it is stopping")?;
-        let fetched = timeout(self.params.timeout, self.get(url)).await;
+        let fetched = timeout(self.params.timeout, self.get(url, shown)).await;
         fetched.unwrap_or_else(|_| Err("it took too long".into()))
     }
 
@@ -95,7 +95,7 @@ impl Fetcher {
         trust.as_ref().map_err(Clone::clone)
     }
 
-    async fn get(&self, url: &str) -> Result<Document, String> {
+    async fn get(&self, url: &str, shown: Option<Shown>) -> Result<Document, String> {
         let url: Uri = url.parse().map_err(|_| "the URL cannot be read")?;
         let https = url.scheme_str() == Some("https");
         let authority = url.authority().filter(|_| https).ok_or("the URL is not an https one")?;
@@ -109,7 +109,7 @@ impl Fetcher {
         let (sender, connection) =
             http1::handshake(TokioIo::new(tls)).await.map_err(|e| said("HTTP", e))?;
         let path = url.path_and_query().map_or("/", PathAndQuery::as_str);
-        let asked = Box::pin(ask(sender, path, authority.as_str()));
+        let asked = Box::pin(ask(sender, path, authority.as_str(), shown));
         // The connection is driven here: what is not waited for any more is closed with it.
         match select(asked, connection).await {
             Either::Left((answer, _)) => answer,
@@ -142,13 +142,22 @@ fn said(what: &str, error: impl Display) -> String {
 
 type Sender = http1::SendRequest<Empty<Bytes>>;
 
-async fn ask(mut sender: Sender, path: &str, host: &str) -> Result<Document, String> {
-    let request = Request::get(path)
+/// A header that shows a credential.
+pub type Shown = (HeaderName, HeaderValue);
+
+async fn ask(
+    mut sender: Sender,
+    path: &str,
+    host: &str,
+    shown: Option<Shown>,
+) -> Result<Document, String> {
+    let mut request = Request::get(path)
         .header(header::HOST, host)
         .header(header::ACCEPT, "application/json, application/jwk-set+json, text/plain, */*;q=0.1")
         .header(header::USER_AGENT, concat!("gatepost/", env!("CARGO_PKG_VERSION")))
         .body(Empty::new())
         .map_err(|e| said("the request", e))?;
+    request.headers_mut().extend(shown);
     let response = sender.send_request(request).await.map_err(|e| said("HTTP", e))?;
     let (head, mut body) = response.into_parts();
     // A redirect leads where nobody looked.

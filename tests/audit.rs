@@ -12,6 +12,8 @@
 mod audit_world;
 #[path = "audit/edges.rs"]
 mod edges;
+#[path = "audit/house.rs"]
+mod house;
 
 use std::{
     fs,
@@ -30,7 +32,7 @@ use audit_world::{World, attempt, disk::Disk, name};
 use gatepost::{
     audit::{
         AuditError, CopyTo, QUEUE_RECORDS_MAX, REJECTED_BYTES_PER_SECOND, REJECTED_PER_SECOND,
-        open, open_by_hand, open_on, siblings,
+        is_ripe, open, open_by_hand, open_on, siblings,
     },
     event::Timestamp,
 };
@@ -129,7 +131,30 @@ async fn the_checkpoint_that_covers_most_counts_wherever_it_stands() {
     fs::write(&live, &damaged).unwrap();
     world.fill(1).await;
     assert!(fs::read_to_string(&live).unwrap().starts_with(&damaged), "evidence stays");
-    assert!(world.records().iter().any(|r| r["what"] == "damage_found"));
+    let records = world.records();
+    let changed = records.iter().find(|r| r["provider_id"] == "evt_x").unwrap()["seq"].as_u64();
+    let found = records.iter().find(|r| r["what"] == "damage_found").unwrap();
+    assert_eq!(found["record"].as_u64(), changed.map(|seq| seq + 1), "whose link does not hold");
+}
+
+/// Numbers go on where they were, even where nothing is left that says what they were but a file's name.
+#[tokio::test]
+async fn numbers_go_on_behind_a_log_of_which_nothing_can_be_read() {
+    let world = World::with(|params| (params.rotate_bytes, params.compress) = (1, false));
+    world.fill(5).await;
+    let mut segments = world.files(".ndjson");
+    segments.sort();
+    let live = segments.pop().unwrap();
+    let begins: u64 =
+        live.file_stem().unwrap().to_str().unwrap()["segment-".len()..].parse().unwrap();
+    segments.iter().for_each(|segment| fs::remove_file(segment).unwrap());
+    fs::write(&live, "nothing\n").unwrap();
+    world.fill(1).await;
+    let seqs: Vec<_> =
+        world.files(".ndjson").into_iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    let seqs = seqs.concat();
+    assert!(seqs.contains(&format!("\"seq\":{begins},")) && !seqs.contains("\"seq\":1,"), "{seqs}");
+    assert!(begins > 1);
 }
 
 /// The numbers of records never go back, or what was sealed would look like a tail that a crash tore, at the next start.

@@ -75,7 +75,11 @@ pub fn judge(data: &[u8], load: Load<'_>) -> Finding {
 /// A word that begins as a Stripe secret does, and goes on.
 fn secret(text: &str) -> Option<&str> {
     let mut words = text.split(|c: char| c.is_whitespace() || ",{}[]\"'`\\\u{fffd}".contains(c));
-    let is_covered = |rest: &str| rest.chars().count() <= 4 || rest.chars().all(|c| c == '•');
+    // A long line is cut short, and says so.
+    let is_covered = |rest: &str| {
+        let rest = rest.trim_end_matches("...");
+        rest.chars().count() <= 4 || rest.chars().all(|c| c == '•')
+    };
     words.find(|word| word.strip_prefix("whsec_").is_some_and(|rest| !is_covered(rest)))
 }
 

@@ -290,14 +290,15 @@ impl Journal {
     }
 }
 
-/// Where the chain stood before a segment: as its first record says, or where that cannot be read, as the one before ends.
+/// What a segment continues: as its first record says, or where that cannot be read, the end of the one before. Its name says the
+/// number.
 fn before(segments: &Segments, first: u64) -> io::Result<Head> {
     if let Some((head, _)) = segments.beginning(first)? {
         return Ok(head);
     }
     match segments.firsts().rfind(|earlier| *earlier < first) {
         Some(earlier) => segments.end_of(earlier),
-        None => Ok(Head { seq: first.saturating_sub(1), ..Head::ORIGIN }),
+        None => Ok(Head::ORIGIN),
     }
 }
 

@@ -256,9 +256,8 @@ impl Queue {
     }
 
     /// Whether the writer, which wants so many awaited records, has something to do.
-    fn is_ripe(&self, awaited: usize) -> bool {
-        let many = self.jobs.len() >= BATCH_RECORDS;
-        self.closed || many || (self.awaited >= awaited && !self.jobs.is_empty())
+    fn is_ripe(&self, wanted: usize) -> bool {
+        self.closed || is_ripe(self.jobs.len(), self.awaited, wanted)
     }
 }
 
@@ -357,6 +356,11 @@ impl Shared {
         queue.health.trouble.get_or_insert(AuditError::Closed);
         queue.jobs.clear();
     }
+}
+
+/// Whether of so many records, of which some are awaited, a batch is made where so many awaited ones are wanted.
+pub fn is_ripe(waiting: usize, awaited: usize, wanted: usize) -> bool {
+    waiting >= BATCH_RECORDS || (awaited >= wanted && waiting > 0)
 }
 
 /// How many awaited records a batch waits for a little, if it waits at all: three in four of those that may still come.

@@ -26,7 +26,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 pub use journal::AuditError;
 pub use log::{
-    AuditLog, Health, QUEUE_RECORDS_MAX, REJECTED_BYTES_PER_SECOND, REJECTED_PER_SECOND, siblings,
+    AuditLog, Health, QUEUE_RECORDS_MAX, REJECTED_BYTES_PER_SECOND, REJECTED_PER_SECOND, is_ripe,
+    siblings,
 };
 pub use open::{ByHand, OpenError, open, open_by_hand, open_on};
 pub use record::{Draft, Kind};

@@ -68,7 +68,8 @@ fn next_steps(path: &Path, presets: &[&Preset]) -> String {
         let found = preset.secret.found_at.as_deref().unwrap_or("the settings of the webhook");
         format!("  export {}=…    # from {found}\n", variable(preset))
     };
-    let exports: String = presets.iter().map(export).collect();
+    let secret = presets.iter().filter(|preset| preset.secret_key().is_some());
+    let exports: String = secret.map(export).collect();
     format!("wrote {}. Next:\n{exports}  gatepost check\n  gatepost run", path.display())
 }
 
@@ -81,9 +82,10 @@ fn text(presets: &[&Preset], to: &str, host: &str) -> String {
     let source = |preset: &&Preset| {
         let (name, variable) = (&preset.name, variable(preset));
         let found = preset.secret.found_at.iter().map(|at| format!("   # {at}"));
+        let key = preset.secret_key().map_or(" ".into(), |key| format!("{key}: ${{{variable}}}"));
         format!(
             "  {name}:                  # answers at https://{host}/{name}\n    provider: {name}\n    \
-             secret: ${{{variable}}}{}\n",
+             {key}{}\n",
             found.collect::<String>()
         )
     };

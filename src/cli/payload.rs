@@ -189,6 +189,8 @@ impl Payload {
             | From::Url
             | From::Path
             | From::Query(_)
+            | From::HeaderJson(..)
+            | From::Hook0(_)
             | From::AwsSns
             | From::TrueLayer
             | From::Claim(_)

@@ -54,12 +54,12 @@ fn unknown(name: &str) -> String {
 
 fn list() {
     let head = ["PROVIDER", "SCHEME", "COVERS", "CHALLENGE", "WAITS", "RETRIES", "KNOWN"];
-    out::line(&row(head.map(String::from)));
-    for preset in providers::catalogue() {
+    let mut rows = vec![head.map(String::from)];
+    rows.extend(providers::catalogue().map(|preset| {
         let unsure = if preset.is_doubtful(Fact::Delivery) { "~" } else { "" };
         let waits = preset.delivery.deadline.map(|wait| format!("{wait}{unsure}"));
         let challenge = if preset.handshake.is_empty() { "-" } else { "answered" };
-        out::line(&row([
+        [
             preset.name.clone(),
             schemes(preset).join(", "),
             word(preset.covers).to_owned(),
@@ -67,18 +67,27 @@ fn list() {
             waits.unwrap_or_else(|| "?".into()),
             retries(preset) + unsure,
             preset.evidence.get(&Fact::Signature).map_or("-", |known| &known.marks).to_owned(),
-        ]));
+        ]
+    }));
+    for line in aligned(&rows) {
+        out::line(&line);
     }
     let marks = MARKS.iter().map(|(mark, meaning)| format!("\n  {mark}  {meaning}"));
     let marks: String = marks.collect();
     out::line(&format!("\nKNOWN: how we know the scheme; ~ behind a time: from memory.{marks}"));
 }
 
-fn row([name, scheme, covers, challenge, waits, retries, known]: [String; 7]) -> String {
-    let text = format!(
-        "{name:<22} {scheme:<26} {covers:<8} {challenge:<10} {waits:<7} {retries:<10} {known}"
-    );
-    text.trim_end().to_owned()
+/// Rows as lines, each column as wide as the longest of its cells.
+fn aligned<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
+    let widths: [usize; N] = std::array::from_fn(|column| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
+    });
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$} "));
+        cells.collect::<String>().trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
 }
 
 fn retries(preset: &Preset) -> String {
@@ -138,6 +147,9 @@ fn fact_name(fact: Fact) -> &'static str {
         Fact::Handshake => "handshake",
         Fact::Answers => "answers",
         Fact::Delivery => "delivery",
+        Fact::Secret => "secret",
+        Fact::Types => "types",
+        Fact::Trial => "trial",
     }
 }
 
@@ -151,7 +163,10 @@ fn shown(preset: &Preset) -> String {
     lines.push(format!("  {name}:\n    provider: custom"));
     let secret = format!("{}_WEBHOOK_SECRET", name.to_uppercase().replace('-', "_"));
     let found = preset.secret.found_at.as_ref().map_or(String::new(), |at| format!("   # {at}"));
-    lines.push(format!("    secret: ${{{secret}}}{found}"));
+    lines.push(match preset.secret_key() {
+        Some(key) => format!("    {key}: ${{{secret}}}{found}"),
+        None => format!(" {found}"),
+    });
     if !preset.params.is_empty() {
         lines.push("    params:".to_owned());
     }
@@ -186,6 +201,9 @@ fn about(preset: &Preset) -> Vec<String> {
     ];
     let said = labelled.iter().filter_map(|(label, text)| Some((*label, text.as_ref()?)));
     lines.extend(said.map(|(label, text)| format!("{label}: {text}")));
+    if !preset.known_types.is_empty() {
+        lines.push(format!("Types, among others: {}", preset.known_types.join(", ")));
+    }
     for (fact, known) in &preset.evidence {
         let doubt = if known.is_doubtful() { " (check this)" } else { "" };
         let (fact, Evidence { marks, source }) = (fact_name(*fact), known);

@@ -14,7 +14,7 @@ use tower::ServiceExt as _;
 
 pub use capture::{Captured, Captures, State};
 pub use rule::{Charset, Echo, Function, Rule, RuleParts};
-pub(crate) use rule::{Check, Reply, Test};
+pub(crate) use rule::{Reply, Test};
 
 use crate::{
     answer::{Answer, Outcome, Reason, Refusal, annotate},

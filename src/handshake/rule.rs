@@ -8,14 +8,13 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use subtle::ConstantTimeEq as _;
 
 use crate::{
     answer::Challenge,
     event::{Digest, Timestamp},
     json::Path,
     receive::Envelope,
-    verify::{From, Part, Presented, Sought, Template, Value, Verifier, View, transform},
+    verify::{Equality, From, Part, Presented, Sought, Template, Value, Verifier, View, transform},
 };
 
 /// A challenge and its reply.
@@ -37,7 +36,7 @@ pub struct RuleParts {
     /// Whether the signature is checked first.
     pub verify: bool,
     /// What must be equal besides; where it is not, the request is refused.
-    pub(crate) checks: Vec<Check>,
+    pub(crate) checks: Vec<Equality>,
     /// What becomes the source's secret.
     pub(crate) capture: Option<Value>,
     /// What the operator is told.
@@ -52,15 +51,6 @@ pub(crate) enum Test {
     Equal(From, String),
     Present(From),
     Absent(From),
-}
-
-/// An equality that is looked at in constant time.
-#[derive(Clone, Debug)]
-pub(crate) struct Check {
-    pub(crate) left: Template,
-    pub(crate) right: Template,
-    /// Whether `right` is a list, separated by spaces, of which one must be equal.
-    pub(crate) one_of: bool,
 }
 
 /// The exact reply.
@@ -172,7 +162,7 @@ impl Rule {
         let tests = parts.tests.iter().map(|test| match test {
             Test::Equal(from, _) | Test::Present(from) | Test::Absent(from) => from,
         });
-        let templates = parts.checks.iter().flat_map(|check| [&check.left, &check.right]);
+        let templates = parts.checks.iter().flat_map(Equality::templates);
         let templates = templates.chain(reply.headers.iter().map(|(_, template)| template));
         let templates = templates.chain(reply.compute.iter().map(|(.., template)| template));
         let templates = templates.chain(&reply.body).chain(&parts.report);
@@ -206,7 +196,7 @@ impl Rule {
         if !parts.tests.iter().all(|test| saying.holds(test)) {
             return None;
         }
-        if !parts.checks.iter().all(|check| saying.agrees(check)) {
+        if !parts.checks.iter().all(|check| check.holds(&saying.view, &[])) {
             return Some(Met::Refused);
         }
         let secret = match &parts.capture {
@@ -321,17 +311,6 @@ impl Saying<'_> {
             From::Json(_) => self.view.scalar(from).is_ok_and(|found| found.is_some()),
             _ => self.view.find(from, &[]).is_ok(),
         }
-    }
-
-    fn agrees(&self, check: &Check) -> bool {
-        let text = |template: &Template| template.text(&self.view, &[]).ok();
-        let Some((left, right)) = text(&check.left).zip(text(&check.right)) else { return false };
-        let left = Digest::of(&left);
-        let is = |right: &[u8]| bool::from(left.0.ct_eq(&Digest::of(right).0));
-        if !check.one_of {
-            return is(&right);
-        }
-        right.split(|byte| *byte == b' ').filter(|one| !one.is_empty()).any(is)
     }
 
     fn lacks(&self, template: &Template) -> bool {

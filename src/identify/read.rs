@@ -35,7 +35,7 @@ pub(super) struct Reader<'r> {
 
 /// A name that a plan has templates for.
 struct Role {
-    /// Which JSON types are taken for it: `1` and `"1"` are never one id. Null is as if it were not there, since providers
+    /// Which JSON types are taken for it: `1` and `"1"` are never one id, but may be one type. Null is as if it were not there, since providers
     /// write optional names so; but no id is optional.
     takes: fn(&Scalar<'_>) -> bool,
     mistyped: Wrong,
@@ -53,8 +53,8 @@ const INTEGER_ID: Role = Role {
     ..ID
 };
 const KIND: Role = Role {
-    takes: |scalar| matches!(scalar, Scalar::String(_) | Scalar::Null),
-    mistyped: "the event type is not a string",
+    takes: |scalar| matches!(scalar, Scalar::String(_) | Scalar::Integer(_) | Scalar::Null),
+    mistyped: "the event type is neither a string nor an integer",
     unfit: "the event type is empty, too long, or holds control characters",
 };
 const ACCOUNT: Role = Role {

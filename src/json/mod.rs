@@ -81,6 +81,9 @@ pub enum Step {
 const STEPS_MAX: usize = 32;
 
 impl Path {
+    /// The item itself, where paths begin at an item.
+    pub(crate) const ITEM: Self = Self(Vec::new());
+
     /// Parses a path, or says in a sentence what is wrong.
     pub fn parse(text: &str) -> Result<Self, String> {
         refuse_other_languages(text)?;

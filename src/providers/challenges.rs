@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     compile::{Problems, Reported},
-    shape::OneOrMany,
+    shape::{ONE_OF, OneOrMany, Requirement},
 };
 use crate::{
-    handshake::{Check, Echo, Function, Guard, Reply, Rule, RuleParts, Test},
+    handshake::{Echo, Function, Guard, Reply, Rule, RuleParts, Test},
     units::sections,
-    verify::{From, Part, Scheme, Template},
+    verify::{Equality, From, Part, Scheme, Template},
 };
 
 sections! {
@@ -25,7 +25,7 @@ sections! {
         /// Whether its signature is checked first, as that of an event is.
         pub(crate) verify: bool,
         /// Equalities that must hold besides, compared in constant time; a request that fails one is refused.
-        pub(crate) check: Vec<CheckShape>,
+        pub(crate) check: Vec<Requirement>,
         /// What becomes the source's secret, while the operator waits for it: `{header:X-Hook-Secret}`.
         pub(crate) capture: Option<String>,
         /// What the operator is told in the log and on record: `{json:SubscribeURL}`.
@@ -55,17 +55,6 @@ sections! {
         pub(crate) json_present: Option<OneOrMany<String>>,
         /// JSON paths where nothing stands: `events[0]` for an empty list.
         pub(crate) json_absent: Option<OneOrMany<String>>,
-    }
-
-    /// An equality.
-    #[serde(deny_unknown_fields)]
-    pub(crate) struct CheckShape {
-        /// A template.
-        pub(crate) left: String,
-        /// Another.
-        pub(crate) right: Option<String>,
-        /// Instead of `right`: a list, separated by spaces, of which one must be equal.
-        pub(crate) one_of: Option<String>,
     }
 
     /// What is answered. What a stranger says is put in only as `echo` allows.
@@ -239,20 +228,12 @@ impl Block<'_> {
         self.problems.path(&format!("{}.{place}", self.path), path).map(From::Json)
     }
 
-    fn check(&mut self, index: usize, check: &CheckShape) -> Result<Check, Reported> {
+    fn check(&mut self, index: usize, check: &Requirement) -> Result<Equality, Reported> {
         let place = format!("check[{index}]");
-        let (right, one_of) = match (&check.right, &check.one_of) {
-            (Some(right), None) => (right, false),
-            (None, Some(list)) => (list, true),
-            _ => {
-                let help = "write it like `{ left: \"{query:token}\", right: \"{param:token}\" }`";
-                return Err(self.add(&place, "needs `right` or `one_of`", help));
-            }
-        };
+        let (key, right) = check.other().map_err(|[wrong, help]| self.add(&place, wrong, help))?;
         let left = self.template(&format!("{place}.left"), &check.left);
-        let name = if one_of { "one_of" } else { "right" };
-        let right = self.template(&format!("{place}.{name}"), right);
-        Ok(Check { left: left?, right: right?, one_of })
+        let right = self.template(&format!("{place}.{key}"), right);
+        Ok(Equality { left: left?, right: right?, one_of: key == ONE_OF })
     }
 
     fn capture(&mut self) -> Result<Option<crate::verify::Value>, Reported> {

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use http::HeaderName;
+
 use super::{
     compile::{Problems, Reported},
-    shape::{self, BodyDigest, DigestText, SignatureForm},
+    shape::{self, BodyDigest, DigestText, OneOrMany, SignatureForm},
 };
 use crate::{
     json::{Path, Step},
@@ -74,6 +76,7 @@ pub(super) fn compile(
     let keys = keys.as_ref();
     let listing = keys.map(|(keys, place)| listing(keys, place, problems)).transpose();
     let source = keys.map(|(keys, place)| source(keys, place, *algorithm, problems)).transpose();
+    let credential = keys.map(|(keys, place)| credential(keys, place, problems)).transpose();
     let key_id = keys.and_then(|(keys, place)| Some((keys.key_id.as_ref()?, place)));
     let key_id = key_id
         .map(|(text, place)| problems.any_template(&format!("{place}.key_id"), text))
@@ -87,6 +90,7 @@ pub(super) fn compile(
         messages: messages.as_ref().filter(|_| is_message).map(|(rules, _)| message(rules)),
         source: source?.flatten(),
         listing: listing?.flatten(),
+        credential: credential?.flatten(),
     })))
 }
 
@@ -97,6 +101,7 @@ const fn is_ecdsa(algorithm: Algorithm) -> bool {
             | Algorithm::EcdsaP256Sha1
             | Algorithm::EcdsaP384Sha384
             | Algorithm::EcdsaP521Sha512
+            | Algorithm::EcdsaSecp256k1Sha256
     )
 }
 
@@ -183,7 +188,8 @@ fn token(rules: &shape::Jwt, path: &str, problems: &mut Problems) -> Result<Toke
         let place = format!("{path}.equal.{name}");
         let accepted = accepted.as_slice().iter().map(|text| problems.any_template(&place, text));
         let accepted = accepted.collect::<Result<Vec<_>, _>>()?;
-        equal.push((claim("equal", name, problems)?, accepted));
+        let claims = name.split('|').map(|name| claim("equal", name, problems));
+        equal.push((claims.collect::<Result<Vec<_>, _>>()?, accepted));
     }
     let present = rules.present.iter().map(|name| claim("present", name, problems));
     let present = present.collect::<Result<_, _>>()?;
@@ -196,6 +202,7 @@ fn token(rules: &shape::Jwt, path: &str, problems: &mut Problems) -> Result<Toke
             claim: claim("body_hash.claim", &hash.claim, problems)?,
             sha512: hash.hash == BodyDigest::Sha512,
             base64: hash.encoding == DigestText::Base64,
+            may_be_empty: hash.or_no_body,
         })
     });
     let body_hash = body_hash.transpose()?;
@@ -264,8 +271,8 @@ fn source(
         let shape::X5c { leaf_oid, intermediate_oid } = chain.clone();
         return Ok(Some(KeySource::X5c(Chain { leaf_oid, intermediate_oid })));
     }
-    if let Some(text) = &keys.cert_url {
-        return named_by_message(keys, text, path, problems).map(Some);
+    if let Some(texts) = &keys.cert_url {
+        return named_by_message(keys, texts, path, problems).map(Some);
     }
     let Some(url) = keys.jwks_url.as_ref().or(keys.list_url.as_ref()) else { return Ok(None) };
     let url = fixed(url, path, problems)?;
@@ -289,9 +296,26 @@ fn fixed(text: &str, path: &str, problems: &mut Problems) -> Result<String, Repo
     })
 }
 
+/// How whoever asks for keys shows that it may: at hosts of which each is named, so that nobody else is shown it.
+fn credential(
+    keys: &shape::KeysAt,
+    path: &str,
+    problems: &mut Problems,
+) -> Result<Option<(HeaderName, String)>, Reported> {
+    let Some(shape::Credential { header, prefix }) = &keys.credential else { return Ok(None) };
+    let path = format!("{path}.credential");
+    let fetched = keys.jwks_url.as_ref().or(keys.list_url.as_ref()).is_some();
+    if !fetched && keys.cert_url.is_none() || keys.hosts.iter().any(|host| host.contains('*')) {
+        let help = "it goes with `jwks_url`, `list_url`, or `cert_url` and hosts without `*`";
+        return Err(problems.add(path, "could be shown to nobody, or to anybody", help));
+    }
+    let header = problems.header(&format!("{path}.header"), header)?;
+    Ok(Some((header, prefix.clone())))
+}
+
 fn named_by_message(
     keys: &shape::KeysAt,
-    text: &str,
+    texts: &OneOrMany<String>,
     path: &str,
     problems: &mut Problems,
 ) -> Result<KeySource, Reported> {
@@ -308,7 +332,17 @@ fn named_by_message(
         let help = "a `*` stands for one label in front of a domain that the provider owns";
         return Err(problems.add(format!("{path}.hosts"), format!("`{host}` is too wide"), help));
     }
-    let url = problems.any_template(&format!("{path}.cert_url"), text)?;
+    let place_of_urls = format!("{path}.cert_url");
+    let urls = texts.placed(&place_of_urls);
+    let urls = urls.map(|(path, text)| problems.any_template(&path, text));
+    let urls = urls.collect::<Result<_, _>>()?;
     let rule = UrlRule { hosts: keys.hosts.clone(), path: place.clone() };
-    Ok(KeySource::Named { url, rule, dns_name: keys.dns_name.clone() })
+    let inside = keys.fetched_key.as_ref();
+    let inside = inside.map(|text| problems.path(&format!("{path}.fetched_key"), text));
+    Ok(KeySource::Named {
+        urls,
+        rule,
+        dns_name: keys.dns_name.clone(),
+        inside: inside.transpose()?,
+    })
 }

@@ -101,6 +101,12 @@ choices! {
         Answers,
         /// Deadline, retries, and when it gives an endpoint up.
         Delivery,
+        /// Where the secret is, and what it looks like.
+        Secret,
+        /// Types that it sends.
+        Types,
+        /// How to have it send something.
+        Trial,
     }
 }
 
@@ -203,6 +209,20 @@ sections! {
 }
 
 impl Preset {
+    /// Under which key a source of it says a secret; none, where its keys are fetched and for everybody.
+    pub fn secret_key(&self) -> Option<&'static str> {
+        let outer = &self.verify.scheme;
+        let alternatives = self.verify.schemes.iter().map(|own| own.scheme.keys.as_ref());
+        let single = self.verify.schemes.is_empty().then_some(None);
+        let all = alternatives.chain(single).map(|own| own.or(outer.keys.as_ref()));
+        let fetched: Option<Vec<_>> =
+            all.map(|keys| keys.filter(|keys| keys.are_fetched())).collect();
+        match fetched {
+            None => Some("secret"),
+            Some(keys) => keys.iter().any(|k| k.credential.is_some()).then_some("keys_secret"),
+        }
+    }
+
     /// Whether the facts about `about` are from memory or disputed; what nothing is said about is not known at all.
     pub fn is_doubtful(&self, about: Fact) -> bool {
         self.evidence.get(&about).is_none_or(Evidence::is_doubtful)

@@ -13,7 +13,8 @@ use crate::{
     json::{Path, Step},
     units::Span,
     verify::{
-        Algorithm, Condition, Container, Foreign, From, Scheme, SchemeParts, Template, Timestamps,
+        Algorithm, Condition, Container, Equality, Foreign, From, Scheme, SchemeParts, Template,
+        Timestamps,
     },
 };
 
@@ -177,6 +178,10 @@ impl<'a> Block<'a> {
             let place = From::Json(problems.path(&format!("{path}.json"), name)?);
             conditions.push(Condition::Json(place, text.clone()));
         }
+        if let Some(name) = &when.json_present {
+            let place = From::Json(problems.path(&format!("{path}.json_present"), name)?);
+            conditions.push(Condition::JsonPresent(place));
+        }
         Ok(conditions)
     }
 
@@ -268,16 +273,19 @@ impl<'a> Block<'a> {
         Ok(span.0)
     }
 
-    fn require(&mut self) -> Result<Vec<(Template, Template)>, Reported> {
+    fn require(&mut self) -> Result<Vec<Equality>, Reported> {
         let (rules, path) = match self.own.require.as_slice() {
             [] => (&self.outer.require, "verify"),
             _ => (&self.own.require, &*self.path),
         };
         let problems = &mut *self.problems;
         let rules = rules.iter().enumerate().map(|(i, rule)| {
-            let left = problems.any_template(&format!("{path}.require[{i}].left"), &rule.left);
-            let right = problems.any_template(&format!("{path}.require[{i}].right"), &rule.right);
-            Ok((left?, right?))
+            let path = format!("{path}.require[{i}]");
+            let (key, right) =
+                rule.other().map_err(|[wrong, help]| problems.add(&path, wrong, help))?;
+            let left = problems.any_template(&format!("{path}.left"), &rule.left);
+            let right = problems.any_template(&format!("{path}.{key}"), right);
+            Ok(Equality { left: left?, right: right?, one_of: key == shape::ONE_OF })
         });
         rules.collect()
     }
@@ -288,7 +296,7 @@ impl<'a> Block<'a> {
         let captures = parts.containers.iter().any(captures);
         let pairs = parts.containers.iter().filter_map(|c| c.pair.as_ref());
         let picks: Vec<_> = pairs.flat_map(|(_, picks)| picks).collect();
-        let required = parts.require.iter().flat_map(|(left, right)| [left, right]);
+        let required = parts.require.iter().flat_map(Equality::templates);
         let ids = parts.containers.iter().filter_map(|c| c.key_id.as_ref());
         let templates = parts.signed.iter().chain(required).chain(ids).flat_map(Template::values);
         let values = templates.chain(parts.timestamps.iter().map(|time| &time.from));

@@ -99,7 +99,8 @@ sections! {
         pub algs: Vec<String>,
         /// What its header must call it: `secevent+jwt`.
         pub typ: Option<String>,
-        /// Claims that must be equal to a template, or to one of several: `{ iss: "https://idp.example", aud: "{url}" }`.
+        /// Claims that must be equal to a template, or to one of several: `{ iss: "https://idp.example", aud: "{url}" }`. Where it is
+        /// one of two claims that says it, the first that is there counts: `appid|azp`.
         pub equal: BTreeMap<String, OneOrMany<String>>,
         /// Claims that must be there.
         pub present: Vec<String>,
@@ -142,8 +143,9 @@ sections! {
         pub id: Option<String>,
         /// Where an item has its key: `key`.
         pub key: Option<String>,
-        /// A template of a URL that the message names: `{header:PAYPAL-CERT-URL}`. Goes with `hosts` and `path`.
-        pub cert_url: Option<String>,
+        /// A template of a URL that the message names: `{header:PAYPAL-CERT-URL}`. Goes with `hosts` and `path`. A list has one for
+        /// each place of `signature`.
+        pub cert_url: Option<OneOrMany<String>>,
         /// Hosts that `cert_url` may name; `*` stands for one label: `sns.*.amazonaws.com`.
         pub hosts: Vec<String>,
         /// The path that it may name; `*` stands for anything but a slash: `/*.pem`.
@@ -154,6 +156,19 @@ sections! {
         pub x5c: Option<X5c>,
         /// What names the key, as a template: `{header:X-Key-Id}`. A token names it itself.
         pub key_id: Option<String>,
+        /// Where the key stands in what is fetched from `cert_url`, if that is a JSON document: `data.publicKey`.
+        pub fetched_key: Option<String>,
+        /// The header in which whoever asks for keys shows the source's `keys_secret`: `{ header: Authorization, prefix: "Bearer " }`.
+        pub credential: Option<Credential>,
+    }
+
+    /// How a credential is shown.
+    #[serde(deny_unknown_fields)]
+    pub struct Credential {
+        /// The header.
+        pub header: String,
+        /// What leads it there: `Bearer `.
+        pub prefix: String,
     }
 
     /// Certificates in a token's header.
@@ -180,6 +195,8 @@ sections! {
         pub content_type: Option<String>,
         /// Values of the JSON body: `{ type: batch }`.
         pub json: BTreeMap<String, String>,
+        /// A path of the JSON body where something stands: `items[0]`.
+        pub json_present: Option<String>,
     }
 
     /// A signature container (`providers/hmac.md` §3.2).
@@ -256,17 +273,39 @@ pub struct BodyHash {
     /// `hex` (default) or `base64`.
     #[serde(default)]
     pub encoding: DigestText,
+    /// Whether a request without a body comes without the claim.
+    #[serde(default)]
+    pub or_no_body: bool,
 }
 
-/// An equality that must hold besides the signature.
+/// An equality that must hold besides the signature, or before a challenge is answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Requirement {
     /// A template.
     pub left: String,
     /// Another.
-    pub right: String,
+    pub right: Option<String>,
+    /// Instead of `right`: a list, separated by spaces, of which one must be equal.
+    pub one_of: Option<String>,
 }
+
+impl Requirement {
+    /// The other side, under its key; an error with its help, where there is not exactly one.
+    pub(super) fn other(&self) -> Result<(&'static str, &str), [&'static str; 2]> {
+        match (&self.right, &self.one_of) {
+            (Some(right), None) => Ok(("right", right)),
+            (None, Some(list)) => Ok((ONE_OF, list)),
+            _ => Err([
+                "needs `right` or `one_of`",
+                "write it like `{ left: \"{query:token}\", right: \"{param:token}\" }`",
+            ]),
+        }
+    }
+}
+
+/// The key of a list of which one must be equal.
+pub(super) const ONE_OF: &str = "one_of";
 
 sections! {
     /// Where an event's id and type are (`event:`).
@@ -285,6 +324,13 @@ sections! {
         pub items: Option<String>,
         /// At this provider one body never serves two types, so the same signed bytes under another type are a replay.
         pub one_type_per_body: bool,
+    }
+}
+
+impl KeysAt {
+    /// Whether they are anywhere but in the configuration.
+    pub(super) fn are_fetched(&self) -> bool {
+        self.jwks_url.is_some() || self.list_url.is_some() || self.cert_url.is_some()
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use arrayvec::ArrayVec;
 use base64::{
     Engine as _, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::STANDARD},
@@ -10,6 +9,7 @@ use base64::{
 use http::{HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use super::{
     From, Template,
@@ -21,16 +21,16 @@ use crate::answer::Reason;
 
 /// Signatures that are compared at most; a provider sends one per secret that is in use.
 const SIGNATURES_MAX: usize = 8;
+/// Signatures of a family of headers, at most: one each.
+const NUMBERED_MAX: usize = 100;
 /// Bytes of a signature at most: one of RSA with 8192 bits.
 const SIGNATURE_BYTES_MAX: usize = 1024;
 /// Groups that a container may have at most: one per secret while two are in use, and room.
 pub(super) const GROUPS_MAX: usize = 4;
 /// Elements that a container may have at most, signatures or not.
 const ELEMENTS_MAX: usize = 16;
-/// Bytes that a container may have at most.
+/// Bytes that a container may have at most; each of a family of headers may.
 const CONTAINER_BYTES_MAX: usize = 4096;
-/// Lines that a repeated header may have at most.
-const LINES_MAX: usize = 8;
 
 /// Where signatures are and how they are written.
 #[derive(Clone, Debug)]
@@ -92,10 +92,10 @@ const BASE64_URL: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// A container's text: one line, or several where the header may be repeated.
-type Lines<'a> = ArrayVec<Cow<'a, [u8]>, LINES_MAX>;
+type Lines<'a> = SmallVec<[Cow<'a, [u8]>; 1]>;
 
 /// What is in a container: keys and values, where keys are empty in containers without them.
-type Elements<'a> = ArrayVec<Variable<'a>, ELEMENTS_MAX>;
+type Elements<'a> = SmallVec<[Variable<'a>; ELEMENTS_MAX]>;
 
 impl Container {
     /// Where a request names the secret that it is signed with.
@@ -108,16 +108,14 @@ impl Container {
         let mut lines = Lines::new();
         match &self.place {
             Place::Header(name) => {
-                for line in view.request.headers.get_all(name) {
-                    let line = Cow::Borrowed(line.as_bytes());
-                    lines.try_push(line).map_err(|_| Reason::SignaturesTooMany)?;
-                }
+                let found = view.request.headers.get_all(name).iter().take(SIGNATURES_MAX + 1);
+                lines.extend(found.map(|line| Cow::Borrowed(line.as_bytes())));
             }
             Place::Numbered(prefix) => {
                 for name in view.request.headers.keys().filter(|name| is_numbered(name, prefix)) {
                     let line = sole(view.request.headers.get_all(name).iter());
                     let line = line.map_err(|_| Reason::HeaderRepeated)?.as_bytes();
-                    lines.try_push(line.into()).map_err(|_| Reason::SignaturesTooMany)?;
+                    lines.push(line.into());
                 }
             }
             Place::Elsewhere(template) => {
@@ -127,13 +125,24 @@ impl Container {
                 })?);
             }
         }
-        let may_repeat = self.repeated || matches!(self.place, Place::Numbered(_));
-        match lines.iter().map(|line| line.len()).sum() {
+        let may_repeat = self.repeated || self.is_family();
+        let each = if self.is_family() { lines.len() } else { 1 };
+        match lines.iter().map(|line| line.len()).sum::<usize>() {
             _ if lines.len() > 1 && !may_repeat => Err(Reason::HeaderRepeated),
+            _ if lines.len() > self.signatures_max() => Err(Reason::SignaturesTooMany),
             0 => Err(Reason::SignatureMissing),
-            1..=CONTAINER_BYTES_MAX => Ok(lines),
+            bytes if bytes <= each * CONTAINER_BYTES_MAX => Ok(lines),
             _ => Err(Reason::SignatureMalformed),
         }
+    }
+
+    fn is_family(&self) -> bool {
+        matches!(self.place, Place::Numbered(_))
+    }
+
+    /// Signatures that are looked at, at most.
+    fn signatures_max(&self) -> usize {
+        if self.is_family() { NUMBERED_MAX } else { SIGNATURES_MAX }
     }
 
     /// Takes the text apart.
@@ -142,11 +151,15 @@ impl Container {
         lines: &'l [Cow<'_, [u8]>],
     ) -> Result<Elements<'l>, Reason> {
         let mut elements = Elements::new();
+        let most = ELEMENTS_MAX.max(self.signatures_max());
         for line in lines {
             for element in line.split(|byte| Some(*byte) == self.split) {
                 let (key, value) = self.element(element).ok_or(Reason::SignatureMalformed)?;
                 let name = self.positional.get(elements.len()).map_or(key, |name| name.as_bytes());
-                elements.try_push((name, value)).map_err(|_| Reason::SignaturesTooMany)?;
+                if elements.len() == most {
+                    return Err(Reason::SignaturesTooMany);
+                }
+                elements.push((name, value));
             }
         }
         Ok(elements)
@@ -169,16 +182,29 @@ impl Container {
         &self,
         elements: &[Variable<'_>],
         algorithm: Algorithm,
-    ) -> Result<ArrayVec<Tag, SIGNATURES_MAX>, Reason> {
-        let mut candidates = ArrayVec::new();
+    ) -> Result<SmallVec<[Tag; SIGNATURES_MAX]>, Reason> {
+        let mut candidates = SmallVec::new();
         let mut none = Reason::SignatureMissing;
         for (_, text) in elements.iter().filter(|(key, _)| self.is_picked(key)) {
             none = Reason::SignatureMalformed;
             if let Some(candidate) = self.decode(text, algorithm) {
-                candidates.try_push(candidate).map_err(|_| Reason::SignaturesTooMany)?;
+                candidates.push(candidate);
             }
         }
-        if candidates.is_empty() { Err(none) } else { Ok(candidates) }
+        self.bounded(candidates, none)
+    }
+
+    /// What was read, where it is anything, and not too much.
+    fn bounded<T>(
+        &self,
+        read: SmallVec<[T; SIGNATURES_MAX]>,
+        none: Reason,
+    ) -> Result<SmallVec<[T; SIGNATURES_MAX]>, Reason> {
+        match read.len() {
+            0 => Err(none),
+            count if count > self.signatures_max() => Err(Reason::SignaturesTooMany),
+            _ => Ok(read),
+        }
     }
 
     fn is_picked(&self, key: &[u8]) -> bool {
@@ -211,17 +237,17 @@ impl Container {
     pub(super) fn signatures(
         &self,
         elements: &[Variable<'_>],
-    ) -> Result<ArrayVec<Vec<u8>, SIGNATURES_MAX>, Reason> {
-        let mut signatures = ArrayVec::new();
+    ) -> Result<SmallVec<[Vec<u8>; SIGNATURES_MAX]>, Reason> {
+        let mut signatures = SmallVec::new();
         let mut none = Reason::SignatureMissing;
         for (_, text) in elements.iter().filter(|(key, _)| self.is_picked(key)) {
             none = Reason::SignatureMalformed;
             let signature = self.bare(text).and_then(|text| self.encoding.decode_long(text));
             if let Some(signature) = signature {
-                signatures.try_push(signature).map_err(|_| Reason::SignaturesTooMany)?;
+                signatures.push(signature);
             }
         }
-        if signatures.is_empty() { Err(none) } else { Ok(signatures) }
+        self.bounded(signatures, none)
     }
 
     /// The one token in a request, of `bytes_max` bytes at most.

@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
+use http::HeaderName;
 use rustls_pki_types::TrustAnchor;
 use sha2::{Digest as _, Sha256, Sha512};
 
@@ -38,6 +39,8 @@ pub(crate) struct Foreign {
     pub(crate) source: Option<KeySource>,
     /// How a list of keys is read.
     pub(crate) listing: Option<Listing>,
+    /// The header, and what leads it, by which whoever asks for keys shows that it may.
+    pub(crate) credential: Option<(HeaderName, String)>,
 }
 
 /// Why a request is not believed, or not yet.
@@ -76,6 +79,8 @@ pub(super) struct Claimed<'c> {
     pub(super) signatures: &'c [Vec<u8>],
     pub(super) algorithm: Algorithm,
     pub(super) key_id: Option<&'c str>,
+    /// In which of the scheme's places they stand.
+    pub(super) place: usize,
 }
 
 impl Foreign {
@@ -96,6 +101,9 @@ impl Foreign {
         now: Timestamp,
     ) -> Result<KeySet, String> {
         match &self.source {
+            Some(KeySource::Named { inside: Some(path), .. }) => {
+                KeySet::of_key_inside(text, path, &self.allowed)
+            }
             Some(KeySource::Named { dns_name, .. }) => {
                 KeySet::of_certificates(text, &self.allowed, dns_name.as_deref(), anchors, now)
             }
@@ -106,8 +114,8 @@ impl Foreign {
     /// Every template beside the signed one.
     pub(super) fn templates(&self) -> impl Iterator<Item = &Template> {
         let named = match &self.source {
-            Some(KeySource::Named { url, .. }) => Some(url),
-            _ => None,
+            Some(KeySource::Named { urls, .. }) => urls.as_slice(),
+            _ => &[],
         };
         let claims = self.token.iter().flat_map(|rules| &rules.equal);
         self.key_id.iter().chain(named).chain(claims.flat_map(|(_, accepted)| accepted))
@@ -155,11 +163,14 @@ impl Foreign {
     ) -> Result<Believed, Stop> {
         let view = scheme.view(request);
         let mut found = Err(Reason::SignatureMissing.into());
-        for container in &scheme.parts.containers {
-            match self.check_place(scheme, container, &view, ring) {
+        for place in 0..scheme.parts.containers.len() {
+            match self.check_place(scheme, place, &view, ring) {
                 Err(Stop::Refused(Reason::SignatureMissing)) => {}
-                Err(Stop::Refused(Reason::SignatureWrong)) => {
-                    found = Err(Reason::SignatureWrong.into());
+                // Another place may hold a good one; what waits for its key is decided last.
+                Err(stop @ (Stop::Refused(Reason::SignatureWrong) | Stop::Wanting(_))) => {
+                    if !matches!(found, Err(Stop::Wanting(_))) {
+                        found = Err(stop);
+                    }
                 }
                 decided => return decided,
             }
@@ -170,10 +181,11 @@ impl Foreign {
     fn check_place(
         &self,
         scheme: &Scheme,
-        container: &Container,
+        place: usize,
         view: &View<'_>,
         ring: &Ring<'_>,
     ) -> Result<Believed, Stop> {
+        let container = scheme.parts.containers.get(place).ok_or(Reason::SignatureMissing)?;
         let lines = container.lines(view)?;
         let elements = container.elements(&lines)?;
         let signatures = container.signatures(&elements)?;
@@ -190,6 +202,7 @@ impl Foreign {
                 signatures: &signatures,
                 algorithm: scheme.parts.algorithm,
                 key_id: key_id.as_deref(),
+                place,
             };
             slot = self.find(&claimed, view, ring);
             if !matches!(slot, Err(Stop::Refused(Reason::SignatureWrong))) {
@@ -211,6 +224,7 @@ impl Foreign {
         }
     }
 
+    /// The token; where items have one each, all of them: every one must hold, and there must be one.
     fn check_token(
         &self,
         scheme: &Scheme,
@@ -218,11 +232,29 @@ impl Foreign {
         ring: &Ring<'_>,
     ) -> Result<Believed, Stop> {
         let view = scheme.view(request);
-        let text = self.token_text(scheme, &view)?;
+        if scheme.parts.for_each.is_none() {
+            return self.check_one_token(scheme, &view, ring);
+        }
+        let mut first = Err(Reason::SignatureMissing.into());
+        for item in (0..view.items_count().ok_or(Reason::InputAmbiguous)?).rev() {
+            view.look_at_item(Some(item));
+            first = Ok(self.check_one_token(scheme, &view, ring)?);
+        }
+        first
+    }
+
+    fn check_one_token(
+        &self,
+        scheme: &Scheme,
+        view: &View<'_>,
+        ring: &Ring<'_>,
+    ) -> Result<Believed, Stop> {
+        let request = view.request;
+        let text = self.token_text(scheme, view)?;
         let token = self.compact(&text)?;
         let claims = jose::decode(token.payload)?;
         let members = jose::object(&claims)?;
-        let slot = self.find_token(&token, token.signed.as_bytes(), &view, ring)?;
+        let slot = self.find_token(&token, token.signed.as_bytes(), view, ring)?;
         let said = Token { claims, header: token.header.text };
         let view = scheme.view(request).with_token(&said);
         let signed_at = match &self.token {
@@ -251,7 +283,7 @@ impl Foreign {
         let template = scheme.parts.signed.first().ok_or(Reason::InputMissing)?;
         let payload = scheme.pieces(template, &view_said, &[])?.concat();
         let signed = format!("{}{}", token.signed, jose::encode(&payload));
-        let slot = self.find_token(&token, signed.as_bytes(), &view, ring)?;
+        let slot = self.find_token(&token, signed.as_bytes(), &view_said, ring)?;
         scheme.check_requirements(&view_said, &[])?;
         let signed_at = scheme.signed_at(&view_said, &[])?;
         Ok(Believed { slot, signed_at, token: Some(Arc::new(said)) })
@@ -291,6 +323,7 @@ impl Foreign {
             signatures: std::slice::from_ref(&token.signature),
             algorithm: token.header.algorithm,
             key_id: token.header.key_id.as_deref(),
+            place: 0,
         };
         if let Some(KeySource::X5c(chain)) = &self.source {
             let now = view.request.received_at;
@@ -320,7 +353,7 @@ impl Foreign {
         ring: &Ring<'_>,
     ) -> Result<u16, Stop> {
         let Some(source) = &self.source else { return Ok(claimed.find(&ring.sets)?) };
-        let url = source.url(view);
+        let url = source.url(view, claimed.place);
         if ring.is_configured {
             // Nobody is asked; but a request that names a place which is not its provider's is not its provider's.
             let is_named = matches!(source, KeySource::Named { .. });

@@ -54,6 +54,9 @@ pub enum Algorithm {
     /// ECDSA on P-521 with SHA-512.
     #[serde(rename = "ecdsa-p521-sha512")]
     EcdsaP521Sha512,
+    /// ECDSA on secp256k1 with SHA-256.
+    #[serde(rename = "ecdsa-secp256k1-sha256")]
+    EcdsaSecp256k1Sha256,
     /// RSA PKCS#1 v1.5 with SHA-1, which a provider or two still use.
     #[serde(rename = "rsa-pkcs1-sha1")]
     RsaPkcs1Sha1,
@@ -102,6 +105,7 @@ impl Algorithm {
             Self::EcdsaP256Sha1 => "ecdsa-p256-sha1",
             Self::EcdsaP384Sha384 => "ecdsa-p384-sha384",
             Self::EcdsaP521Sha512 => "ecdsa-p521-sha512",
+            Self::EcdsaSecp256k1Sha256 => "ecdsa-secp256k1-sha256",
             Self::RsaPkcs1Sha1 => "rsa-pkcs1-sha1",
             Self::RsaPkcs1Sha256 => "rsa-pkcs1-sha256",
             Self::RsaPkcs1Sha384 => "rsa-pkcs1-sha384",
@@ -243,7 +247,6 @@ impl KeyForm {
         })
     }
 
-    /// The text, unescaped and normalized.
     fn text(&self, text: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
         if self.unescape.is_none() && self.normalize.is_none() {
             return Ok(Zeroizing::new(text.to_vec()));

@@ -9,7 +9,7 @@ use std::{
 use tokio::{sync::Mutex as Turn, time::Instant};
 
 use super::{KeySet, Keys, Verifier, Want};
-use crate::{event::Timestamp, fetch::Fetcher};
+use crate::{event::Timestamp, fetch::Fetcher, secret::Secret};
 
 /// How long keys are good, whatever their server says.
 const FRESH_MIN: Duration = Duration::from_mins(5);
@@ -29,6 +29,8 @@ pub struct Keyring {
     verifier: Arc<Verifier>,
     /// None where what there is was given.
     fetcher: Option<Arc<Fetcher>>,
+    /// What is shown to whoever has the keys, where that is asked for.
+    secret: Option<Secret>,
     kept: Mutex<Kept>,
 }
 
@@ -91,9 +93,9 @@ impl Place {
 }
 
 impl Keyring {
-    /// A keyring without keys.
-    pub fn new(verifier: Arc<Verifier>, fetcher: Arc<Fetcher>) -> Self {
-        Self { verifier, fetcher: Some(fetcher), kept: Mutex::default() }
+    /// A keyring without keys. `secret` is shown to whoever has them, where a scheme says how.
+    pub fn new(verifier: Arc<Verifier>, fetcher: Arc<Fetcher>, secret: Option<Secret>) -> Self {
+        Self { verifier, fetcher: Some(fetcher), secret, kept: Mutex::default() }
     }
 
     /// A keyring that has documents as if it had fetched them now, and asks nobody: each is at a URL, or where the configuration
@@ -103,7 +105,7 @@ impl Keyring {
         documents: &[(Option<String>, String)],
         now: Timestamp,
     ) -> Self {
-        let keyring = Self { verifier, fetcher: None, kept: Mutex::default() };
+        let keyring = Self { verifier, fetcher: None, secret: None, kept: Mutex::default() };
         for (scheme, place) in keyring.verifier.key_places().enumerate() {
             for (url, text) in documents {
                 let Some(url) = url.clone().or_else(|| place.clone()) else { continue };
@@ -140,7 +142,8 @@ impl Keyring {
             place.asked = Some((now, None));
             place.sought = if want.is_stale { Some(now) } else { place.sought };
         });
-        let answer = fetcher.fetch(&want.url).await;
+        let shown = self.secret.as_ref().and_then(|secret| self.verifier.shown(want, secret));
+        let answer = fetcher.fetch(&want.url, shown).await;
         let read = answer.map_err(|why| ("failed", why)).and_then(|document| {
             let read =
                 self.verifier.read(want, &document.body, fetcher.anchors(), Timestamp::now());

@@ -112,7 +112,21 @@ impl KeySet {
         Self::prepare(keys, allowed)
     }
 
-    /// A fetched certificate: for `name`, where one is given, below one of `anchors`; good now.
+    /// The one key of a JSON document that was fetched. What named the document named the key.
+    pub(crate) fn of_key_inside(
+        text: &[u8],
+        path: &json::Path,
+        allowed: &[Allowed],
+    ) -> Result<Self, String> {
+        let document: serde_json::Value =
+            serde_json::from_slice(text).map_err(|_| "is not a JSON document")?;
+        let key = at(&document, path.steps()).and_then(serde_json::Value::as_str);
+        let key = key.ok_or("holds no key where it should")?;
+        Self::prepare(PublicKey::read(key.as_bytes(), &KeyForm::default())?, allowed)
+    }
+
+    /// A fetched certificate: for `name`, where one is given, below one of `anchors`; good now. Without a name it may be a key or a
+    /// JWKS as well.
     pub(crate) fn of_certificates(
         text: &[u8],
         allowed: &[Allowed],
@@ -121,7 +135,9 @@ impl KeySet {
         now: Timestamp,
     ) -> Result<Self, String> {
         let text = std::str::from_utf8(text).map_err(|_| "is not text")?;
-        if name.is_none() && text.trim_start().starts_with("-----BEGIN PUBLIC KEY-----") {
+        let is_bare =
+            |text: &str| text.starts_with(['{']) || text.starts_with("-----BEGIN PUBLIC KEY-----");
+        if name.is_none() && is_bare(text.trim_start()) {
             return Self::prepare(PublicKey::of_document(text.as_bytes())?, allowed);
         }
         let chain = public::certificates(text)?;
@@ -253,8 +269,9 @@ pub(super) fn at<'v>(
 }
 
 /// JOSE's names (RFC 7518 §3.1, RFC 8037), for the algorithms that have one.
-const JOSE: [(&str, Algorithm); 13] = [
+const JOSE: [(&str, Algorithm); 14] = [
     ("HS256", Algorithm::HmacSha256),
+    ("HS384", Algorithm::HmacSha384),
     ("HS512", Algorithm::HmacSha512),
     ("ES256", Algorithm::EcdsaP256Sha256),
     ("ES384", Algorithm::EcdsaP384Sha384),
@@ -295,6 +312,8 @@ fn verification(allowed: Allowed) -> Result<&'static dyn VerificationAlgorithm, 
         (Algorithm::EcdsaP384Sha384, true) => &aws::ECDSA_P384_SHA384_FIXED,
         (Algorithm::EcdsaP521Sha512, false) => &aws::ECDSA_P521_SHA512_ASN1,
         (Algorithm::EcdsaP521Sha512, true) => &aws::ECDSA_P521_SHA512_FIXED,
+        (Algorithm::EcdsaSecp256k1Sha256, false) => &aws::ECDSA_P256K1_SHA256_ASN1,
+        (Algorithm::EcdsaSecp256k1Sha256, true) => &aws::ECDSA_P256K1_SHA256_FIXED,
         (Algorithm::RsaPkcs1Sha1, _) => &aws::RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY,
         (Algorithm::RsaPkcs1Sha256, _) => &aws::RSA_PKCS1_2048_8192_SHA256,
         (Algorithm::RsaPkcs1Sha384, _) => &aws::RSA_PKCS1_2048_8192_SHA384,

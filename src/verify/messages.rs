@@ -95,7 +95,8 @@ impl Foreign {
         for algorithm in meant.filter(|algorithm| named.is_none_or(|named| named == *algorithm)) {
             let signatures = std::slice::from_ref(&input.signature);
             let key_id = input.text("keyid")?;
-            let claimed = Claimed { signed: base.as_bytes(), signatures, algorithm, key_id };
+            let signed = base.as_bytes();
+            let claimed = Claimed { signed, signatures, algorithm, key_id, place: 0 };
             found = self.find(&claimed, &view, ring);
             if !matches!(found, Err(Stop::Refused(Reason::SignatureWrong))) {
                 break;

@@ -19,6 +19,8 @@ pub(crate) enum Kind {
     P256,
     P384,
     P521,
+    /// Named in an SPKI only: bare, its points look like those of P-256.
+    Secp256k1,
     Rsa,
 }
 
@@ -51,6 +53,7 @@ impl Kind {
             Self::P256 => "a P-256 key",
             Self::P384 => "a P-384 key",
             Self::P521 => "a P-521 key",
+            Self::Secp256k1 => "a secp256k1 key",
             Self::Rsa => "an RSA key",
         }
     }
@@ -58,7 +61,7 @@ impl Kind {
     /// Length of a coordinate.
     const fn coordinate(self) -> usize {
         match self {
-            Self::Ed25519 | Self::P256 => 32,
+            Self::Ed25519 | Self::P256 | Self::Secp256k1 => 32,
             Self::P384 => 48,
             Self::P521 => 66,
             Self::Rsa => 0,
@@ -72,6 +75,7 @@ impl Kind {
             Algorithm::EcdsaP256Sha256 | Algorithm::EcdsaP256Sha1 => Some(Self::P256),
             Algorithm::EcdsaP384Sha384 => Some(Self::P384),
             Algorithm::EcdsaP521Sha512 => Some(Self::P521),
+            Algorithm::EcdsaSecp256k1Sha256 => Some(Self::Secp256k1),
             Algorithm::RsaPkcs1Sha1
             | Algorithm::RsaPkcs1Sha256
             | Algorithm::RsaPkcs1Sha384
@@ -170,7 +174,8 @@ impl PublicKey {
                 Some("1.2.840.10045.3.1.7") => Kind::P256,
                 Some("1.3.132.0.34") => Kind::P384,
                 Some("1.3.132.0.35") => Kind::P521,
-                _ => return Err("is on a curve that is not P-256, P-384 or P-521".into()),
+                Some("1.3.132.0.10") => Kind::Secp256k1,
+                _ => return Err("is on a curve that no scheme here uses".into()),
             },
             _ => return Err("is a kind of key that no scheme here uses".into()),
         };
@@ -189,10 +194,12 @@ impl PublicKey {
                 );
             }
             Kind::Rsa => check_rsa(&bytes)?,
-            Kind::P256 | Kind::P384 | Kind::P521 if bytes.len() != 1 + 2 * kind.coordinate() => {
-                return Err("is not an uncompressed point".into());
+            Kind::Ed25519 => {}
+            Kind::P256 | Kind::P384 | Kind::P521 | Kind::Secp256k1 => {
+                if bytes.len() != 1 + 2 * kind.coordinate() {
+                    return Err("is not an uncompressed point".into());
+                }
             }
-            Kind::Ed25519 | Kind::P256 | Kind::P384 | Kind::P521 => {}
         }
         Ok(Self { kind, bytes, ids: Vec::new(), only_for: None })
     }
@@ -239,13 +246,10 @@ pub(crate) fn certificates(text: &str) -> Result<Vec<Vec<u8>>, Wrong> {
 }
 
 fn check_rsa(der: &[u8]) -> Result<(), Wrong> {
-    let no_key = || "is not an RSA key".to_owned();
     // The parser reads a whole SPKI or the key alone; this is the key alone.
-    let (rest, parsed) =
-        x509_parser::public_key::RSAPublicKey::from_der(der).map_err(|_| no_key())?;
-    if !rest.is_empty() {
-        return Err(no_key());
-    }
+    let read = x509_parser::public_key::RSAPublicKey::from_der(der).ok();
+    let alone = read.filter(|(rest, _)| rest.is_empty());
+    let (_, parsed) = alone.ok_or("is not an RSA key")?;
     let bits = Parsed::RSA(parsed).key_size();
     if (RSA_BITS_MIN..=RSA_BITS_MAX).contains(&bits) {
         Ok(())
@@ -349,11 +353,16 @@ impl Jwk {
     }
 }
 
+/// A point. Some write coordinates without the zeros that lead them, although RFC 7518 wants them (`TrueLayer`).
 fn point(kind: Kind, x: &[u8], y: &[u8]) -> Result<Vec<u8>, Wrong> {
-    if x.len() != kind.coordinate() || y.len() != kind.coordinate() {
-        return Err("is a JWK whose coordinates have not the length that the curve has".into());
+    let mut point = vec![4];
+    for coordinate in [x, y] {
+        let zeros = kind.coordinate().checked_sub(coordinate.len());
+        let zeros = zeros.ok_or("is a JWK whose coordinates are longer than the curve has them")?;
+        point.resize(point.len() + zeros, 0);
+        point.extend_from_slice(coordinate);
     }
-    Ok([&[4], x, y].concat())
+    Ok(point)
 }
 
 /// `RSAPublicKey` (RFC 8017 A.1.1).

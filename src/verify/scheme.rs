@@ -7,7 +7,8 @@ use http::{HeaderMap, HeaderName};
 use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 
 use super::{
-    Container, Foreign, From, KeySource, Place, Presented, Template, Timestamps, UrlVariant, Value,
+    Container, Equality, Foreign, From, KeySource, Place, Presented, Template, Timestamps,
+    UrlVariant, Value,
     container::GROUPS_MAX,
     key::{Algorithm, Key, KeyForm, Tag},
     text::PARTS_MAX,
@@ -37,8 +38,8 @@ pub(crate) struct SchemeParts {
     pub(crate) algorithm: Algorithm,
     /// The signed time.
     pub(crate) timestamps: Option<Timestamps>,
-    /// Pairs that must be equal besides.
-    pub(crate) require: Vec<(Template, Template)>,
+    /// What must be equal besides.
+    pub(crate) require: Vec<Equality>,
     /// What is needed where signatures are not compared but checked.
     pub(crate) foreign: Option<Box<Foreign>>,
     /// The items of the body, each of which is signed by itself and begins its JSON paths.
@@ -72,7 +73,7 @@ impl Scheme {
         if parts.signed.iter().any(|signed| signed.parts.len() > PARTS_MAX) {
             return Err(format!("the signed text has more than {PARTS_MAX} parts"));
         }
-        let odd = parts.for_each.is_some()
+        let odd = parts.for_each.is_some() && parts.algorithm != Algorithm::Jwt
             || !parts.url_variants.is_empty()
             || parts.containers.iter().any(|c| c.groups.is_some() || c.secret_slot != 0);
         if parts.foreign.is_some() && odd {
@@ -90,6 +91,10 @@ impl Scheme {
                 "does not stand in what is signed: write `mac: hash-sha256` where it does"
             };
             return Err(format!("with `mac: {name}`, `{{secret}}` {how}"));
+        }
+        let is_item = |value: &Value| value.from == From::Json(Path::ITEM);
+        if parts.for_each.is_none() && values(&parts).any(is_item) {
+            return Err("`{item}` is one of a list: name it with `for_each`".into());
         }
         let each = |value: &Value| match &value.from {
             From::Json(path) | From::FormJson(_, path) => path.steps().contains(&Step::Each),
@@ -137,6 +142,11 @@ impl Scheme {
     pub(crate) fn finds_keys(&self) -> bool {
         let source = self.parts.foreign.as_ref().and_then(|foreign| foreign.source.as_ref());
         source.is_some_and(KeySource::finds_keys)
+    }
+
+    /// How whoever asks for its keys shows that it may.
+    pub(crate) fn credential(&self) -> Option<&(HeaderName, String)> {
+        self.parts.foreign.as_ref()?.credential.as_ref()
     }
 
     /// Whether it signs the URL as the provider knows it.
@@ -276,12 +286,7 @@ impl Scheme {
         view: &View<'_>,
         elements: &[Variable<'_>],
     ) -> Result<(), Reason> {
-        let text = |template: &Template| template.text(view, elements);
-        let equal = |(left, right): &(Template, Template)| match (text(left), text(right)) {
-            (Ok(left), Ok(right)) => left.as_ref().ct_eq(right.as_ref()).into(),
-            _ => false,
-        };
-        let holds = self.parts.require.iter().all(equal);
+        let holds = self.parts.require.iter().all(|equal| equal.holds(view, elements));
         if holds { Ok(()) } else { Err(Reason::RequirementFailed) }
     }
 
@@ -311,8 +316,8 @@ impl Scheme {
             Condition::HeaderEquals(name, text) => Some((name, text.as_str())),
             _ => None,
         });
-        let required = self.parts.require.iter().filter_map(|(left, right)| {
-            match (left.sole_value(), right.literal()) {
+        let required = self.parts.require.iter().filter_map(|equal| {
+            match (equal.left.sole_value(), equal.right.literal().filter(|_| !equal.one_of)) {
                 (Some(Value { from: From::Header(name), transforms }), Some(text)) => {
                     transforms.is_empty().then_some((name, text))
                 }
@@ -372,7 +377,7 @@ fn values(parts: &SchemeParts) -> impl Iterator<Item = &Value> {
         };
         place.into_iter().chain(&container.key_id)
     });
-    let required = parts.require.iter().flat_map(|(left, right)| [left, right]);
+    let required = parts.require.iter().flat_map(Equality::templates);
     let foreign = parts.foreign.iter().flat_map(|foreign| foreign.templates());
     let templates = parts.signed.iter().chain(places).chain(required).chain(foreign);
     templates.flat_map(Template::values).chain(parts.timestamps.iter().map(|time| &time.from))

@@ -113,6 +113,9 @@ impl Foreign {
         claims: &Map<String, Json>,
     ) -> Result<Signed, String> {
         match scheme.parts.algorithm {
+            Algorithm::Jwt if scheme.parts.for_each.is_some() => {
+                Err("every item of the body is a token of its own".into())
+            }
             Algorithm::Jwt => {
                 let claims = self.claims(scheme, presented, claims)?;
                 let claims = serde_json::to_vec(&claims).map_err(|e| e.to_string())?;
@@ -196,11 +199,12 @@ impl Foreign {
             }
         }
         let view = scheme.view(*presented);
-        for (path, accepted) in &rules.equal {
+        for (paths, accepted) in &rules.equal {
             let text = accepted.iter().find_map(|template| template.text(&view, &[]).ok());
             let text = text.ok_or("a claim must be equal to something that is not there")?;
             let text = String::from_utf8_lossy(&text).into_owned();
-            put(&mut all, path.steps(), text.into());
+            let claim = paths.first().ok_or("a claim without a name")?;
+            put(&mut all, claim.steps(), text.into());
         }
         if let Some((path, _)) = &rules.max_age {
             put(&mut all, path.steps(), now.into());

@@ -148,6 +148,8 @@ fn ecdsa(allowed: Allowed) -> Result<&'static EcdsaSigningAlgorithm, String> {
         (Algorithm::EcdsaP384Sha384, true) => &aws::ECDSA_P384_SHA384_FIXED_SIGNING,
         (Algorithm::EcdsaP521Sha512, false) => &aws::ECDSA_P521_SHA512_ASN1_SIGNING,
         (Algorithm::EcdsaP521Sha512, true) => &aws::ECDSA_P521_SHA512_FIXED_SIGNING,
+        (Algorithm::EcdsaSecp256k1Sha256, false) => &aws::ECDSA_P256K1_SHA256_ASN1_SIGNING,
+        (Algorithm::EcdsaSecp256k1Sha256, true) => &aws::ECDSA_P256K1_SHA256_FIXED_SIGNING,
         (algorithm, _) => return Err(unsigned(algorithm)),
     })
 }

@@ -2,21 +2,28 @@
 
 use std::sync::Arc;
 
+use http::{HeaderName, HeaderValue};
 use rustls_pki_types::TrustAnchor;
 
 use super::{
     KeySet, Template, Verifier,
     view::{Unusable, View},
 };
-use crate::{answer::Reason, event::Timestamp};
+use crate::{answer::Reason, event::Timestamp, json, secret::Secret};
 
 /// Where keys are that are not configured.
 #[derive(Clone, Debug)]
 pub(crate) enum KeySource {
     /// At a URL that the configuration names: a JWKS, or a list.
     At(String),
-    /// At a URL that the message names, among those that are allowed.
-    Named { url: Template, rule: UrlRule, dns_name: Option<String> },
+    /// At a URL that the message names, among those that are allowed: one for all places of signatures, or one for each.
+    /// A certificate, or the key `inside` of a JSON document.
+    Named {
+        urls: Vec<Template>,
+        rule: UrlRule,
+        dns_name: Option<String>,
+        inside: Option<json::Path>,
+    },
     /// In the message, below a root that the configuration pins.
     X5c(super::chain::Chain),
 }
@@ -77,6 +84,16 @@ impl Verifier {
         let foreign = scheme.and_then(|scheme| scheme.parts.foreign.as_deref());
         foreign.ok_or("is wanted by no scheme")?.read(text, anchors, now)
     }
+
+    /// The header that shows `secret` to whoever has the keys that a scheme wants; none, where that is not asked for.
+    pub(super) fn shown(&self, want: &Want, secret: &Secret) -> Option<(HeaderName, HeaderValue)> {
+        let scheme = self.each_scheme().nth(want.scheme)?;
+        let (name, prefix) = scheme.credential()?;
+        let value = [prefix.as_bytes(), secret.expose()].concat();
+        let mut value = HeaderValue::from_bytes(&value).ok()?;
+        value.set_sensitive(true);
+        Some((name.clone(), value))
+    }
 }
 
 impl KeySource {
@@ -85,11 +102,12 @@ impl KeySource {
         !matches!(self, Self::X5c(_))
     }
 
-    /// The URL to ask, or that the message names one that is not asked.
-    pub(super) fn url(&self, view: &View<'_>) -> Result<String, Reason> {
+    /// The URL to ask for the key of a signature in this place, or that the message names one that is not asked.
+    pub(super) fn url(&self, view: &View<'_>, place: usize) -> Result<String, Reason> {
         match self {
             Self::At(url) => Ok(url.clone()),
-            Self::Named { url, rule, .. } => {
+            Self::Named { urls, rule, .. } => {
+                let url = urls.get(place).or(urls.first()).ok_or(Reason::KeySourceRefused)?;
                 let text = url.text(view, &[]).map_err(|unusable| match unusable {
                     Unusable::Absent => Reason::InputMissing,
                     Unusable::Repeated => Reason::InputAmbiguous,

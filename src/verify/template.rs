@@ -50,6 +50,10 @@ pub(crate) enum From {
     Json(json::Path),
     /// `{formjson:FIELD/PATH}`: a scalar of the JSON document in a form field (Slack interactivity: `payload/type`).
     FormJson(String, json::Path),
+    /// `{headerjson:NAME/PATH}`: a scalar of the JSON document that a header holds in base64.
+    HeaderJson(HeaderName, json::Path),
+    /// `{hook0:VARIABLE}`: names of headers as this variable lists them, and their values, a dot before each.
+    Hook0(String),
     /// `{aws_sns}`: the text that Amazon SNS signs.
     AwsSns,
     /// `{truelayer}`: what `TrueLayer` signs.
@@ -74,6 +78,8 @@ pub(crate) enum Transform {
     Sha256Hex,
     /// `|sha512_hex`: lower-case hex.
     Sha512Hex,
+    /// `|sha512_base64`: standard, padded.
+    Sha512Base64,
     /// `|crc32`: CRC-32, in decimal.
     Crc32,
     /// `|base64`: standard, padded.
@@ -101,12 +107,13 @@ pub struct TemplateError {
 }
 
 /// Names of values, and how those that need one are written.
-const PLACES: [(&str, &str); 16] = [
+const PLACES: [(&str, &str); 19] = [
     ("body", ""),
     ("method", ""),
     ("url", ""),
     ("path", ""),
     ("secret", ""),
+    ("item", ""),
     ("aws_sns", ""),
     ("truelayer", ""),
     ("signed_headers", "write it like `{signed_headers:X-Signed-Headers}`"),
@@ -116,13 +123,16 @@ const PLACES: [(&str, &str); 16] = [
     ("form", "write it like `{form:command}`, or `{form|sorted_concat}` for all of it"),
     ("json", "write it like `{json:data.id}`"),
     ("formjson", "write it like `{formjson:payload/type}`"),
+    ("headerjson", "write it like `{headerjson:X-Signature/kid}`"),
+    ("hook0", "write it like `{hook0:h}`"),
     ("jwt", "write it like `{jwt:jti}`"),
     ("jws", "write it like `{jws:kid}`"),
 ];
 
-const TRANSFORMS: [(&str, Transform); 9] = [
+const TRANSFORMS: [(&str, Transform); 10] = [
     ("sha256_hex", Transform::Sha256Hex),
     ("sha512_hex", Transform::Sha512Hex),
+    ("sha512_base64", Transform::Sha512Base64),
     ("crc32", Transform::Crc32),
     ("lower", Transform::Lower),
     ("default_empty", Transform::DefaultEmpty),
@@ -288,6 +298,7 @@ fn parse_place(text: &str, at: usize) -> Result<From, TemplateError> {
         ("url", None, _) => Ok(From::Url),
         ("path", None, _) => Ok(From::Path),
         ("secret", None, _) => Ok(From::Secret),
+        ("item", None, _) => Ok(From::Json(json::Path::ITEM)),
         ("aws_sns", None, _) => Ok(From::AwsSns),
         ("truelayer", None, _) => Ok(From::TrueLayer),
         (_, Some(_), Some("")) => {
@@ -305,11 +316,17 @@ fn parse_place(text: &str, at: usize) -> Result<From, TemplateError> {
         ("json", Some(inner), _) => path(inner, behind).map(From::Json),
         ("jwt", Some(inner), _) => path(inner, behind).map(From::Claim),
         ("jws", Some(inner), _) => path(inner, behind).map(From::TokenHeader),
-        ("formjson", Some(argument), Some(example)) => match argument.split_once('/') {
-            Some((field, inner)) if !field.is_empty() => path(inner, behind + field.len() + 1)
-                .map(|inner| From::FormJson(field.to_owned(), inner)),
-            _ => Err(wrong(behind, "`formjson:` needs a field and a path", example)),
-        },
+        ("hook0", Some(name), _) => Ok(From::Hook0(name.to_owned())),
+        ("formjson" | "headerjson", Some(argument), Some(example)) => {
+            let parts = argument.split_once('/').filter(|(field, _)| !field.is_empty());
+            let lacking = || wrong(behind, format!("`{name}:` needs a name and a path"), example);
+            let (field, inner) = parts.ok_or_else(lacking)?;
+            let inner = path(inner, behind + field.len() + 1)?;
+            Ok(match name {
+                "formjson" => From::FormJson(field.to_owned(), inner),
+                _ => From::HeaderJson(header(field, behind)?, inner),
+            })
+        }
         ("", None, _) => Err(wrong(at, "`{}` names nothing", "name a value, such as `{body}`")),
         (_, None, None) if may_be_variable(name) => Ok(From::Variable(name.to_owned())),
         _ => Err(unknown("value", name, &PLACES.map(|(known, _)| known), at)),

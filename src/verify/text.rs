@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use arrayvec::ArrayVec;
 
 use super::{
-    Algorithm, From, Part, Scheme, Template, Transform, Value, sns,
+    Algorithm, Equality, From, Part, Scheme, Template, Transform, Value, sns,
     view::{Variable, View},
 };
 use crate::{answer::Reason, event::TEXT_BYTES_MAX};
@@ -26,9 +26,9 @@ impl Scheme {
         let in_body =
             matches!(value.from, From::Body | From::Json(_) | From::Form(_) | From::FormJson(..));
         let is_digest = |v: &Value| v.from == From::Body && v.transforms == [Transform::Sha256Hex];
-        let binds = |(left, right): &(Template, Template)| {
-            let pair = left.sole_value().zip(right.sole_value());
-            pair.is_some_and(|(l, r)| {
+        let binds = |equal: &Equality| {
+            let pair = equal.left.sole_value().zip(equal.right.sole_value());
+            pair.filter(|_| !equal.one_of).is_some_and(|(l, r)| {
                 is_digest(r) && self.signs_over(l) || is_digest(l) && self.signs_over(r)
             })
         };
@@ -116,6 +116,7 @@ fn is_whole(place: &From) -> bool {
     let is_one = matches!(
         place,
         From::AwsSns
+            | From::Hook0(_)
             | From::TrueLayer
             | From::Body
             | From::Method

@@ -28,8 +28,8 @@ pub struct Token {
 pub(crate) struct TokenRules {
     /// What its header must call it.
     pub(crate) kind: Option<String>,
-    /// Claims of which the value, or one of a list, must be one of these.
-    pub(crate) equal: Vec<(json::Path, Vec<Template>)>,
+    /// Claims of which the value, or one of a list, must be one of these; of several, the first that is there.
+    pub(crate) equal: Vec<(Vec<json::Path>, Vec<Template>)>,
     /// Claims that must be there.
     pub(crate) present: Vec<json::Path>,
     /// A claim that is a time, and how old it may be.
@@ -48,6 +48,8 @@ pub(crate) struct BodyHash {
     pub(crate) claim: json::Path,
     pub(crate) sha512: bool,
     pub(crate) base64: bool,
+    /// Whether a request without a body comes without the claim.
+    pub(crate) may_be_empty: bool,
 }
 
 impl TokenRules {
@@ -80,26 +82,28 @@ impl TokenRules {
         if !self.present.iter().all(is_there) {
             return Err(Reason::ClaimFailed);
         }
-        for (path, accepted) in &self.equal {
+        for (paths, accepted) in &self.equal {
             let accepted =
                 accepted.iter().filter_map(|template| template.text(view, elements).ok());
             let accepted: Vec<_> = accepted.filter(|text| !text.is_empty()).collect();
             let is_accepted = |value: &Json| {
                 scalar(value).is_some_and(|text| accepted.iter().any(|a| **a == *text.as_bytes()))
             };
-            let holds = match claim(path) {
+            let holds = match paths.iter().find_map(claim) {
                 Some(Json::Array(values)) => values.iter().any(is_accepted),
                 Some(value) => is_accepted(value),
                 None => false,
             };
             if !holds {
-                return Err(wrong(path));
+                return Err(wrong(paths));
             }
         }
         let text = |path| claim(path).and_then(Json::as_str);
         let body = self.body_hash.as_ref();
-        let body =
-            body.is_none_or(|hash| text(&hash.claim).is_some_and(|t| hash.is(t, &view.request)));
+        let body = body.is_none_or(|hash| match claim(&hash.claim) {
+            None => hash.may_be_empty && view.request.body.is_empty(),
+            Some(said) => said.as_str().is_some_and(|said| hash.is(said, &view.request)),
+        });
         let path = self.path_hash.as_ref();
         let path = path.is_none_or(|path| text(path) == Some(&*qsh::of(&view.request)));
         if body && path { Ok(issued) } else { Err(Reason::ClaimFailed) }
@@ -148,7 +152,8 @@ impl BodyHash {
 }
 
 /// What it means that a claim is another.
-fn wrong(path: &json::Path) -> Reason {
+fn wrong(paths: &[json::Path]) -> Reason {
+    let [path] = paths else { return Reason::ClaimFailed };
     let is = |name: &str| matches!(path.steps(), [json::Step::Key(key)] if key == name);
     match () {
         () if is("iss") => Reason::IssuerWrong,

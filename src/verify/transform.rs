@@ -29,6 +29,7 @@ fn one(bytes: Cow<'_, [u8]>, transform: Transform) -> Result<Cow<'_, [u8]>, Unus
         Transform::DefaultEmpty => return Ok(bytes),
         Transform::Sha256Hex => Digest::of(&bytes).to_string().into(),
         Transform::Sha512Hex => hex::encode(Sha512::digest(&bytes)).into(),
+        Transform::Sha512Base64 => STANDARD.encode(Sha512::digest(&bytes)).into(),
         Transform::Crc32 => crc32(&bytes).to_string().into(),
         Transform::Lower => bytes.to_ascii_lowercase(),
         Transform::Base64 => STANDARD.encode(&bytes).into(),

@@ -333,6 +333,13 @@ fn check_secret(schemes: &[Scheme], live: &LiveSecret) -> Result<(), String> {
 /// signing key a token that could be shown instead.
 fn is_meant_for(scheme: &Scheme, schemes: &[Scheme], secret: &Secret) -> bool {
     let form = &scheme.parts.key;
+    let finding = schemes.iter().filter(|scheme| scheme.finds_keys()).count();
+    if (1..schemes.len()).contains(&finding) {
+        // Where some alternatives need none, a secret is theirs only if it is a key that takes the place of those they find.
+        let text = secret.expose().trim_ascii_start();
+        let is_key = text.starts_with(b"-----BEGIN ") || text.starts_with(b"{");
+        return scheme.finds_keys() == is_key;
+    }
     if schemes.iter().any(|other| other.parts.key.claims(secret)) {
         return form.claims(secret);
     }
@@ -348,7 +355,7 @@ fn prepare(scheme: &Scheme, secret: &Secret) -> Result<Key, String> {
 type Slots = (Vec<(u16, Key)>, Vec<(u16, KeySet)>);
 
 fn keys(scheme: &Scheme, schemes: &[Scheme], secrets: &[LiveSecret]) -> Slots {
-    let meant = (1..).zip(secrets).filter(|(_, s)| is_meant_for(scheme, schemes, &s.secret));
+    let meant = (1..).zip(secrets).filter(|(_, live)| is_meant_for(scheme, schemes, &live.secret));
     let (mut keys, mut sets) = Slots::default();
     for (slot, live) in meant {
         match &scheme.parts.foreign {

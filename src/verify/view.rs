@@ -6,12 +6,13 @@ use std::{
     cell::{Cell, OnceCell},
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderName};
 
 use super::{
     From, Presented, Token, Value,
     form::{Form, bytes, field, joined, sole},
-    sns, transform, truelayer,
+    hook0, sns, transform, truelayer,
 };
 use crate::{
     answer::Reason,
@@ -42,6 +43,8 @@ enum Within<F> {
     Body,
     /// A field of a form.
     Field(F),
+    /// A header, in base64.
+    Coded(F),
     /// The claims of a token whose signature held.
     Claims,
     /// Its header.
@@ -51,7 +54,9 @@ enum Within<F> {
 impl Within<String> {
     fn is(&self, other: Within<&str>) -> bool {
         match (self, other) {
-            (Self::Field(own), Within::Field(other)) => own == other,
+            (Self::Field(own), Within::Field(other)) | (Self::Coded(own), Within::Coded(other)) => {
+                own == other
+            }
             (Self::Body, Within::Body)
             | (Self::Claims, Within::Claims)
             | (Self::Header, Within::Header) => true,
@@ -82,6 +87,7 @@ impl Sought {
             let within = match within {
                 Within::Body => Within::Body,
                 Within::Field(name) => Within::Field(name.to_owned()),
+                Within::Coded(name) => Within::Coded(name.to_owned()),
                 Within::Claims => Within::Claims,
                 Within::Header => Within::Header,
             };
@@ -98,8 +104,13 @@ impl Sought {
         places: impl IntoIterator<Item = &'f From>,
         outside: impl IntoIterator<Item = &'f From>,
     ) -> Self {
-        let path = |place: &From| document_and_path(place).map(|(_, path)| path.clone());
-        let in_items: Vec<Path> = places.into_iter().filter_map(path).collect();
+        let path = |place: &From| match document_and_path(place) {
+            Some((Within::Body, path)) => Some(path.clone()),
+            _ => None,
+        };
+        let (inside, elsewhere): (Vec<_>, Vec<_>) =
+            places.into_iter().partition(|place| path(place).is_some());
+        let in_items: Vec<Path> = inside.into_iter().filter_map(path).collect();
         // Items behind those that are looked at would pass unseen.
         let one_more = items.with_each(Step::Index(ITEMS_MAX));
         let paths: Vec<Path> =
@@ -107,7 +118,10 @@ impl Sought {
         let inside: Vec<&[Step]> = in_items.iter().map(Path::steps).collect();
         let extractor = Extractor::new(&paths, Some((items, &inside)));
         let document = Document { within: Within::Body, paths, extractor };
-        Self { documents: vec![document], in_items, in_body: true }
+        // The body comes first: its items are counted.
+        let others = Self::new(elsewhere, None).documents;
+        let documents = [document].into_iter().chain(others).collect();
+        Self { documents, in_items, in_body: true }
     }
 }
 
@@ -116,6 +130,7 @@ fn document_and_path(place: &From) -> Option<(Within<&str>, &Path)> {
     match place {
         From::Json(path) => Some((Within::Body, path)),
         From::FormJson(field, path) => Some((Within::Field(field), path)),
+        From::HeaderJson(name, path) => Some((Within::Coded(name.as_str()), path)),
         From::Claim(path) => Some((Within::Claims, path)),
         From::TokenHeader(path) => Some((Within::Header, path)),
         _ => None,
@@ -181,6 +196,7 @@ impl<'a> View<'a> {
         let text = match (&document.within, form, self.token) {
             (Within::Body, Form::Json, _) => Ok(Cow::Borrowed(self.request.body)),
             (Within::Field(name), form, _) => form.field(self.request.body, name),
+            (Within::Coded(name), ..) => decoded(self.request.headers, name),
             (Within::Claims, _, Some(token)) => Ok(Cow::Borrowed(token.claims.as_slice())),
             (Within::Header, _, Some(token)) => Ok(Cow::Borrowed(token.header.as_slice())),
             _ => Err(Unusable::Absent),
@@ -190,10 +206,14 @@ impl<'a> View<'a> {
             Ok(Cow::Owned(text)) => document.extractor.find(&text).map(Found::into_owned),
             Err(_) => Ok(Found::default()),
         };
-        found.map_err(|why| match why {
-            JsonError::NotJson => NOT_JSON,
-            JsonError::DuplicateKey => "a key comes twice on the way to a value that is looked for",
-        })
+        match (found, &document.within) {
+            (Ok(found), _) => Ok(found),
+            (Err(JsonError::NotJson), Within::Coded(_)) => Ok(Found::default()),
+            (Err(JsonError::NotJson), _) => Err(NOT_JSON),
+            (Err(JsonError::DuplicateKey), _) => {
+                Err("a key comes twice on the way to a value that is looked for")
+            }
+        }
     }
 
     /// What was found in each item of a batch.
@@ -269,20 +289,35 @@ impl<'a> View<'a> {
                 _ => Err(Unusable::Absent),
             },
             From::SignedHeaders(name) => signed_headers(headers, name).map(Cow::Owned),
+            From::Hook0(name) => {
+                hook0::text(self.request, variable(variables, name)?).map(Cow::Owned)
+            }
             From::AwsSns => sns::text(self).map(Cow::Owned),
             From::TrueLayer => truelayer::payload(self).map(Cow::Owned),
             From::Secret => Ok(Cow::default()),
             From::Param(_) => Err(Unusable::Absent),
-            From::Json(_) | From::FormJson(..) | From::Claim(_) | From::TokenHeader(_) => {
+            From::Json(_)
+            | From::FormJson(..)
+            | From::HeaderJson(..)
+            | From::Claim(_)
+            | From::TokenHeader(_) => {
                 let scalar = self.scalar(place).map_err(|_unreadable| Unusable::Repeated)?;
                 scalar.and_then(Scalar::to_text).map(bytes).ok_or(Unusable::Absent)
             }
-            From::Variable(name) => {
-                let named = variables.iter().filter(|(known, _)| *known == name.as_bytes());
-                sole(named).map(|(_, value)| Cow::Borrowed(*value))
-            }
+            From::Variable(name) => variable(variables, name).map(Cow::Borrowed),
         }
     }
+}
+
+/// The one variable of a name.
+fn variable<'v>(variables: &[Variable<'v>], name: &str) -> Result<&'v [u8], Unusable> {
+    sole(variables.iter().filter(|(known, _)| *known == name.as_bytes())).map(|(_, value)| *value)
+}
+
+/// The document that a header holds in base64.
+fn decoded<'h>(headers: &HeaderMap, name: &str) -> Result<Cow<'h, [u8]>, Unusable> {
+    let value = sole(headers.get_all(name).iter())?;
+    STANDARD.decode(value).map(Cow::Owned).map_err(|_| Unusable::Absent)
 }
 
 /// The headers that `list` names, as `name:value`, sorted, `;` between them. The list must name itself: then nobody can move

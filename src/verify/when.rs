@@ -23,13 +23,15 @@ pub(crate) enum Condition {
     ContentType(String),
     /// A value of the JSON body says this.
     Json(From, String),
+    /// Something stands there in the JSON body.
+    JsonPresent(From),
 }
 
 impl Condition {
     /// Where it looks in a body.
     pub(super) fn place(&self) -> Option<&From> {
         match self {
-            Self::Json(place, _) => Some(place),
+            Self::Json(place, _) | Self::JsonPresent(place) => Some(place),
             Self::Header(_)
             | Self::HeaderEquals(..)
             | Self::HeaderPrefix(..)
@@ -62,6 +64,9 @@ impl Condition {
             Self::Json(place, text) => {
                 let view = View::new(*request, sought);
                 view.find(place, &[]).is_ok_and(|found| *found == *text.as_bytes())
+            }
+            Self::JsonPresent(place) => {
+                View::new(*request, sought).scalar(place).is_ok_and(|found| found.is_some())
             }
         }
     }

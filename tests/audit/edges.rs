@@ -7,7 +7,7 @@ use base64::{
     engine::general_purpose::{STANDARD, STANDARD_NO_PAD},
 };
 use gatepost::{
-    audit::{Draft, Kind, export::export, open_on, verify},
+    audit::{Draft, Kind, export::export, open_on, segments::Segments, verify},
     event::{About, EventId, EventType, Timestamp},
 };
 use http::{HeaderName, HeaderValue};
@@ -132,6 +132,11 @@ async fn a_record_holds_nothing_long_and_nothing_that_a_terminal_acts_on() {
     );
     assert!(line.contains(r#""a\"b\\c\u202e"#) && line.contains("\u{e9}\\u0009\""), "{line}");
     assert!(record["client_ip"].is_null());
+    for text in ["\"\"", "\\\\"] {
+        let mut draft = Draft::new(Kind::Attempt);
+        draft.origin(None, [(&a, &HeaderValue::from_static(text))]);
+        assert_eq!(recorded(draft).await.0["headers"]["x-a"], text);
+    }
 
     let many: Vec<_> = (0..20).map(|n| HeaderName::try_from(format!("x-{n}")).unwrap()).collect();
     let mut draft = Draft::new(Kind::Attempt);
@@ -188,4 +193,51 @@ fn a_directory_without_a_log_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let said = |dir: &Path| verify::verify(dir, None, None).unwrap_err();
     assert!(said(dir.path()).contains("audit-signing.pub"), "{}", said(dir.path()));
+}
+
+/// What is called nearly as a segment is none, and where both forms of one are there, the plain one counts: compressing the other was
+/// interrupted.
+#[tokio::test]
+async fn only_what_is_called_as_a_segment_is_one() {
+    let world = World::with(|params| (params.rotate_bytes, params.compress) = (1, false));
+    world.fill(3).await;
+    let mut plain = world.files(".ndjson");
+    plain.sort();
+    let beside = |path: &Path, name: &str| fs::write(path.with_file_name(name), "nothing").unwrap();
+    for name in
+        ["segment-99.ndjson", "segment-0000000000000000001x.ndjson", "segment-98.ndjson.zst"]
+    {
+        beside(&plain[0], name);
+    }
+    let first = plain[0].file_name().unwrap().to_str().unwrap();
+    beside(&plain[0], &format!("{first}.zst"));
+    let segments = Segments::of(world.dir()).unwrap();
+    let numbers: Vec<_> = segments.firsts().collect();
+    assert_eq!(numbers, (1..=plain.len() as u64).collect::<Vec<_>>());
+    assert_eq!(world.verify().findings, []);
+    world.fill(1).await;
+    assert_eq!(world.verify().findings, []);
+    assert!(plain[0].exists());
+}
+
+/// Keys that signed before stay in the file, whatever its last line ends with.
+#[tokio::test]
+async fn a_new_key_is_written_behind_those_before_it() {
+    let world = World::new();
+    world.fill(1).await;
+    let public = world.dir().join("audit-signing.pub");
+    let old = fs::read_to_string(&public).unwrap();
+    let mut known = old.trim_end().to_owned();
+    for count in 2..4 {
+        fs::write(&public, &known).unwrap();
+        fs::remove_file(&world.params.checkpoint_key).unwrap();
+        world.fill(2).await;
+        let keys = fs::read_to_string(&public).unwrap();
+        assert!(keys.starts_with(&known) && keys.ends_with('\n'), "{keys}");
+        assert_eq!((keys.lines().count(), keys.matches("\n\n").count()), (count, 0), "{keys}");
+        assert_eq!(world.verify().findings, []);
+        world.fill(1).await;
+        assert_eq!(fs::read_to_string(&public).unwrap(), keys, "none is written twice");
+        known = keys; // and now with a newline at its end
+    }
 }

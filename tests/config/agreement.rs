@@ -15,12 +15,13 @@ use serde_json::Value;
 use crate::commands::gatepost;
 
 /// The files, and how many vectors each has at least: what is known is not forgotten.
-const FILES: [(&str, usize); 5] = [
+const FILES: [(&str, usize); 6] = [
     ("asymmetric.json", 203),
-    ("derived.json", 152),
+    ("derived.json", 204),
     ("handshakes.json", 42),
     ("hmac-derived.json", 114),
     ("hmac.json", 244),
+    ("published.json", 27),
 ];
 
 #[derive(Deserialize)]

@@ -19,11 +19,22 @@ fn the_list_fits_a_terminal_and_marks_what_is_from_memory() {
     }
     let line = |name: &str| said.lines().find(|line| line.starts_with(name)).unwrap();
     insta::assert_snapshot!([line("PROVIDER"), line("gitlab"), line("slack"), line("stripe")].join("\n"), @r"
-    PROVIDER               SCHEME                     COVERS   CHALLENGE  WAITS   RETRIES    KNOWN
-    gitlab                 hmac-sha256, token         nothing  -          10s~    never~     D
-    slack                  hmac-sha256                body     answered   3s~     for 6m~    V
-    stripe                 hmac-sha256                body     -          ?       for 3d     V
+    PROVIDER                 SCHEME                           COVERS  CHALLENGE WAITS  RETRIES    KNOWN
+    gitlab                   hmac-sha256, token               nothing -         10s~   never~     D
+    slack                    hmac-sha256                      body    answered  3s~    for 6m~    V
+    stripe                   hmac-sha256                      body    -         ?      for 3d     V
     ");
+    // Every cell begins where its head does, however long the name.
+    let head = line("PROVIDER");
+    let columns: Vec<_> =
+        head.split_whitespace().map(|word| head.find(word).expect("a column")).collect();
+    for name in providers::names() {
+        let row = line(&format!("{name} "));
+        let begins = |at: &&usize| row.is_char_boundary(**at) && !row[**at..].starts_with(' ');
+        let behind = |at: &usize| *at == 0 || row[..*at].ends_with(' ');
+        assert!(columns.iter().filter(begins).all(behind), "{row}");
+        assert_eq!(columns.iter().filter(begins).count(), columns.len(), "{row}");
+    }
 }
 
 #[test]
@@ -53,6 +64,7 @@ fn one_preset_with_what_is_known_about_it() {
     # Evidence of event: K postmarkapp.com/developer/webhooks (check this)
     # Evidence of answers: K postmarkapp.com/developer/webhooks: 403 stops retries (check this)
     # Evidence of delivery: K postmarkapp.com/developer/webhooks (check this)
+    # Evidence of secret: K from memory (check this)
     # Below `sources:` this is what `provider: postmark` is:
       postmark:
         provider: custom

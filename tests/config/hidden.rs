@@ -14,7 +14,8 @@ tls: { mode: none }
 sources:
   a: { provider: github, secret: "8R2kVxQ0pLmZt7Wc4NsYbG1d" }
   b: { provider: stripe, secret: [ Hq5JfT9aKeXu3Dw6PzMo2Biy, { env: A_SECRET } ] }
-routes: [ { source: a, to: app }, { source: b, to: app } ]
+  c: { provider: circle, keys_secret: "Kd8WnTq3ZrVx6PbYj1LmGc5S" }
+routes: [ { source: a, to: app }, { source: b, to: app }, { source: c, to: app } ]
 upstreams:
   app: { url: "http://127.0.0.1:3000", headers: { set: { Authorization: "Bearer w7CjLrE4gSn8UvOx5FhQ0tAk", X-Key: 'Zb3MdYp6RqIc9WlVe1KoTs2N' } } }
 dedup: { store: redis, redis: { url: "redis://gate:Gm4XaHu7JtBz0PyDf5LkEw8Q@127.0.0.1/0", password: v9NcSi2OrTq6MxVg3UbYhZ1j } }
@@ -30,7 +31,12 @@ sources:
     secret:
       - 'Hq5JfT9aKeXu3Dw6PzMo2Biy'
       - env: A_SECRET
+  c:
+    provider: circle
+    keys_secret: 'Kd8WnTq3ZrVx6PbYj1LmGc5S'
 routes:
+  - source: c
+    to: app
   - source: a
     to: app
   - source: b
@@ -49,13 +55,14 @@ dedup:
     password: "v9NcSi2OrTq6MxVg3UbYhZ1j"
 "#,
 ];
-const SECRETS: [&str; 6] = [
+const SECRETS: [&str; 7] = [
     "8R2kVxQ0pLmZt7Wc4NsYbG1d",
     "Hq5JfT9aKeXu3Dw6PzMo2Biy",
     "w7CjLrE4gSn8UvOx5FhQ0tAk",
     "Zb3MdYp6RqIc9WlVe1KoTs2N",
     "Gm4XaHu7JtBz0PyDf5LkEw8Q",
     "v9NcSi2OrTq6MxVg3UbYhZ1j",
+    "Kd8WnTq3ZrVx6PbYj1LmGc5S",
 ];
 /// So much of a secret in a row is a part of it, and no accident.
 const PART: usize = 8;

@@ -11,21 +11,28 @@ use std::{
 use gatepost::providers;
 
 /// Presets whose requests cannot be made, and why.
-const UNSIGNED: [(&str, &str); 9] = [
+const UNSIGNED: [(&str, &str); 14] = [
     ("apple-app-store", "its keys are certificates"),
     ("aws-sns", "the signature stands in the body, beside what it signs"),
     ("azure-event-grid", "what is compared is in the URL"),
     ("contentful", "the headers that it signs are listed by the provider"),
+    ("ebay", "its signature stands in JSON in a header"),
     ("figma", "what is compared is in the body"),
+    ("http-message-signatures", "what it signs is listed in a header"),
+    ("mailchimp", "what is compared is in the URL"),
     ("microsoft-graph", "what is compared is in the body"),
     ("pusher", "its secrets have names"),
     ("sanity", "its time is not checked, so nobody knows how it is written"),
     ("strava", "what is compared is in the body"),
+    ("truelayer", "the headers that it signs are listed by the provider"),
+    ("viva", "what is compared is in the URL"),
 ];
 
 /// Presets whose requests need something of the operator's before a source believes them.
-const NAMED: [(&str, &str); 3] = [
+const NAMED: [(&str, &str); 5] = [
     ("adobe-io", "the body names the client, which `--set` can say"),
+    ("alexa", "the body holds the time, which `--set` can say"),
+    ("binance-pay", "requests name the key"),
     ("circle", "requests name the key"),
     ("github-secret-scanning", "requests name the key"),
 ];

@@ -158,3 +158,21 @@ sources:
         assert!(!said.contains("_0123"), "{said}");
     }
 }
+
+/// Who has keys that are not for everybody is shown a credential, or the keys are given; where nothing is asked for, nothing is shown.
+#[test]
+fn keys_that_are_not_for_everybody() {
+    let said = |source: &str| {
+        let text = format!(
+            "version: 1\ntls: {{ mode: none }}\nsources: {{ a: {{ {source} }} }}\n\
+             routes: [ {{ source: a, to: app }} ]\nupstreams: {{ app: http://127.0.0.1:3000 }}\n"
+        );
+        read(&text, Env::default()).map_or_else(|report| report.human(false), |_| String::new())
+    };
+    assert_eq!(said("provider: circle, keys_secret: '${A}'"), "");
+    assert_eq!(said("provider: circle, secret: '${A}'"), "");
+    let neither = said("provider: circle");
+    assert!(neither.contains("`sources.a` has no keys, and may not ask for any"), "{neither}");
+    let unasked = said("provider: wise, secret: '${A}', keys_secret: '${B}'");
+    assert!(unasked.contains("nothing is shown to whoever has this provider's keys"), "{unasked}");
+}

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex,
         atomic::{AtomicI64, Ordering},
@@ -24,6 +24,8 @@ use crate::audit_world::{World, attempt};
 
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
+/// No error, but a panic of the code below.
+const PANIC: i32 = -1;
 
 /// What is asked of a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +42,17 @@ enum Ask {
 #[derive(Clone, Copy, Debug)]
 struct Fault(Ask, &'static str, i32);
 
+/// What was done to the segments.
+#[derive(Clone, Copy, Debug)]
+enum Done {
+    Zeros { at: u64, len: u64 },
+    Records { at: u64, len: u64 },
+    Sync,
+}
+
 #[derive(Debug, Default)]
 struct Plan {
+    done: Mutex<Vec<Done>>,
     fault: Mutex<Option<Fault>>,
     /// Bytes by which files may still grow.
     room: Mutex<Option<u64>>,
@@ -70,11 +81,19 @@ impl Plan {
     }
 
     fn check(&self, ask: Ask, name: &str) -> io::Result<()> {
-        match *self.fault.lock().unwrap() {
+        let fault = *self.fault.lock().unwrap();
+        match fault {
             Some(Fault(what, begin, errno)) if what == ask && name.starts_with(begin) => {
+                assert_ne!(errno, PANIC, "as was asked");
                 Err(io::Error::from_raw_os_error(errno))
             }
             _ => Ok(()),
+        }
+    }
+
+    fn note(&self, name: &str, done: Done) {
+        if name.starts_with("segment-") {
+            self.done.lock().unwrap().push(done);
         }
     }
 
@@ -150,6 +169,10 @@ impl StorageFile for File {
             *room -= fits;
         }
         let written = bytes.len() as u64 - (grows - fits);
+        let (at, len) = (offset, written);
+        let zeros = bytes.iter().all(|byte| *byte == 0);
+        let done = if zeros { Done::Zeros { at, len } } else { Done::Records { at, len } };
+        self.plan.note(&self.name, done);
         self.below.write_at(offset, &bytes[..written as usize])?;
         if fits < grows { Err(io::Error::from_raw_os_error(ENOSPC)) } else { Ok(()) }
     }
@@ -161,6 +184,7 @@ impl StorageFile for File {
             self.plan.changed.notify_all();
             drop(self.plan.changed.wait_while(hanging, |(hang, _)| *hang).unwrap());
         }
+        self.plan.note(&self.name, Done::Sync);
         self.plan.check(Ask::Sync, &self.name)?;
         self.below.sync()
     }
@@ -223,11 +247,16 @@ async fn the_first_failed_write_or_sync_is_the_last_of_a_run() {
         world.until(&log, "the fence", is_fenced).await;
         assert!(acked.len() < 4, "{fault:?}");
         disk.plan.set(None);
+        let left = world.snapshot();
         for event in 4..6 {
             let refused = log.append(attempt(event)).await;
             assert!(matches!(refused, Err(AuditError::Fenced(_))), "{fault:?}: {refused:?}");
         }
         assert!(log.close().await.is_err());
+        assert!(
+            world.snapshot() == left,
+            "{fault:?}: not a byte is written, not even of our own end"
+        );
         drop((log, disk));
         let log = world.open();
         acked.push((log.append(attempt(6)).await.expect("a new run"), 6));
@@ -259,11 +288,7 @@ async fn a_disk_that_is_full_after_any_byte_refuses_and_goes_on() {
         world.until(&log, "there is room again", |log| log.health().trouble.is_none()).await;
         acked.push((log.append(attempt(12)).await.expect("room"), 12));
         log.close().await.expect("in order");
-        assert_eq!(
-            world.files(".tmp"),
-            Vec::<std::path::PathBuf>::new(),
-            "nothing is left half done"
-        );
+        assert_eq!(world.files(".tmp"), Vec::<PathBuf>::new(), "nothing is left half done");
         all_there(&world, &acked);
     }
     assert!(full > 6, "{full} of the disks were full");
@@ -300,6 +325,22 @@ async fn a_sync_that_hangs_and_fails_acknowledges_nothing() {
     disk.plan.set(Some(Fault(Ask::Sync, "segment-", EIO)));
     disk.plan.hang(false);
     assert!(matches!(append.await, Err(AuditError::Fenced(_))));
+}
+
+/// The record that is under way and every later one are refused: nobody waits for a writer that is gone.
+#[tokio::test]
+async fn a_writer_that_panics_leaves_nobody_waiting() {
+    let world = World::new();
+    let disk = Faulty::open(world.dir());
+    let log = open(&world, &disk);
+    let acked = [(log.append(attempt(0)).await.expect("durable"), 0)];
+    disk.plan.set(Some(Fault(Ask::Write, "segment-", PANIC)));
+    for event in 1..3 {
+        assert_eq!(log.append(attempt(event)).await, Err(AuditError::Closed));
+    }
+    drop((log, disk));
+    world.fill(1).await;
+    all_there(&world, &acked);
 }
 
 /// A clock that is ten years off for a while removes nothing that has not nearly come of age.
@@ -388,4 +429,63 @@ async fn checkpoints_that_were_shortened_by_half_end_a_run() {
     drop(disk);
     world.fill(2).await;
     all_there(&world, &[]);
+}
+
+/// Zeros that are durable lie ahead of the records, as many as so many batches like the last one need, so that a batch costs one
+/// write and one sync of what is there already. Only a batch that is larger than all of it has to wait for more.
+#[tokio::test]
+async fn room_is_laid_out_before_it_is_needed() {
+    const KIB: u64 = 1024;
+    let world = World::with(|params| params.rotate_bytes = 1 << 30);
+    let disk = Faulty::open(world.dir());
+    let log = open(&world, &disk);
+    disk.plan.give(Some(64 << 20)); // where it never ends, it ends here
+    let is_segment = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("segment-"))
+    };
+    let (_, begun) =
+        world.snapshot().into_iter().find(|(path, _)| is_segment(path)).expect("a segment");
+    let mut laid = begun.len() as u64;
+    let mut len = begun.iter().rposition(|byte| *byte == b'\n').expect("a record") as u64 + 1;
+    disk.plan.done.lock().unwrap().clear();
+    for event in 0..1200 {
+        log.append(attempt(event)).await.expect("room");
+    }
+    let few = disk.plan.done.lock().unwrap().len();
+    for event in 0..20 {
+        let many = (0..1000).map(|n| log.append(attempt(1200 + 1000 * event + n)));
+        for done in futures_util::future::join_all(many).await {
+            done.expect("room");
+        }
+    }
+    log.close().await.expect("in order");
+    let done = std::mem::take(&mut *disk.plan.done.lock().unwrap());
+    let (mut step, mut most, mut laying, mut dirty, mut forced) = (256 * KIB, 0, false, false, 0);
+    for (number, done) in done.into_iter().enumerate() {
+        match done {
+            Done::Zeros { at, len: more } => {
+                assert!(at == laid && more >= 64 * KIB, "in a row, and in few calls");
+                if !laying && laid - len < 64 * KIB {
+                    forced += 1;
+                    assert!(number > few, "nothing waits for room where batches are small");
+                }
+                (laid, laying, dirty) = (laid + more, true, true);
+            }
+            Done::Records { at, len: more } => {
+                assert!(at == len && at + more <= laid, "records go into zeros");
+                assert!(!dirty, "which are durable");
+                step = step.max((more * 64).min(4096 * KIB));
+                (len, laying, dirty) = (len + more, false, true);
+                let ahead = laid - len;
+                assert!(
+                    ahead <= step + step / 2 + 256 * KIB,
+                    "{ahead} bytes ahead at a step of {step}"
+                );
+            }
+            Done::Sync => assert!(std::mem::take(&mut dirty), "and nothing is synced twice"),
+        }
+        most = most.max(laid - len);
+    }
+    assert!(forced <= 3, "batches alike found their room {forced} times only in the last moment");
+    assert!(most > 1024 * KIB, "large batches, longer steps; {most}");
 }

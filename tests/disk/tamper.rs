@@ -70,6 +70,10 @@ fn every_record_removed_doubled_moved_or_taken_from_elsewhere_is_found_where_it_
     }
 }
 
+fn lines_before(bytes: &[u8], at: usize) -> u64 {
+    bytes[..at].iter().filter(|byte| **byte == b'\n').count() as u64
+}
+
 #[test]
 fn a_turned_bit_anywhere_in_a_thousand_records_is_found_where_it_is() {
     let log = Log::of(1000);
@@ -81,7 +85,7 @@ fn a_turned_bit_anywhere_in_a_thousand_records_is_found_where_it_is() {
         let at = [0, text.len() - 1].get(turn).copied().unwrap_or_else(|| dice.roll(text.len()));
         let mut bytes = text.clone().into_bytes();
         bytes[at] ^= 1 << dice.roll(8);
-        let record = text[..at].matches('\n').count() as u64 + 1;
+        let record = lines_before(text.as_bytes(), at) + 1;
         let (what, log) = (format!("byte {at}"), log.with_bytes(bytes));
         changes.push(Change { what, log, record });
         if changes.len() == 20 {
@@ -113,8 +117,7 @@ fn every_bit_between_two_checkpoints_is_found_where_it_is() {
             let mut bytes = text.clone();
             bytes[bit / 8] ^= 1 << (bit % 8);
             fs::write(&path, &bytes).unwrap();
-            let record = text[..bit / 8].iter().filter(|byte| **byte == b'\n').count() as u64;
-            let record = record + part.first;
+            let record = lines_before(&text, bit / 8) + part.first;
             let verdict = ours(home.path(), None);
             let Verdict::Tampered(found) = &verdict else { panic!("bit {bit}: {verdict:?}") };
             let near = found.iter().any(|found| found.abs_diff(record) <= 1);

@@ -4,13 +4,16 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use gatepost::providers::{self, AnswerShape, Covers, Evidence, Fact, Field, MARKS, Preset};
 
-const FACTS: [(Fact, &str); 6] = [
+const FACTS: [(Fact, &str); 9] = [
     (Fact::Signature, "signature"),
     (Fact::Time, "time limit"),
     (Fact::Event, "id and type"),
     (Fact::Handshake, "challenge"),
     (Fact::Answers, "answers"),
     (Fact::Delivery, "delivery"),
+    (Fact::Secret, "secret"),
+    (Fact::Types, "types"),
+    (Fact::Trial, "trial"),
 ];
 
 fn folder(name: &str) -> PathBuf {
@@ -64,7 +67,10 @@ fn page(preset: &Preset) -> String {
         page += &format!("{step}. {text}\n");
     };
     if let Some(found) = &secret.found_at {
-        list(format!("The secret is at: {found}.{}", hints(preset)));
+        match found.strip_prefix("nothing to copy: ") {
+            Some(keys) => list(format!("There is no secret: {keys}.")),
+            None => list(format!("The secret is at: {found}.{}", hints(preset))),
+        }
     }
     for (key, param) in &preset.params {
         let optional = if param.optional { " May be left out." } else { "" };
@@ -87,9 +93,10 @@ fn page(preset: &Preset) -> String {
 fn source(preset: &Preset) -> String {
     let name = &preset.name;
     let variable = name.to_uppercase().replace('-', "_");
-    let mut text = format!(
-        "sources:\n  {name}:\n    provider: {name}\n    secret: ${{{variable}_WEBHOOK_SECRET}}\n"
-    );
+    let mut text = format!("sources:\n  {name}:\n    provider: {name}\n");
+    if let Some(key) = preset.secret_key() {
+        text += &format!("    {key}: ${{{variable}_WEBHOOK_SECRET}}\n");
+    }
     let needed: Vec<_> = preset.params.iter().filter(|(_, param)| !param.optional).collect();
     if !needed.is_empty() {
         text += "    params:\n";

@@ -24,6 +24,7 @@ import tempfile
 import threading
 
 import byte_exact as edge
+from ports import free_port
 
 TABLE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "server", "http1.json")
 PATIENCE = 1.5  # for an answer that does not come because more bytes are waited for
@@ -273,7 +274,7 @@ def start_proxies(stack, directory, backends):
     os.makedirs(directory)
     for name in ("tls.crt", "tls.key", "tls.pem"):
         os.symlink(f"../{name}", f"{directory}/{name}")
-    ports = {name: edge.free_port() for name in WAYS[1:]}
+    ports = {name: free_port() for name in WAYS[1:]}
     nginx = edge.write(f"{directory}/nginx.conf", edge.nginx_conf(directory, ports["nginx"], backends["plain"]))
     text = edge.swap(edge.haproxy_conf(directory, ports, backends), {"http-reuse safe": "http-reuse always"})
     haproxy = edge.write(f"{directory}/haproxy.cfg", text)

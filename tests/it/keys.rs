@@ -6,6 +6,7 @@ use std::{
 };
 
 use aws_lc_rs::{
+    encoding::{AsDer as _, PublicKeyX509Der},
     rand::SystemRandom,
     signature::{
         ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
@@ -32,6 +33,8 @@ use crate::world::{
 struct Publisher {
     port: u16,
     asked: Arc<Mutex<Vec<String>>>,
+    /// The heads of what it was asked.
+    heads: Arc<Mutex<Vec<String>>>,
 }
 
 /// Answers by path; what is not among them never gets one.
@@ -47,10 +50,13 @@ impl Publisher {
         let port = listener.local_addr().unwrap().port();
         let tls = TlsAcceptor::from(ca.server("localhost", &[], false));
         let asked = Arc::new(Mutex::new(Vec::new()));
+        let heads = Arc::new(Mutex::new(Vec::new()));
         let (answers, seen) = (Arc::new(answers), Arc::clone(&asked));
+        let all_heads = Arc::clone(&heads);
         tokio::spawn(async move {
             while let Ok((tcp, _)) = listener.accept().await {
                 let (tls, answers, seen) = (tls.clone(), Arc::clone(&answers), Arc::clone(&seen));
+                let all_heads = Arc::clone(&all_heads);
                 tokio::spawn(async move {
                     let Ok(mut stream) = tls.accept(tcp).await else { return };
                     let mut head = vec![0; 4096];
@@ -58,6 +64,7 @@ impl Publisher {
                     let head = String::from_utf8_lossy(&head[..read]).into_owned();
                     let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
                     seen.lock().unwrap().push(path.clone());
+                    all_heads.lock().unwrap().push(head);
                     match answers.get(&*path) {
                         Some(answer) => {
                             let _ = stream.write_all(answer.as_bytes()).await;
@@ -69,7 +76,7 @@ impl Publisher {
                 });
             }
         });
-        Self { port, asked }
+        Self { port, asked, heads }
     }
 
     fn times(&self, path: &str) -> usize {
@@ -257,4 +264,67 @@ async fn a_certificate_is_fetched_from_where_the_message_says_and_must_be_the_ri
     }
     assert_eq!(publisher.times("/elsewhere/good.pem"), 0);
     assert_eq!(app.received().len(), 1);
+}
+
+/// A key that stands in a document of its own, for whoever shows an API key; and a second place for a signature with another key.
+#[tokio::test]
+async fn keys_that_are_not_for_everybody_are_asked_for_with_a_credential() {
+    const API_KEY: &str = "an-api-key-that-nobody-else-sees";
+    let (ca, app) = (Ca::new(), Upstream::start().await);
+    let key = |_| {
+        let document =
+            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new());
+        EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, document.unwrap().as_ref())
+            .unwrap()
+    };
+    let [first, second] = [0, 1].map(key);
+    let published = |key: &EcdsaKeyPair| {
+        let spki: PublicKeyX509Der<'_> = key.public_key().as_der().unwrap();
+        answer(
+            "200 OK",
+            &json!({"data": {"publicKey": STANDARD.encode(spki.as_ref())}}).to_string(),
+        )
+    };
+    let answers = Answers::from([
+        ("/keys/1", published(&first)),
+        ("/keys/2", published(&second)),
+        ("/keys/none", answer("200 OK", "{\"data\":{}}")),
+    ]);
+    let publisher = Publisher::start(&ca, answers).await;
+    let port = publisher.port;
+    let text = format!(
+        "fetch: {{ ca: \"{{dir}}/ca.pem\", timeout: 1s, {LOOPBACK} }}\nsources:\n  partner:\n    \
+         provider: custom\n    keys_secret: {API_KEY}\n    verify:\n      mac: ecdsa-p256-sha256\n      \
+         signature: [{{ header: X-S1, encoding: base64 }}, {{ header: X-S2, encoding: base64 }}]\n      \
+         signed: \"{{body}}\"\n      keys:\n        \
+         cert_url: [\"https://localhost:{port}/keys/{{header:X-K1}}\", \"https://localhost:{port}/keys/{{header:X-K2}}\"]\n        \
+         hosts: [\"localhost:{port}\"]\n        path: \"/keys/*\"\n        fetched_key: data.publicKey\n        \
+         credential: {{ header: X-Api-Key, prefix: \"key \" }}\n    \
+         event: {{ id: \"{{json:id}}\", type: test }}\n\
+         routes: [ {{ source: partner, to: app }} ]\nupstreams: {{ app: \"{}\" }}\n",
+        app.url()
+    );
+    let gateway = start(&ca, &text).await;
+    let sign = |key: &EcdsaKeyPair, body: &[u8]| {
+        STANDARD.encode(key.sign(&SystemRandom::new(), body).unwrap().as_ref())
+    };
+    let (body, other) = (br#"{"id":"evt_1"}"#, br#"{"id":"evt_2"}"#);
+    for (s1, k1, s2, k2, status) in [
+        // Of two signatures one suffices, each under its own key.
+        (sign(&first, other), "1", sign(&second, body), "2", 200),
+        (sign(&second, body), "1", sign(&first, body), "2", 401),
+        (sign(&first, body), "none", sign(&second, body), "2", 200),
+        (sign(&first, body), "none", sign(&first, body), "2", 503),
+    ] {
+        let headers =
+            [("x-s1", s1), ("x-k1", k1.to_owned()), ("x-s2", s2), ("x-k2", k2.to_owned())];
+        let headers: Vec<_> = headers.map(|(name, value)| (name.to_owned(), value)).into();
+        let answer = gateway.post("/partner", &headers, body).await;
+        assert_eq!(answer.status, status, "{headers:?}");
+    }
+    let heads = publisher.heads.lock().unwrap().clone();
+    let shown = format!("x-api-key: key {API_KEY}");
+    assert!(heads.len() == 3 && heads.iter().all(|head| head.contains(&shown)), "{heads:?}");
+    assert_eq!(app.received().len(), 1, "the second time it is known");
+    assert!(!gateway.log().join("\n").contains(API_KEY));
 }

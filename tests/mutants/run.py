@@ -53,13 +53,14 @@ AREAS = {
 }
 
 # A mutant under which the tests use so many times as much of the processor as without one, and so much at least, never ends; nor
-# does one that does nothing for so long. Time by the clock alone would say so of every mutant while the machine is busy.
-PATIENCE, PATIENCE_MIN_S, SILENCE_MAX_S = 8, 30, 600
+# does one that takes so many times as long by the clock. That is longer: time by the clock alone would say so of every mutant
+# while the machine is busy.
+PATIENCE, PATIENCE_MIN_S, SILENCE, SILENCE_MIN_S = 8, 30, 30, 120
 # One that eats memory is stopped here.
 MEMORY_MAX = 8 << 30
 
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", "target")).resolve()
-TREE = TARGET / "mutants" / "tree"
+TREE = TARGET / "mutants" / sys.argv[1]
 JOBS = int(os.environ.get("MUTANTS_JOBS", "1"))
 NICE = int(os.environ.get("MUTANTS_NICE", "0"))
 
@@ -209,7 +210,7 @@ def limits(seconds):
 
 def meets(steps, binaries, number, patience):
     """Runs the tests until one fails: `caught`, `timeout` or `missed`, and the test that did it."""
-    for (test, only), seconds in zip(steps, patience):
+    for (test, only), (seconds, silence) in zip(steps, patience):
         scratch = tempfile.mkdtemp(prefix="gatepost-mutant-")
         env = os.environ | {"TMPDIR": scratch, "CARGO_MANIFEST_DIR": str(TREE), "RUST_MIN_STACK": str(64 << 20)}
         env |= {"PROPTEST_FAILURE_PERSISTENCE": "off"} | ({"GATEPOST_MUTANT": str(number)} if number else {})
@@ -219,7 +220,7 @@ def meets(steps, binaries, number, patience):
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
         late = threading.Event()
-        timer = threading.Timer(SILENCE_MAX_S, lambda: (late.set(), stop(run)))
+        timer = threading.Timer(silence, lambda: (late.set(), stop(run)))
         timer.start()
         by = None
         for line in run.stdout:
@@ -282,12 +283,13 @@ def main(area, shard="0/1"):
     print(f"{area}: {len(left)} mutants built in {time.monotonic() - began:.0f} s", flush=True)
     patience = []
     for step in steps:
-        before = processor()
-        end, by = meets([step], binaries, None, [3600])
+        before, begun = processor(), time.monotonic()
+        end, by = meets([step], binaries, None, [(3600, 3600)])
         if end != "missed":
             raise SystemExit(f"without a mutant: {by}")
         took = processor() - before
-        patience.append(int(max(PATIENCE * took, PATIENCE_MIN_S)))
+        silence = max(SILENCE * (time.monotonic() - begun), SILENCE_MIN_S)
+        patience.append((int(max(PATIENCE * took, PATIENCE_MIN_S)), silence))
         print(f"{area}: {' '.join([step[0], *step[1]])} takes {took:.1f} s of the processor", flush=True)
     with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
         runs = {pool.submit(meets, steps, binaries, numbers[m.key], patience): m for m in left}

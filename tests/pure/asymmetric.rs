@@ -24,6 +24,7 @@ pub(crate) struct Vector {
     body_base64: String,
     pub(crate) keys: Json,
     now_unix: i64,
+    pub(crate) valid: bool,
 }
 
 pub(crate) fn vectors() -> Vec<Vector> {

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use gatepost::providers::{self, AnswerShape, Compiled, Fact, Preset};
 
-use crate::source::{Source, compiled, examples};
+use crate::source::{Source, compiled, examples, verifier};
 
 /// A preset and the text of its file.
 fn files() -> Vec<(&'static Preset, String)> {
@@ -23,7 +23,7 @@ fn the_list_is_the_folder() {
     let names: BTreeSet<String> = names.collect();
     let listed: Vec<_> = providers::names().collect();
     assert_eq!(listed, names.iter().map(String::as_str).collect::<Vec<_>>());
-    assert!(listed.len() > 80, "{}", listed.len());
+    assert!(listed.len() > 150, "{}", listed.len());
     assert_eq!(providers::preset("strpe"), None);
 }
 
@@ -40,7 +40,7 @@ fn files_are_whole() {
         assert!(links && !preset.docs.is_empty(), "{name}");
         assert!(preset.known_types.is_sorted(), "{name}");
         assert!(preset.secret.found_at.is_some(), "{name}");
-        for fact in [Fact::Signature, Fact::Event, Fact::Delivery] {
+        for fact in [Fact::Signature, Fact::Event, Fact::Delivery, Fact::Secret] {
             assert!(preset.evidence.contains_key(&fact), "{name}: how is {fact:?} known?");
         }
         let answers = [&preset.ack, &preset.invalid, &preset.drop_forever];
@@ -49,6 +49,8 @@ fn files_are_whole() {
             (Fact::Time, has_time(preset)),
             (Fact::Handshake, !preset.handshake.is_empty()),
             (Fact::Answers, special),
+            (Fact::Types, !preset.known_types.is_empty()),
+            (Fact::Trial, preset.trial.is_some()),
         ] {
             assert!(!said || preset.evidence.contains_key(&fact), "{name}: how is {fact:?} known?");
         }
@@ -58,7 +60,10 @@ fn files_are_whole() {
 
 /// Whether its own file says how old a request may be.
 fn has_time(preset: &Preset) -> bool {
-    preset.like.is_none() && preset.verify.scheme.timestamp.is_some()
+    let verify = &preset.verify;
+    let alternatives = verify.schemes.iter().map(|own| &own.scheme);
+    let mut schemes = alternatives.chain([&verify.scheme]);
+    preset.like.is_none() && schemes.any(|scheme| scheme.timestamp.is_some())
 }
 
 /// What is like another says of itself only where it differs.
@@ -87,6 +92,21 @@ fn signatures_cover_what_the_files_say() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A source is asked for a secret where it does not work without one, and for nothing where it does.
+#[test]
+fn a_secret_is_asked_for_where_one_is_needed() {
+    for preset in providers::catalogue() {
+        let works = verifier(compiled(&preset.name), &[]).is_ok();
+        assert_eq!(works, preset.secret_key() != Some("secret"), "{}", preset.name);
+    }
+    let key = |name| providers::preset(name).and_then(Preset::secret_key);
+    assert_eq!(
+        [key("stripe"), key("circle"), key("wise")],
+        [Some("secret"), Some("keys_secret"), Some("secret")]
+    );
+    assert_eq!(key("github-secret-scanning"), None);
 }
 
 /// What is printed is what runs: the keys of a source, whole, also where another file says them.

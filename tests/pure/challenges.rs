@@ -18,10 +18,11 @@ pub(crate) use crate::flow::Flow;
 #[derive(Clone, serde::Deserialize)]
 pub(crate) struct Provider {
     pub(crate) verify: Verify,
+    #[serde(default)]
     pub(crate) handshake: Vec<HandshakeRule>,
 }
 
-/// Those without a preset, and one whose requests cannot be signed here: Amazon's signature is in the body.
+/// Those whose requests these tests cannot sign: a signature is in the body, or its key is not a source's secret.
 pub(crate) fn elsewhere() -> BTreeMap<String, Provider> {
     serde_yaml::from_str(include_str!("challenges/rules.yaml")).expect("YAML")
 }

@@ -79,11 +79,12 @@ pub(crate) fn judge(verifier: &Verifier, headers: &HeaderMap, body: &[u8]) -> Re
 }
 
 /// Public keys of nobody in particular, one of each kind.
-pub(crate) const PUBLIC: [&str; 6] = [
+pub(crate) const PUBLIC: [&str; 7] = [
     "1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=",
     "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE83T4O/n84iotIvIW4mdBgQ/7dAfSmpqIM8kF9mN1flpVKS3GRqe62gw+2fNNRaINXvVpiglSI8eNEc6wEA3F+g==",
     include_str!("foreign/p384.pem"),
     include_str!("foreign/p521.pem"),
     include_str!("foreign/rsa.pem"),
     "26b40b8f93fff3d897112f7ebc582b232dbd72517d082fe83cfb30ddce43d1bb",
+    "MFYwEAYHKoZIzj0CAQYFK4EEAAoDQgAE8odzwtl1KIvH0dIFw3SGUbB1+8ZhDljN3u3fjxlAWqgKsJAujYgKiXWCEutlza9HOhoG2lIfqR8ptctS2wPtgQ==",
 ];

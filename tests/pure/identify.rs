@@ -83,7 +83,9 @@ fn an_id_is_the_string_that_everybody_reads() {
         (r#"{"id":"\u001b[2J","type":"t"}"#, unfit.clone()),
         (r#"{"id":"a\u202eb","type":"t"}"#, unfit.clone()),
         (&long, unfit),
-        (r#"{"id":"a","type":7}"#, Err("the event type is not a string")),
+        (r#"{"id":"a","type":7}"#, ok("a", "7")),
+        (r#"{"id":"a","type":7.0}"#, Err("the event type is neither a string nor an integer")),
+        (r#"{"id":"a","type":true}"#, Err("the event type is neither a string nor an integer")),
         (r#"{"id":"evt_1","id":"evt_2","type":"t"}"#, Err(TWICE)),
         (r#"{"id":"a","\u0069d":"b","type":"t"}"#, Err(TWICE)),
         (r#"{"id":"\ud800","type":"t"}"#, not_json.clone()),
@@ -121,7 +123,10 @@ fn the_first_template_that_yields_counts_and_an_invalid_value_ends_the_search() 
     assert_eq!(named(&[one, typed], r#"{"ref":"main"}"#), ok("d1", "issues"));
     assert_eq!(named(&[one, typed], r#"{"action":null}"#), ok("d1", "issues"));
     assert_eq!(named(&[one, typed], "plain text"), ok("d1", "issues"));
-    assert_eq!(named(&[one, typed], r#"{"action":1}"#), Err("the event type is not a string"));
+    assert_eq!(
+        named(&[one, typed], r#"{"action":true}"#),
+        Err("the event type is neither a string nor an integer")
+    );
     assert_eq!(named(&[one, one, typed], "{}"), Err("no event id"));
     assert_eq!(named(&[("x-delivery", "\u{e9}"), typed], "{}").unwrap_err(), UNFIT_ID);
     assert_eq!(named(&[one, typed], r#"{"action":""}"#).unwrap_err(), UNFIT_KIND);
@@ -343,7 +348,7 @@ fn what_nobody_vouches_for_is_read_without_complaint() {
     assert_eq!(read(&[issues, JSON], "{"), named);
     assert_eq!(read(&[issues, ("content-encoding", "gzip")], "{}"), named);
     assert_eq!(read(&[issues], r#"{"action":"x"}"#), EventType::parse("issues.x"));
-    assert_eq!(read(&[issues], r#"{"action":1}"#), None);
+    assert_eq!(read(&[issues], r#"{"action":true}"#), None);
 }
 
 proptest! {

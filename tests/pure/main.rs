@@ -18,6 +18,7 @@ mod audited;
 mod catalogue;
 mod certificates;
 mod challenges;
+mod coverage;
 #[path = "../support/dice.rs"]
 mod dice;
 mod examples;
@@ -32,6 +33,7 @@ mod identify;
 mod json;
 mod keys;
 mod language;
+mod mixed;
 mod near_misses;
 mod noted;
 mod oracles;

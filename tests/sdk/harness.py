@@ -15,6 +15,9 @@ import urllib.parse
 
 from providers import PROVIDERS
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from ports import free_port  # noqa: E402
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.join(HERE, "..", "..")
 BINARY = os.path.join(os.environ.get("CARGO_TARGET_DIR", os.path.join(TOP, "target")), "debug", "gatepost")
@@ -253,6 +256,3 @@ def source(name, secret, late, directory):
     return f"  {name}: {{ {', '.join(settings)} }}"
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]

@@ -243,4 +243,128 @@ provider("wechat-pay", lambda body, key: {**JSON, "Wechatpay-Timestamp": str(NOW
 provider("chip", lambda body, key: {**JSON, "X-Signature": rsa_text(key, body)}, {"event_type": "purchase.paid"},
          ("body", "purchase.paid"), pem(RSA), RSA, other=pem(OTHER_RSA))
 
+from cryptography.hazmat.primitives.asymmetric import ec  # noqa: E402
+
+provider("dyte", lambda body, key: {**JSON, "dyte-signature": rsa_text(key, body)},
+         {"event": "meeting.started", "meeting": {"id": "m"}}, ("body", "meeting.started"), pem(RSA), RSA,
+         other=pem(OTHER_RSA))
+provider("binance-pay", lambda body, key: {**JSON, "BinancePay-Timestamp": str(NOW * 1000), "BinancePay-Nonce": "n" * 32,
+                                           "BinancePay-Certificate-SN": "d41d8cd98f00b204e9800998ecf8427e",
+                                           "BinancePay-Signature":
+                                           rsa_text(key, f"{NOW * 1000}\n{'n' * 32}\n".encode() + body + b"\n")},
+         {"bizType": "PAY", "bizIdStr": "29383937493038367292", "bizStatus": "PAY_SUCCESS", "data": "{}"},
+         ("29383937493038367292:PAY_SUCCESS", "PAY.PAY_SUCCESS"), pem(RSA), RSA, 300, other=pem(OTHER_RSA))
+provider("alexa", lambda body, key: {**JSON, "SignatureCertChainUrl": "https://s3.amazonaws.com/echo.api/echo-api-cert-12.pem",
+                                     "Signature-256": rsa_text(key, body)},
+         {"request": {"requestId": "r1", "type": "LaunchRequest", "timestamp": "2025-10-09T08:53:20Z"}},
+         ("r1", "LaunchRequest"), pem(RSA), RSA, 150, other=pem(OTHER_RSA))
+provider("alexa", lambda body, key: {**JSON, "Signature-256": rsa_text(key, body)},
+         {"request": {"requestId": "r1", "type": "AlexaSkillEvent.SkillEnabled", "timestamp": "2025-10-09T08:53:20Z"}},
+         ("r1", "AlexaSkillEvent.SkillEnabled"), pem(RSA), RSA, 3600, other=pem(OTHER_RSA))
+provider("adobe-io", lambda body, key: {**JSON, "x-adobe-event-id": "e1", "x-adobe-event-code": "asset_created",
+                                        "x-adobe-digital-signature-1": rsa_text(OTHER_RSA, b"another body"),
+                                        "x-adobe-digital-signature-2": rsa_text(key, body)},
+         {"recipient_client_id": "1234567890abcdef1234567890abcdef"}, ("e1", "asset_created"), pem(RSA), RSA,
+         other=pem(OTHER_RSA))
+K1, OTHER_K1 = (ec.derive_private_key(n, ec.SECP256K1()) for n in (3, 5))
+provider("stark-bank", lambda body, key: {**JSON, "Digital-Signature":
+                                          base64.b64encode(key.sign(body, ec.ECDSA(hashes.SHA256()))).decode()},
+         {"event": {"id": "5415223380934656", "subscription": "invoice", "workspaceId": "5078376503050240"}},
+         ("5415223380934656", "invoice"), pem(K1), K1, other=pem(OTHER_K1))
+
+
+def integrated(body, key):
+    at = "2025-10-09T08:53:20Z"
+    digest = base64.b64encode(hashlib.sha512(body).digest()).decode()
+    signed = "|".join([digest, "ev1", "2025-10-09T08:53:19Z", "rq1", at, "1"])
+    return {**JSON, "X-Webhook-Content-Digest": digest, "X-Webhook-Event-Id": "ev1", "X-Webhook-Request-Id": "rq1",
+            "X-Webhook-Event-Timestamp": "2025-10-09T08:53:19Z", "X-Webhook-Request-Timestamp": at,
+            "X-Webhook-Key-Version": "1", "X-Webhook-Signature": base64.b64encode(key.sign(signed.encode())).decode()}
+
+
+provider("integrated-finance", integrated, {"eventType": "payment.created"}, ("ev1", "payment.created"), raw_text(ED), ED,
+         300, other=raw_text(OTHER_ED))
+
+
+def b64u(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def jwks(key):
+    numbers = key.public_key().public_numbers()
+    n, e = (b64u(x.to_bytes((x.bit_length() + 7) // 8, "big")) for x in (numbers.n, numbers.e))
+    return json.dumps({"keys": [{"kty": "RSA", "use": "sig", "kid": "k1", "n": n, "e": e}]})
+
+
+def rs256(key, claims):
+    header = {"alg": "RS256", "typ": "JWT", "kid": "k1"}
+    text = b64u(json.dumps(header).encode()) + "." + b64u(json.dumps(claims).encode())
+    return text + "." + b64u(key.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256()))
+
+
+chat = {"iss": "https://accounts.google.com", "aud": "https://hooks.example.com/google-chat", "iat": NOW, "exp": NOW + 3600,
+        "email": "chat@system.gserviceaccount.com", "email_verified": True}
+provider("google-chat", lambda _, key: {**JSON, "Authorization": "Bearer " + rs256(key, chat)},
+         {"type": "MESSAGE", "message": {"name": "spaces/A/messages/B"}, "space": {"name": "spaces/A"}},
+         ("spaces/A/messages/B", "MESSAGE"), jwks(RSA), RSA, 3660, covered=False, other=jwks(OTHER_RSA))
+
+TENANT, APP = "84bd8158-6d4d-4958-8b9f-9d6445542f95", "8e460676-ae3f-4b1e-8790-ee0fb5d6148f"
+PUBLISHER = "0bf30f3b-4a52-48df-9a82-234910c4a086"
+first = {"aud": APP, "iss": f"https://sts.windows.net/{TENANT}/", "iat": NOW, "nbf": NOW, "exp": NOW + 3600, "appid": PUBLISHER}
+second = {"aud": APP, "iss": f"https://login.microsoftonline.com/{TENANT}/v2.0", "exp": NOW + 3600, "azp": PUBLISHER}
+
+
+def rich(*tokens):
+    return {"value": [{"subscriptionId": "s1", "changeType": "created", "id": "n1"}], "validationTokens": list(tokens)}
+
+
+provider("microsoft-graph", lambda *_: JSON, rich(rs256(RSA, first), rs256(RSA, second)), ("n1", "created"), jwks(RSA), RSA,
+         3660, covered=False, other=jwks(OTHER_RSA))
+request = (JSON, None, [jwks(RSA)], NOW, None, URL)
+for why, tokens in [
+    ("one token is by another key", [rs256(RSA, first), rs256(OTHER_RSA, first)]),
+    ("one token is of another publisher", [rs256(RSA, first), rs256(RSA, {**first, "appid": "another"})]),
+    ("one token is for another app", [rs256(RSA, {**first, "aud": "another"}), rs256(RSA, first)]),
+    ("a token is of another tenant", [rs256(RSA, {**first, "iss": "https://sts.windows.net/another/"})]),
+    ("one token is none", [rs256(RSA, first), ""]),
+    ("one token is no text", [rs256(RSA, first), None]),
+    ("there is no token", []),
+]:
+    body = json.dumps(rich(*tokens)).encode()
+    add("microsoft-graph", why.replace(" ", "_"), (request[0], body, *request[2:]), False, why)
+
+provider("viva", lambda *_: JSON, {"MessageId": "v1", "EventTypeId": 1796, "RecipientId": "r"}, ("v1", "1796"),
+         covered=False, url=URL + "?secret=" + TEXT_SECRET)
+provider("mailchimp", lambda *_: {"Content-Type": "application/x-www-form-urlencoded"},
+         b"type=subscribe&fired_at=2025-10-09+08%3A53%3A20&data%5Blist_id%5D=a6b5da1054", ("body", "subscribe"),
+         covered=False, url=URL + "?secret=" + TEXT_SECRET)
+
+
+def hook0(body, key):
+    named = {"content-type": "application/json", "x-event-type": "onchain.activity.detected"}
+    signed = ".".join([str(NOW), " ".join(named), *named.values()]).encode() + b"." + body
+    return {**named, "X-Hook0-Signature": f"t={NOW},h={' '.join(named)},v1=" + mac(key, signed)}
+
+
+onchain = {"id": "c1", "eventType": "onchain.activity.detected"}
+provider("coinbase-cdp", hook0, onchain, ("c1", "onchain.activity.detected"), past=300)
+body = json.dumps(onchain, separators=(",", ":")).encode()
+good = hook0(body, TEXT_SECRET)
+add("coinbase-cdp", "a_listed_header_is_another", ({**good, "x-event-type": "x"}, body, [TEXT_SECRET], NOW, None, URL), False,
+    "a listed header says something else")
+lacking = {name: value for name, value in good.items() if name != "x-event-type"}
+add("coinbase-cdp", "a_listed_header_is_not_there", (lacking, body, [TEXT_SECRET], NOW, None, URL), False,
+    "a listed header is not there")
+moved = {**good, "x-event-type": "onchain"}
+add("coinbase-cdp", "a_value_moved_into_the_body", (moved, b"activity.detected." + body, [TEXT_SECRET], NOW, None, URL), False,
+    "what was a header's stands in the body")
+
+
+def many_keys(body, key):
+    others = {f"X-DocuSign-Signature-{n}": mac(f"another secret {n}", body, form=B64) for n in range(1, 100)}
+    return {**JSON, **others, "X-DocuSign-Signature-100": mac(key, body, form=B64)}
+
+
+provider("docusign", many_keys, {"event": "envelope-completed", "data": {"accountId": "a"}}, ("body", "envelope-completed"))
+
 print(json.dumps(vectors, indent=1))

@@ -105,6 +105,7 @@ impl Work<'_, '_> {
         self.ground.habits(self.name, shape, self.routes, &language, &self.at);
         self.ground.secret_shapes(shape, secrets, &self.at);
         let live: Vec<_> = secrets.iter().map(live).collect();
+        let shown = self.keys_secret(&language);
         let verifier = Arc::new(self.verifier(&language, &live, &public_url)?);
         let dedup = self.policy();
         let manners = self.ground.manners(shape, &self.at)?;
@@ -113,7 +114,7 @@ impl Work<'_, '_> {
             name: self.ground.name(self.name, &self.at)?,
             provider: shape.provider.clone()?,
             path: self.path(),
-            keyring: verifier.fetches().then(|| self.keyring(&verifier)),
+            keyring: verifier.fetches().then(|| self.keyring(&verifier, shown)),
             verifier,
             secrets: live,
             language,
@@ -139,8 +140,32 @@ impl Work<'_, '_> {
         self.ground.warn("no-route", &self.ground.key(&self.at), message).label(answer);
     }
 
-    fn keyring(&self, verifier: &Arc<Verifier>) -> Arc<Keyring> {
-        Arc::new(Keyring::new(Arc::clone(verifier), Arc::clone(self.fetcher)))
+    fn keyring(&self, verifier: &Arc<Verifier>, shown: Option<Secret>) -> Arc<Keyring> {
+        Arc::new(Keyring::new(Arc::clone(verifier), Arc::clone(self.fetcher), shown))
+    }
+
+    /// What is shown to whoever has the provider's keys. Where that is asked for, it must be there, or the keys must.
+    fn keys_secret(&mut self, language: &Compiled) -> Option<Secret> {
+        let place = self.ground.key(&self.at);
+        let is_asked = language.schemes.iter().any(|scheme| scheme.credential().is_some());
+        let Some(form) = &self.shape.keys_secret else {
+            if is_asked && self.shape.secret.is_none() {
+                let message = format!("`{}` has no keys, and may not ask for any", self.at);
+                self.ground
+                    .error("missing-key", &place, message)
+                    .label("add `keys_secret: …`, or `secret: …` with the provider's keys");
+            }
+            return None;
+        };
+        let at = self.at.key("keys_secret");
+        if !is_asked {
+            let message = "nothing is shown to whoever has this provider's keys";
+            self.ground.error("bad-value", &at, message).label("remove it");
+        }
+        let mark = self.ground.mark(&at);
+        let read = self.ground.secret(form, &format!("{} keys", self.name), mark)?;
+        self.ground.secrets.push(read.clone());
+        read.secret
     }
 
     fn no_secret(&mut self) {

@@ -26,6 +26,8 @@ sections! {
         /// The signing secret, or a list: any of them may match, which is how secrets are rotated. Where the sender signs with a
         /// key of its own: its public key; nothing, where that is fetched.
         pub secret: Option<OneOrMany<SecretForm>>,
+        /// What is shown to whoever has the sender's public keys, where they are fetched and not for everybody: an API key.
+        pub keys_secret: Option<SecretForm>,
         /// What its preset wants to know besides a secret (`gatepost providers show`): `{ verify_token: "${META_VERIFY_TOKEN}" }`.
         pub params: BTreeMap<String, Hidden>,
         /// How far the signed time may be from ours. Default: what the preset says.

@@ -49,7 +49,7 @@ pub(super) fn of<'s>(provider: &str, name: &str, schemes: &'s Schemes) -> Option
 const NO_SECRET: &str = "61207365637265742074686174206e6f20766563746f72206272696e67732e2e";
 
 /// Names under which a vector has the one secret that both sides have.
-const SECRETS: [&str; 13] = [
+const SECRETS: [&str; 10] = [
     "signature_secret",
     "signing_secret",
     "consumer_secret",
@@ -60,14 +60,15 @@ const SECRETS: [&str; 13] = [
     "token",
     "authorization",
     "client_state",
-    "private_key",
-    "integration_key",
-    "password",
 ];
 
 /// What vectors call parameters, where they call them something else.
-const ALSO: [(&str, &str); 3] =
-    [("service_account", "email"), ("client_id", "recipient_client_id"), ("topic", "topic_arns")];
+const ALSO: [(&str, &str); 4] = [
+    ("app_id", "audiences"),
+    ("service_account", "email"),
+    ("client_id", "recipient_client_id"),
+    ("topic", "topic_arns"),
+];
 
 impl Vector {
     /// A source of its provider, ready for the request; a sentence where there can be none.
