@@ -16,7 +16,7 @@ use tracing::Level;
 use crate::{
     answer::{
         Answer, Answered, Challenge, INTERNAL, Manners, Notes, Outcome, Problem, Refusal, Relayed,
-        Said, Verdict,
+        Said, Verdict, set,
     },
     crash,
     event::{Name, Peer, Receipt, TEXT_BYTES_MAX, Timestamp},
@@ -108,6 +108,9 @@ impl Respond {
         };
         if let Some(said) = self.manners.instead(answer) {
             reply = instead(said, reply);
+            if let (true, Err(refused)) = (said.set_error, answer) {
+                reply = set_error(&refused.what, verdict.status);
+            }
         }
         self.dress(reply.headers_mut(), answer, &verdict, asked);
         reply
@@ -293,6 +296,14 @@ fn instead(said: &Said, mut reply: Reply) -> Reply {
         reply.headers_mut().insert(header::CONTENT_TYPE, content_type);
     }
     *reply.body_mut() = Full::new(body.clone());
+    reply
+}
+
+/// What the transmitter of a security event token hears instead.
+fn set_error(refusal: &Refusal, status: StatusCode) -> Reply {
+    let mut reply = with_body(status, "application/json", set::error(refusal).into());
+    let language = HeaderValue::from_static(set::LANGUAGE);
+    reply.headers_mut().insert(header::CONTENT_LANGUAGE, language);
     reply
 }
 

@@ -10,6 +10,8 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
+#[path = "config/agreement.rs"]
+mod agreement;
 #[path = "config/catalogue.rs"]
 mod catalogue;
 #[path = "config/commands.rs"]

@@ -28,6 +28,8 @@ pub struct Said {
     pub content_type: Option<HeaderValue>,
     /// The body.
     pub body: Option<Bytes>,
+    /// Whether the body is an error of RFC 8935, which says why.
+    pub set_error: bool,
 }
 
 impl Said {
@@ -53,6 +55,7 @@ impl Manners {
             }
             Ok(_) => &self.ack,
             Err(Refusal::NotVerified(_) | Refusal::AddressNotAllowed) => &self.invalid,
+            Err(Refusal::Malformed(_)) if self.invalid.set_error => &self.invalid,
             Err(_) => return None,
         };
         said.is_special().then_some(said)

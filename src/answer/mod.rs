@@ -8,6 +8,7 @@
 
 mod manners;
 mod reason;
+pub(crate) mod set;
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 

@@ -35,6 +35,10 @@ pub enum Reason {
     AlgorithmRefused,
     /// A signed token does not say what it must.
     ClaimFailed,
+    /// A signed token is another issuer's.
+    IssuerWrong,
+    /// A signed token is for another audience.
+    AudienceWrong,
     /// No key has the name that the sender gives.
     KeyUnknown,
     /// The place that the sender names for its key or certificate is not one that is asked.
@@ -75,6 +79,8 @@ impl Reason {
             Self::SecretExpired => ("secret_expired", "key"),
             Self::AlgorithmRefused => ("algorithm_refused", "signature"),
             Self::ClaimFailed => ("claim_failed", "signature"),
+            Self::IssuerWrong => ("issuer_wrong", "signature"),
+            Self::AudienceWrong => ("audience_wrong", "signature"),
             Self::KeyUnknown => ("key_unknown", "key"),
             Self::KeySourceRefused => ("key_source_refused", "key"),
             Self::CertificateRefused => ("certificate_refused", "key"),

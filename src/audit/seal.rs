@@ -137,10 +137,10 @@ fn last_of(storage: &dyn Storage, key: &PublicKey) -> io::Result<(Option<Checkpo
     let (mut last, mut end) = (None, len);
     each_note(BufReader::new(file), |line, note| {
         end += line.len() as u64;
-        if line.ends_with(b"\n") && !line.contains(&0) {
-            len = end;
-        }
         let ours = note.filter(|note| note.is_signed_by(std::slice::from_ref(key)));
+        if ours.is_some() || line.ends_with(b"\n") && !line.contains(&0) {
+            len = end; // what counts stays, whatever stands behind it in its line
+        }
         let ours = ours.map(|note| note.checkpoint);
         last = last.take().into_iter().chain(ours).max_by_key(|checkpoint| checkpoint.size);
         Ok(())

@@ -61,7 +61,7 @@ fn list() {
         let challenge = if preset.handshake.is_empty() { "-" } else { "answered" };
         [
             preset.name.clone(),
-            schemes(preset).join(", "),
+            few(&schemes(preset)),
             word(preset.covers).to_owned(),
             challenge.to_owned(),
             waits.unwrap_or_else(|| "?".into()),
@@ -103,6 +103,16 @@ fn word(covers: Covers) -> &'static str {
         Covers::Body => "body",
         Covers::Fields => "fields",
         Covers::Nothing => "nothing",
+    }
+}
+
+/// Names in a cell: the first two, and how many more there are.
+fn few(names: &[&str]) -> String {
+    match names {
+        [first, second, rest @ ..] if !rest.is_empty() => {
+            format!("{first}, {second} +{}", rest.len())
+        }
+        names => names.join(", "),
     }
 }
 

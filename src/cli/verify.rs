@@ -12,7 +12,7 @@ use crate::{
     config::{Config, Source},
     doctor::{
         self, Diagnosis, Raw,
-        vectors::{Disagreement, Tally},
+        vectors::{Disagreement, Schemes, Tally},
     },
     event::{Digest, Timestamp},
 };
@@ -182,9 +182,8 @@ fn vectors(files: &[PathBuf], json: bool) -> ExitCode {
     let (mut agree, mut told) = (true, Vec::new());
     for path in files {
         let file = path.display();
-        let text = std::fs::read_to_string(path).map_err(|e| e.to_string());
-        let tally = match text.and_then(|text| doctor::vectors::read(&text)) {
-            Ok(vectors) => doctor::vectors::check(&vectors, &called(path)),
+        let tally = match tally(path) {
+            Ok(tally) => tally,
             Err(why) => return out::fail(NO, &format!("{file}: {why}")),
         };
         agree &= tally.disagreements.is_empty() && tally.unknown.is_empty();
@@ -196,14 +195,12 @@ fn vectors(files: &[PathBuf], json: bool) -> ExitCode {
             out::line(&format!("{file}  {vector}\n  expected  {expected}\n  got       {got}"));
         }
         for (provider, count) in &tally.unknown {
-            out::line(&format!("{file}  {provider}: no such preset, {count} not checked"));
+            out::line(&format!(
+                "{file}  {provider}: no such preset or scheme, {count} not checked"
+            ));
         }
-        let challenges = match tally.challenges {
-            0 => String::new(),
-            count => format!(", {count} of challenges not checked"),
-        };
         let (agreed, not) = (tally.agreed, tally.disagreements.len());
-        out::line(&format!("{file}: {agreed} agree, {not} do not{challenges}"));
+        out::line(&format!("{file}: {agreed} agree, {not} do not"));
     }
     if json {
         out::line(&format!("{:#}", Value::Array(told)));
@@ -211,10 +208,24 @@ fn vectors(files: &[PathBuf], json: bool) -> ExitCode {
     ExitCode::from(if agree { OK } else { NO })
 }
 
-/// The name of a file without its ending.
-fn called(path: &Path) -> String {
-    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+/// Checks the vectors of a file, whose name without its ending is their provider where they name none. Schemes of senders without a
+/// preset stand beside it.
+fn tally(path: &Path) -> Result<Tally, String> {
+    let text = std::fs::read_to_string(path).map_err(|e| e.to_string())?;
+    let vectors = doctor::vectors::read(&text)?;
+    let schemes = match std::fs::read_to_string(path.with_file_name(SCHEMES)) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Schemes::default(),
+        text => {
+            let text = text.map_err(|e| format!("{SCHEMES}: {e}"))?;
+            serde_yaml::from_str(&text).map_err(|e| format!("{SCHEMES}: {e}"))?
+        }
+    };
+    let called = path.file_stem().unwrap_or_default().to_string_lossy();
+    doctor::vectors::check(&vectors, &called, &schemes)
 }
+
+/// What the file is called that has the schemes of vectors beside it.
+const SCHEMES: &str = "schemes.yaml";
 
 fn tally_as_json(path: &Path, tally: &Tally) -> Value {
     let each = tally.disagreements.iter();
@@ -224,7 +235,6 @@ fn tally_as_json(path: &Path, tally: &Tally) -> Value {
     json!({
         "file": path,
         "agreed": tally.agreed,
-        "challenges": tally.challenges,
         "disagreements": disagreements.collect::<Vec<_>>(),
         "unknown": tally.unknown,
     })

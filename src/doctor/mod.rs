@@ -237,6 +237,27 @@ pub(crate) fn explain(reason: &str) -> &'static str {
             "The signature was right, but what the scheme requires besides did not hold."
         }
         "secret_expired" => "Every secret of the source had expired.",
+        "algorithm_refused" => {
+            "The token is signed with an algorithm that the scheme does not allow."
+        }
+        "claim_failed" => "The signature was right, but the token does not say what it must.",
+        "issuer_wrong" => "The signature was right, but the token is another issuer's.",
+        "audience_wrong" => "The signature was right, but the token is for another audience.",
+        "key_unknown" => "No key of the source has the name that the request gives.",
+        "key_source_refused" => {
+            "The request names a place for its key or certificate that is not one of its provider's."
+        }
+        "certificate_refused" => {
+            "The certificate is not for this, is not good at that time, or leads to no root that is trusted."
+        }
+        "key_not_fetched" => "The key is published, and was not fetched here.",
+        "challenge_refused" => "It was a challenge, and a token or a name in it was another.",
+        "capture_closed" => {
+            "It brought a secret that nobody waited for: run `gatepost providers capture` first."
+        }
+        "signed_for_anybody" => {
+            "Its signed text is one that the provider's challenge lets anybody have signed."
+        }
         _ => "It was not refused for its signature.",
     }
 }

@@ -50,7 +50,16 @@ fn said(
             problems.add(format!("{path}.content_type"), "not a header value", help)
         })
     });
+    if shape.set_error && (path != "invalid" || shape.body.is_some()) {
+        let help = "write it under `invalid`, without a body";
+        return Err(problems.add(
+            format!("{path}.set_error"),
+            "says what is wrong with a token",
+            help,
+        ));
+    }
     Ok(Said {
+        set_error: shape.set_error,
         status: status.transpose()?,
         content_type: content_type.transpose()?,
         body: shape.body.clone().map(Bytes::from),

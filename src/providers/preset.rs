@@ -175,6 +175,8 @@ sections! {
         pub content_type: Option<String>,
         /// The body.
         pub body: Option<String>,
+        /// Whether the body is an error of RFC 8935 (`invalid` only): for security event tokens, whose transmitters want to hear why.
+        pub set_error: bool,
     }
 
     /// A provider's habits in delivering (`delivery:`): what `check` warns by.

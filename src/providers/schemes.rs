@@ -168,6 +168,10 @@ impl<'a> Block<'a> {
             let name = problems.header(&format!("{path}.header_equals"), name)?;
             conditions.push(Condition::HeaderEquals(name, text.clone()));
         }
+        for (name, text) in &when.header_prefix {
+            let name = problems.header(&format!("{path}.header_prefix"), name)?;
+            conditions.push(Condition::HeaderPrefix(name, text.clone()));
+        }
         conditions.extend(when.query.clone().map(Condition::Query));
         conditions.extend(when.content_type.clone().map(Condition::ContentType));
         for (name, text) in &when.json {

@@ -187,6 +187,8 @@ sections! {
         pub header: Option<String>,
         /// Headers and what they say: `{ X-Signature-Version: v2 }`.
         pub header_equals: BTreeMap<String, String>,
+        /// Headers and what they begin with: `{ X-Hub-Signature: "sha512=" }`.
+        pub header_prefix: BTreeMap<String, String>,
         /// A parameter that is in the query.
         pub query: Option<String>,
         /// The content type, without its parameters: `application/json`.

@@ -17,6 +17,8 @@ use super::{
 };
 use crate::{answer::Reason, event::Timestamp};
 
+pub use super::source::Stop;
+
 /// Signatures that are checked for one request, at most: of those that are in it, under each key that it may be made with.
 const CHECKS_MAX: usize = 32;
 
@@ -41,21 +43,6 @@ pub(crate) struct Foreign {
     pub(crate) listing: Option<Listing>,
     /// The header, and what leads it, by which whoever asks for keys shows that it may.
     pub(crate) credential: Option<(HeaderName, String)>,
-}
-
-/// Why a request is not believed, or not yet.
-#[derive(Debug)]
-pub enum Stop {
-    /// It never will be.
-    Refused(Reason),
-    /// A key must be fetched first.
-    Wanting(Want),
-}
-
-impl std::convert::From<Reason> for Stop {
-    fn from(reason: Reason) -> Self {
-        Self::Refused(reason)
-    }
 }
 
 /// The keys of one scheme: those that are configured and live, by slot, and what was fetched.
@@ -352,10 +339,17 @@ impl Foreign {
         view: &View<'_>,
         ring: &Ring<'_>,
     ) -> Result<u16, Stop> {
-        let (Some(source), false) = (&self.source, ring.is_configured) else {
+        let Some(source) = &self.source else { return Ok(claimed.find(&ring.sets)?) };
+        let url = source.url(view, claimed.place);
+        if ring.is_configured {
+            // Nobody is asked; but a request that names a place which is not its provider's is not its provider's.
+            let is_named = matches!(source, KeySource::Named { .. });
+            if is_named && url == Err(Reason::KeySourceRefused) {
+                return Err(Reason::KeySourceRefused.into());
+            }
             return Ok(claimed.find(&ring.sets)?);
-        };
-        let url = source.url(view, claimed.place)?;
+        }
+        let url = url?;
         let scheme = self.scheme;
         let Some(set) = ring.fetched.get(scheme, &url) else {
             return Err(Stop::Wanting(Want { scheme, url, is_stale: false }));

@@ -9,11 +9,7 @@ use std::{
 use tokio::{sync::Mutex as Turn, time::Instant};
 
 use super::{KeySet, Keys, Verifier, Want};
-use crate::{
-    event::Timestamp,
-    fetch::{Document, Fetcher},
-    secret::Secret,
-};
+use crate::{event::Timestamp, fetch::Fetcher, secret::Secret};
 
 /// How long keys are good, whatever their server says.
 const FRESH_MIN: Duration = Duration::from_mins(5);
@@ -31,7 +27,8 @@ const FETCHES_MAX: u32 = 30;
 #[derive(Debug)]
 pub struct Keyring {
     verifier: Arc<Verifier>,
-    fetcher: Arc<Fetcher>,
+    /// None where what there is was given.
+    fetcher: Option<Arc<Fetcher>>,
     /// What is shown to whoever has the keys, where that is asked for.
     secret: Option<Secret>,
     kept: Arc<Mutex<Kept>>,
@@ -98,7 +95,7 @@ impl Place {
 impl Keyring {
     /// A keyring without keys. `secret` is shown to whoever has them, where a scheme says how.
     pub fn new(verifier: Arc<Verifier>, fetcher: Arc<Fetcher>, secret: Option<Secret>) -> Self {
-        Self { verifier, fetcher, secret, kept: Arc::default() }
+        Self { verifier, fetcher: Some(fetcher), secret, kept: Arc::default() }
     }
 
     /// The same with the keys of `other`, where they would be fetched from the same places and read alike.
@@ -109,10 +106,33 @@ impl Keyring {
             (Some(own), Some(other)) => own.matches(other.expose()),
             _ => false,
         };
-        let alike = verifier.fetches_like(&other.verifier) && fetcher.asks_like(&other.fetcher);
-        let kept = (shows_it && alike).then(|| Arc::clone(&other.kept))?;
-        let (verifier, fetcher) = (Arc::clone(verifier), Arc::clone(fetcher));
-        Some(Self { verifier, fetcher, secret: secret.clone(), kept })
+        let asks_like = fetcher.as_ref()?.asks_like(other.fetcher.as_ref()?);
+        let alike = shows_it && asks_like && verifier.fetches_like(&other.verifier);
+        let kept = alike.then(|| Arc::clone(&other.kept))?;
+        let (verifier, fetcher, secret) = (Arc::clone(verifier), fetcher.clone(), secret.clone());
+        Some(Self { verifier, fetcher, secret, kept })
+    }
+
+    /// A keyring that has documents as if it had fetched them now, and asks nobody: each is at a URL, or where the configuration
+    /// says that keys are. Which of them a request may name is for its scheme to say.
+    pub(crate) fn given(
+        verifier: Arc<Verifier>,
+        documents: &[(Option<String>, String)],
+        now: Timestamp,
+    ) -> Self {
+        let keyring = Self { verifier, fetcher: None, secret: None, kept: Arc::default() };
+        for (scheme, place) in keyring.verifier.key_places().enumerate() {
+            for (url, text) in documents {
+                let Some(url) = url.clone().or_else(|| place.clone()) else { continue };
+                let want = Want { scheme, url, is_stale: false };
+                let Ok(keys) = keyring.verifier.read(&want, text.as_bytes(), &[], now) else {
+                    continue;
+                };
+                keyring.keep(&want, keys, None);
+                keyring.place(&want, |place| place.sought = Some(Instant::now()));
+            }
+        }
+        keyring
     }
 
     /// Sees to it that the keys are there that a request wants, or that it is known that they cannot be had. Tells `count` how (one of [`crate::telemetry::FETCH_RESULTS`])
@@ -128,6 +148,7 @@ impl Keyring {
         if let Some(settled) = self.place(want, |place| place.settled(want, now)) {
             return settled;
         }
+        let Some(fetcher) = &self.fetcher else { return Err(Unavailable) };
         if !self.may_fetch(now) {
             count("busy");
             return Err(Unavailable);
@@ -137,16 +158,16 @@ impl Keyring {
             place.sought = if want.is_stale { Some(now) } else { place.sought };
         });
         let shown = self.secret.as_ref().and_then(|secret| self.verifier.shown(want, secret));
-        let fetched = self.fetcher.fetch(&want.url, shown).await;
-        let read = fetched.map_err(|why| ("failed", why)).and_then(|document| {
+        let answer = fetcher.fetch(&want.url, shown).await;
+        let read = answer.map_err(|why| ("failed", why)).and_then(|document| {
             let read =
-                self.verifier.read(want, &document.body, self.fetcher.anchors(), Timestamp::now());
+                self.verifier.read(want, &document.body, fetcher.anchors(), Timestamp::now());
             read.map(|keys| (keys, document)).map_err(|why| ("invalid", why))
         });
         match read {
             Ok((keys, document)) => {
                 count("ok");
-                self.keep(want, keys, &document);
+                self.keep(want, keys, document.max_age);
                 Ok(())
             }
             Err((result, why)) => {
@@ -168,14 +189,15 @@ impl Keyring {
         }
     }
 
-    fn keep(&self, want: &Want, keys: KeySet, document: &Document) {
+    fn keep(&self, want: &Want, keys: KeySet, max_age: Option<Duration>) {
         let now = Instant::now();
-        let fresh = document.max_age.unwrap_or(FRESH_MIN).clamp(FRESH_MIN, FRESH_MAX);
+        let fresh = max_age.unwrap_or(FRESH_MIN).clamp(FRESH_MIN, FRESH_MAX);
         self.place(want, |place| {
             place.keys = Some(Arc::new(keys));
             place.asked = Some((now, Some(true)));
             place.fresh_until = Some(now + fresh);
-            place.stale_until = Some(now + fresh.max(self.fetcher.stale()));
+            let stale = self.fetcher.as_ref().map_or(fresh, |fetcher| fetcher.stale());
+            place.stale_until = Some(now + fresh.max(stale));
         });
     }
 

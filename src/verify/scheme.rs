@@ -318,6 +318,7 @@ impl Scheme {
             }
             Condition::Json(place, text) => Some((place.clone(), text.as_str())),
             Condition::JsonPresent(_)
+            | Condition::HeaderPrefix(..)
             | Condition::Header(_)
             | Condition::Query(_)
             | Condition::ContentType(_) => None,

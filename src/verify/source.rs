@@ -39,6 +39,21 @@ pub struct Want {
     pub is_stale: bool,
 }
 
+/// Why a request is not believed, or not yet.
+#[derive(Debug)]
+pub enum Stop {
+    /// It never will be.
+    Refused(Reason),
+    /// A key must be fetched first.
+    Wanting(Want),
+}
+
+impl From<Reason> for Stop {
+    fn from(reason: Reason) -> Self {
+        Self::Refused(reason)
+    }
+}
+
 /// What was fetched before.
 pub trait Keys: std::fmt::Debug + Send + Sync {
     /// The keys that were read at a URL for one of the source's schemes, if they are there and still good.
@@ -72,6 +87,14 @@ impl Verifier {
     /// Whether what was fetched for the schemes of `other` is what would be fetched for these.
     pub(super) fn fetches_like(&self, other: &Self) -> bool {
         self.key_sources().eq(other.key_sources())
+    }
+
+    /// For each scheme the URL at which the configuration says that its keys are, if it does.
+    pub(super) fn key_places(&self) -> impl Iterator<Item = Option<String>> {
+        self.each_scheme().map(|scheme| match scheme.parts.foreign.as_ref()?.source.as_ref()? {
+            KeySource::At(url) => Some(url.clone()),
+            KeySource::Named { .. } | KeySource::X5c(_) => None,
+        })
     }
 
     /// Reads a document that was fetched, for the scheme that wanted it; a sentence where it is not what it should be.

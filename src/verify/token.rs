@@ -95,7 +95,7 @@ impl TokenRules {
                 None => false,
             };
             if !holds {
-                return Err(Reason::ClaimFailed);
+                return Err(wrong(paths));
             }
         }
         let text = |path| claim(path).and_then(Json::as_str);
@@ -148,6 +148,17 @@ impl BodyHash {
         let digest =
             if self.sha512 { Sha512::digest(body).to_vec() } else { Sha256::digest(body).to_vec() };
         if self.base64 { STANDARD.encode(digest) } else { hex::encode(digest) }
+    }
+}
+
+/// What it means that a claim is another.
+fn wrong(paths: &[json::Path]) -> Reason {
+    let [path] = paths else { return Reason::ClaimFailed };
+    let is = |name: &str| matches!(path.steps(), [json::Step::Key(key)] if key == name);
+    match () {
+        () if is("iss") => Reason::IssuerWrong,
+        () if is("aud") => Reason::AudienceWrong,
+        () => Reason::ClaimFailed,
     }
 }
 

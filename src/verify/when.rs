@@ -15,6 +15,8 @@ pub(crate) enum Condition {
     Header(HeaderName),
     /// A header is there once and says this.
     HeaderEquals(HeaderName, String),
+    /// A header is there once and begins with this.
+    HeaderPrefix(HeaderName, String),
     /// A parameter is in the query.
     Query(String),
     /// The content type, without its parameters.
@@ -30,9 +32,11 @@ impl Condition {
     pub(super) fn place(&self) -> Option<&From> {
         match self {
             Self::Json(place, _) | Self::JsonPresent(place) => Some(place),
-            Self::Header(_) | Self::HeaderEquals(..) | Self::Query(_) | Self::ContentType(_) => {
-                None
-            }
+            Self::Header(_)
+            | Self::HeaderEquals(..)
+            | Self::HeaderPrefix(..)
+            | Self::Query(_)
+            | Self::ContentType(_) => None,
         }
     }
 
@@ -43,6 +47,10 @@ impl Condition {
             Self::HeaderEquals(name, text) => {
                 let value = sole(request.headers.get_all(name).iter());
                 value.is_ok_and(|value| value.as_bytes() == text.as_bytes())
+            }
+            Self::HeaderPrefix(name, text) => {
+                let value = sole(request.headers.get_all(name).iter());
+                value.is_ok_and(|value| value.as_bytes().starts_with(text.as_bytes()))
             }
             Self::Query(name) => {
                 let query = request.target.split_once('?').map_or("", |(_, query)| query);

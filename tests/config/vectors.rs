@@ -8,11 +8,10 @@ use crate::commands::gatepost;
 
 /// A vector of GitHub, as its file has it.
 fn vector(name: &str) -> Value {
-    let all = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/github.json"));
+    let all = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/hmac.json"));
     let all: Vec<Value> = serde_json::from_str(&all.unwrap()).unwrap();
-    let mut vector = all.into_iter().find(|vector| vector["name"] == name).unwrap();
-    vector.as_object_mut().unwrap().insert("provider".into(), "github".into());
-    vector
+    let is_it = |v: &Value| v["provider"] == "github" && v["name"] == name;
+    all.into_iter().find(is_it).unwrap()
 }
 
 fn run(dir: &Path, vectors: &[Value], more: &[&str]) -> (Option<i32>, String) {
@@ -37,15 +36,14 @@ fn vectors_that_agree_are_counted_and_others_are_printed() {
         wrongly("valid", false.into()),
         wrongly("secrets", json!(["another secret"])),
         wrongly("provider", "no_such".into()),
-        wrongly("kind", "handshake".into()),
     ];
     let (code, said) = run(dir.path(), &all, &[]);
     assert_eq!(code, Some(1), "{said}");
     for line in [
         "vectors.json  github/octokit_foo_bar\n  expected  invalid\n  got       valid",
         "  expected  valid\n  got       signature_wrong: The signature is well formed and no live secret made it",
-        "no_such: no such preset, 1 not checked",
-        "vectors.json: 1 agree, 2 do not, 1 of challenges not checked",
+        "no_such: no such preset or scheme, 1 not checked",
+        "vectors.json: 1 agree, 2 do not",
     ] {
         assert!(said.contains(line), "{line}\n{said}");
     }
@@ -60,10 +58,31 @@ fn vectors_that_agree_are_counted_and_others_are_printed() {
 #[test]
 fn a_file_that_names_no_provider_is_called_after_it() {
     let dir = tempfile::tempdir().unwrap();
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/github.json");
-    let (code, said) = gatepost(dir.path(), &["verify", "--vectors", file], &[]);
-    assert_eq!(code, Some(0), "{said}");
-    assert!(said.ends_with(": 7 agree, 0 do not\n"), "{said}");
+    let mut vector = vector("octokit_foo_bar");
+    vector.as_object_mut().unwrap().remove("provider");
+    fs::write(dir.path().join("github.json"), Value::from([vector]).to_string()).unwrap();
+    let (code, said) = gatepost(dir.path(), &["verify", "--vectors", "github.json"], &[]);
+    assert_eq!((code, &*said), (Some(0), "github.json: 1 agree, 0 do not\n"));
+}
+
+/// The schemes of senders without a preset stand beside the file.
+#[test]
+fn a_scheme_beside_the_file_is_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut vector = vector("octokit_foo_bar");
+    vector["provider"] = "acme".into();
+    let own = "acme:\n  event: { id: '{header:X-GitHub-Delivery}', type: push }\n  verify: { signature: { \
+               header: X-Hub-Signature-256, prefix: 'sha256=' }, signed: '{body}' }\n";
+    fs::write(dir.path().join("schemes.yaml"), own).unwrap();
+    let (code, said) = run(dir.path(), std::slice::from_ref(&vector), &[]);
+    assert_eq!((code, &*said), (Some(0), "vectors.json: 1 agree, 0 do not\n"));
+    let other = own.replace("X-Hub-Signature-256", "X-Other");
+    fs::write(dir.path().join("schemes.yaml"), other).unwrap();
+    let (code, said) = run(dir.path(), &[vector], &[]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("signature_missing"), "{said}");
+    fs::write(dir.path().join("schemes.yaml"), "acme: { verfy: {} }").unwrap();
+    assert_eq!(run(dir.path(), &[], &[]).0, Some(1), "what is wrong with it is said");
 }
 
 #[test]

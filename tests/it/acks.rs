@@ -107,3 +107,35 @@ async fn xero_gets_its_codes_and_empty_bodies() {
     }
     assert_eq!(app.count(), 0, "a check is no event");
 }
+
+/// Transmitters of security event tokens hear what was wrong, in the words of their standard; the record has the reason.
+#[tokio::test]
+async fn a_token_that_is_none_is_answered_in_the_words_of_its_standard() {
+    let app = Upstream::start().await;
+    let key = r#"{"kty":"RSA","kid":"k1","e":"AQAB","n":"hAKYdtoeoy8zcAcR874L8cnZxKzAGwd7v36APp7Pv6Q2jdsPBRrwWEBnez6d0UDKDwGbc6nxfEXAy5mbhgajzrw3MOEt8uA5txSKobBpKDeBLOsdJKFqMGmXCQvEG7YemcxDTRPxAleIAgYYRjTSd_QBwVW9OwNFhekro3RtlinV0a75jfZgkne_YiktSvLG34lw2zqXBDTC5NHROUqGTlML4PlNZS5Ri2U4aCNx2rUPRcKIlE0PuKxI4T-HIaFpv8-rdV6eUgOrB2xeI1dSFFn_nnv5OoZJEIB-VmuKn3DCUcCZSFlQPSXSfBDiUGhwOw76WuSSsf1D4b_vLoJ10w"}"#;
+    let gateway = Gateway::start(&format!(
+        "sources:\n  ssf:\n    provider: ssf\n    secret: '{key}'\n    params: {{ issuer: i, audience: a, jwks_url: \"https://idp.example/k\" }}\n\
+         routes: [ {{ source: ssf, to: app }} ]\nupstreams: {{ app: {{ url: \"{}\" }} }}\n",
+        app.url()
+    ))
+    .await;
+    let header = |json: &str| {
+        use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+        format!("{}.e30.AAAA", URL_SAFE_NO_PAD.encode(json))
+    };
+    for (body, code) in [
+        ("hello".to_owned(), "invalid_request"),
+        (header(r#"{"typ":"secevent+jwt","alg":"none"}"#), "invalid_key"),
+        (header(r#"{"typ":"secevent+jwt","alg":"RS256","kid":"k2"}"#), "invalid_key"),
+        (header(r#"{"typ":"secevent+jwt","alg":"RS256","kid":"k1"}"#), "authentication_failed"),
+    ] {
+        let answer = gateway.post("/ssf", &Vec::new(), body.as_bytes()).await;
+        let told: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!((answer.status, &told["err"]), (400, &code.into()), "{body}");
+        assert!(told["description"].as_str().is_some_and(|text| !text.is_empty()));
+        assert_eq!(answer.header("content-language"), "en");
+        assert_eq!(answer.header("content-type"), "application/json");
+        assert_eq!(answer.header("www-authenticate"), "");
+    }
+    assert_eq!(app.count(), 0);
+}

@@ -4,11 +4,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use gatepost::providers::{self, AnswerShape, Compiled, Fact, Preset};
 
-use crate::{
-    asymmetric,
-    source::{Source, compiled, examples, verifier},
-    vectors::{Vector, names, verdict},
-};
+use crate::source::{Source, compiled, examples, verifier};
 
 /// A preset and the text of its file.
 fn files() -> Vec<(&'static Preset, String)> {
@@ -127,30 +123,6 @@ fn what_is_printed_compiles_to_the_same() {
     }
 }
 
-/// Requests that were signed by something else than this program, by the providers' documented formulas (`derive.py`) or by the
-/// providers themselves, and copies of them that were not.
-#[test]
-fn derived_vectors_agree() {
-    let all = [include_str!("../vectors/derived.json"), include_str!("../vectors/published.json")];
-    let parsed = all.map(|text| serde_json::from_str::<Vec<Vector>>(text).expect("vectors"));
-    let vectors: Vec<Vector> = parsed.into_iter().flatten().collect();
-    assert!(vectors.len() > 200, "{}", vectors.len());
-    let mut wrong = Vec::new();
-    for vector in &vectors {
-        let (provider, name) = (&*vector.provider, &vector.name);
-        let verdict = verdict(vector, compiled(provider));
-        let verdict = verdict.unwrap_or_else(|| panic!("{provider} {name}: a good secret"));
-        if verdict.is_ok() != vector.valid {
-            wrong.push(format!("{provider} {name}: {verdict:?}, {:?}", vector.reason_if_invalid));
-        }
-        let about = vector.event_id.clone().zip(vector.event_type.clone());
-        if vector.valid && names(provider, vector) != about {
-            wrong.push(format!("{provider} {name}: {:?}", names(provider, vector)));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
 /// No preset is without a request that its provider could have sent.
 #[test]
 fn every_preset_has_vectors() {
@@ -176,67 +148,4 @@ fn every_preset_has_vectors() {
     let lacking: Vec<_> =
         providers::catalogue().filter(|p| !has(p)).map(|preset| &preset.name).collect();
     assert!(lacking.is_empty(), "{lacking:?}");
-}
-
-/// A provider's group of vectors with public keys, its preset, and what a source says besides its keys: a parameter, and where
-/// the vector has it.
-const ASYMMETRIC: [(&str, &str, &[(&str, &str)]); 15] = [
-    ("apple-asn-v2", "apple-app-store", &[("bundle_id", "bundle_id")]),
-    ("atlassian-connect", "atlassian-connect", &[]),
-    ("circle-v2", "circle", &[]),
-    ("discord", "discord", &[]),
-    ("fireblocks-legacy", "fireblocks-legacy", &[]),
-    ("fireblocks-v2", "fireblocks", &[]),
-    (
-        "google-pubsub-push",
-        "google-pubsub",
-        &[("audience", "audience"), ("service_account", "email")],
-    ),
-    ("kinde", "kinde", &[]),
-    ("netlify", "netlify", &[]),
-    ("plaid", "plaid", &[]),
-    ("sendgrid", "sendgrid", &[]),
-    ("ssf-set-push", "ssf", &[("issuer", "issuer"), ("audience", "audience")]),
-    ("standard-webhooks-v1a", "standard-webhooks-v1a", &[]),
-    ("vonage", "vonage", &[]),
-    ("wise", "wise", &[]),
-];
-
-/// Where a preset says something else than the vector, and why.
-const OTHERWISE: [(&str, &str, &str); 3] = [
-    ("circle-v2", "head_probe_ok", "a probe is a challenge: it is answered above verification"),
-    (
-        "vonage",
-        "official_token_ok_signature_only",
-        "without a digest of the body a token is refused",
-    ),
-    ("apple-asn-v2", "wrong_environment", "the environment is not named: a source may add it"),
-];
-
-#[test]
-fn vectors_with_public_keys_agree() {
-    let mut wrong = Vec::new();
-    for vector in asymmetric::vectors() {
-        let group = &*vector.provider;
-        let Some((.., name, params)) = ASYMMETRIC.iter().find(|row| row.0 == group) else {
-            continue;
-        };
-        let preset = providers::preset(name).expect(name);
-        let mut options = examples(preset);
-        for (param, key) in *params {
-            let value = vector.keys[key].as_str().expect(key).to_owned();
-            options.params.insert((*param).to_owned(), value);
-        }
-        let language =
-            providers::compile(&preset.verify, &preset.event, &preset.handshake, &options);
-        let secrets = asymmetric::describe(&vector).expect(name).secrets;
-        let secrets: Vec<_> = secrets.iter().map(String::as_str).collect();
-        let verdict = verifier(language.expect(name), &secrets)
-            .map(|verifier| vector.judge(&verifier, &asymmetric::Fetched::default()));
-        let known = OTHERWISE.iter().any(|row| (row.0, row.1) == (group, &*vector.name));
-        if (matches!(verdict, Ok(Ok(()))) == vector.valid) == known {
-            wrong.push(format!("{group} {}: {verdict:?}", vector.name));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -18,10 +18,11 @@ pub(crate) use crate::flow::Flow;
 #[derive(Clone, serde::Deserialize)]
 pub(crate) struct Provider {
     pub(crate) verify: Verify,
+    #[serde(default)]
     pub(crate) handshake: Vec<HandshakeRule>,
 }
 
-/// Those whose keys these tests do not have.
+/// Those whose requests these tests cannot sign: a signature is in the body, or its key is not a source's secret.
 pub(crate) fn elsewhere() -> BTreeMap<String, Provider> {
     serde_yaml::from_str(include_str!("challenges/rules.yaml")).expect("YAML")
 }
@@ -38,7 +39,8 @@ pub(crate) fn challenging() -> Vec<String> {
 }
 
 /// What the sources of these tests say about themselves.
-pub(crate) const PARAMS: [(&str, &str); 6] = [
+pub(crate) const PARAMS: [(&str, &str); 7] = [
+    ("client_id", "client-1"),
     ("verify_token", "meatyhamhock"),
     ("topic", "https://example.com/feed"),
     ("allowed_origins", "a.example eventemitter.example.com"),
@@ -70,7 +72,7 @@ pub(crate) fn compiled(provider: &str, params: &[(&str, &str)]) -> Compiled {
 }
 
 pub(crate) fn flow(provider: &str, secret: &str) -> Flow {
-    Flow::of(compiled(provider, &PARAMS), &[secret])
+    Flow::own(compiled(provider, &PARAMS), secret)
 }
 
 /// A request, sent at `now`.

@@ -14,14 +14,17 @@ use gatepost::{
     stack::Stack,
     stage::StageExt as _,
     telemetry::Metrics,
-    verify::{Presented, Verifier, Verify},
+    verify::{Presented, TestKey, Verifier, Verify},
 };
 use http::{HeaderMap, StatusCode};
 use http_body::Body;
 use http_body_util::Full;
 use tower::{ServiceBuilder, ServiceExt as _, service_fn, util::BoxCloneSyncService};
 
-use crate::source::{Source, URL, compile, headers, presented, verifier};
+use crate::{
+    foreign::Own,
+    source::{Source, URL, compile, headers, presented, verifier},
+};
 
 pub(crate) const NOW: i64 = 1_700_000_000;
 pub(crate) const SECRET: &str = "a secret of sixteen bytes and more";
@@ -31,6 +34,8 @@ pub(crate) struct Flow {
     pub(crate) metrics: Metrics,
     name: Name,
     verifier: Arc<Verifier>,
+    /// Signs, where the scheme's secret is not one that both sides know.
+    key: Option<TestKey>,
     challenges: Arc<Challenges>,
     plan: Arc<Plan>,
     routes: Arc<Routes>,
@@ -66,9 +71,22 @@ impl Flow {
 
     /// A source that was compiled already.
     pub(crate) fn of(compiled: Compiled, secrets: &[&str]) -> Self {
-        let (plan, rules) = (compiled.identify.clone(), compiled.handshakes.clone());
-        let guards = compiled.guards.clone();
-        let verifier = Arc::new(verifier(compiled, secrets).expect("a good secret"));
+        let verifier = verifier(compiled.clone(), secrets).expect("a good secret");
+        Self::knowing(compiled, verifier, None)
+    }
+
+    /// The same, with this secret, or with a key of our own where its requests are signed with one.
+    pub(crate) fn own(compiled: Compiled, secret: &str) -> Self {
+        if let Ok(verifier) = verifier(compiled.clone(), &[secret]) {
+            return Self::knowing(compiled, verifier, None);
+        }
+        let Own { key, verifier } = Own::of(&compiled);
+        Self::knowing(compiled, verifier, Some(key))
+    }
+
+    fn knowing(compiled: Compiled, verifier: Verifier, key: Option<TestKey>) -> Self {
+        let (plan, rules) = (compiled.identify, compiled.handshakes);
+        let (guards, verifier) = (compiled.guards, Arc::new(verifier));
         let metrics = Metrics::new();
         let name = Name::parse("shop").unwrap();
         let challenges = Challenges {
@@ -85,6 +103,7 @@ impl Flow {
             metrics,
             name,
             verifier,
+            key,
             challenges: Arc::new(challenges),
             plan: Arc::new(plan),
             routes: Arc::new(Routes::new(vec![route("app", &["*"], Some("app"))], false)),
@@ -150,7 +169,14 @@ impl Flow {
     /// The headers of such a request, with its signature.
     pub(crate) fn signed_as(&self, request: Presented<'_>) -> HeaderMap {
         let mut headers = request.headers.clone();
-        headers.extend(self.verifier.sign(&request).expect("signed"));
+        let signed = match &self.key {
+            Some(key) => {
+                let signed = self.verifier.sign_with(key, &request, &serde_json::Map::new());
+                signed.expect("signed").headers
+            }
+            None => self.verifier.sign(&request).expect("signed"),
+        };
+        headers.extend(signed);
         headers
     }
 

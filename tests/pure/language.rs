@@ -247,6 +247,16 @@ fn answers_that_no_provider_gets() {
     drop_forever.status: cannot be 410
     drop_forever.content_type: not a header value
     "#);
+    // An error of RFC 8935 says what is wrong with a token, and nothing else.
+    let set: AnswerShape = serde_yaml::from_str("{ set_error: true }").unwrap();
+    let both: AnswerShape = serde_yaml::from_str("{ set_error: true, body: x }").unwrap();
+    let none = AnswerShape::default();
+    assert!(providers::manners(&none, &set, &none).is_ok());
+    for (ack, invalid, dropped) in
+        [(&set, &none, &none), (&none, &both, &none), (&none, &none, &set)]
+    {
+        assert!(providers::manners(ack, invalid, dropped).is_err(), "{ack:?} {invalid:?}");
+    }
     for status in [200, 301, 404, 405, 408, 409, 410, 425, 429, 500, 503] {
         let invalid = AnswerShape { status: Some(status), ..AnswerShape::default() };
         let none = AnswerShape::default();

@@ -12,13 +12,11 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
-mod agreement;
 mod asymmetric;
 mod attacks;
 mod audited;
 mod catalogue;
 mod certificates;
-mod challenge_vectors;
 mod challenges;
 mod coverage;
 #[path = "../support/dice.rs"]
@@ -51,6 +49,5 @@ mod source;
 mod stages;
 mod timing;
 mod tokens;
-mod vectors;
 #[path = "../support/welch.rs"]
 mod welch;

@@ -1,5 +1,7 @@
 //! Challenges of which there are no vectors, and requests that only look like a challenge.
 
+use gatepost::answer::Reason;
+
 use crate::challenges::*;
 use crate::{
     flow::{NOW, SECRET},
@@ -108,13 +110,13 @@ const ANSWERED: &[(Row, u16, &str, Option<(&str, &str)>)] = &[
         None,
     ),
     (
-        ("discord", Signed, "POST", "/in", STAMP, r#"{"id":"1","type":1,"version":1}"#),
+        ("discord", Signed, "POST", "/in", &[], r#"{"id":"1","type":1,"version":1}"#),
         200,
         r#"{"type":1}"#,
         None,
     ),
     (
-        ("discord", Signed, "POST", "/in", STAMP, r#"{"version":1,"application_id":"1","type":0}"#),
+        ("discord", Signed, "POST", "/in", &[], r#"{"version":1,"application_id":"1","type":0}"#),
         204,
         "",
         None,
@@ -436,12 +438,12 @@ const UNANSWERED: &[(Row, Not)] = &[
             Signed,
             "POST",
             "/in",
-            STAMP,
+            &[],
             r#"{"version":1,"type":1,"event":{"type":"APPLICATION_AUTHORIZED"}}"#,
         ),
         AnEvent,
     ),
-    (("discord", Signed, "POST", "/in", STAMP, r#"{"id":"1","type":2}"#), AnEvent),
+    (("discord", Signed, "POST", "/in", &[], r#"{"id":"1","type":2}"#), AnEvent),
     (
         (
             "aws-sns",
@@ -520,4 +522,12 @@ fn challenges_are_answered_up_to_a_rate() {
     assert!(answered >= 100, "{answered} were answered");
     let signed = flow.signed(HeaderMap::new(), b"{}");
     assert_eq!(told(flow.post(signed, "{}")), Told::Event);
+}
+
+#[test]
+fn a_secret_is_captured_in_no_flow_without_a_window() {
+    let flow = flow("notion", "a secret that was there before");
+    let body = r#"{"verification_token":"secret_tMrlL1qK5vuQAh1b6cZGhFChZTSYJlce98V0pYn7yBl"}"#;
+    let told = told(ask(&flow, "POST", "/in", HeaderMap::new(), body, 0));
+    assert_eq!(told, Told::Refused(Refusal::NotVerified(Reason::CaptureClosed)));
 }

@@ -149,7 +149,7 @@ pub(crate) fn examples_of(page: &'static str) -> Vec<(&'static str, Described, S
 #[test]
 fn every_example_passes_and_only_as_it_stands() {
     let examples = examples();
-    assert_eq!(examples.len(), 26, "the scan finds them");
+    assert_eq!(examples.len(), 27, "the scan finds them");
     for (yaml, described, sent) in examples {
         let verifier = described.verifier();
         assert!(sent.verdict(&verifier).is_ok(), "{:?}: {yaml}", sent.verdict(&verifier));
@@ -206,7 +206,7 @@ proptest! {
                 prop_assert!(request.verdict(&verifier).is_err(), "{}", yaml);
             }
         }
-        prop_assert_eq!(signed, 20);
+        prop_assert_eq!(signed, 21);
     }
 }
 
@@ -378,6 +378,15 @@ fn alternatives_are_chosen_by_what_is_there() {
         ("{ header_equals: { X-V: v2 } }", &[("X-V", "v2")], here, "{}", true),
         ("{ header_equals: { X-V: v2 } }", &[("X-V", "V2")], here, "{}", false),
         ("{ header_equals: { X-V: v2 } }", &[("X-V", "v2"), ("X-V", "v2")], here, "{}", false),
+        ("{ header_prefix: { X-V: v2= } }", &[("X-V", "v2=ab")], here, "{}", true),
+        ("{ header_prefix: { X-V: v2= } }", &[("X-V", "v2")], here, "{}", false),
+        (
+            "{ header_prefix: { X-V: v2= } }",
+            &[("X-V", "v1=ab"), ("X-V", "v2=ab")],
+            here,
+            "{}",
+            false,
+        ),
         ("{ query: sum }", &[], "/hooks/x?a=1&sum=", "{}", true),
         ("{ query: sum }", &[], "/hooks/x?sums=1", "{}", false),
         (

@@ -85,11 +85,11 @@ fn every_claim_counts() {
     assert_eq!(verdict(&good), Ok(()));
     let past = Reason::TimestampPast;
     let wrong = [
-        ("iss", json!("elsewhere"), Reason::ClaimFailed),
-        ("iss", json!(["elsewhere"]), Reason::ClaimFailed),
-        ("iss", Json::Null, Reason::ClaimFailed),
-        ("aud", json!("x"), Reason::ClaimFailed),
-        ("aud", json!({"0": crate::source::URL}), Reason::ClaimFailed),
+        ("iss", json!("elsewhere"), Reason::IssuerWrong),
+        ("iss", json!(["elsewhere"]), Reason::IssuerWrong),
+        ("iss", Json::Null, Reason::IssuerWrong),
+        ("aud", json!("x"), Reason::AudienceWrong),
+        ("aud", json!({"0": crate::source::URL}), Reason::AudienceWrong),
         ("nested", json!({"is": false}), Reason::ClaimFailed),
         ("jti", Json::Null, Reason::ClaimFailed),
         ("digest", json!("RBNvo1WzZ4oRRq0W9"), Reason::ClaimFailed),
