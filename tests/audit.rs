@@ -147,7 +147,9 @@ async fn numbers_go_on_behind_a_log_of_which_nothing_can_be_read() {
     let live = segments.pop().unwrap();
     let begins: u64 =
         live.file_stem().unwrap().to_str().unwrap()["segment-".len()..].parse().unwrap();
-    segments.iter().for_each(|segment| fs::remove_file(segment).unwrap());
+    for segment in &segments {
+        fs::remove_file(segment).unwrap();
+    }
     fs::write(&live, "nothing\n").unwrap();
     world.fill(1).await;
     let seqs: Vec<_> =

@@ -19,9 +19,6 @@ use crate::{answer::Reason, event::Timestamp};
 
 pub use super::source::Stop;
 
-/// Signatures that are checked for one request, at most: of those that are in it, under each key that it may be made with.
-const CHECKS_MAX: usize = 32;
-
 /// What such a scheme has beside what all have.
 #[derive(Clone, Debug)]
 pub(crate) struct Foreign {
@@ -339,17 +336,14 @@ impl Foreign {
         view: &View<'_>,
         ring: &Ring<'_>,
     ) -> Result<u16, Stop> {
-        let Some(source) = &self.source else { return Ok(claimed.find(&ring.sets)?) };
-        let url = source.url(view, claimed.place);
-        if ring.is_configured {
-            // Nobody is asked; but a request that names a place which is not its provider's is not its provider's.
-            let is_named = matches!(source, KeySource::Named { .. });
-            if is_named && url == Err(Reason::KeySourceRefused) {
+        let source = match &self.source {
+            Some(source) if !ring.is_configured => source,
+            Some(source) if source.refuses(view, claimed.place) => {
                 return Err(Reason::KeySourceRefused.into());
             }
-            return Ok(claimed.find(&ring.sets)?);
-        }
-        let url = url?;
+            _ => return Ok(claimed.find(&ring.sets)?),
+        };
+        let url = source.url(view, claimed.place)?;
         let scheme = self.scheme;
         let Some(set) = ring.fetched.get(scheme, &url) else {
             return Err(Stop::Wanting(Want { scheme, url, is_stale: false }));
@@ -364,30 +358,5 @@ impl Foreign {
             }
             found => Ok(found?),
         }
-    }
-}
-
-impl Claimed<'_> {
-    /// Which slot's key made the signature. Where keys have names and the sender gives one, only that key is tried.
-    pub(super) fn find(&self, sets: &[(u16, &KeySet)]) -> Result<u16, Reason> {
-        if sets.is_empty() {
-            return Err(Reason::SecretExpired);
-        }
-        let id = self.key_id.filter(|_| sets.iter().any(|(_, set)| set.is_named()));
-        if id.is_some_and(|id| !sets.iter().any(|(_, set)| set.knows(id))) {
-            return Err(Reason::KeyUnknown);
-        }
-        let mut left = CHECKS_MAX;
-        for (slot, set) in sets {
-            for check in set.checks(id, self.algorithm) {
-                for signature in self.signatures {
-                    left = left.checked_sub(1).ok_or(Reason::SignaturesTooMany)?;
-                    if check.holds(self.signed, signature) {
-                        return Ok(*slot);
-                    }
-                }
-            }
-        }
-        Err(Reason::SignatureWrong)
     }
 }

@@ -7,10 +7,11 @@ use rustls_pki_types::TrustAnchor;
 
 use super::{
     chain,
+    foreign::Claimed,
     key::{Algorithm, Key, KeyForm, Tag},
     public::{self, Kind, PublicKey},
 };
-use crate::{event::Timestamp, json, secret::Secret};
+use crate::{answer::Reason, event::Timestamp, json, secret::Secret};
 
 /// An algorithm that a scheme allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -239,6 +240,34 @@ impl Ready {
 
     fn is_called(&self, id: &str) -> bool {
         self.ids.iter().any(|known| known == id)
+    }
+}
+
+/// Signatures that are checked for one request, at most: of those that are in it, under each key that it may be made with.
+const CHECKS_MAX: usize = 32;
+
+impl Claimed<'_> {
+    /// Which slot's key made the signature. Where keys have names and the sender gives one, only that key is tried.
+    pub(super) fn find(&self, sets: &[(u16, &KeySet)]) -> Result<u16, Reason> {
+        if sets.is_empty() {
+            return Err(Reason::SecretExpired);
+        }
+        let id = self.key_id.filter(|_| sets.iter().any(|(_, set)| set.is_named()));
+        if id.is_some_and(|id| !sets.iter().any(|(_, set)| set.knows(id))) {
+            return Err(Reason::KeyUnknown);
+        }
+        let mut left = CHECKS_MAX;
+        for (slot, set) in sets {
+            for check in set.checks(id, self.algorithm) {
+                for signature in self.signatures {
+                    left = left.checked_sub(1).ok_or(Reason::SignaturesTooMany)?;
+                    if check.holds(self.signed, signature) {
+                        return Ok(*slot);
+                    }
+                }
+            }
+        }
+        Err(Reason::SignatureWrong)
     }
 }
 

@@ -128,6 +128,12 @@ impl KeySource {
         !matches!(self, Self::X5c(_))
     }
 
+    /// Whether a request names a place that is not asked: then it is not its provider's, also where nobody has to be asked.
+    pub(super) fn refuses(&self, view: &View<'_>, place: usize) -> bool {
+        let is_named = matches!(self, Self::Named { .. });
+        is_named && self.url(view, place) == Err(Reason::KeySourceRefused)
+    }
+
     /// The URL to ask for the key of a signature in this place, or that the message names one that is not asked.
     pub(super) fn url(&self, view: &View<'_>, place: usize) -> Result<String, Reason> {
         match self {

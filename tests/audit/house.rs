@@ -35,7 +35,9 @@ impl House {
     async fn turn(&mut self, millis: u64, event: Option<u32>) {
         self.clock.fetch_add(i64::try_from(millis).unwrap(), Ordering::SeqCst);
         tokio::time::advance(Duration::from_secs(2).max(Duration::from_millis(millis))).await;
-        event.into_iter().for_each(|event| self.log.note(attempt(event)));
+        if let Some(event) = event {
+            self.log.note(attempt(event));
+        }
         self.writer.turn();
     }
 }

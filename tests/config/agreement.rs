@@ -53,7 +53,7 @@ fn check(path: &Path) -> Told {
     let args = ["verify", "--json", "--vectors", path.to_str().unwrap()];
     let (_, said) = gatepost(path.parent().unwrap(), &args, &[]);
     let told: Value =
-        serde_json::from_str(&said).unwrap_or_else(|e| panic!("{path:?}: {e}: {said}"));
+        serde_json::from_str(&said).unwrap_or_else(|e| panic!("{}: {e}: {said}", path.display()));
     let each = told[0]["disagreements"].as_array().expect("a list").iter();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     Told {
@@ -97,9 +97,10 @@ fn every_vector_comes_out_as_it_must_or_as_it_is_listed() {
 
 #[test]
 fn every_file_of_the_folder_is_checked() {
-    let names = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name());
-    let names = names.map(|name| name.into_string().unwrap()).filter(|n| n.ends_with(".json"));
-    let names: BTreeSet<String> = names.collect();
+    let paths = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
+    let paths = paths.filter(|path| path.extension().is_some_and(|ending| ending == "json"));
+    let names = paths.map(|path| path.file_name().unwrap().to_owned());
+    let names: BTreeSet<String> = names.map(|name| name.into_string().unwrap()).collect();
     assert_eq!(names, FILES.map(|(file, _)| file.to_owned()).into());
 }
 
