@@ -82,7 +82,7 @@ fn commands(kept: &Kept, said: &mut Outputs, config: &Path, to: &str, id: &str) 
         (0, vec!["send", "gitlab", "--show-request"]),
         (0, vec!["send", "basic", "--show-request"]),
         (0, vec!["send", "hex", "--show-request"]),
-        (1, vec!["send", "query", "--show-request"]),
+        (0, vec!["send", "query", "--show-request"]),
         (4, vec!["send", "stripe", "--to", "http://127.0.0.1:1/stripe"]),
         (3, vec!["send", "nobody"]),
         (0, vec!["audit", "list"]),

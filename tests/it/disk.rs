@@ -295,6 +295,8 @@ async fn the_names_of_a_first_start_are_durable() {
         (state.clone(), "mkdir("),
         (state.join("audit"), "mkdir("),
         (state.join("audit-signing.key"), "O_CREAT"),
+        (state.join("audit/segment-00000000000000000001.ndjson"), "O_CREAT"),
+        (state.join("audit/checkpoints"), "O_CREAT"),
         (state.join("dedup.sqlite3"), "O_CREAT"),
         (state.join("dedup.sqlite3-wal"), "O_CREAT"),
     ] {

@@ -166,6 +166,9 @@ impl Setup {
 
 /// A random secret in the form that the provider's own have; none where a secret is not all that it takes.
 fn made_up(preset: &Preset) -> Option<String> {
+    if preset.params.values().any(|param| !param.optional) {
+        return None;
+    }
     let random = format!("{}{}", Receipt::random(), Receipt::random()).replace("req_", "");
     let prefix = preset.secret.prefix.as_deref().unwrap_or_default();
     let options = providers::Options::default();
