@@ -107,10 +107,10 @@ impl Respond {
             Err(refusal) => problem(&refusal.what, &verdict, asked),
         };
         if let Some(said) = self.manners.instead(answer) {
-            reply = instead(said, reply);
-            if let (true, Err(refused)) = (said.set_error, answer) {
-                reply = set_error(&refused.what, verdict.status);
-            }
+            reply = match answer {
+                Err(refused) if said.set_error => set_error(&refused.what, verdict.status),
+                _ => instead(said, reply),
+            };
         }
         self.dress(reply.headers_mut(), answer, &verdict, asked);
         reply

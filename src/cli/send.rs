@@ -207,7 +207,7 @@ fn trial(preset: &Preset) -> Result<(String, Option<TestKey>, Config), String> {
 
 /// A configuration with one source.
 fn alone(preset: &Preset, secret: &str, id: &str, offline: bool) -> Result<Config, String> {
-    let params = preset.params.iter().filter(|(_, param)| !param.optional);
+    let params = preset.needed_params();
     let params: Vec<_> =
         params.map(|(name, param)| format!("{name}: {:?}", param.example)).collect();
     let (name, params) = (&preset.name, params.join(", "));

@@ -223,6 +223,11 @@ impl Preset {
         }
     }
 
+    /// What a source must say about itself, by name.
+    pub fn needed_params(&self) -> impl Iterator<Item = (&String, &Param)> {
+        self.params.iter().filter(|(_, param)| !param.optional)
+    }
+
     /// Whether the facts about `about` are from memory or disputed; what nothing is said about is not known at all.
     pub fn is_doubtful(&self, about: Fact) -> bool {
         self.evidence.get(&about).is_none_or(Evidence::is_doubtful)

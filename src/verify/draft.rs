@@ -201,10 +201,7 @@ impl<'s> Draft<'s> {
 
     /// Adds a parameter to the query.
     fn ask(&mut self, name: &str, text: &str) {
-        let (url, target) = match &self.query {
-            Some((_, url, target)) => (url.as_str(), target.as_str()),
-            None => (self.request.url, self.request.target),
-        };
+        let Presented { url, target, .. } = self.presented();
         let path = |text: &str| text.split_once('?').map_or(text, |(path, _)| path).to_owned();
         let others = target.split_once('?').map_or("", |(_, query)| query);
         let query =

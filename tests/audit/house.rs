@@ -77,6 +77,38 @@ async fn a_segment_goes_when_it_was_closed_longer_ago_than_the_retention() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_clock_that_is_wrong_for_a_while_removes_nothing() {
+    const HOUR: i64 = 3_600_000;
+    const DECADE: i64 = 10 * 365 * 24 * HOUR;
+    let mut house = House::new(|params| {
+        (params.retention, params.rotate_bytes) = (Duration::from_hours(16 * 24), 1);
+        params.compress = false;
+    });
+    let mut records = 0..;
+    let mut pass = async |jump: i64| {
+        house.clock.fetch_add(jump, Ordering::SeqCst);
+        for _ in 0..2 {
+            house.turn(0, records.next()).await;
+        }
+        house.world.files(".ndjson").len()
+    };
+    // Each batch is a segment of its own. What is written by a wrong clock looks ten years old afterwards, or what was
+    // written before it does meanwhile.
+    let mut segments = pass(0).await;
+    for jump in [-DECADE, DECADE, HOUR, DECADE, HOUR, -DECADE, HOUR] {
+        segments += 2;
+        assert_eq!(pass(jump).await, segments, "after a jump of {jump}");
+    }
+    // Time that passes in steps that a record has removes what is old.
+    for _ in 0..20 {
+        pass(24 * HOUR).await;
+    }
+    assert!(house.world.verify().first > 1, "the first segment is gone");
+    house.writer.end();
+    assert_eq!(house.world.verify().findings, []);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_checkpoint_comes_when_it_is_time_and_there_is_something_new() {
     let mut house = House::new(|params| params.checkpoint_every = Duration::from_mins(1));
     let begun = checkpoints(&house.world).len();

@@ -54,7 +54,7 @@ fn sent(name: &str, more: &[&str]) -> (Vec<u8>, Secret) {
 /// Whether a source of that preset believes a request; what the doctor says of it.
 fn judged(name: &str, (secret, id): &Secret, request: &[u8]) -> (bool, String) {
     let dir = tempfile::tempdir().unwrap();
-    let params = providers::preset(name).unwrap().params.iter().filter(|(_, p)| !p.optional);
+    let params = providers::preset(name).unwrap().needed_params();
     let params: Vec<_> = params.map(|(name, p)| format!("{name}: {:?}", p.example)).collect();
     let id = id.as_ref().map(|id| format!(", id: {id}")).unwrap_or_default();
     let text = format!(

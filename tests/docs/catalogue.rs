@@ -97,7 +97,7 @@ fn source(preset: &Preset) -> String {
     if let Some(key) = preset.secret_key() {
         text += &format!("    {key}: ${{{variable}_WEBHOOK_SECRET}}\n");
     }
-    let needed: Vec<_> = preset.params.iter().filter(|(_, param)| !param.optional).collect();
+    let needed: Vec<_> = preset.needed_params().collect();
     if !needed.is_empty() {
         text += "    params:\n";
     }

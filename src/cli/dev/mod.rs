@@ -166,7 +166,7 @@ impl Setup {
 
 /// A random secret in the form that the provider's own have; none where a secret is not all that it takes.
 fn made_up(preset: &Preset) -> Option<String> {
-    if preset.params.values().any(|param| !param.optional) {
+    if preset.needed_params().next().is_some() {
         return None;
     }
     let random = format!("{}{}", Receipt::random(), Receipt::random()).replace("req_", "");

@@ -154,7 +154,7 @@ impl Ground<'_> {
     /// Whether a source says what its provider's scheme needs to know.
     fn params(&mut self, preset: &Preset, shape: &file::Source, at: &Path) -> bool {
         let is_missing = |key: &str| !shape.params.contains_key(key) && shape.verify.is_none();
-        let missing = preset.params.iter().filter(|(key, p)| !p.optional && is_missing(key));
+        let missing = preset.needed_params().filter(|(key, _)| is_missing(key));
         let mut fit = true;
         for (key, param) in missing {
             fit = false;
