@@ -252,7 +252,15 @@ def stop(run):
     run.wait()
 
 
-def main(area, shard="0/1"):
+def some_of(mutants, part):
+    """Those of one file, or of one shard."""
+    if part.endswith(".rs"):
+        return [mutant for mutant in mutants if mutant.file.endswith(f"/{part}")]
+    first, step = map(int, part.split("/"))
+    return mutants[first::step]
+
+
+def main(area, part="0/1"):
     files, steps = AREAS[area]
     tests = {test for test, _ in steps}
     tool = TARGET / "tools/bin/cargo-mutants"
@@ -261,13 +269,12 @@ def main(area, shard="0/1"):
     sources = {found["file"]: pathlib.Path(found["file"]).read_text() for found in listed}
     copy_tree(sources)
     mutants = [Mutant(found, sources[found["file"]]) for found in listed]
-    part, parts = map(int, shard.split("/"))
     results = TARGET / "mutants" / f"{area}.json"
     known = json.loads(results.read_text()) if results.exists() else {}
     known = {mutant.key: known[mutant.key] for mutant in mutants if mutant.key in known}
     numbers = {mutant.key: number for number, mutant in enumerate(mutants, 1)}
     # What was caught stays so; what was missed, or did not end, is looked at again.
-    open_ = [m for m in mutants[part::parts] if known.get(m.key, {}).get("end") not in ("caught", "unviable")]
+    open_ = [m for m in some_of(mutants, part) if known.get(m.key, {}).get("end") not in ("caught", "unviable")]
 
     def keep(mutant, end, by=None):
         known[mutant.key] = {"name": mutant.name, "end": end, "by": by}
