@@ -47,7 +47,7 @@ AREAS = {
             ("pure", ["audited::", "noted::"]),
             ("audit", []),
             ("disk", ["torn::"]),
-            ("disk", ["faults::", "tamper::", "meanwhile::"]),
+            ("disk", ["report::", "room::", "meanwhile::", "faults::", "tamper::"]),
         ],
     ),
 }
