@@ -35,7 +35,7 @@ mod verifier;
 mod view;
 mod when;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use http::HeaderMap;
 use tower::{ServiceExt as _, util::BoxCloneSyncService};
@@ -108,6 +108,14 @@ impl<'a> Presented<'a> {
             body: envelope.body(),
             received_at: envelope.received_at(),
         }
+    }
+}
+
+/// The URL as the provider called it: the one on file there, with the query of the request.
+pub(crate) fn url_with<'u>(on_file: &'u str, query: Option<&str>) -> Cow<'u, str> {
+    match query {
+        Some(query) => Cow::Owned(format!("{on_file}?{query}")),
+        None => Cow::Borrowed(on_file),
     }
 }
 
@@ -273,7 +281,7 @@ impl Known {
             Some(keyring) => &**keyring,
             None => &NoKeys,
         };
-        let url = verifier.url_of(url, envelope.uri().query());
+        let url = url_with(url, envelope.uri().query());
         verifier.judge(&Presented::of(envelope, &url), fetched)
     }
 }
