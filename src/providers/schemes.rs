@@ -59,11 +59,45 @@ pub(super) fn compile(
         timeless &= built.as_ref().is_ok_and(|scheme| scheme.parts.timestamps.is_none());
         schemes.extend(built.map(|scheme| (number, scheme)));
     }
+    let mut beside = |number| besides(verify, &schemes, number, tolerance, problems);
+    let found: Vec<_> = schemes.iter().map(|(number, _)| beside(*number)).collect();
+    for ((_, scheme), besides) in schemes.iter_mut().zip(found) {
+        scheme.parts.besides = besides;
+    }
     if timeless {
         let help = "remove the key; repeated requests are caught by their id";
         problems.add("tolerance", "requests of this sender carry no signed time", help);
     }
     schemes
+}
+
+/// What must hold beside an alternative. One that is not pinned is compiled for this alone, and counts for no request by itself.
+fn besides(
+    verify: &shape::Verify,
+    schemes: &[(usize, Scheme)],
+    number: usize,
+    tolerance: Option<Duration>,
+    problems: &mut Problems,
+) -> Option<Box<Scheme>> {
+    let path = format!("verify.schemes[{number}].besides");
+    let name = verify.schemes.get(number)?.besides.as_ref()?;
+    let mut named = verify.schemes.iter().enumerate();
+    let Some((number, other)) = named.find(|(_, other)| other.name.as_ref() == Some(name)) else {
+        problems.add(path, format!("no scheme is called `{name}`"), "give the other one a `name`");
+        return None;
+    };
+    let compiled = schemes.iter().find(|(n, _)| *n == number).map(|(_, scheme)| scheme.clone());
+    let scheme = compiled.or_else(|| {
+        let path = format!("verify.schemes[{number}]");
+        let own = &other.scheme;
+        Block { outer: &verify.scheme, own, when: None, path, tolerance, problems }.scheme().ok()
+    })?;
+    if other.besides.is_some() || scheme.parts.foreign.is_some() {
+        let help = "name one that compares a secret of yours and has no `besides`";
+        problems.add(path, format!("`{name}` cannot hold besides"), help);
+        return None;
+    }
+    Some(Box::new(scheme))
 }
 
 /// One of several schemes, as it was typed.
@@ -119,6 +153,7 @@ impl<'a> Block<'a> {
             foreign: foreign?,
             for_each: for_each?,
             url_variants: variants.clone(),
+            besides: None,
         })
     }
 

@@ -57,6 +57,8 @@ sections! {
         pub name: Option<String>,
         /// When this one counts; always, where absent.
         pub when: Option<When>,
+        /// Another alternative, by name, that must hold as well.
+        pub besides: Option<String>,
         /// Where its events have their id and type, where it is not as `event` says; key by key.
         pub event: Option<EventFields>,
         /// What it has of its own.

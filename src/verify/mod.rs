@@ -10,6 +10,7 @@ mod container;
 mod draft;
 mod equality;
 mod fields;
+mod fitting;
 mod foreign;
 mod form;
 mod hook0;

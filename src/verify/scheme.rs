@@ -1,6 +1,6 @@
 //! One signature scheme: what is looked for, in which order, and when it holds.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, iter};
 
 use arrayvec::ArrayVec;
 use http::{HeaderMap, HeaderName};
@@ -46,6 +46,8 @@ pub(crate) struct SchemeParts {
     pub(crate) for_each: Option<Path>,
     /// Forms of the URL, any of which may be what the provider signed.
     pub(crate) url_variants: Vec<UrlVariant>,
+    /// A scheme that compares a secret and must hold as well.
+    pub(crate) besides: Option<Box<Scheme>>,
 }
 
 /// One signature scheme, compiled.
@@ -117,6 +119,11 @@ impl Scheme {
     /// Whether it is the one that counts for a request, if no earlier one does.
     pub(super) fn counts(&self, request: &Presented<'_>) -> bool {
         self.parts.when.iter().all(|condition| condition.holds(request, &self.sought))
+    }
+
+    /// Itself, and what must hold besides.
+    pub(super) fn with_besides(&self) -> impl Iterator<Item = &Self> {
+        iter::once(self).chain(self.parts.besides.as_deref())
     }
 
     /// Headers that carry signatures.

@@ -12,7 +12,7 @@ use super::{
     public::Kind,
     signing::SigningKey,
     token::Token,
-    verifier::OTHERS,
+    verifier::{OTHERS, TWICE},
     view::View,
 };
 use crate::json::put;
@@ -99,6 +99,10 @@ impl Verifier {
         let mut problem = "no scheme of this source signs with a key of the sender's".to_owned();
         for (number, scheme) in self.each_scheme().enumerate() {
             let Some(foreign) = &scheme.parts.foreign else { continue };
+            if scheme.parts.besides.is_some() {
+                TWICE.clone_into(&mut problem);
+                continue;
+            }
             match foreign.sign(scheme, key, presented, Some(claims)) {
                 Ok(signed) if self.counts_with(number, presented, &signed) => return Ok(signed),
                 Ok(_) => OTHERS.clone_into(&mut problem),

@@ -6,14 +6,14 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value as Json};
 
 use super::{
-    Container, From, LiveSecret, Place, Presented, Proof, Scheme, SchemeParts, Signed,
+    Container, From, LiveSecret, Place, Presented, Proof, Scheme, SchemeParts, Signed, fitting,
     foreign::{Believed, Ring, Stop},
-    key::{self, Key},
+    key::Key,
     keyset::KeySet,
     scheme, shared,
     source::{Keys, NoKeys},
 };
-use crate::{answer::Reason, event::Timestamp, secret::Secret};
+use crate::{answer::Reason, event::Timestamp};
 
 /// All schemes and secrets of one source, with keys prepared.
 #[derive(Debug)]
@@ -29,6 +29,18 @@ struct Prepared {
     keys: Vec<(u16, Key)>,
     /// The same for a scheme whose keys are not ours.
     sets: Vec<(u16, KeySet)>,
+    /// What must hold as well.
+    besides: Option<Box<Self>>,
+}
+
+impl Prepared {
+    /// With the keys that are meant for this one of `schemes`.
+    fn new(scheme: &Scheme, schemes: &[&Scheme], secrets: &[LiveSecret]) -> Self {
+        let (keys, sets) = fitting::keys(scheme, schemes, secrets);
+        let besides = scheme.parts.besides.as_deref();
+        let besides = besides.map(|scheme| Box::new(Self::new(scheme, schemes, secrets)));
+        Self { scheme: scheme.clone(), keys, sets, besides }
+    }
 }
 
 #[derive(Debug)]
@@ -58,43 +70,38 @@ impl Verifier {
         for (n, scheme) in schemes.iter_mut().enumerate() {
             scheme.parts.foreign.iter_mut().for_each(|foreign| foreign.scheme = n);
         }
-        if schemes.is_empty() || (secrets.is_empty() && !schemes.iter().all(Scheme::finds_keys)) {
+        let all: Vec<_> = schemes.iter().flat_map(Scheme::with_besides).collect();
+        if all.is_empty() || (secrets.is_empty() && !all.iter().all(|scheme| scheme.finds_keys())) {
             return Err("a source needs a scheme and a secret to be verified by".into());
         }
-        if public_url.is_empty() && schemes.iter().any(Scheme::needs_public_url) {
+        if public_url.is_empty() && all.iter().any(|scheme| scheme.needs_public_url()) {
             return Err("the provider signs the public URL, and none is configured".into());
         }
         for (slot, live) in secrets.iter().enumerate() {
-            check_secret(&schemes, live)
+            fitting::check(&all, live)
                 .map_err(|problem| format!("secret {} {problem}", slot + 1))?;
         }
-        let keys: Vec<_> = schemes.iter().map(|s| keys(s, &schemes, &secrets)).collect();
-        let prepared = schemes.into_iter().zip(keys);
         let held = |live: LiveSecret| Held { label: live.secret.fingerprint().into(), live };
-        Ok(Self {
-            schemes: prepared
-                .map(|(scheme, (keys, sets))| Prepared { scheme, keys, sets })
-                .collect(),
-            secrets: secrets.into_iter().map(held).collect(),
-        })
+        let prepared = schemes.iter().map(|scheme| Prepared::new(scheme, &all, &secrets));
+        Ok(Self { schemes: prepared.collect(), secrets: secrets.into_iter().map(held).collect() })
     }
 
     /// Schemes without any key, for a look at a configuration whose secrets are not read.
-    pub(crate) fn without_keys(schemes: Vec<Scheme>) -> Self {
-        let unkeyed = |scheme| Prepared { scheme, keys: Vec::new(), sets: Vec::new() };
-        Self { schemes: schemes.into_iter().map(unkeyed).collect(), secrets: Vec::new() }
+    pub(crate) fn without_keys(schemes: &[Scheme]) -> Self {
+        let unkeyed = schemes.iter().map(|scheme| Prepared::new(scheme, &[], &[]));
+        Self { schemes: unkeyed.collect(), secrets: Vec::new() }
     }
 
     /// Whether a scheme reads `Authorization`: then the header is the source's, and is passed on to the app.
     pub fn reads_authorization(&self) -> bool {
         let authorization = Place::Header(http::header::AUTHORIZATION);
-        let mut parts = self.schemes.iter().map(|prepared| &prepared.scheme.parts);
+        let mut parts = self.every_scheme().map(|scheme| &scheme.parts);
         parts.any(|parts| parts.containers.iter().any(|c| c.place == authorization))
     }
 
     /// Headers that carry signatures, whichever scheme counts.
     pub fn signature_headers(&self) -> impl Iterator<Item = &HeaderName> {
-        self.schemes.iter().flat_map(|prepared| prepared.scheme.signature_headers())
+        self.every_scheme().flat_map(Scheme::signature_headers)
     }
 
     /// Whether a sender shows the secret itself in this header.
@@ -103,7 +110,7 @@ impl Verifier {
         let shown = |parts: &SchemeParts| {
             parts.algorithm.is_shown() && parts.containers.iter().any(|c| c.place == here)
         };
-        self.schemes.iter().any(|prepared| shown(&prepared.scheme.parts))
+        self.every_scheme().any(|scheme| shown(&scheme.parts))
     }
 
     /// Checks a request with the keys that are configured.
@@ -123,12 +130,27 @@ impl Verifier {
         missing.filter(|name| time != Some(&From::Header(name.clone()))).collect()
     }
 
-    /// Checks a request. The first scheme whose `when` holds is the one that counts: where it fails, no other is asked.
+    /// Checks a request. The first scheme whose `when` holds is the one that counts: where it fails, no other is asked. What must
+    /// hold besides comes first, because it costs least.
     pub fn judge(&self, presented: &Presented<'_>, fetched: &dyn Keys) -> Result<Proof, Stop> {
-        let now = presented.received_at;
         let mut schemes = self.schemes.iter().enumerate();
         let counts = |(_, prepared): &(usize, &Prepared)| prepared.scheme.counts(presented);
         let (alternative, prepared) = schemes.find(counts).ok_or(Reason::SignatureMissing)?;
+        if let Some(besides) = &prepared.besides {
+            self.believe(besides, presented, fetched)?;
+        }
+        let believed = self.believe(prepared, presented, fetched)?;
+        Ok(self.proof(&prepared.scheme, alternative, believed))
+    }
+
+    /// Checks a request by one scheme.
+    fn believe(
+        &self,
+        prepared: &Prepared,
+        presented: &Presented<'_>,
+        fetched: &dyn Keys,
+    ) -> Result<Believed, Stop> {
+        let now = presented.received_at;
         if let Some(foreign) = &prepared.scheme.parts.foreign {
             let is_live = |slot| self.held(slot).is_some_and(|held| held.is_live(now));
             let live = prepared.sets.iter().filter(|(slot, _)| is_live(*slot));
@@ -137,8 +159,7 @@ impl Verifier {
                 is_configured: !prepared.sets.is_empty(),
                 fetched,
             };
-            let believed = foreign.check(&prepared.scheme, *presented, &ring)?;
-            return Ok(self.proof(&prepared.scheme, alternative, believed));
+            return foreign.check(&prepared.scheme, *presented, &ring);
         }
         let may = |slot, id: Option<&[u8]>| {
             self.held(slot).is_some_and(|held| held.is_live(now) && held.is_called(id))
@@ -150,8 +171,7 @@ impl Verifier {
             let reason = if any_live { Reason::SignatureWrong } else { Reason::SecretExpired };
             return Err(reason.into());
         }
-        let believed = Believed { slot, signed_at, token: None };
-        Ok(self.proof(&prepared.scheme, alternative, believed))
+        Ok(Believed { slot, signed_at, token: None })
     }
 
     fn proof(&self, scheme: &Scheme, alternative: usize, believed: Believed) -> Proof {
@@ -212,7 +232,7 @@ impl Verifier {
 
     /// A request's body and query with dots in place of a secret that is shown there; nothing where they show none.
     pub fn conceal(&self, presented: &Presented<'_>) -> Signed {
-        let mut concealed = self.each_scheme().filter_map(|s| shared::conceal(s, presented).ok());
+        let mut concealed = self.every_scheme().filter_map(|s| shared::conceal(s, presented).ok());
         let is_one = |signed: &Signed| signed.body.is_some() || signed.query.is_some();
         concealed.find(is_one).unwrap_or_default()
     }
@@ -264,6 +284,7 @@ impl Verifier {
             let time = parts.timestamps.as_ref().map(|time| &time.from.from);
             let is_elsewhere = |c: &Container| matches!(c.place, Place::Elsewhere(_));
             match (parts.containers.iter().all(is_elsewhere), time) {
+                _ if parts.besides.is_some() => Err(TWICE),
                 (true, _) => Err("its signature is not in a header"),
                 (_, Some(From::Json(_) | From::Form(_) | From::FormJson(..))) => {
                     Err("the signed time is in the body, which is never changed")
@@ -281,6 +302,9 @@ impl Verifier {
         whole: Option<&Map<String, Json>>,
     ) -> Option<Result<Signed, String>> {
         let now = presented.received_at;
+        if prepared.besides.is_some() {
+            return Some(Err(TWICE.to_owned()));
+        }
         if let Some(foreign) = &prepared.scheme.parts.foreign {
             let (_, set) = self.first_live(&prepared.sets, now)?;
             return Some(foreign.sign_with_set(&prepared.scheme, set, presented, whole));
@@ -297,13 +321,18 @@ impl Verifier {
 
     /// Whether requests name the secret that they are signed with, and its own name must be known.
     pub fn names_secrets(&self) -> bool {
-        let mut compared = self.each_scheme().filter(|scheme| scheme.parts.foreign.is_none());
+        let mut compared = self.every_scheme().filter(|scheme| scheme.parts.foreign.is_none());
         compared.any(Scheme::names_secrets)
     }
 
     /// All schemes, in order.
     pub(super) fn each_scheme(&self) -> impl Iterator<Item = &Scheme> {
         self.schemes.iter().map(|prepared| &prepared.scheme)
+    }
+
+    /// All schemes, and what must hold besides.
+    fn every_scheme(&self) -> impl Iterator<Item = &Scheme> {
+        self.each_scheme().flat_map(Scheme::with_besides)
     }
 
     /// The secret in a slot; slots count from 1, and 0 is none.
@@ -315,57 +344,5 @@ impl Verifier {
 /// Why something that was signed is not taken.
 pub(super) const OTHERS: &str = "it would be taken for one of another scheme";
 
-/// What is wrong with a secret that `schemes` cannot use, as the end of a sentence that never holds any part of it.
-fn check_secret(schemes: &[Scheme], live: &LiveSecret) -> Result<(), String> {
-    let secret = &live.secret;
-    key::check(secret)?;
-    let compared = |scheme: &&Scheme| scheme.parts.foreign.is_none();
-    if live.id.is_none() && schemes.iter().filter(compared).any(Scheme::names_secrets) {
-        return Err("has no `id`, by which requests name it: `{ file: …, id: … }`".into());
-    }
-    let mut uses = schemes.iter().filter(|scheme| is_meant_for(scheme, schemes, secret));
-    uses.try_for_each(|scheme| match &scheme.parts.foreign {
-        Some(foreign) => foreign.prepare(&scheme.parts.key, live).map(drop),
-        None => prepare(scheme, secret).map(drop),
-    })
-}
-
-/// Whether a secret belongs to a scheme. Where alternatives need different kinds of secret, its prefix says which kind it is:
-/// GitLab's signing tokens begin with `whsec_`, its plain tokens do not. So a plain token never becomes a signing key, nor a
-/// signing key a token that could be shown instead.
-fn is_meant_for(scheme: &Scheme, schemes: &[Scheme], secret: &Secret) -> bool {
-    let form = &scheme.parts.key;
-    let finding = schemes.iter().filter(|scheme| scheme.finds_keys()).count();
-    if (1..schemes.len()).contains(&finding) {
-        // Where some alternatives need none, a secret is theirs only if it is a key that takes the place of those they find.
-        let text = secret.expose().trim_ascii_start();
-        let is_key = text.starts_with(b"-----BEGIN ") || text.starts_with(b"{");
-        return scheme.finds_keys() == is_key;
-    }
-    if schemes.iter().any(|other| other.parts.key.claims(secret)) {
-        return form.claims(secret);
-    }
-    let is_open = |scheme: &Scheme| scheme.parts.key.strip_prefix.is_empty();
-    is_open(scheme) || !schemes.iter().any(is_open)
-}
-
-fn prepare(scheme: &Scheme, secret: &Secret) -> Result<Key, String> {
-    Key::prepare(scheme.parts.algorithm, &scheme.parts.key, secret)
-}
-
-/// Keys by slot: those that make tags, and those that are checked with.
-type Slots = (Vec<(u16, Key)>, Vec<(u16, KeySet)>);
-
-fn keys(scheme: &Scheme, schemes: &[Scheme], secrets: &[LiveSecret]) -> Slots {
-    let meant = (1..).zip(secrets).filter(|(_, live)| is_meant_for(scheme, schemes, &live.secret));
-    let (mut keys, mut sets) = Slots::default();
-    for (slot, live) in meant {
-        match &scheme.parts.foreign {
-            Some(foreign) => {
-                sets.extend(foreign.prepare(&scheme.parts.key, live).map(|set| (slot, set)));
-            }
-            None => keys.extend(prepare(scheme, &live.secret).map(|key| (slot, key))),
-        }
-    }
-    (keys, sets)
-}
+/// Why a request of a scheme that another must hold besides is not signed.
+pub(super) const TWICE: &str = "two schemes must hold at once, and only one signature is made";

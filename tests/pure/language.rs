@@ -200,6 +200,34 @@ fn mistakes_in_containers_and_alternatives() {
     assert_eq!(found, [("pin".into(), Some("there are old".into()))]);
 }
 
+/// It is another alternative, which compares a secret and needs no third.
+#[test]
+fn what_holds_besides() {
+    let said = |besides: &str, other: &str| {
+        said(&format!(
+            "verify:\n  signature: {{ header: X }}\n  schemes:\n    - {{ name: a, when: {{ header: Y }}, besides: {besides}, signed: '{{body}}' }}\n    \
+             - {{ name: b, {other} }}\nevent: {{ id: '{{json:id}}', type: event }}"
+        ))
+    };
+    assert_eq!(said("b", "mac: token"), "");
+    insta::assert_snapshot!(
+        [
+            said("c", "mac: token"),
+            said("b", "besides: a, mac: token"),
+            said("b", "mac: ed25519, signed: '{body}'")
+        ]
+        .join("\n\n"),
+        @r#"
+    verify.schemes[0].besides: no scheme is called `c` (give the other one a `name`)
+
+    verify.schemes[0].besides: `b` cannot hold besides (name one that compares a secret of yours and has no `besides`)
+    verify.schemes[1].besides: `a` cannot hold besides (name one that compares a secret of yours and has no `besides`)
+
+    verify.schemes[0].besides: `b` cannot hold besides (name one that compares a secret of yours and has no `besides`)
+    "#
+    );
+}
+
 #[test]
 fn handshakes() {
     insta::assert_snapshot!(said(&format!(

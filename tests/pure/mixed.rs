@@ -32,6 +32,9 @@ fn a_secret_is_for_the_alternatives_that_compare() {
     // Who knows the word, but has no token, is refused where tokens come; that their keys are not here is no verdict.
     let token = r#""eyJhbGciOiJSUzI1NiIsImtpZCI6ImsxIn0.e30.AAAA""#;
     assert_eq!(verdict(&graph, &rich(token)), Err(Reason::KeyNotFetched));
+    // A token covers nothing of the body: who has seen one and does not know the word is refused before any key is asked for.
+    let strange = rich(token).into_iter().map(|byte| if byte == b'w' { b'W' } else { byte });
+    assert_eq!(verdict(&graph, &strange.collect::<Vec<_>>()), Err(Reason::SignatureWrong));
     assert_eq!(verdict(&graph, &rich("\"\"")), Err(Reason::SignatureMissing));
     assert_eq!(verdict(&graph, &rich("{}")), Err(Reason::SignatureMissing));
 }
@@ -52,8 +55,12 @@ fn a_pinned_alternative_is_the_only_one() {
     let options = providers::Options { pin: Some("rich".into()), ..examples(preset) };
     let pinned =
         providers::compile(&preset.verify, &preset.event, &preset.handshake, &options).expect("it");
-    let graph = verifier(pinned, &[]).expect("no secret is needed");
+    let lacking = verifier(pinned.clone(), &[]).expect_err("the word is asked for besides");
+    assert_eq!(lacking, "a source needs a scheme and a secret to be verified by");
+    let graph = verifier(pinned, &[STATE]).expect("a word");
     assert_eq!(verdict(&graph, &basic(STATE)), Err(Reason::SignatureMissing));
+    assert_eq!(verdict(&graph, &rich("\"a.b.c\"")), Err(Reason::SignatureMalformed));
+    assert_eq!(verdict(&graph, &rich("\"\"")), Err(Reason::SignatureMissing));
 }
 
 #[test]

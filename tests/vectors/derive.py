@@ -314,13 +314,15 @@ first = {"aud": APP, "iss": f"https://sts.windows.net/{TENANT}/", "iat": NOW, "n
 second = {"aud": APP, "iss": f"https://login.microsoftonline.com/{TENANT}/v2.0", "exp": NOW + 3600, "azp": PUBLISHER}
 
 
-def rich(*tokens):
-    return {"value": [{"subscriptionId": "s1", "changeType": "created", "id": "n1"}], "validationTokens": list(tokens)}
+def rich(*tokens, states=(TEXT_SECRET,)):
+    items = [{"subscriptionId": "s1", "changeType": "created", "id": f"n{n}", "clientState": state}
+             for n, state in enumerate(states, 1)]
+    return {"value": items, "validationTokens": list(tokens)}
 
 
 provider("microsoft-graph", lambda *_: JSON, rich(rs256(RSA, first), rs256(RSA, second)), ("n1", "created"), jwks(RSA), RSA,
-         3660, covered=False, other=jwks(OTHER_RSA))
-request = (JSON, None, [jwks(RSA)], NOW, None, URL)
+         3660, covered=False, other=jwks(OTHER_RSA), more_secrets=[TEXT_SECRET])
+request = (JSON, None, [jwks(RSA), TEXT_SECRET], NOW, None, URL)
 for why, tokens in [
     ("one token is by another key", [rs256(RSA, first), rs256(OTHER_RSA, first)]),
     ("one token is of another publisher", [rs256(RSA, first), rs256(RSA, {**first, "appid": "another"})]),
@@ -328,10 +330,17 @@ for why, tokens in [
     ("a token is of another tenant", [rs256(RSA, {**first, "iss": "https://sts.windows.net/another/"})]),
     ("one token is none", [rs256(RSA, first), ""]),
     ("one token is no text", [rs256(RSA, first), None]),
-    ("there is no token", []),
 ]:
     body = json.dumps(rich(*tokens)).encode()
     add("microsoft-graph", why.replace(" ", "_"), (request[0], body, *request[2:]), False, why)
+body = json.dumps(rich(states=["another"])).encode()
+add("microsoft-graph", "there_is_no_token", (request[0], body, *request[2:]), False, "there is no token, and `clientState` is another")
+for why, states in [("a_good_token_with_another_client_state", ["another"]),
+                    ("a_good_token_with_no_client_state", [None]),
+                    ("a_good_token_with_one_client_state_of_another", [TEXT_SECRET, "another"]),
+                    ("a_good_token_with_no_notification", [])]:
+    body = json.dumps(rich(rs256(RSA, first), states=states)).encode()
+    add("microsoft-graph", why, (request[0], body, *request[2:]), False, "the tokens do not cover the body, `clientState` must hold")
 
 provider("viva", lambda *_: JSON, {"MessageId": "v1", "EventTypeId": 1796, "RecipientId": "r"}, ("v1", "1796"),
          covered=False, url=URL + "?secret=" + TEXT_SECRET)

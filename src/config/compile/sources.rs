@@ -246,7 +246,7 @@ impl Work<'_, '_> {
     ) -> Option<Verifier> {
         let build = |secrets| Verifier::new(language.schemes.clone(), secrets, public_url);
         if self.ground.options.offline {
-            return Some(Verifier::without_keys(language.schemes.clone()));
+            return Some(Verifier::without_keys(&language.schemes));
         }
         let finds_keys = language.schemes.iter().all(Scheme::finds_keys);
         if live.is_empty() && (self.shape.secret.is_some() || !finds_keys) {
