@@ -20,7 +20,7 @@ use crate::{
     config::Source,
     event::Timestamp,
     units::Span,
-    verify::{LiveSecret, Presented, Proof, Scheme, Verifier},
+    verify::{LiveSecret, Presented, Proof, Scheme, Verifier, url_with},
 };
 
 /// A request under examination: what it is, and by what it is checked.
@@ -48,7 +48,7 @@ impl Case {
     fn verdict(&self) -> Verdict {
         let verifier = Verifier::new(self.schemes.clone(), self.secrets.clone(), &self.url)?;
         let query = self.raw.target.split_once('?').map(|(_, query)| query);
-        Ok(verifier.verify(&self.presented(&verifier.url_of(&self.url, query))))
+        Ok(verifier.verify(&self.presented(&url_with(&self.url, query))))
     }
 
     fn presented<'p>(&'p self, url: &'p str) -> Presented<'p> {

@@ -353,8 +353,7 @@ impl<'a> Block<'a> {
 
     /// A time that is not signed protects nothing: whoever replays a request writes a new one.
     fn check_time(&mut self, scheme: &Scheme) -> Result<(), Reported> {
-        let time = scheme.parts.timestamps.as_ref();
-        if time.is_none_or(|time| scheme.covers(&time.from)) {
+        if scheme.covers_time() {
             return Ok(());
         }
         let help = "name a value that `signed` holds, or remove `timestamp`";

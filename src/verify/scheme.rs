@@ -136,7 +136,7 @@ impl Scheme {
     }
 
     /// The time that a request shows, signed or not.
-    pub(crate) fn shown_time(&self, request: &Presented<'_>) -> Option<Timestamp> {
+    pub fn shown_time(&self, request: &Presented<'_>) -> Option<Timestamp> {
         let timestamps = self.parts.timestamps.as_ref()?;
         let view = View::new(*request, &self.sought);
         self.parts.containers.iter().find_map(|container| {
