@@ -200,6 +200,36 @@ fn mistakes_in_containers_and_alternatives() {
     assert_eq!(found, [("pin".into(), Some("there are old".into()))]);
 }
 
+/// Each under the key that names it, wherever that stands.
+#[test]
+fn variables_that_stand_for_nothing() {
+    const EVENT: &str = "event: { id: '{json:id}', type: event }";
+    let paths = |verify: &str| {
+        let found = problems(&format!("verify: {verify}\n{EVENT}"), &Options::default());
+        assert!(found.iter().all(|p| p.message.starts_with("`{")), "{found:?}");
+        found.into_iter().map(|p| p.path).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        paths(
+            "{ signature: [{ header: X, key_id: '{k}' }], signed: ['{body}', '{t}.{body}'], timestamp: { from: '{t}', past: 5m }, \
+             require: [{ left: '{body}', right: '{body}' }, { left: '{u}', right: '{json:u}' }] }"
+        ),
+        [
+            "verify.signed[1]",
+            "verify.require[1]",
+            "verify.signature[0].key_id",
+            "verify.timestamp.from"
+        ]
+    );
+    assert_eq!(
+        paths(
+            "{ signed: '{t}', schemes: [{ when: { header: Y }, signature: { header: Y }, signed: '{v}' }, { signature: { header: X, \
+             split: ',', pair: '=', pick: t } }] }"
+        ),
+        ["verify.schemes[0].signed", "verify.signed"]
+    );
+}
+
 /// It is another alternative, which compares a secret and needs no third.
 #[test]
 fn what_holds_besides() {

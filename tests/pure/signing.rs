@@ -222,10 +222,12 @@ fn a_shown_time_is_found() {
     let time = |lines: &[(&str, &str)]| {
         let lines = headers(lines);
         let shown = stripe.schemes[0].shown_time(&presented(&lines, b"{}", NOW));
-        shown.map(Timestamp::as_secs)
+        shown.map(|(at, is_near)| (at.as_secs(), is_near))
     };
     let zeros = "0".repeat(64);
-    assert_eq!(time(&[("stripe-signature", &format!("t=1,v1={zeros}"))]), Some(1));
+    assert_eq!(time(&[("stripe-signature", &format!("t=1,v1={zeros}"))]), Some((1, false)));
+    let now = format!("t={NOW},v1={zeros}");
+    assert_eq!(time(&[("stripe-signature", &now)]), Some((NOW, true)));
     assert_eq!(time(&[("stripe-signature", &format!("t=x,v1={zeros}"))]), None);
     assert_eq!(time(&[("stripe-signature", &format!("v1={zeros}"))]), None);
     assert_eq!(time(&[]), None);

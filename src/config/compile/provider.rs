@@ -103,7 +103,7 @@ impl Ground<'_> {
     ) {
         for problem in problems {
             let place = at.join(&Path::of(&problem.path));
-            let error = self.error("language", &place, &problem.message);
+            let error = self.error("language", &place, format!("`{place}`: {}", problem.message));
             problem.help.iter().fold(error, |error, help| error.help(help));
         }
     }
@@ -291,11 +291,27 @@ impl Ground<'_> {
             ),
             (language.type_covered, "type", "a captured request can be routed as another type"),
         ];
+        let algorithms = || language.schemes.iter().map(|scheme| scheme.parts.algorithm);
+        let shown = algorithms().find(|algorithm| !algorithm.signs());
         for (_, field, why) in fields.into_iter().filter(|(covered, ..)| !covered) {
-            let message = format!("the signature of `{name}` does not cover the event's {field}");
-            self.warn("unsigned-field", &self.key(&at.key("event").key(field)), message)
-                .label(why)
-                .help("take it from the body where the body is signed: `{json:…}`");
+            let place = self.key(&at.key("event").key(field));
+            let message = match shown {
+                Some(mac) => format!(
+                    "`mac: {}` signs nothing of what `{name}` is sent, and so not the event's {field}",
+                    mac.as_str()
+                ),
+                None => format!("the signature of `{name}` does not cover the event's {field}"),
+            };
+            let help = match shown {
+                Some(_) => {
+                    "where the sender can sign, let it; if not, let in its own networks only (`allow_ips`)"
+                }
+                None if algorithms().any(|algorithm| algorithm == Algorithm::Jwt) => {
+                    "take it from a claim of the token: `{jwt:…}`"
+                }
+                None => "take it from the body where the body is signed: `{json:…}`",
+            };
+            self.warn("unsigned-field", &place, message).label(why).help(help);
         }
     }
 
