@@ -185,3 +185,21 @@ fn every_file_says_what_it_is_for() {
         .collect();
     assert!(silent.is_empty(), "no `//!` header: {}", silent.join(", "));
 }
+
+/// Crash points are debug builds' alone (`src/crash.rs`), and no profile that people are given turns those assertions on.
+#[test]
+fn nothing_that_is_shipped_has_crash_points() {
+    let manifest =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
+    let profiles: Vec<_> = manifest.split("\n[profile.").skip(1).collect();
+    let names: Vec<_> = profiles.iter().map(|p| p.split(']').next().unwrap()).collect();
+    assert!(["dev", "release", "dist"].iter().all(|name| names.contains(name)), "{names:?}");
+    for profile in profiles.iter().filter(|profile| !profile.starts_with("dev")) {
+        let profile = profile.split("\n[").next().unwrap();
+        assert!(!profile.contains("debug-assertions"), "[profile.{profile}");
+        assert!(
+            !profile.contains("inherits") || profile.contains("inherits = \"release\""),
+            "[profile.{profile}"
+        );
+    }
+}
