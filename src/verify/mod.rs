@@ -62,7 +62,7 @@ pub(crate) use container::{Container, Place};
 pub(crate) use equality::Equality;
 pub(crate) use foreign::Foreign;
 pub(crate) use form::Form;
-pub(crate) use keyset::{Allowed, Listing, jose_names, of_jose_name};
+pub(crate) use keyset::{Allowed, Listing, at, jose_names, of_jose_name};
 pub(crate) use messages::{MessageRules, of_registered_name, registered_names};
 pub(crate) use scheme::SchemeParts;
 pub(crate) use source::{KeySource, UrlRule};

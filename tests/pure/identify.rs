@@ -251,6 +251,25 @@ fn the_digest_is_in_the_key_where_the_id_is_not_signed() {
     assert_ne!(other, signed(r#"{"id":"a","type":"t"}"#), "another source's ids are others");
 }
 
+/// Where a token is all that a request shows, an empty body comes again and again (Google's channels): no two of these are a replay.
+#[test]
+fn where_nothing_is_signed_equal_bytes_are_no_replay() {
+    let event = "event: { id: '{header:x-delivery}', type: t }";
+    for (verify, is_guarded) in [
+        ("verify: { signature: { header: X-Token }, mac: token }\n", false),
+        ("verify: { signature: { header: X-Signature }, signed: '{body}' }\n", true),
+    ] {
+        let flow = Flow::new(&format!("{verify}{event}"));
+        let (one, other) = (keys_of(&flow, "d1"), keys_of(&flow, "d2"));
+        assert_ne!(one.0, other.0);
+        assert_eq!((one.1.is_some(), one.1 == other.1), (is_guarded, true), "{verify}");
+    }
+}
+
+fn keys_of(flow: &Flow, id: &str) -> (EventKey, Option<EventKey>) {
+    keys(&flow.event(&[("x-delivery", id)], String::new()).unwrap())
+}
+
 /// The account is part of the key: where anybody can change it, the same bytes could come again as another event.
 #[test]
 fn an_account_that_is_not_signed_needs_the_replay_guard() {

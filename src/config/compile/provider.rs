@@ -13,7 +13,7 @@ use crate::{
         tree::Path,
     },
     providers::{
-        self, AnswerShape, Compiled, Fact, Options, Preset,
+        self, AnswerShape, Compiled, Covers, Fact, Options, Preset,
         shape::{EventFields, Verify},
     },
     secret::Secret,
@@ -192,6 +192,7 @@ impl Ground<'_> {
             self.no_retry(preset, routes, at);
             self.known_types(preset, routes);
             self.unconfirmed(preset, shape, at);
+            self.unpinned(preset, shape, language, at);
         }
         if preset.is_none() || shape.verify.is_some() || shape.event.is_some() {
             self.coverage(name, language, at);
@@ -233,11 +234,16 @@ impl Ground<'_> {
             _ => horizon.to_string(),
         };
         let message = format!("`dedup.window` is {own} but {} retries for {days}", preset.title);
-        let better = Span::days(7).max(Span(horizon.0 * 2));
+        let (default, twice) = (Span::days(7), Span(horizon.0 * 2));
+        let better = if default < horizon {
+            format!("set `dedup: {{ window: {twice} }}` at this source")
+        } else {
+            format!("use {}, or leave it out", default.max(twice))
+        };
         let sure = unsure(preset, "retries");
         self.warn("window-short", &at.key("dedup").key("window"), message)
             .label(format!("a retry after {own} would be delivered a second time{sure}"))
-            .help(format!("use {better}, or leave it out"));
+            .help(better);
     }
 
     fn no_retry(&mut self, preset: &Preset, routes: &[&RouteOutline], at: &Path) {
@@ -259,6 +265,20 @@ impl Ground<'_> {
         self.warn("unconfirmed-scheme", &at.key("provider"), message)
             .label("let one real event through before you rely on it")
             .help(format!("what is known and how: `gatepost providers show {}`", preset.name));
+    }
+
+    /// A plain token counts where a signature could be demanded.
+    fn unpinned(&mut self, preset: &Preset, shape: &file::Source, language: &Compiled, at: &Path) {
+        let schemes = if shape.verify.is_none() { &preset.verify.schemes[..] } else { &[] };
+        let Some(best) = schemes.iter().find_map(|scheme| scheme.name.as_ref()) else { return };
+        if (language.covers, language.covers_best) != (Covers::Nothing, Covers::Body) {
+            return;
+        }
+        let message =
+            format!("{} may sign, or send a plain token that covers nothing", preset.title);
+        self.warn("unpinned", &at.key("provider"), message)
+            .label("both are taken")
+            .help(format!("`pin: {best}` where your webhook is set to sign"));
     }
 
     /// Exact names that the provider is not known to send.
