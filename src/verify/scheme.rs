@@ -11,6 +11,7 @@ use super::{
     UrlVariant, Value,
     container::GROUPS_MAX,
     key::{Algorithm, Key, KeyForm, Tag},
+    sign::unusable,
     text::PARTS_MAX,
     view::{Sought, Unusable, Variable, View},
     when::Condition,
@@ -362,9 +363,7 @@ impl Scheme {
         let view = View::new(Presented { url: &url, ..request }, &self.sought);
         view.look_at_item(item);
         let variable = variable.map(|(name, time)| (name.as_bytes(), time.as_bytes()));
-        let pieces = self.pieces(signed, &view, variable.as_slice()).map_err(|reason| {
-            format!("something that is signed over cannot be used: {}", reason.as_str())
-        })?;
+        let pieces = self.pieces(signed, &view, variable.as_slice()).map_err(unusable)?;
         Ok(key.tag(&pieces, signed.secret_at()))
     }
 }

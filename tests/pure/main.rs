@@ -32,6 +32,7 @@ mod grammar;
 mod handshake;
 mod identify;
 mod json;
+mod keyring;
 mod keys;
 mod language;
 mod mixed;
@@ -49,5 +50,6 @@ mod source;
 mod stages;
 mod timing;
 mod tokens;
+mod vendors;
 #[path = "../support/welch.rs"]
 mod welch;

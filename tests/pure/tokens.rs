@@ -170,6 +170,56 @@ fn a_signed_time_is_held_to_its_limit() {
     }
 }
 
+/// A claim is compared by what it says, whatever kind of scalar it is.
+#[test]
+fn claims_are_numbers_and_words() {
+    for (said, equal, other) in [
+        ("-5", json!(-5), json!(5)),
+        ("18446744073709551615", json!(u64::MAX), json!(u64::MAX - 1)),
+        ("1.5", json!(1.5), json!(1.25)),
+        ("-0.25", json!([0, -0.25]), json!([0, 0.25])),
+        ("true", json!(true), json!(false)),
+        ("null", json!("null"), Json::Null),
+    ] {
+        let scheme = SCHEME.replace("nested.is: \"true\"", &format!("n: {said:?}"));
+        let own = Own::new(&scheme.replace("{ claim: digest, encoding: base64 }", "{ claim: d }"));
+        let verdict = |value: &Json| {
+            let claims = json!({
+                "iss": "here", "aud": crate::source::URL, "exp": crate::foreign::NOW, "jti": "1",
+                "iat": crate::foreign::NOW, "n": value,
+                "d": "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
+            });
+            judge(&own.verifier, &with(&forged(&own, "", &claims.to_string())), b"{}")
+        };
+        assert_eq!(verdict(&equal), Ok(()), "{equal}");
+        assert_eq!(verdict(&other), Err(Reason::ClaimFailed), "{other}");
+    }
+}
+
+#[test]
+fn a_token_and_the_name_of_its_key_may_be_so_long() {
+    let own = Own::new("mac: jwt\nsignature: { header: X-Token }\njwt: { algs: [ES256] }");
+    let bare = token(&own, b"{}", json!({ "pad": "" })).len();
+    let room = (16 * 1024 - bare) / 4 * 3;
+    for (pad, told) in [(room - 3, Ok(())), (room + 6, Err(Reason::SignatureMalformed))] {
+        let token = token(&own, b"{}", json!({ "pad": "x".repeat(pad) }));
+        assert!(token.len().abs_diff(16 * 1024) < 16, "{}", token.len());
+        assert_eq!(judge(&own.verifier, &with(&token), b"{}"), told, "{}", token.len());
+    }
+    let Own { mut key, verifier } = own;
+    for (length, told) in [(256, Ok(())), (257, Err(Reason::SignatureMalformed))] {
+        key = key.named(&"k".repeat(length));
+        let none = HeaderMap::new();
+        let request = crate::foreign::presented(&none, b"{}");
+        let signed = verifier.sign_with(&key, &request, &Map::new()).unwrap();
+        assert_eq!(
+            judge(&verifier, &HeaderMap::from_iter(signed.headers), b"{}"),
+            told,
+            "{length}"
+        );
+    }
+}
+
 #[test]
 fn the_token_has_no_say_in_the_algorithm() {
     let own = Own::new(SCHEME);
@@ -196,7 +246,7 @@ fn the_token_has_no_say_in_the_algorithm() {
 #[test]
 fn an_unknown_key_is_a_refusal() {
     let own = Own::new(SCHEME);
-    let point = gatepost_jwk(&own, "known");
+    let point = jwk(&own, "known");
     let verifier = of(SCHEME, &[&point]);
     let headers = HeaderMap::new();
     let signed = |key: &gatepost::verify::TestKey| {
@@ -211,7 +261,7 @@ fn an_unknown_key_is_a_refusal() {
 }
 
 /// The public key as a JWK.
-fn gatepost_jwk(own: &Own, kid: &str) -> String {
+pub(crate) fn jwk(own: &Own, kid: &str) -> String {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
     let pem = own.key.public_pem().unwrap();
     let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();

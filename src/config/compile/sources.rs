@@ -14,7 +14,7 @@ use crate::{
         tree::{Mark, Path},
     },
     dedup::Policy,
-    fetch::Fetcher,
+    fetch::Documents,
     handshake::{Confirmer, Rule},
     providers::Compiled,
     route::Routes,
@@ -28,7 +28,7 @@ pub(super) struct Around<'a> {
     pub(super) server: &'a Server,
     pub(super) outlines: &'a [RouteOutline],
     pub(super) signing: &'a HashMap<String, Signing>,
-    pub(super) fetcher: &'a Arc<Fetcher>,
+    pub(super) fetcher: &'a Arc<dyn Documents>,
 }
 
 impl Ground<'_> {
@@ -84,7 +84,7 @@ struct Work<'a, 'g> {
     routes: &'a [&'a RouteOutline],
     signing: &'a HashMap<String, Signing>,
     plain_http: bool,
-    fetcher: &'a Arc<Fetcher>,
+    fetcher: &'a Arc<dyn Documents>,
     storage: &'a std::path::Path,
     ground: &'a mut Ground<'g>,
 }
