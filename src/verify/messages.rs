@@ -108,8 +108,9 @@ impl Foreign {
             }
         }
         let slot = found?;
-        let signed_at = rules.check(input, &request)?;
+        let created = rules.check(input, &request)?;
         scheme.check_requirements(&view, &[])?;
+        let signed_at = scheme.signed_at(&view, &[])?.or(created);
         Ok(Believed { slot, signed_at, token: None })
     }
 }

@@ -136,9 +136,9 @@ pub struct LiveSecret {
 pub struct Proof {
     /// The scheme's name, such as `hmac-sha256`.
     pub scheme: &'static str,
-    /// Which secret matched, counted from 1.
+    /// Which secret matched, counted from 1; 0 where none did, but a key that was fetched.
     pub slot: usize,
-    /// That secret's fingerprint.
+    /// That secret's fingerprint, or `fetched`.
     pub label: Arc<str>,
     /// The signed time, where the scheme has one.
     pub signed_at: Option<Timestamp>,
@@ -161,7 +161,7 @@ impl Verified {
         &self.envelope
     }
 
-    /// Which secret matched, counted from 1.
+    /// Which secret matched, counted from 1; 0 where a key did that was fetched.
     pub(crate) fn slot(&self) -> usize {
         self.proof.slot
     }

@@ -1,6 +1,6 @@
 //! All schemes and secrets of one source: which scheme counts, and which secret matches.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, iter, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value as Json};
@@ -136,11 +136,16 @@ impl Verifier {
         let mut schemes = self.schemes.iter().enumerate();
         let counts = |(_, prepared): &(usize, &Prepared)| prepared.scheme.counts(presented);
         let (alternative, prepared) = schemes.find(counts).ok_or(Reason::SignatureMissing)?;
-        if let Some(besides) = &prepared.besides {
-            self.believe(besides, presented, fetched)?;
-        }
+        let besides = prepared.besides.as_deref();
+        let besides =
+            besides.map(|besides| self.believe(besides, presented, fetched)).transpose()?;
         let believed = self.believe(prepared, presented, fetched)?;
-        Ok(self.proof(&prepared.scheme, alternative, believed))
+        // Beside a key that was fetched, a secret may have held: then that is the one that matched.
+        let slot = match (believed.slot, besides) {
+            (0, Some(besides)) => besides.slot,
+            (slot, _) => slot,
+        };
+        Ok(self.proof(&prepared.scheme, alternative, Believed { slot, ..believed }))
     }
 
     /// Checks a request by one scheme.
@@ -184,6 +189,19 @@ impl Verifier {
             token,
             alternative,
         }
+    }
+
+    /// Whether the secret in a slot is one that both sides have, and not a key that anybody may know.
+    pub(crate) fn is_shared(&self, slot: usize) -> bool {
+        let is_own = |own: u16| usize::from(own) == slot;
+        let mut schemes =
+            self.schemes.iter().flat_map(|p| iter::once(p).chain(p.besides.as_deref()));
+        let holds = |prepared: &Prepared| {
+            let mut sets = prepared.sets.iter();
+            prepared.keys.iter().any(|(own, _)| is_own(*own))
+                || sets.any(|(own, set)| is_own(*own) && set.shared().is_some())
+        };
+        schemes.any(holds)
     }
 
     /// Whether a scheme's keys are fetched.

@@ -184,13 +184,15 @@ async fn a_record_names_the_event_and_at_most_a_hundred_items() {
             assert_eq!(record[member], value, "{member}");
         }
     }
-    let nobody = About { secret_slot: 0, ..(*about(7)).clone() };
-    let mut draft = Draft::new(Kind::Attempt);
-    draft.event(&nobody);
-    let (record, _) = recorded(draft).await;
-    assert!(
-        record["secret"].is_null() && record["secret_slot"].is_null() && record["items"].is_null()
-    );
+    // Where no secret of the source matched, none is named: a key that was fetched has no number.
+    for (label, secret) in [("", Value::Null), ("fetched", json!("fetched"))] {
+        let (secret_slot, secret_label) = (0, label.into());
+        let mut draft = Draft::new(Kind::Attempt);
+        draft.event(&About { secret_slot, secret_label, ..(*about(7)).clone() });
+        let (record, _) = recorded(draft).await;
+        assert_eq!(record["secret"], secret);
+        assert!(record["secret_slot"].is_null() && record["items"].is_null());
+    }
 }
 
 /// What is no log is no good log either.

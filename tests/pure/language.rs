@@ -230,6 +230,79 @@ fn variables_that_stand_for_nothing() {
     );
 }
 
+/// Rules that a scheme would not look at are no rules: whoever wrote them relies on them. What stands around alternatives is for
+/// those that can use it.
+#[test]
+fn what_means_nothing_with_an_algorithm() {
+    let rules = "jwt: { algs: [ES256], equal: { iss: me } }, prehash: sha256, rfc9421: { algs: [ed25519] }, keys: { jwks_url: 'https://idp.example/k' }";
+    let told = |mac: &str, signed: &str| {
+        said(&format!(
+            "verify: {{ signature: {{ header: X, form: raw }}, {signed}mac: {mac}, {rules} }}\n\
+             event: {{ id: '{{json:id}}', type: event }}"
+        ))
+    };
+    let body = "signed: '{body}', ";
+    let each = [
+        told("hmac-sha256", body),
+        told("token", ""),
+        told("ed25519", body),
+        told("ecdsa-p384-sha384", body),
+        told("jwt", ""),
+        told("jws-detached", body),
+        told("rfc9421", ""),
+    ];
+    insta::assert_snapshot!(each.join("\n\n"), @r#"
+    verify.jwt: means nothing with `mac: hmac-sha256` (remove it, or set `mac`)
+    verify.rfc9421: means nothing with `mac: hmac-sha256` (remove it, or set `mac`)
+    verify.prehash: means nothing with `mac: hmac-sha256` (remove it, or set `mac`)
+    verify.keys: means nothing with `mac: hmac-sha256` (remove it, or set `mac`)
+    verify.signature.form: means nothing with `mac: hmac-sha256` (remove it)
+
+    verify.jwt: means nothing with `mac: token` (remove it, or set `mac`)
+    verify.rfc9421: means nothing with `mac: token` (remove it, or set `mac`)
+    verify.prehash: means nothing with `mac: token` (remove it, or set `mac`)
+    verify.keys: means nothing with `mac: token` (remove it, or set `mac`)
+    verify.signature.form: means nothing with `mac: token` (remove it)
+
+    verify.jwt: means nothing with `mac: ed25519` (remove it, or set `mac`)
+    verify.rfc9421: means nothing with `mac: ed25519` (remove it, or set `mac`)
+    verify.signature.form: means nothing with `mac: ed25519` (remove it)
+
+    verify.jwt: means nothing with `mac: ecdsa-p384-sha384` (remove it, or set `mac`)
+    verify.rfc9421: means nothing with `mac: ecdsa-p384-sha384` (remove it, or set `mac`)
+
+    verify.rfc9421: means nothing with `mac: jwt` (remove it, or set `mac`)
+    verify.prehash: means nothing with `mac: jwt` (remove it, or set `mac`)
+    verify.signature.form: means nothing with `mac: jwt` (remove it)
+
+    verify.rfc9421: means nothing with `mac: jws-detached` (remove it, or set `mac`)
+    verify.prehash: means nothing with `mac: jws-detached` (remove it, or set `mac`)
+    verify.signature.form: means nothing with `mac: jws-detached` (remove it)
+
+    verify.jwt: means nothing with `mac: rfc9421` (remove it, or set `mac`)
+    verify.prehash: means nothing with `mac: rfc9421` (remove it, or set `mac`)
+    verify.signature.form: means nothing with `mac: rfc9421` (remove it)
+    "#);
+    let around = |own: &str| {
+        said(&format!(
+            "verify:\n  signature: {{ header: X }}\n  signed: '{{body}}'\n  {}\n  schemes:\n    \
+             - {{ when: {{ header: A }}, mac: jwt }}\n    - {{ when: {{ header: B }}, mac: ecdsa-p256-sha256 }}\n    \
+             - {{ when: {{ header: C }}, mac: rfc9421 }}\n    - {{ mac: ed25519{own} }}\n\
+             event: {{ id: '{{json:id}}', type: event }}",
+            rules
+                .replace(", prehash", "\n  prehash")
+                .replace(", rfc9421", "\n  rfc9421")
+                .replace(", keys", "\n  keys")
+        ))
+    };
+    assert_eq!(around(""), "");
+    let own = around(", jwt: { algs: [ES256] }");
+    assert_eq!(
+        own,
+        "verify.schemes[3].jwt: means nothing with `mac: ed25519` (remove it, or set `mac`)"
+    );
+}
+
 /// It is another alternative, which compares a secret and needs no third.
 #[test]
 fn what_holds_besides() {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use gatepost::{
     answer::Reason,
+    providers,
     secret::Secret,
     verify::{KeySet, Keys, NoKeys, Stop, Verifier, Want},
 };
@@ -12,7 +13,7 @@ use serde_json::Map;
 
 use crate::{
     foreign::{Own, of, presented},
-    source::headers,
+    source::{compiled, headers, verifier},
 };
 
 const SCHEME: &str = r#"
@@ -192,4 +193,58 @@ fn what_is_fetched_and_how_it_is_asked_for() {
     assert!(value.is_sensitive(), "it is in no log");
     assert_eq!(closed.shown(&want(1), &secret), None, "there is no such scheme");
     assert_eq!(closed.shown(&want(0), &Secret::new("two\nlines")), None);
+}
+
+/// Amazon names its regions; a bucket that is called `sns` is not Amazon's.
+#[test]
+fn a_certificate_of_sns_is_at_a_region_and_in_no_bucket() {
+    let sns = verifier(compiled("aws-sns"), &[]).expect("keys are fetched");
+    let none = HeaderMap::new();
+    let asked = |host: &str| {
+        let url = format!("https://{host}/SimpleNotificationService-0123.pem");
+        let body = format!(
+            r#"{{"Type":"Notification","Message":"m","MessageId":"1","Timestamp":"2023-11-14T22:13:20.000Z",
+            "TopicArn":"t","Signature":"AAAA","SignatureVersion":"2","SigningCertURL":"{url}"}}"#
+        );
+        match sns.judge(&crate::foreign::presented(&none, body.as_bytes()), &NoKeys) {
+            Err(Stop::Wanting(want)) => Ok(want.url == url),
+            Err(Stop::Refused(reason)) => Err(reason),
+            Ok(_) => panic!("accepted without a key"),
+        }
+    };
+    for host in [
+        "sns.us-east-1.amazonaws.com",
+        "sns.us-gov-west-1.amazonaws.com",
+        "sns.eu-central-2.amazonaws.com",
+        "sns.ap-southeast-5.amazonaws.com",
+        "sns.ca-west-1.amazonaws.com",
+        "sns.sa-east-1.amazonaws.com",
+        "sns.af-south-1.amazonaws.com",
+        "sns.me-central-1.amazonaws.com",
+        "sns.il-central-1.amazonaws.com",
+        "sns.mx-central-1.amazonaws.com",
+        "sns.cn-north-1.amazonaws.com.cn",
+        "sns.cn-northwest-1.amazonaws.com.cn",
+    ] {
+        assert_eq!(asked(host), Ok(true), "{host}");
+    }
+    for host in [
+        "sns.s3.amazonaws.com",
+        "sns.s3-us-west-2.amazonaws.com",
+        "sns.s3-eu-west-1.amazonaws.com",
+        "sns.s3.us-west-2.amazonaws.com",
+        "sns.s3-website-us-east-1.amazonaws.com",
+        "sns.s3-accelerate.amazonaws.com",
+        "sns.s3.cn-north-1.amazonaws.com.cn",
+        "sns.cn-north-1.amazonaws.com",
+        "sns.us-east-1.amazonaws.com.cn",
+        "sns.amazonaws.com",
+    ] {
+        assert_eq!(asked(host), Err(Reason::KeySourceRefused), "{host}");
+    }
+    // The URL that confirms a subscription is at the same places.
+    let preset = providers::preset("aws-sns").expect("a preset");
+    let said = serde_yaml::to_value((&preset.verify, &preset.handshake)).expect("YAML");
+    assert!(said[0]["keys"]["hosts"].is_sequence(), "{said:?}");
+    assert_eq!(said[1][0]["confirm"]["hosts"], said[0]["keys"]["hosts"]);
 }

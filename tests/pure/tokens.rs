@@ -1,7 +1,7 @@
 //! Tokens: what the token says about its own algorithm, key and claims decides nothing that the configuration does not allow.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use gatepost::answer::Reason;
+use gatepost::{answer::Reason, event::Timestamp, verify::Presented};
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Map, Value as Json, json};
 
@@ -122,6 +122,52 @@ fn every_claim_counts() {
     let twice = good.to_string().replacen('{', r#"{"iss":"here","#, 1);
     let twice = judge(&own.verifier, &with(&forged(&own, "", &twice)), b"{}");
     assert_eq!(twice, Err(Reason::SignatureMalformed), "a member that comes twice");
+}
+
+/// A limit on the time is one for tokens and for messages, too; a time that is signed elsewhere than in a claim of its own as well.
+#[test]
+fn a_signed_time_is_held_to_its_limit() {
+    let now = crate::foreign::NOW;
+    let own = Own::new(
+        "mac: jwt\nsignature: { header: X-Token }\njwt: { algs: [ES256] }\n\
+         timestamp: { from: \"{jwt:sent}\", past: 5m, future: 10s }",
+    );
+    let verdict = |claims: Json| {
+        let token = forged(&own, "", &claims.to_string());
+        own.verifier.verify(&crate::foreign::presented(&with(&token), b"{}"))
+    };
+    let signed_at = |claims: Json| verdict(claims).unwrap().signed_at.map(|time| time.as_secs());
+    assert_eq!(signed_at(json!({ "sent": now - 300 })), Some(now - 300));
+    assert_eq!(signed_at(json!({ "sent": now + 10, "iat": now - 900 })), Some(now + 10));
+    for (claims, reason) in [
+        (json!({ "sent": now - 301 }), Reason::TimestampPast),
+        (json!({ "sent": now - 31_536_000, "iat": now }), Reason::TimestampPast),
+        (json!({ "sent": now + 11 }), Reason::TimestampFuture),
+        (json!({ "sent": "soon" }), Reason::TimestampMalformed),
+        (json!({ "iat": now }), Reason::TimestampMissing),
+    ] {
+        assert_eq!(verdict(claims.clone()).map(drop), Err(reason), "{claims}");
+    }
+    let own = Own::new(
+        "mac: rfc9421\nrfc9421: { algs: [ed25519], require: [x-sent, content-digest] }\n\
+         timestamp: { from: \"{header:X-Sent}\", past: 5m }",
+    );
+    for (sent, told) in [
+        (now - 300, Ok(Some(now - 300))),
+        (now - 301, Err(Reason::TimestampPast)),
+        (now + 301, Err(Reason::TimestampFuture)),
+    ] {
+        let then = Timestamp::from_millis(sent * 1000);
+        let mut headers = HeaderMap::new();
+        let presented =
+            Presented { received_at: then, ..crate::foreign::presented(&headers, b"{}") };
+        let signed = own.verifier.sign_with(&own.key, &presented, &Map::new()).unwrap();
+        signed.put_into(&mut headers);
+        let verdict = own.verifier.verify(&crate::foreign::presented(&headers, b"{}"));
+        let signed_at = verdict.map(|proof| proof.signed_at.map(|time| time.as_secs()));
+        // `created` is the time of signing, too; the header is what is held to a limit.
+        assert_eq!(signed_at, told, "{sent}");
+    }
 }
 
 /// A claim is compared by what it says, whatever kind of scalar it is.

@@ -12,25 +12,11 @@ use crate::{
         suggest,
         tree::Path,
     },
-    providers::{
-        self, AnswerShape, Compiled, Covers, Fact, Options, Preset,
-        shape::{EventFields, Verify},
-    },
+    providers::{self, AnswerShape, Compiled, Covers, Fact, Options, Preset, shape::EventFields},
     secret::Secret,
     units::Span,
     verify::Algorithm,
 };
-
-/// Whether a source's secrets are none: keys that anybody may know, and that several sources may have.
-pub(super) fn has_public_keys(shape: &file::Source) -> bool {
-    let preset = shape.provider.as_deref().and_then(providers::preset);
-    let verify = shape.verify.as_ref().or(preset.map(|preset| &preset.verify));
-    let own = |verify: &Verify| {
-        let alternatives = verify.schemes.iter().filter_map(|own| own.scheme.mac);
-        verify.scheme.mac.into_iter().chain(alternatives).any(Algorithm::is_foreign)
-    };
-    verify.is_some_and(own)
-}
 
 /// The name of a source without preset.
 const CUSTOM: &str = "custom";
