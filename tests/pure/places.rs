@@ -165,7 +165,7 @@ fn a_fetched_key_is_believed_by_its_name() {
             Err(Stop::Wanting(want)) => panic!("{want:?}"),
         }
     };
-    assert_eq!(verdict("k1"), Ok((1, "fetched".to_owned())));
+    assert_eq!(verdict("k1"), Ok((0, "fetched".to_owned())));
     assert_eq!(verdict("k2"), Err(Reason::KeyUnknown), "nobody can be asked for another");
 }
 
