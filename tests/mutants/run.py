@@ -39,7 +39,11 @@ AREAS = {
     ),
     "stores": (
         "src/dedup/{embedded,redis}/*.rs",
-        [("store_contract", ["embedded", "redis_keeps_", "settings_"]), ("store_contract", [])],
+        [
+            ("store_contract", ["embedded", "damaged::", "redis_keeps_", "settings_", "pretended::"]),
+            ("store_contract", ["chaos::"]),
+            ("store_contract", []),
+        ],
     ),
     "audit": (
         "src/audit/*.rs",

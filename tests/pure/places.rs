@@ -206,7 +206,7 @@ fn a_certificate_of_sns_is_at_a_region_and_in_no_bucket() {
             r#"{{"Type":"Notification","Message":"m","MessageId":"1","Timestamp":"2023-11-14T22:13:20.000Z",
             "TopicArn":"t","Signature":"AAAA","SignatureVersion":"2","SigningCertURL":"{url}"}}"#
         );
-        match sns.judge(&crate::foreign::presented(&none, body.as_bytes()), &NoKeys) {
+        match sns.judge(&presented(&none, body.as_bytes()), &NoKeys) {
             Err(Stop::Wanting(want)) => Ok(want.url == url),
             Err(Stop::Refused(reason)) => Err(reason),
             Ok(_) => panic!("accepted without a key"),
