@@ -74,7 +74,10 @@ fn list() {
     }
     let marks = MARKS.iter().map(|(mark, meaning)| format!("\n  {mark}  {meaning}"));
     let marks: String = marks.collect();
-    out::line(&format!("\nKNOWN: how we know the scheme; ~ behind a time: from memory.{marks}"));
+    out::line(
+        "\nCOVERS: what of a request the weakest of its schemes covers; `pin` takes one of several.",
+    );
+    out::line(&format!("KNOWN: how we know the scheme; ~ behind a time: from memory.{marks}"));
 }
 
 /// Rows as lines, each column as wide as the longest of its cells.

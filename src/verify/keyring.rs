@@ -228,6 +228,10 @@ impl Keyring {
         let is_current = |(since, _): &(Instant, u32)| now.duration_since(*since) < FETCHES_WITHIN;
         let (since, count) = counted.filter(is_current).unwrap_or((now, 0));
         let may = count < max;
+        if count + 1 == FETCHES_ANEW_MAX && may {
+            let told = "many places are named for keys: for up to a minute, no new ones are asked";
+            tracing::warn!(kind = "keys", url = want.url, "{told}");
+        }
         *counted = Some((since, count + u32::from(may)));
         may
     }

@@ -1,6 +1,7 @@
 //! Tokens: what the token says about its own algorithm, key and claims decides nothing that the configuration does not allow.
 
-use gatepost::answer::Reason;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use gatepost::{answer::Reason, event::Timestamp, verify::Presented};
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Map, Value as Json, json};
 
@@ -67,7 +68,6 @@ fn forged(own: &Own, header: &str, claims: &str) -> String {
 }
 
 fn encode(text: &str) -> String {
-    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
     URL_SAFE_NO_PAD.encode(text)
 }
 
@@ -124,6 +124,52 @@ fn every_claim_counts() {
     assert_eq!(twice, Err(Reason::SignatureMalformed), "a member that comes twice");
 }
 
+/// A limit on the time is one for tokens and for messages, too; a time that is signed elsewhere than in a claim of its own as well.
+#[test]
+fn a_signed_time_is_held_to_its_limit() {
+    let now = crate::foreign::NOW;
+    let own = Own::new(
+        "mac: jwt\nsignature: { header: X-Token }\njwt: { algs: [ES256] }\n\
+         timestamp: { from: \"{jwt:sent}\", past: 5m, future: 10s }",
+    );
+    let verdict = |claims: Json| {
+        let token = forged(&own, "", &claims.to_string());
+        own.verifier.verify(&crate::foreign::presented(&with(&token), b"{}"))
+    };
+    let signed_at = |claims: Json| verdict(claims).unwrap().signed_at.map(|time| time.as_secs());
+    assert_eq!(signed_at(json!({ "sent": now - 300 })), Some(now - 300));
+    assert_eq!(signed_at(json!({ "sent": now + 10, "iat": now - 900 })), Some(now + 10));
+    for (claims, reason) in [
+        (json!({ "sent": now - 301 }), Reason::TimestampPast),
+        (json!({ "sent": now - 31_536_000, "iat": now }), Reason::TimestampPast),
+        (json!({ "sent": now + 11 }), Reason::TimestampFuture),
+        (json!({ "sent": "soon" }), Reason::TimestampMalformed),
+        (json!({ "iat": now }), Reason::TimestampMissing),
+    ] {
+        assert_eq!(verdict(claims.clone()).map(drop), Err(reason), "{claims}");
+    }
+    let own = Own::new(
+        "mac: rfc9421\nrfc9421: { algs: [ed25519], require: [x-sent, content-digest] }\n\
+         timestamp: { from: \"{header:X-Sent}\", past: 5m }",
+    );
+    for (sent, told) in [
+        (now - 300, Ok(Some(now - 300))),
+        (now - 301, Err(Reason::TimestampPast)),
+        (now + 301, Err(Reason::TimestampFuture)),
+    ] {
+        let then = Timestamp::from_millis(sent * 1000);
+        let mut headers = HeaderMap::new();
+        let presented =
+            Presented { received_at: then, ..crate::foreign::presented(&headers, b"{}") };
+        let signed = own.verifier.sign_with(&own.key, &presented, &Map::new()).unwrap();
+        signed.put_into(&mut headers);
+        let verdict = own.verifier.verify(&crate::foreign::presented(&headers, b"{}"));
+        let signed_at = verdict.map(|proof| proof.signed_at.map(|time| time.as_secs()));
+        // `created` is the time of signing, too; the header is what is held to a limit.
+        assert_eq!(signed_at, told, "{sent}");
+    }
+}
+
 /// A claim is compared by what it says, whatever kind of scalar it is.
 #[test]
 fn claims_are_numbers_and_words() {
@@ -151,15 +197,8 @@ fn claims_are_numbers_and_words() {
 }
 
 #[test]
-fn a_token_and_the_name_of_its_key_may_be_so_long() {
+fn the_name_of_a_tokens_key_may_be_so_long() {
     let own = Own::new("mac: jwt\nsignature: { header: X-Token }\njwt: { algs: [ES256] }");
-    let bare = token(&own, b"{}", json!({ "pad": "" })).len();
-    let room = (16 * 1024 - bare) / 4 * 3;
-    for (pad, told) in [(room - 3, Ok(())), (room + 6, Err(Reason::SignatureMalformed))] {
-        let token = token(&own, b"{}", json!({ "pad": "x".repeat(pad) }));
-        assert!(token.len().abs_diff(16 * 1024) < 16, "{}", token.len());
-        assert_eq!(judge(&own.verifier, &with(&token), b"{}"), told, "{}", token.len());
-    }
     let Own { mut key, verifier } = own;
     for (length, told) in [(256, Ok(())), (257, Err(Reason::SignatureMalformed))] {
         key = key.named(&"k".repeat(length));
@@ -172,6 +211,65 @@ fn a_token_and_the_name_of_its_key_may_be_so_long() {
             "{length}"
         );
     }
+}
+
+/// Hexadecimal has no case, base64 has one.
+#[test]
+fn a_digest_in_a_claim_is_the_bodys() {
+    let scheme = |encoding: &str| {
+        format!(
+            "mac: jwt\nsignature: {{ header: X-Token }}\njwt: {{ algs: [ES256], body_hash: {{ claim: d, encoding: {encoding} }} }}"
+        )
+    };
+    let hex = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+    let base64 = "RBNvo1WzZ4oRRq0W9+hknpT7T8If536DEMBg9hyq/4o=";
+    for (encoding, said, expected) in [
+        ("hex", hex.to_owned(), Ok(())),
+        ("hex", hex.to_uppercase(), Ok(())),
+        ("hex", hex.replace('4', "5"), Err(Reason::ClaimFailed)),
+        ("hex", base64.to_owned(), Err(Reason::ClaimFailed)),
+        ("base64", base64.to_owned(), Ok(())),
+        ("base64", base64.to_lowercase(), Err(Reason::ClaimFailed)),
+        ("base64", hex.to_owned(), Err(Reason::ClaimFailed)),
+    ] {
+        let own = Own::new(&scheme(encoding));
+        let token = forged(&own, "", &json!({ "d": said }).to_string());
+        assert_eq!(judge(&own.verifier, &with(&token), b"{}"), expected, "{encoding} {said}");
+    }
+}
+
+/// What stands in front of a token is not a part of it that is passed over.
+#[test]
+fn what_leads_a_token_is_looked_at() {
+    let own = Own::new(
+        "mac: jwt\nsignature: { header: Authorization, prefix: \"Bearer \" }\njwt: { algs: [ES256] }",
+    );
+    let good = token(&own, b"{}", json!({}));
+    let verdict = |text: &str| {
+        judge(&own.verifier, &crate::source::headers(&[("authorization", text)]), b"{}")
+    };
+    assert_eq!(verdict(&good), Ok(()));
+    assert_eq!(verdict(&good.replace("Bearer", "bEARER")), Ok(()), "a scheme's name has no case");
+    for other in ["Barker", "Bearer:", "Basic"] {
+        let text = good.replace("Bearer", other);
+        assert_eq!(verdict(&text), Err(Reason::SignatureMissing), "{other}");
+    }
+    for rest in ["", "Bearer", "Bearer "] {
+        assert_eq!(verdict(rest), Err(Reason::SignatureMissing), "{rest:?}");
+    }
+}
+
+/// Sixteen kilobytes are a token, and not a byte more.
+#[test]
+fn a_token_has_a_length_at_most() {
+    let own = Own::new("mac: jwt\nsignature: { header: X-Token }\njwt: { algs: [ES256] }");
+    let padded = |pad: usize| token(&own, b"{}", json!({ "pad": "x".repeat(pad) }));
+    let verdict = |token: &str| judge(&own.verifier, &with(token), b"{}");
+    let pad = (12_000..).find(|pad| padded(*pad).len() >= 16 * 1024).expect("it grows");
+    let (longest, longer) = (padded(pad), padded(pad + 1));
+    assert_eq!(longest.len(), 16 * 1024);
+    assert_eq!(verdict(&longest), Ok(()));
+    assert_eq!(verdict(&longer), Err(Reason::SignatureMalformed), "{} bytes", longer.len());
 }
 
 #[test]
@@ -200,7 +298,7 @@ fn the_token_has_no_say_in_the_algorithm() {
 #[test]
 fn an_unknown_key_is_a_refusal() {
     let own = Own::new(SCHEME);
-    let point = jwk(&own, "known");
+    let point = jwk(&own.key.public_pem().unwrap(), "known");
     let verifier = of(SCHEME, &[&point]);
     let headers = HeaderMap::new();
     let signed = |key: &gatepost::verify::TestKey| {
@@ -214,17 +312,13 @@ fn an_unknown_key_is_a_refusal() {
     assert_eq!(judge(&verifier, &signed(&key), b"{}"), Err(Reason::KeyUnknown));
 }
 
-/// The public key as a JWK.
-pub(crate) fn jwk(own: &Own, kid: &str) -> String {
-    use base64::{Engine as _, engine::general_purpose::STANDARD};
-    let pem = own.key.public_pem().unwrap();
+/// A P-256 key as a JWK.
+pub(crate) fn jwk(pem: &str, kid: &str) -> String {
+    use base64::engine::general_purpose::STANDARD;
     let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
     let der = STANDARD.decode(body).unwrap();
     let point = &der[der.len() - 64..];
-    let part = |bytes: &[u8]| {
-        use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-        URL_SAFE_NO_PAD.encode(bytes)
-    };
+    let part = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
     json!({
         "kty": "EC", "crv": "P-256", "kid": kid, "alg": "ES256",
         "x": part(&point[..32]), "y": part(&point[32..]),
