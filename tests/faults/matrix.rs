@@ -128,6 +128,10 @@ const ROWS: &[Row] = &[
             ("ADRIWX", "faults::damage::a_damaged_store_costs_no_more_than_it_has_forgotten"),
             ("AR", "it::disk::the_names_of_a_first_start_are_durable"),
             ("AW", "store_contract::embedded::a_disk_that_fails_refuses_claims_and_recovers"),
+            (
+                "AW",
+                "store_contract::damaged::an_event_on_a_damaged_page_is_refused_and_no_other_one",
+            ),
         ],
     },
     Row {
