@@ -272,7 +272,8 @@ fn what_holds_is_said_and_what_is_no_request_is_refused_with_its_line() {
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("=> The signature holds."), "{said}");
     // A path and what it asks, or a whole URL; another one in the query is neither.
-    for target in ["/stripe?next=https://a.example/b", "https://hooks.example.com/stripe?a=b://c/d"] {
+    for target in ["/stripe?next=https://a.example/b", "https://hooks.example.com/stripe?a=b://c/d"]
+    {
         let (code, said) = run(&config, &text(target, &headers, &body), &[]);
         assert_eq!(code, Some(0), "{target}: {said}");
     }
