@@ -43,6 +43,19 @@ fn every_outcome_is_documented() {
     assert!(missing.is_empty(), "docs/http.md says nothing of {missing:?}");
 }
 
+/// People look for what changed under one heading of a version.
+#[test]
+fn the_changelog_has_each_heading_once_in_a_version() {
+    let versions: Vec<_> =
+        source::text("CHANGELOG.md").split("\n## [").skip(1).map(String::from).collect();
+    assert!(!versions.is_empty(), "the versions are found");
+    for version in versions {
+        let headings: Vec<_> = version.lines().filter(|line| line.starts_with("### ")).collect();
+        let once: BTreeSet<_> = headings.iter().collect();
+        assert_eq!(once.len(), headings.len(), "{headings:?}");
+    }
+}
+
 /// The labels whose values are closed lists have them all on the page, and no others.
 #[test]
 fn every_label_has_the_values_that_the_source_has() {

@@ -106,6 +106,11 @@ impl Raw {
         self.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
     }
 
+    /// The same, where another length is here.
+    pub fn says_other_length(&self) -> Option<usize> {
+        self.says_length().filter(|says| *says != self.body.len())
+    }
+
     /// The path, without the query.
     pub fn path(&self) -> &str {
         self.target.split('?').next().unwrap_or_default()

@@ -281,7 +281,7 @@ fn list(text: &[u8], listing: &Listing) -> Option<Vec<PublicKey>> {
 }
 
 /// What stands at a path.
-pub(super) fn at<'v>(
+pub(crate) fn at<'v>(
     value: &'v serde_json::Value,
     steps: &[json::Step],
 ) -> Option<&'v serde_json::Value> {

@@ -322,7 +322,6 @@ fn value_of<'r>(
             Some(query) => format!("{path}?{query}").into(),
             None => path.into(),
         },
-        name if name.starts_with('@') => return Err(Reason::SignatureMalformed),
         name => field(request.headers, name).ok_or(Reason::InputMissing)?.into(),
     })
 }

@@ -36,7 +36,7 @@ mod verifier;
 mod view;
 mod when;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use http::HeaderMap;
 use tower::{ServiceExt as _, util::BoxCloneSyncService};
@@ -62,7 +62,7 @@ pub(crate) use container::{Container, Place};
 pub(crate) use equality::Equality;
 pub(crate) use foreign::Foreign;
 pub(crate) use form::Form;
-pub(crate) use keyset::{Allowed, Listing, jose_names, of_jose_name};
+pub(crate) use keyset::{Allowed, Listing, at, jose_names, of_jose_name};
 pub(crate) use messages::{MessageRules, of_registered_name, registered_names};
 pub(crate) use scheme::SchemeParts;
 pub(crate) use source::{KeySource, UrlRule};
@@ -109,6 +109,14 @@ impl<'a> Presented<'a> {
             body: envelope.body(),
             received_at: envelope.received_at(),
         }
+    }
+}
+
+/// The URL as the provider called it: the one on file there, with the query of the request.
+pub(crate) fn url_with<'u>(on_file: &'u str, query: Option<&str>) -> Cow<'u, str> {
+    match query {
+        Some(query) => Cow::Owned(format!("{on_file}?{query}")),
+        None => Cow::Borrowed(on_file),
     }
 }
 
@@ -274,7 +282,7 @@ impl Known {
             Some(keyring) => &**keyring,
             None => &NoKeys,
         };
-        let url = verifier.url_of(url, envelope.uri().query());
+        let url = url_with(url, envelope.uri().query());
         verifier.judge(&Presented::of(envelope, &url), fetched)
     }
 }

@@ -92,15 +92,6 @@ impl Verifier {
         Self { schemes: unkeyed.collect(), secrets: Vec::new() }
     }
 
-    /// The URL as the provider called it: the one on file there, with the query of the request where a scheme signs it.
-    pub(crate) fn url_of<'u>(&self, on_file: &'u str, query: Option<&str>) -> Cow<'u, str> {
-        let signs_url = || self.every_scheme().any(Scheme::needs_public_url);
-        match query {
-            Some(query) if signs_url() => Cow::Owned(format!("{on_file}?{query}")),
-            _ => Cow::Borrowed(on_file),
-        }
-    }
-
     /// Whether a scheme reads `Authorization`: then the header is the source's, and is passed on to the app.
     pub fn reads_authorization(&self) -> bool {
         let authorization = Place::Header(http::header::AUTHORIZATION);
@@ -131,7 +122,7 @@ impl Verifier {
     }
 
     /// Headers that the first scheme signs over, besides its time, and that are not among `headers`.
-    pub(crate) fn signed_besides(&self, headers: &HeaderMap) -> Vec<HeaderName> {
+    pub fn signed_besides(&self, headers: &HeaderMap) -> Vec<HeaderName> {
         let Some(Prepared { scheme, .. }) = self.schemes.first() else { return Vec::new() };
         let time = scheme.parts.timestamps.as_ref().map(|time| &time.from.from);
         let missing = scheme.missing(headers).into_iter();

@@ -7,7 +7,13 @@ use base64::{
     engine::general_purpose::{STANDARD, STANDARD_NO_PAD},
 };
 use gatepost::{
-    audit::{Draft, Kind, export::export, open_on, segments::Segments, verify},
+    audit::{
+        Draft, Kind,
+        export::export,
+        open_on,
+        segments::{Lines, Piece, Segments},
+        verify,
+    },
     event::{About, EventId, EventType, Timestamp},
 };
 use http::{HeaderName, HeaderValue};
@@ -219,6 +225,64 @@ async fn only_what_is_called_as_a_segment_is_one() {
     world.fill(1).await;
     assert_eq!(world.verify().findings, []);
     assert!(plain[0].exists());
+    assert!(!world.dir().join(format!("{first}.zst")).exists(), "thrown away");
+}
+
+/// A line is as long as the longest record at the most, wherever its end is.
+#[test]
+fn lines_have_a_longest_length() {
+    const MAX: usize = 256 * 1024;
+    for (len, piece, read) in [
+        (MAX - 1, Piece::Line, MAX - 1),
+        (MAX, Piece::Line, MAX),
+        (MAX + 1, Piece::Torn, MAX + 1),
+        (MAX + 2, Piece::Torn, MAX + 1),
+    ] {
+        let text = [&vec![b'x'; len][..], b"\n"].concat();
+        let mut lines = Lines::new(&text[..]);
+        assert_eq!(lines.advance().unwrap(), piece, "{len} bytes");
+        assert_eq!(lines.bytes().len(), read, "{len} bytes");
+        assert_eq!(lines.end(), (read + usize::from(piece == Piece::Line)) as u64);
+    }
+}
+
+/// Public keys that cannot be read are somebody's evidence, and not to be written over.
+#[tokio::test]
+async fn public_keys_that_cannot_be_read_stay_as_they_are() {
+    let world = World::new();
+    world.fill(1).await;
+    let public = world.dir().join("audit-signing.pub");
+    let damaged = [&fs::read(&public).unwrap()[..], b"\xff\n"].concat();
+    fs::write(&public, &damaged).unwrap();
+    assert!(gatepost::audit::open(&world.params, world.metrics.audit()).is_err());
+    assert_eq!(fs::read(&public).unwrap(), damaged);
+}
+
+/// A checkpoint that a crash tore is cut off, so that the next one has a line of its own.
+#[tokio::test]
+async fn a_torn_checkpoint_is_cut_at_the_next_start() {
+    let world = World::new();
+    world.fill(1).await;
+    let checkpoints = &world.files("checkpoints")[0];
+    let whole = fs::read_to_string(checkpoints).unwrap();
+    let last = whole.lines().last().unwrap();
+    let (half, rest) = last.split_at(last.len() / 2);
+    let zeros = "\0".repeat(half.len());
+    for tail in [half, &format!("{zeros}{rest}\n"), &format!("{half}{zeros}"), "{\"v\"", "\0\0"] {
+        fs::write(checkpoints, format!("{whole}{tail}")).unwrap();
+        let before = world.snapshot();
+        world.fill(1).await;
+        let now = fs::read_to_string(checkpoints).unwrap();
+        assert!(now.starts_with(&whole), "{tail:?}");
+        assert_eq!(now.lines().count(), whole.lines().count() + 2, "{tail:?}: {now}");
+        let report = world.verify();
+        assert_eq!(
+            (report.findings.as_slice(), report.checkpoints),
+            ([].as_slice(), 4),
+            "{tail:?}"
+        );
+        world.restore(&before);
+    }
 }
 
 /// Keys that signed before stay in the file, whatever its last line ends with.

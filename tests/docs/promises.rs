@@ -153,6 +153,22 @@ fn every_name_of_the_source_is_explained() {
     assert_eq!(unexplained(&text(PAGES[0]), &source), Vec::<String>::new());
 }
 
+/// A process is ended at each of them, by its name, in some test.
+#[test]
+fn every_crash_point_is_crashed_at() {
+    let points = source().crash_points;
+    let mut files = Vec::new();
+    for folder in ["tests/faults", "tests/it"] {
+        source::rust_below(&root().join(folder), &mut files);
+    }
+    let tests: String = files.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let named = |point: &&String| {
+        tests.contains(&format!("\"{point}\"")) || tests.contains(&format!("\"{point}:"))
+    };
+    let never: Vec<_> = points.iter().filter(|point| !named(point)).collect();
+    assert!(never.is_empty(), "no test ends the process at {never:?}");
+}
+
 /// What is put in the place of what on the page of guarantees, and what must be said of it then.
 const SPOILT: [(&str, &str, &str); 22] = [
     (

@@ -15,7 +15,7 @@ pub fn text(path: &str) -> String {
 }
 
 /// Everything that is written in Rust below `dir`.
-fn rust_below(dir: &Path, found: &mut Vec<PathBuf>) {
+pub fn rust_below(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {

@@ -29,6 +29,8 @@ from ports import free_port
 TABLE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "server", "http1.json")
 PATIENCE = 1.5  # for an answer that does not come because more bytes are waited for
 WAYS = ("straight", "nginx", "haproxy", "passed")
+# What follows it on its connection is nobody's: a body was there where none belongs.
+CLOSES = "a body where none belongs: GET with a request as its body"
 
 
 # -- what is sent ------------------------------------------------------------------------------------------------
@@ -38,7 +40,12 @@ class Numbers:
     """Each request has an id of its own."""
 
     def __init__(self, start):
-        self.next = start
+        self.start = self.next = start
+
+    def has(self, event_id):
+        """Whether it is one of these."""
+        number = re.search(r"\d+$", event_id)
+        return number is not None and self.start < int(number[0]) <= self.next
 
     def signed(self, close=True):
         """An id, and the bytes of a whole request under it."""
@@ -160,6 +167,8 @@ class Check:
             first = got[0][0] if got else None
             if first != status:
                 self.complain(name, f"{first} instead of {status}")
+            if name == CLOSES and [fields.get("connection") for _, fields, _ in got] != ["close"]:
+                self.complain(name, f"not closed behind the answer: {got}")
             if any(fields["receipts"] != 1 for _, fields, _ in got):
                 self.complain(name, "an answer without a receipt of its own")
         other, request = self.numbers.signed()
@@ -201,11 +210,13 @@ class Toy(edge.Recorder):
 
     def __init__(self, mistake=None):
         self.mistake = mistake
+        self.kept = []  # the ids that came on each connection
         super().__init__()
 
     def serve(self, connection):
         with contextlib.suppress(OSError, EOFError, ValueError), connection:
             stream = connection.makefile("rb")
+            self.kept.append(ids := [])
             while True:
                 try:
                     request = self.read(stream)
@@ -214,6 +225,7 @@ class Toy(edge.Recorder):
                     raise
                 self.seen.append(request)
                 body = dict(request["headers"]).get("x-event-id", "").encode()
+                ids.append(body.decode())
                 close = b"Connection: close\r\n" * (("connection", "close") in request["headers"])
                 status = b"200 OK" if body else b"401 Unauthorized"
                 connection.sendall(b"HTTP/1.1 %s\r\n%sContent-Length: %d\r\n\r\n%s" % (status, close, len(body), body))
@@ -326,17 +338,30 @@ def check_checker(stack, directory):
         for m, way in enumerate(WAYS[:3]):
             numbers = Numbers((n * 10 + m + 100) * 100_000)
             check = Check(way, ports[way], lambda toy=toy: event_ids(toy), numbers)
+            check.toy = toy
             trials.append((mistake, check, lambda c=check: [c.send(name, data, inner=i) for name, data, i in nested(c.numbers)]))
     run_ways([(check, work) for _, check, work in trials])
     failed = False
+    blind = set(WAYS[:3])
     for mistake in (None, *Toy.MISTAKES):
         wrong = [line for known, check, _ in trials if known == mistake for line in check.wrong]
         found = sorted({line.split(":")[0] for line in wrong})
+        blind -= set(found)
         if bool(wrong) != bool(mistake):
             failed = True
             print("\n".join([*wrong, f"desync: a server where {mistake or 'all is well'}: this was not told"]))
         else:
             print(f"desync: a server where {mistake or 'all is well'}: found {', '.join(found) or 'nothing'}")
+    if blind:
+        failed = True
+        print(f"desync: nothing was found by way of {', '.join(sorted(blind))}")
+    for _, check, _ in trials[1:3]:  # the proxies in front of the strict one
+        own = [sum(check.numbers.has(i) for i in ids) for ids in check.toy.kept]
+        own = [count for count in own if count]
+        print(f"desync: {check.way} sent {sum(own)} requests over {len(own)} connections")
+        if sum(own) < 2 * len(own):
+            failed = True
+            print(f"desync: {check.way} kept no connection, so nobody could have got what is another's")
     return failed
 
 

@@ -1,5 +1,7 @@
 //! `gatepost verify` names what is wrong with a signature, in a sentence, and tells nothing that a secret could be known by.
 
+mod received;
+
 use std::{io::Write as _, path::Path, process::Stdio};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};

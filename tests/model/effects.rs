@@ -71,6 +71,11 @@ impl Gate {
                 state.lost[slot] += 1;
                 state.events[slot] = None;
             }
+            Move::LoseGuard(guard) => {
+                state.faults += 1;
+                state.lost_guards += 1;
+                state.guards[guard] = None;
+            }
         }
     }
 

@@ -48,6 +48,8 @@ pub(crate) enum Move {
     Resume(usize),
     /// The number is an event's.
     Lose(usize),
+    /// The number is a guard's.
+    LoseGuard(usize),
     /// The store's clock is set back.
     SetBack,
 }
@@ -90,6 +92,7 @@ impl Model for Gate {
             requests: self.requests.iter().map(request).collect(),
             late: Vec::new(),
             lost: vec![0; self.slots],
+            lost_guards: 0,
             faults: 0,
             broken: 0,
         }]
@@ -116,6 +119,8 @@ impl Model for Gate {
         if self.may(state, Fault::Loss) {
             let kept = (0..self.slots).filter(|&slot| state.events[slot].is_some());
             moves.extend(kept.map(Move::Lose));
+            let kept = (0..self.guards).filter(|&guard| state.guards[guard].is_some());
+            moves.extend(kept.map(Move::LoseGuard));
         }
         if self.may(state, Fault::Clock) {
             moves.push(Move::SetBack);

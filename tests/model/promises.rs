@@ -10,7 +10,7 @@ use stateright::Property;
 
 use crate::{
     bugs,
-    world::{At, Excuse, Gate, NOW, Point, Request, Said, State, Wire},
+    world::{At, Excuse, Fault, Gate, Known, NOW, Point, Request, Said, State, Wire},
 };
 
 /// A promise of the protocol.
@@ -66,7 +66,15 @@ pub(crate) fn properties() -> Vec<Property<Gate>> {
     all.extend(crashes());
     all.extend(repeats());
     all.extend(ways());
+    all.extend(of_several());
     all
+}
+
+/// What must happen in some world: names of those that one event is enough for, or of those that need several.
+pub(crate) fn reachable(several: bool) -> Vec<&'static str> {
+    let needing: Vec<_> = of_several().iter().map(|property| property.name).collect();
+    let all = properties().into_iter().map(|property| property.name);
+    all.filter(|name| !name.starts_with('S') && needing.contains(name) == several).collect()
 }
 
 fn promises() -> Vec<Property<Gate>> {
@@ -162,7 +170,10 @@ fn repeats() -> Vec<Property<Gate>> {
         }),
         sometimes("repeated because a lease was overrun", |g, s| repeated(g, s, Excuse::Overrun)),
         sometimes("repeated because a key was lost", |g, s| {
-            s.lost[0] == 1 && s.applied(g, 0) == 2 && s.excuses(g, 0) == 1
+            g.kinds.contains(&Fault::Loss) && forgotten(g, s)
+        }),
+        sometimes("repeated because a clock was set back", |g, s| {
+            !g.kinds.contains(&Fault::Loss) && forgotten(g, s)
         }),
     ]
 }
@@ -212,6 +223,48 @@ fn ways() -> Vec<Property<Gate>> {
             any(s, |r| r.said == Some(Said::Unrecorded) && r.wire == Wire::None)
         }),
     ]
+}
+
+/// What needs several events, or a gateway that forwards without its store.
+fn of_several() -> Vec<Property<Gate>> {
+    let sometimes = Property::<Gate>::sometimes;
+    vec![
+        sometimes("repeated because nobody could be asked for a claim", |g, s| {
+            repeated(g, s, Excuse::Unclaimed)
+        }),
+        sometimes("another body under the same id is told so", |_, s| {
+            any(s, |r| r.said == Some(Said::OtherBody))
+        }),
+        sometimes("two bodies of one id are two events", |g, s| {
+            both_applied(g, s, |one, two| {
+                one.source == two.source && one.subject.digest != two.subject.digest
+            })
+        }),
+        sometimes("one id of two sources is two events", |g, s| {
+            both_applied(g, s, |one, two| one.source != two.source)
+        }),
+        sometimes("the same signed bytes under another id are told so", |_, s| {
+            any(s, |r| r.said == Some(Said::Replayed))
+        }),
+        sometimes("the same signed bytes pass where the store forgot them", |g, s| {
+            let twice =
+                both_applied(g, s, |one, two| one.guard.is_some() && one.guard == two.guard);
+            twice && s.lost_guards == 1 && s.faults == 1
+        }),
+    ]
+}
+
+/// Whether two such events have both come to their upstream.
+fn both_applied(gate: &Gate, state: &State, such: impl Fn(&Known, &Known) -> bool) -> bool {
+    let applied = state.requests.iter().filter(|request| request.wire == Wire::Applied);
+    let known: Vec<_> = applied.map(|request| &gate.events[request.event]).collect();
+    let other = |one: &Known, two: &Known| one.slot != two.slot && such(one, two);
+    known.iter().any(|one| known.iter().any(|two| other(one, two)))
+}
+
+/// An upstream got the event twice, and all that excuses it is that the store does not know what it was told.
+fn forgotten(gate: &Gate, state: &State) -> bool {
+    state.lost[0] == 1 && state.applied(gate, 0) == 2 && state.excuses(gate, 0) == 1
 }
 
 fn any(state: &State, matches: impl Fn(&Request) -> bool) -> bool {

@@ -45,7 +45,7 @@ pub(crate) enum Fault {
     Store,
     /// A gateway stands still for longer than its leases.
     Pause,
-    /// The store forgets a key.
+    /// The store forgets a key: an event's, or that of signed bytes.
     Loss,
     /// The store's clock is set back.
     Clock,
@@ -313,6 +313,8 @@ pub(crate) struct State {
     pub(crate) late: Vec<Order>,
     /// How often the store lost each event.
     pub(crate) lost: Vec<u8>,
+    /// How often it lost what it knows of signed bytes.
+    pub(crate) lost_guards: u8,
     pub(crate) faults: u8,
     /// Promises broken on the way, by their bits.
     pub(crate) broken: u16,

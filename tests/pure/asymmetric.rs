@@ -112,10 +112,6 @@ impl Keys for Fetched {
     fn get(&self, scheme: usize, url: &str) -> Option<Arc<KeySet>> {
         self.0.get(&(scheme, url.to_owned())).cloned()
     }
-
-    fn may_ask_again(&self, _: usize, _: &str) -> bool {
-        false
-    }
 }
 
 impl Fetched {

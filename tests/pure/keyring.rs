@@ -120,7 +120,8 @@ impl World {
 
     /// Keys under these names are there.
     fn has(&self, names: &[&str], max_age: Option<Duration>) {
-        let keys: Vec<_> = names.iter().map(|name| jwk(&self.own, name)).collect();
+        let keys: Vec<_> =
+            names.iter().map(|name| jwk(&self.own.key.public_pem().unwrap(), name)).collect();
         self.says(KEYS, format!("{{\"keys\":[{}]}}", keys.join(",")), max_age);
     }
 

@@ -200,6 +200,36 @@ fn mistakes_in_containers_and_alternatives() {
     assert_eq!(found, [("pin".into(), Some("there are old".into()))]);
 }
 
+/// Each under the key that names it, wherever that stands.
+#[test]
+fn variables_that_stand_for_nothing() {
+    const EVENT: &str = "event: { id: '{json:id}', type: event }";
+    let paths = |verify: &str| {
+        let found = problems(&format!("verify: {verify}\n{EVENT}"), &Options::default());
+        assert!(found.iter().all(|p| p.message.starts_with("`{")), "{found:?}");
+        found.into_iter().map(|p| p.path).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        paths(
+            "{ signature: [{ header: X, key_id: '{k}' }], signed: ['{body}', '{t}.{body}'], timestamp: { from: '{t}', past: 5m }, \
+             require: [{ left: '{body}', right: '{body}' }, { left: '{u}', right: '{json:u}' }] }"
+        ),
+        [
+            "verify.signed[1]",
+            "verify.require[1]",
+            "verify.signature[0].key_id",
+            "verify.timestamp.from"
+        ]
+    );
+    assert_eq!(
+        paths(
+            "{ signed: '{t}', schemes: [{ when: { header: Y }, signature: { header: Y }, signed: '{v}' }, { signature: { header: X, \
+             split: ',', pair: '=', pick: t } }] }"
+        ),
+        ["verify.schemes[0].signed", "verify.signed"]
+    );
+}
+
 /// Rules that a scheme would not look at are no rules: whoever wrote them relies on them. What stands around alternatives is for
 /// those that can use it.
 #[test]
@@ -430,6 +460,9 @@ fn templates_say_where_they_are_wrong() {
         ("{body:x}", 1),
         ("{body|sha265_hex}", 6),
         ("{body|lower|upper}", 12),
+        ("{form|sorted_concat|upper}", 20),
+        ("{form|sorted_concat|lower|upper}", 26),
+        ("{form|lower|sorted_concat}", 1),
         ("{query:}", 7),
         ("{formjson:payload}", 10),
         ("{formjson:/a}", 10),

@@ -1,5 +1,6 @@
 //! Tokens: what the token says about its own algorithm, key and claims decides nothing that the configuration does not allow.
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use gatepost::{answer::Reason, event::Timestamp, verify::Presented};
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Map, Value as Json, json};
@@ -67,7 +68,6 @@ pub(crate) fn forged(own: &Own, header: &str, claims: &str) -> String {
 }
 
 fn encode(text: &str) -> String {
-    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
     URL_SAFE_NO_PAD.encode(text)
 }
 
@@ -197,15 +197,8 @@ fn claims_are_numbers_and_words() {
 }
 
 #[test]
-fn a_token_and_the_name_of_its_key_may_be_so_long() {
+fn the_name_of_a_tokens_key_may_be_so_long() {
     let own = Own::new("mac: jwt\nsignature: { header: X-Token }\njwt: { algs: [ES256] }");
-    let bare = token(&own, b"{}", json!({ "pad": "" })).len();
-    let room = (16 * 1024 - bare) / 4 * 3;
-    for (pad, told) in [(room - 3, Ok(())), (room + 6, Err(Reason::SignatureMalformed))] {
-        let token = token(&own, b"{}", json!({ "pad": "x".repeat(pad) }));
-        assert!(token.len().abs_diff(16 * 1024) < 16, "{}", token.len());
-        assert_eq!(judge(&own.verifier, &with(&token), b"{}"), told, "{}", token.len());
-    }
     let Own { mut key, verifier } = own;
     for (length, told) in [(256, Ok(())), (257, Err(Reason::SignatureMalformed))] {
         key = key.named(&"k".repeat(length));
@@ -218,6 +211,65 @@ fn a_token_and_the_name_of_its_key_may_be_so_long() {
             "{length}"
         );
     }
+}
+
+/// Hexadecimal has no case, base64 has one.
+#[test]
+fn a_digest_in_a_claim_is_the_bodys() {
+    let scheme = |encoding: &str| {
+        format!(
+            "mac: jwt\nsignature: {{ header: X-Token }}\njwt: {{ algs: [ES256], body_hash: {{ claim: d, encoding: {encoding} }} }}"
+        )
+    };
+    let hex = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+    let base64 = "RBNvo1WzZ4oRRq0W9+hknpT7T8If536DEMBg9hyq/4o=";
+    for (encoding, said, expected) in [
+        ("hex", hex.to_owned(), Ok(())),
+        ("hex", hex.to_uppercase(), Ok(())),
+        ("hex", hex.replace('4', "5"), Err(Reason::ClaimFailed)),
+        ("hex", base64.to_owned(), Err(Reason::ClaimFailed)),
+        ("base64", base64.to_owned(), Ok(())),
+        ("base64", base64.to_lowercase(), Err(Reason::ClaimFailed)),
+        ("base64", hex.to_owned(), Err(Reason::ClaimFailed)),
+    ] {
+        let own = Own::new(&scheme(encoding));
+        let token = forged(&own, "", &json!({ "d": said }).to_string());
+        assert_eq!(judge(&own.verifier, &with(&token), b"{}"), expected, "{encoding} {said}");
+    }
+}
+
+/// What stands in front of a token is not a part of it that is passed over.
+#[test]
+fn what_leads_a_token_is_looked_at() {
+    let own = Own::new(
+        "mac: jwt\nsignature: { header: Authorization, prefix: \"Bearer \" }\njwt: { algs: [ES256] }",
+    );
+    let good = token(&own, b"{}", json!({}));
+    let verdict = |text: &str| {
+        judge(&own.verifier, &crate::source::headers(&[("authorization", text)]), b"{}")
+    };
+    assert_eq!(verdict(&good), Ok(()));
+    assert_eq!(verdict(&good.replace("Bearer", "bEARER")), Ok(()), "a scheme's name has no case");
+    for other in ["Barker", "Bearer:", "Basic"] {
+        let text = good.replace("Bearer", other);
+        assert_eq!(verdict(&text), Err(Reason::SignatureMissing), "{other}");
+    }
+    for rest in ["", "Bearer", "Bearer "] {
+        assert_eq!(verdict(rest), Err(Reason::SignatureMissing), "{rest:?}");
+    }
+}
+
+/// Sixteen kilobytes are a token, and not a byte more.
+#[test]
+fn a_token_has_a_length_at_most() {
+    let own = Own::new("mac: jwt\nsignature: { header: X-Token }\njwt: { algs: [ES256] }");
+    let padded = |pad: usize| token(&own, b"{}", json!({ "pad": "x".repeat(pad) }));
+    let verdict = |token: &str| judge(&own.verifier, &with(token), b"{}");
+    let pad = (12_000..).find(|pad| padded(*pad).len() >= 16 * 1024).expect("it grows");
+    let (longest, longer) = (padded(pad), padded(pad + 1));
+    assert_eq!(longest.len(), 16 * 1024);
+    assert_eq!(verdict(&longest), Ok(()));
+    assert_eq!(verdict(&longer), Err(Reason::SignatureMalformed), "{} bytes", longer.len());
 }
 
 #[test]
@@ -246,7 +298,7 @@ fn the_token_has_no_say_in_the_algorithm() {
 #[test]
 fn an_unknown_key_is_a_refusal() {
     let own = Own::new(SCHEME);
-    let point = jwk(&own, "known");
+    let point = jwk(&own.key.public_pem().unwrap(), "known");
     let verifier = of(SCHEME, &[&point]);
     let headers = HeaderMap::new();
     let signed = |key: &gatepost::verify::TestKey| {
@@ -260,17 +312,13 @@ fn an_unknown_key_is_a_refusal() {
     assert_eq!(judge(&verifier, &signed(&key), b"{}"), Err(Reason::KeyUnknown));
 }
 
-/// The public key as a JWK.
-pub(crate) fn jwk(own: &Own, kid: &str) -> String {
-    use base64::{Engine as _, engine::general_purpose::STANDARD};
-    let pem = own.key.public_pem().unwrap();
+/// A P-256 key as a JWK.
+pub(crate) fn jwk(pem: &str, kid: &str) -> String {
+    use base64::engine::general_purpose::STANDARD;
     let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
     let der = STANDARD.decode(body).unwrap();
     let point = &der[der.len() - 64..];
-    let part = |bytes: &[u8]| {
-        use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-        URL_SAFE_NO_PAD.encode(bytes)
-    };
+    let part = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
     json!({
         "kty": "EC", "crv": "P-256", "kid": kid, "alg": "ES256",
         "x": part(&point[..32]), "y": part(&point[32..]),

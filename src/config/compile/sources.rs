@@ -16,7 +16,7 @@ use crate::{
     dedup::Policy,
     fetch::Documents,
     handshake::{Confirmer, Rule},
-    providers::Compiled,
+    providers::{self, Compiled},
     route::Routes,
     secret::Secret,
     units::Span,
@@ -185,9 +185,13 @@ impl Work<'_, '_> {
     fn no_secret(&mut self) {
         let place = self.ground.key(&self.at);
         let message = format!("`{}` has no `secret`", self.at);
-        self.ground.error("missing-key", &place, message).label("add `secret: …`").note(
-            "`secret`: The signing secret, or a list: any of them may match, which is how secrets are rotated.",
+        let preset = self.shape.provider.as_deref().and_then(providers::preset);
+        let found = preset.and_then(|preset| preset.secret.found_at.as_deref());
+        let about = found.unwrap_or(
+            "The signing secret, or a list: any of them may match, which is how secrets are rotated.",
         );
+        let error = self.ground.error("missing-key", &place, message).label("add `secret: …`");
+        error.note(format!("`secret`: {about}"));
     }
 
     fn path(&self) -> String {
