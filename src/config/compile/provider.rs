@@ -244,7 +244,8 @@ impl Ground<'_> {
 
     /// A scheme that nobody has read at its provider.
     fn unconfirmed(&mut self, preset: &Preset, shape: &file::Source, at: &Path) {
-        if shape.verify.is_some() || !preset.is_doubtful(Fact::Signature) {
+        let known = preset.evidence.get(&Fact::Signature);
+        if shape.verify.is_some() || known.is_some_and(|known| !known.is_unconfirmed()) {
             return;
         }
         let message = format!("how {} signs is from memory, or disputed", preset.title);
