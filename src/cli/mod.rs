@@ -15,6 +15,7 @@ mod routes;
 mod run;
 mod send;
 mod sender;
+mod test_key;
 mod verify;
 
 use std::{

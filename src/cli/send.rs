@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use http::Uri;
 
 use super::{
@@ -16,12 +17,13 @@ use super::{
     payload::Payload,
     read,
     sender::{Ended, Prepared, Signature, client, own, send, tally},
+    test_key,
 };
 use crate::{
     config::{self, Config, Env, Options, Source},
     event::{Digest, Receipt},
     json,
-    providers::{self, Preset},
+    providers::{self, Covers, Preset},
     verify::TestKey,
 };
 
@@ -31,6 +33,7 @@ use crate::{
 ///   gatepost send stripe invoice.paid --times 50 --parallel 10
 ///   gatepost send payments refund.initiated --set data.amount=4200
 ///   gatepost send github push --signature forged
+///   gatepost send discord                            signed with a test key; says what to configure so that it is accepted
 ///   gatepost send zoom                               no such source: a request with a test secret, printed
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -64,6 +67,9 @@ pub(super) struct Args {
     /// Change the body after signing
     #[arg(long)]
     tamper: bool,
+    /// The test key (PEM), where only the provider has the real one; made where there is none. Default: kept in the storage directory
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
     /// Print the request instead of sending it
     #[arg(long)]
     show_request: bool,
@@ -107,9 +113,9 @@ impl Args {
 
     /// Prints what a provider would send, for which there is no source.
     fn show(&self, preset: &Preset) -> Result<ExitCode, String> {
-        let (secret, key, config) = trial(preset)?;
+        let (secret, key, config) = trial(preset, self.key.as_deref())?;
         let source = config.sources.first().ok_or("no source")?;
-        let request = self.prepare(source, key.as_ref())?;
+        let request = self.prepare(source, key.as_ref(), self.given()?.as_ref())?;
         let to = source.public_url.parse().map_err(|e| format!("{}: {e}", source.public_url))?;
         let what = match &key {
             Some(_) => format!("a test key, whose public one is\n{secret}"),
@@ -118,13 +124,43 @@ impl Args {
             }
             None => format!("the test secret {secret}"),
         };
+        self.remark(source, &request);
         out::say(&format!("no source `{}`: signed with {what}", self.source));
         request.print(source, &to, true);
         Ok(ExitCode::SUCCESS)
     }
 
+    /// Says what is otherwise than whoever reads the answer might think.
+    fn remark(&self, source: &Source, request: &Prepared) {
+        if self.body.is_none() && request.is_made_up() {
+            out::say("a made-up body: nothing is known of what this provider sends");
+        }
+        let is_wrong = self.tamper || self.signature != Signature::Valid;
+        if !is_wrong || !request.passes(source) {
+            return;
+        }
+        let uncovered = match source.language.covers {
+            Covers::Fields => "some fields of the body and not the rest of it",
+            Covers::Body | Covers::Nothing => "nothing of the body",
+        };
+        if self.tamper {
+            let why = format!("it covers {uncovered}");
+            out::say(&format!("the body was changed and the signature holds all the same: {why}"));
+        }
+        if self.signature == Signature::Stale {
+            let why = "this scheme signs no time, or its limit is longer";
+            out::say(&format!("the signature is an hour old and holds all the same: {why}"));
+        }
+    }
+
     fn dispatch(&self, config: &Config, source: &Source) -> Result<ExitCode, String> {
-        let request = self.prepare(source, None).or_else(|why| self.with_test_key(source, why))?;
+        let body = self.given()?;
+        let request = match self.prepare(source, None, body.as_ref()) {
+            Ok(request) if self.key.is_none() => request,
+            Ok(_) => self.with_test_key(config, source, body.as_ref(), NO_KEY.to_owned())?,
+            Err(why) => self.with_test_key(config, source, body.as_ref(), why)?,
+        };
+        self.remark(source, &request);
         let listen = config.server.listen.first().ok_or("the configuration listens nowhere")?;
         let (own_url, mut tls) = own(config, *listen, source)?;
         if self.to.is_some() {
@@ -149,17 +185,52 @@ impl Args {
         Ok(ExitCode::from(verdict(&ended)))
     }
 
-    /// Signs with a key made for it, where only the provider has the real one; else says `why` it cannot be signed.
-    fn with_test_key(&self, source: &Source, why: String) -> Result<Prepared, String> {
-        let key = source.verifier.test_key().ok_or(why)??;
-        let public = key.public_pem()?;
-        out::say(&format!(
-            "only the provider has its key: signed with a test key, whose public one is\n{public}"
-        ));
-        self.prepare(source, Some(&key))
+    /// Signs with a key of our own, where only the provider has the real one; else says `why` it cannot be signed.
+    fn with_test_key(
+        &self,
+        config: &Config,
+        source: &Source,
+        body: Option<&Bytes>,
+        why: String,
+    ) -> Result<Prepared, String> {
+        let verifier = &source.verifier;
+        let (key, file) = match &self.key {
+            Some(file) => (test_key::in_file(verifier, file).ok_or(why)??, file.clone()),
+            None => test_key::in_storage(verifier, &config.storage.dir).ok_or(why)??,
+        };
+        if !self.signed(source, Some(&key), body, Signature::Valid)?.passes(source) {
+            let (name, file, public) = (&self.source, file.display(), key.public_pem()?);
+            out::say(&format!(
+                "only the provider has its key: signed with the test key in {file}, whose public one is\n{public}\
+                 set it as `secret` of `{name}` to have it accepted, for as long as you test"
+            ));
+        }
+        self.prepare(source, Some(&key), body)
     }
 
-    fn prepare(&self, source: &Source, key: Option<&TestKey>) -> Result<Prepared, String> {
+    /// The body that was asked for. Standard input can be read once.
+    fn given(&self) -> Result<Option<Bytes>, String> {
+        let body = self.body.as_ref();
+        body.map(|path| read(path).map_err(|e| format!("{}: {e}", path.display()))).transpose()
+    }
+
+    fn prepare(
+        &self,
+        source: &Source,
+        key: Option<&TestKey>,
+        body: Option<&Bytes>,
+    ) -> Result<Prepared, String> {
+        let request = self.signed(source, key, body, self.signature)?;
+        Ok(if self.tamper { request.tampered() } else { request })
+    }
+
+    fn signed(
+        &self,
+        source: &Source,
+        key: Option<&TestKey>,
+        body: Option<&Bytes>,
+        signature: Signature,
+    ) -> Result<Prepared, String> {
         let plan = &source.language.identify.parts;
         let (id, kind) = (self.id.as_deref(), self.kind.as_deref());
         let mut payload = Payload::new(&source.provider, plan, id, kind)?;
@@ -167,14 +238,13 @@ impl Args {
             let (path, value) = assignment.split_once('=').ok_or("--set takes PATH=VALUE")?;
             payload.set(&json::Path::parse(path)?, value);
         }
-        let body = match &self.body {
-            Some(path) => read(path).map_err(|e| format!("{}: {e}", path.display()))?,
-            None => payload.body(),
-        };
-        let request = Prepared::new(source, payload, body, self.signature, key)?;
-        Ok(if self.tamper { request.tampered() } else { request })
+        let body = body.cloned().unwrap_or_else(|| payload.body());
+        Prepared::new(source, payload, body, signature, key)
     }
 }
+
+/// Why there is nothing to do for `--key`.
+const NO_KEY: &str = "this source and its provider share a secret: there is no key to sign with";
 
 /// What a test secret is called where requests name theirs.
 const TEST_ID: &str = "gatepost-test";
@@ -183,11 +253,21 @@ const VARIABLE: &str = "TRIAL_SECRET";
 
 /// A configuration with one source, of that preset, and its secret: new, and in a form that its scheme takes. Where its provider
 /// signs with a private key, that one, and the public one for a secret.
-fn trial(preset: &Preset) -> Result<(String, Option<TestKey>, Config), String> {
+fn trial(
+    preset: &Preset,
+    file: Option<&Path>,
+) -> Result<(String, Option<TestKey>, Config), String> {
     let random = Digest::of(Receipt::random().to_string().as_bytes()).to_string();
     let unsigned = alone(preset, &random, "", true)?;
     let source = unsigned.sources.first().ok_or("no source")?;
-    if let Some(key) = source.verifier.test_key() {
+    let key = match file {
+        Some(file) => test_key::in_file(&source.verifier, file),
+        None => source.verifier.test_key(),
+    };
+    if key.is_none() && file.is_some() {
+        return Err(NO_KEY.to_owned());
+    }
+    if let Some(key) = key {
         let key = key?;
         let public = key.public_pem()?;
         let config = alone(preset, &public, "", false)?;

@@ -19,7 +19,7 @@ use crate::{
     respond::OUTCOME_HEADER,
     server::tls::ca_file,
     telemetry::Metrics,
-    verify::{Presented, Signed, TestKey},
+    verify::{Presented, Signed, TestKey, url_with},
 };
 
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -44,6 +44,7 @@ pub(super) struct Prepared {
     body: Bytes,
     /// Where the source looks for something in it.
     query: Option<String>,
+    is_made_up: bool,
 }
 
 impl Prepared {
@@ -56,8 +57,8 @@ impl Prepared {
         signature: Signature,
         key: Option<&TestKey>,
     ) -> Result<Self, String> {
-        let Payload { headers, claims, .. } = payload;
-        let mut request = Self { headers, body, query: None };
+        let Payload { headers, claims, is_made_up, .. } = payload;
+        let mut request = Self { headers, body, query: None, is_made_up };
         let json = HeaderValue::from_static("application/json");
         request.headers.entry(header::CONTENT_TYPE).or_insert(json);
         if signature == Signature::Missing {
@@ -96,7 +97,7 @@ impl Prepared {
         let query = self.query.as_deref();
         let path = Cow::Borrowed(&*source.path);
         let target = query.map_or(path, |query| format!("{}?{query}", source.path).into());
-        (source.verifier.url_of(&source.public_url, query), target)
+        (url_with(&source.public_url, query), target)
     }
 
     /// Looks at it as `source` would, if it came now.
@@ -112,8 +113,13 @@ impl Prepared {
         })
     }
 
+    /// Whether nothing is known of what its provider sends.
+    pub(super) const fn is_made_up(&self) -> bool {
+        self.is_made_up
+    }
+
     /// Whether `source` would believe it.
-    fn passes(&self, source: &Source) -> bool {
+    pub(super) fn passes(&self, source: &Source) -> bool {
         self.at(source, |presented| source.verifier.verify(presented).is_ok())
     }
 

@@ -307,7 +307,10 @@ fn mask(lines: &mut [String], mark: Mark) {
     for number in mark.line..=mark.end_line {
         let Some(line) = lines.get_mut(number - 1) else { return };
         let (from, to) = mark.columns_in(number, line);
-        let word: Vec<char> = line.chars().skip(from).take(to - from).collect();
+        let word: String = line.chars().skip(from).take(to - from).collect();
+        // A parser's end of what is quoted may be the beginning of what follows.
+        let word: Vec<char> = word.trim_end().chars().collect();
+        let to = from + word.len();
         let quoted = |at: Option<&char>| usize::from(matches!(at, Some('"' | '\'')));
         let first = if number == mark.line { quoted(word.first()) } else { 0 };
         let last = if number == mark.end_line { quoted(word.last()) } else { 0 };

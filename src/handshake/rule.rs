@@ -85,6 +85,12 @@ pub enum Function {
     Sha256Hex,
 }
 
+impl Function {
+    const fn uses_secret(self) -> bool {
+        matches!(self, Self::HmacHex | Self::HmacBase64)
+    }
+}
+
 /// Challenges are small; a longer body is none.
 const CHALLENGE_BYTES_MAX: usize = 64 * 1024;
 /// Length of a reply's body, at most.
@@ -187,6 +193,10 @@ impl Rule {
         let reply = &self.parts.reply;
         for (name, function, template) in &reply.compute {
             let text = saying.text(template)?;
+            // What is signed is bounded itself: a transform may have made anything of what was.
+            if function.uses_secret() && !reply.echo.allows(text.as_bytes()) {
+                return None;
+            }
             let value = compute(*function, text.as_bytes(), with, now)?;
             saying.computed.push((name, value));
         }
@@ -225,9 +235,8 @@ impl Rule {
 
     /// The characters and the length of texts that whoever asks gets signed, where the secret is used.
     pub(crate) fn signs(&self) -> Option<Echo> {
-        let uses_secret = |function| matches!(function, Function::HmacHex | Function::HmacBase64);
         let mut computed = self.parts.reply.compute.iter();
-        computed.any(|(_, function, _)| uses_secret(*function)).then_some(self.parts.reply.echo)
+        computed.any(|(_, function, _)| function.uses_secret()).then_some(self.parts.reply.echo)
     }
 }
 

@@ -38,7 +38,7 @@ impl Event {
         &self.about
     }
 
-    /// What tells a replay of signed bytes under a new id, where the signature does not cover the id: a hash of source and
+    /// What tells a replay of signed bytes under a new id, where something is signed and the id is not: a hash of source and
     /// signed bytes (and of the type, unless one body never serves two types at this provider).
     pub fn guard(&self) -> Option<EventKey> {
         self.guard
@@ -69,6 +69,8 @@ pub(crate) struct PlanParts {
     pub(crate) captures: Vec<Path>,
     /// Whether the signature covers the id, and the account where there is one: all that an event is known by.
     pub(crate) key_covered: bool,
+    /// Whether the scheme signs nothing of a request: whoever could send the same again could send anything.
+    pub(crate) nothing_signed: bool,
     /// Whether one body never serves two types at this provider.
     pub(crate) one_type_per_body: bool,
 }
@@ -188,7 +190,7 @@ fn event_key(
 }
 
 fn guard(plan: &Plan, source: &Name, kind: &EventType, digest: Digest) -> Option<EventKey> {
-    if plan.parts.key_covered {
+    if plan.parts.key_covered || plan.parts.nothing_signed {
         return None;
     }
     let kind = if plan.parts.one_type_per_body { "" } else { kind.as_str() };

@@ -48,6 +48,8 @@ pub struct Compiled {
     pub covers_event: Vec<Field>,
     /// What of a request the weakest of its schemes covers.
     pub covers: Covers,
+    /// What the strongest covers.
+    pub covers_best: Covers,
     /// Whether verification needs the public URL.
     pub needs_public_url: bool,
     /// What it asks of a source, by `{param:NAME}`.
@@ -102,12 +104,14 @@ pub fn compile(
         type_covered &= is_covered(&parts.kind, scheme);
         account_covered &= account && !parts.account.is_empty();
         parts.key_covered = id && account;
+        parts.nothing_signed = coverage(scheme) == Covers::Nothing;
         identify.push(parts);
     }
     let fields =
         [(Field::Id, id_covered), (Field::Type, type_covered), (Field::Account, account_covered)];
     Ok(Compiled {
         covers: schemes.iter().map(coverage).max().unwrap_or(Covers::Nothing),
+        covers_best: schemes.iter().map(coverage).min().unwrap_or(Covers::Nothing),
         covers_event: fields.into_iter().filter(|(_, is)| *is).map(|(field, _)| field).collect(),
         needs_public_url: schemes.iter().any(Scheme::needs_public_url),
         identify: identify::Plan::of_schemes(identify),
@@ -173,6 +177,7 @@ fn event_parts(
         items,
         captures: Vec::new(),
         key_covered: false,
+        nothing_signed: false,
         one_type_per_body: event.one_type_per_body,
     }
 }

@@ -26,7 +26,9 @@ pub(super) fn vouch(key: &SigningKey, wanted: &Chain) -> Result<Vouched, String>
 }
 
 fn make(key: &SigningKey, wanted: &Chain) -> Result<Vouched, Box<dyn std::error::Error>> {
-    let (top, middle) = (KeyPair::generate()?, KeyPair::generate()?);
+    // The root is the key's own, so that those who were given one root believe every chain that is made for the same key.
+    let own = || key.to_pem().map(|pem| KeyPair::from_pem(&pem));
+    let (top, middle) = (own()??, KeyPair::generate()?);
     let params = authority("Gatepost test root", None);
     let root = params.self_signed(&top)?;
     let above = Issuer::new(params, top);
@@ -34,7 +36,7 @@ fn make(key: &SigningKey, wanted: &Chain) -> Result<Vouched, Box<dyn std::error:
     let between = params.signed_by(&middle, &above)?;
     let above = Issuer::new(params, middle);
     let leaf = named("Gatepost test signer", wanted.leaf_oid.as_deref());
-    let leaf = leaf.signed_by(&KeyPair::from_pem(&key.to_pem()?)?, &above)?;
+    let leaf = leaf.signed_by(&own()??, &above)?;
     let text = |certificate: &Certificate| STANDARD.encode(certificate.der());
     Ok(Vouched { chain: [&leaf, &between, &root].map(text).to_vec(), root: root.pem() })
 }

@@ -50,6 +50,9 @@ pub(super) struct Ring<'k> {
     pub(super) fetched: &'k dyn Keys,
 }
 
+/// The slot of keys that were fetched: that of no secret.
+const FETCHED: u16 = 0;
+
 /// What was found: which slot matched, when it was signed, and the token.
 pub(super) struct Believed {
     pub(super) slot: u16,
@@ -241,11 +244,12 @@ impl Foreign {
         let slot = self.find_token(&token, token.signed.as_bytes(), view, ring)?;
         let said = Token { claims, header: token.header.text };
         let view = scheme.view(request).with_token(&said);
-        let signed_at = match &self.token {
+        let issued = match &self.token {
             Some(rules) => rules.check(&members, &view, &[])?,
             None => None,
         };
         scheme.check_requirements(&view, &[])?;
+        let signed_at = scheme.signed_at(&view, &[])?.or(issued);
         Ok(Believed { slot, signed_at, token: Some(Arc::new(said)) })
     }
 
@@ -351,7 +355,7 @@ impl Foreign {
         if set.is_over(view.request.received_at) {
             return Err(Reason::CertificateRefused.into());
         }
-        match claimed.find(&[(1, &set)]) {
+        match claimed.find(&[(FETCHED, &set)]) {
             // The provider may have a new key; whether it is asked is for the fetcher to say.
             Err(Reason::KeyUnknown) if ring.fetched.may_ask_again(scheme, &url) => {
                 Err(Stop::Wanting(Want { scheme, url, is_stale: true }))

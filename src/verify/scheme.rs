@@ -11,6 +11,7 @@ use super::{
     UrlVariant, Value,
     container::GROUPS_MAX,
     key::{Algorithm, Key, KeyForm, Tag},
+    sign::unusable,
     text::PARTS_MAX,
     view::{Sought, Unusable, Variable, View},
     when::Condition,
@@ -117,7 +118,7 @@ impl Scheme {
     }
 
     /// Whether it is the one that counts for a request, if no earlier one does.
-    pub(super) fn counts(&self, request: &Presented<'_>) -> bool {
+    pub(crate) fn counts(&self, request: &Presented<'_>) -> bool {
         self.parts.when.iter().all(|condition| condition.holds(request, &self.sought))
     }
 
@@ -134,14 +135,16 @@ impl Scheme {
         })
     }
 
-    /// The time that a request shows, signed or not.
-    pub(crate) fn shown_time(&self, request: &Presented<'_>) -> Option<Timestamp> {
+    /// The time that a request shows, signed or not, and whether it is near enough.
+    pub fn shown_time(&self, request: &Presented<'_>) -> Option<(Timestamp, bool)> {
         let timestamps = self.parts.timestamps.as_ref()?;
         let view = View::new(*request, &self.sought);
         self.parts.containers.iter().find_map(|container| {
             let lines = container.lines(&view).ok()?;
             let elements = container.elements(&lines).ok()?;
-            timestamps.unit.read(&view.value(&timestamps.from, &elements).ok()?)
+            let text = view.value(&timestamps.from, &elements).ok()?;
+            let is_near = timestamps.check(&text, request.received_at).is_ok();
+            Some((timestamps.unit.read(&text)?, is_near))
         })
     }
 
@@ -256,7 +259,7 @@ impl Scheme {
         let key_id = key_id.transpose().map_err(|unusable| unusable.input(&From::Body))?;
         let own = |slot| container.secret_slot == 0 || container.secret_slot == slot;
         let mut matched = 0_u16;
-        let nothing = Template { parts: Vec::new() };
+        let nothing = Template::default();
         let mut texts = self.parts.signed.iter();
         let mut text = Some(texts.next().unwrap_or(&nothing));
         while let Some(signed) = text {
@@ -362,9 +365,7 @@ impl Scheme {
         let view = View::new(Presented { url: &url, ..request }, &self.sought);
         view.look_at_item(item);
         let variable = variable.map(|(name, time)| (name.as_bytes(), time.as_bytes()));
-        let pieces = self.pieces(signed, &view, variable.as_slice()).map_err(|reason| {
-            format!("something that is signed over cannot be used: {}", reason.as_str())
-        })?;
+        let pieces = self.pieces(signed, &view, variable.as_slice()).map_err(unusable)?;
         Ok(key.tag(&pieces, signed.secret_at()))
     }
 }

@@ -122,6 +122,11 @@ impl TestKey {
         }
     }
 
+    /// What it signs with.
+    pub fn algorithm(&self) -> &'static str {
+        self.key.algorithm().as_str()
+    }
+
     /// The private key in PEM, to be kept for later test events.
     pub fn to_pem(&self) -> Result<String, String> {
         self.key.to_pem()

@@ -65,7 +65,10 @@ impl SigningKey {
             Some(Kind::Ed25519) => {
                 Pair::Ed25519(Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der).map_err(other)?)
             }
-            Some(Kind::Rsa) => Pair::Rsa(Box::new(RsaKeyPair::from_pkcs8(&der).map_err(other)?)),
+            Some(Kind::Rsa) => {
+                rsa_encoding(allowed.algorithm)?;
+                Pair::Rsa(Box::new(RsaKeyPair::from_pkcs8(&der).map_err(other)?))
+            }
             Some(_) => Pair::Ecdsa(EcdsaKeyPair::from_pkcs8(ecdsa(allowed)?, &der).map_err(other)?),
             None => return Err("its secret is one that both sides have".into()),
         };

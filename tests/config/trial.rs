@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::Write as _,
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
     process::{Command, Output, Stdio},
 };
@@ -176,4 +176,47 @@ fn examples_are_those_of_their_provider() {
     assert!(judged("zoom", &secret, &request).0);
     let (tampered, secret) = sent("zoom", &["--tamper"]);
     assert!(!judged("zoom", &secret, &tampered).0);
+}
+
+/// A key may be kept where one wants it; what it signed is believed with the public one.
+#[test]
+fn a_key_in_a_file_is_made_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("key.pem");
+    let key = file.to_str().unwrap();
+    let ((request, secret), (again, other)) =
+        (sent("discord", &["--key", key]), sent("discord", &["--key", key]));
+    assert_eq!(secret, other);
+    assert!(judged("discord", &secret, &request).0 && judged("discord", &secret, &again).0);
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    for (source, key, why) in [
+        ("github", key, "share a secret"),
+        ("wise", key, "key.pem: is not a private key for"),
+        ("discord", "none/key.pem", "none/key.pem"),
+    ] {
+        let out = gatepost(dir.path(), &["send", source, "--key", key], b"");
+        let said = String::from_utf8(out.stderr).unwrap();
+        assert!(!out.status.success() && said.contains(why), "{source}: {said}");
+    }
+}
+
+/// Standard input can be read once, however often the request is signed.
+#[test]
+fn a_body_from_standard_input_is_signed_with_a_kept_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, (secret, _)) = sent("discord", &[]);
+    write_private(&dir.path().join("secret"), &secret);
+    let text = format!(
+        "version: 1\ntls: {{ mode: none }}\nstorage: {{ dir: {0} }}\n\
+         sources: {{ discord: {{ provider: discord, secret: {{ file: {0}/secret }} }} }}\n\
+         routes: [ {{ source: discord, to: app }} ]\nupstreams: {{ app: \"http://127.0.0.1:9\" }}\n",
+        dir.path().display()
+    );
+    write_private(&dir.path().join("gatepost.yaml"), &text);
+    let args = ["send", "discord", "--show-request", "--body", "-"];
+    let out = gatepost(dir.path(), &args, b"{\"type\": 0}");
+    let (shown, said) =
+        (String::from_utf8(out.stdout).unwrap(), String::from_utf8(out.stderr).unwrap());
+    assert!(shown.ends_with("\n\n{\"type\": 0}\n"), "{shown}{said}");
+    assert!(said.contains("set it as `secret` of `discord`"), "{said}");
 }

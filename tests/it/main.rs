@@ -56,6 +56,7 @@ mod record;
 mod redis;
 mod refuse;
 mod reload;
+mod sent;
 mod shadow;
 mod shutdown;
 mod signatures;

@@ -51,7 +51,7 @@ AREAS = {
             ("pure", ["audited::", "noted::"]),
             ("audit", []),
             ("disk", ["torn::"]),
-            ("disk", ["faults::", "tamper::", "meanwhile::"]),
+            ("disk", ["report::", "room::", "meanwhile::", "faults::", "tamper::"]),
         ],
     ),
 }

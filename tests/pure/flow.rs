@@ -6,15 +6,17 @@ use bytes::Bytes;
 use gatepost::{
     answer::{Answer, Outcome, Refusal, Relayed},
     event::{Name, Peer, Receipt, Timestamp},
+    fetch::Documents,
     handshake::{Challenges, Signed, Unsigned},
     identify::{Event, Identify, Plan},
     providers::Compiled,
     receive::{Accepts, Budget, Inbound, Receive},
     route::{Choose, Patterns, Route, Routed, Routes, Shadow, ShadowRoute, Target},
+    secret::Secret,
     stack::Stack,
     stage::StageExt as _,
     telemetry::Metrics,
-    verify::{Presented, TestKey, Verifier, Verify},
+    verify::{Keyring, Presented, TestKey, Verifier, Verify},
 };
 use http::{HeaderMap, StatusCode};
 use http_body::Body;
@@ -36,6 +38,8 @@ pub(crate) struct Flow {
     verifier: Arc<Verifier>,
     /// Signs, where the scheme's secret is not one that both sides know.
     key: Option<TestKey>,
+    /// Keys that are fetched.
+    keyring: Option<Arc<Keyring>>,
     challenges: Arc<Challenges>,
     plan: Arc<Plan>,
     routes: Arc<Routes>,
@@ -104,6 +108,7 @@ impl Flow {
             name,
             verifier,
             key,
+            keyring: None,
             challenges: Arc::new(challenges),
             plan: Arc::new(plan),
             routes: Arc::new(Routes::new(vec![route("app", &["*"], Some("app"))], false)),
@@ -119,6 +124,13 @@ impl Flow {
 
     pub(crate) fn shadow(self) -> Self {
         Self { enforce: false, ..self }
+    }
+
+    /// Has its keys fetched by `documents`.
+    pub(crate) fn fetching(mut self, documents: Arc<dyn Documents>, shown: Option<&str>) -> Self {
+        let verifier = Arc::clone(&self.verifier);
+        self.keyring = Some(Arc::new(Keyring::new(verifier, documents, shown.map(Secret::new))));
+        self
     }
 
     pub(crate) fn called(self, source: &str) -> Self {
@@ -242,7 +254,7 @@ impl Flow {
             .stage(self.receive())
             .stage(Unsigned(Arc::clone(&self.challenges)))
             .stage(Verify {
-                keyring: None,
+                keyring: self.keyring.clone(),
                 verifier: Arc::clone(&self.verifier),
                 url: URL.into(),
                 metrics,

@@ -30,13 +30,15 @@ use crate::{
     units::many,
 };
 
+/// What sends in the demo.
+pub(super) const SOURCE: &str = "stripe";
 const COPIES: u32 = 50;
 
 /// Sends 50 copies of a signed event at once and a forged one, stops the gateway, verifies its record, and says how all of
 /// that went. The exit code says whether it went as promised.
 pub(super) async fn show(app: &Arc<app::App>, demo_app: &App) -> Result<ExitCode, StartError> {
     let config = app.config();
-    let stripe = config.sources.iter().find(|source| source.name.as_str() == "stripe");
+    let stripe = config.sources.iter().find(|source| source.name.as_str() == SOURCE);
     let stripe = stripe.ok_or_else(|| StartError("the demo has no source `stripe`".into()))?;
     let listen = app.addresses.first().ok_or_else(|| StartError("nothing listens".into()))?;
     let (to, tls) = own(&config, *listen, stripe).map_err(StartError)?;

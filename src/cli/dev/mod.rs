@@ -8,7 +8,7 @@ use std::{
     io::Write as _,
     net::SocketAddr,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -16,7 +16,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::Uri;
 use tempfile::TempDir;
 
-use super::{out, run};
+use super::{out, run, test_key};
 use crate::{
     app::{App, StartError, run_until_signalled},
     config::{self, Config, Options},
@@ -69,7 +69,8 @@ impl Args {
         // The demo takes whatever ports are free; people want the same ones every time.
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let (listen, admin) = if self.demo { (any, any) } else { (self.listen, self.admin) };
-        let setup = Setup::new(self.keep.clone()).map_err(|e| StartError(e.to_string()))?;
+        let only = self.demo.then_some(demo::SOURCE);
+        let setup = Setup::new(self.keep.clone(), only).map_err(|e| StartError(e.to_string()))?;
         let app = App::start(setup.config(&to, listen, admin).map_err(StartError)?, None).await?;
         if self.demo {
             return demo::show(&app, &demo_app).await;
@@ -89,25 +90,26 @@ fn app_url(text: &str) -> Result<Uri, String> {
     usable.then_some(uri).ok_or_else(|| format!("{whole} is not an http(s) URL"))
 }
 
-/// The throw-away configuration: a directory, and every preset with a made-up secret.
+/// The throw-away configuration: a directory, and presets, each with a made-up secret.
 #[derive(Debug)]
 struct Setup {
     dir: PathBuf,
     temporary: Option<TempDir>,
-    secrets: Vec<(&'static str, String)>,
+    secrets: Vec<(&'static Preset, String)>,
 }
 
 impl Setup {
-    fn new(keep: Option<PathBuf>) -> std::io::Result<Self> {
-        let presets = providers::catalogue();
-        let secrets =
-            presets.filter_map(|preset| Some((&*preset.name, made_up(preset)?))).collect();
+    /// With all presets, or with one.
+    fn new(keep: Option<PathBuf>, only: Option<&str>) -> std::io::Result<Self> {
         let temporary = match keep {
             Some(_) => None,
             None => Some(tempfile::Builder::new().prefix("gatepost-dev-").tempdir()?),
         };
         let dir = keep.or_else(|| Some(temporary.as_ref()?.path().into())).unwrap_or_default();
         DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        let presets = providers::catalogue().filter(|p| only.is_none_or(|only| p.name == only));
+        let secrets = presets.filter_map(|preset| Some((preset, made_up(preset, &dir)?)));
+        let secrets = secrets.collect();
         Ok(Self { dir, temporary, secrets })
     }
 
@@ -128,10 +130,13 @@ impl Setup {
 
     fn yaml(&self, to: &Uri, listen: SocketAddr, admin: SocketAddr) -> String {
         let dir = self.dir.display();
-        let source = |(name, secret): &(&str, String)| {
-            format!("  {name}:\n    provider: {name}\n    secret: \"{secret}\"\n")
+        let source = |(preset, secret): &(&Preset, String)| {
+            let (name, params) = (&preset.name, params(preset));
+            format!("  {name}:\n    provider: {name}\n    secret: {secret:?}\n{params}")
         };
-        let route = |(name, _): &(&str, String)| format!("  - {{ source: {name}, to: app }}\n");
+        let route = |(preset, _): &(&Preset, String)| {
+            format!("  - {{ source: {}, to: app }}\n", preset.name)
+        };
         let sources: String = self.secrets.iter().map(source).collect();
         let routes: String = self.secrets.iter().map(route).collect();
         format!(
@@ -147,7 +152,10 @@ impl Setup {
         let end = if self.temporary.is_some() { "gone at the end" } else { "kept" };
         let dir = self.dir.display();
         out::say(&format!("Ready. Every event goes to {to}. Record and secrets: {dir} ({end})"));
-        for (name, secret) in self.secrets.iter().filter(|(name, _)| SHOWN.contains(name)) {
+        for (Preset { name, .. }, secret) in &self.secrets {
+            if !SHOWN.contains(&&**name) {
+                continue;
+            }
             out::say(&format!("  {name:<18} https://localhost:{port}/{name:<18} {secret}"));
         }
         let more = self.secrets.len().saturating_sub(SHOWN.len());
@@ -164,16 +172,32 @@ impl Setup {
     }
 }
 
-/// A random secret in the form that the provider's own have; none where a secret is not all that it takes.
-fn made_up(preset: &Preset) -> Option<String> {
-    if preset.needed_params().next().is_some() {
-        return None;
+/// What a source of it has to say besides its secret: examples.
+fn params(preset: &Preset) -> String {
+    let params = preset.needed_params();
+    let params: Vec<_> = params.map(|(key, param)| format!("{key}: {:?}", param.example)).collect();
+    if params.is_empty() {
+        String::new()
+    } else {
+        format!("    params: {{ {} }}\n", params.join(", "))
+    }
+}
+
+/// A secret: random, in the form that the provider's own have, or the public key of a test key that is kept in `dir`. None,
+/// where nothing of the kind can be made.
+fn made_up(preset: &Preset, dir: &Path) -> Option<String> {
+    let params = preset.needed_params();
+    let options = providers::Options {
+        params: params.map(|(name, param)| (name.clone(), param.example.clone())).collect(),
+        ..Default::default()
+    };
+    let language =
+        providers::compile(&preset.verify, &preset.event, &preset.handshake, &options).ok()?;
+    if let Some(kept) = test_key::in_storage(&Verifier::without_keys(&language.schemes), dir) {
+        return kept.ok()?.0.public_pem().ok();
     }
     let random = format!("{}{}", Receipt::random(), Receipt::random()).replace("req_", "");
     let prefix = preset.secret.prefix.as_deref().unwrap_or_default();
-    let options = providers::Options::default();
-    let language =
-        providers::compile(&preset.verify, &preset.event, &preset.handshake, &options).ok()?;
     let fits = |secret: &String| {
         let live = LiveSecret { secret: Secret::new(secret.as_str()), expires: None, id: None };
         Verifier::new(language.schemes.clone(), vec![live], "https://localhost").is_ok()

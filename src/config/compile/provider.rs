@@ -12,25 +12,11 @@ use crate::{
         suggest,
         tree::Path,
     },
-    providers::{
-        self, AnswerShape, Compiled, Fact, Options, Preset,
-        shape::{EventFields, Verify},
-    },
+    providers::{self, AnswerShape, Compiled, Covers, Fact, Options, Preset, shape::EventFields},
     secret::Secret,
     units::Span,
     verify::Algorithm,
 };
-
-/// Whether a source's secrets are none: keys that anybody may know, and that several sources may have.
-pub(super) fn has_public_keys(shape: &file::Source) -> bool {
-    let preset = shape.provider.as_deref().and_then(providers::preset);
-    let verify = shape.verify.as_ref().or(preset.map(|preset| &preset.verify));
-    let own = |verify: &Verify| {
-        let alternatives = verify.schemes.iter().filter_map(|own| own.scheme.mac);
-        verify.scheme.mac.into_iter().chain(alternatives).any(Algorithm::is_foreign)
-    };
-    verify.is_some_and(own)
-}
 
 /// The name of a source without preset.
 const CUSTOM: &str = "custom";
@@ -103,7 +89,7 @@ impl Ground<'_> {
     ) {
         for problem in problems {
             let place = at.join(&Path::of(&problem.path));
-            let error = self.error("language", &place, &problem.message);
+            let error = self.error("language", &place, format!("`{place}`: {}", problem.message));
             problem.help.iter().fold(error, |error, help| error.help(help));
         }
     }
@@ -192,6 +178,7 @@ impl Ground<'_> {
             self.no_retry(preset, routes, at);
             self.known_types(preset, routes);
             self.unconfirmed(preset, shape, at);
+            self.unpinned(preset, shape, language, at);
         }
         if preset.is_none() || shape.verify.is_some() || shape.event.is_some() {
             self.coverage(name, language, at);
@@ -233,11 +220,16 @@ impl Ground<'_> {
             _ => horizon.to_string(),
         };
         let message = format!("`dedup.window` is {own} but {} retries for {days}", preset.title);
-        let better = Span::days(7).max(Span(horizon.0 * 2));
+        let (default, twice) = (Span::days(7), Span(horizon.0 * 2));
+        let better = if default < horizon {
+            format!("set `dedup: {{ window: {twice} }}` at this source")
+        } else {
+            format!("use {}, or leave it out", default.max(twice))
+        };
         let sure = unsure(preset, "retries");
         self.warn("window-short", &at.key("dedup").key("window"), message)
             .label(format!("a retry after {own} would be delivered a second time{sure}"))
-            .help(format!("use {better}, or leave it out"));
+            .help(better);
     }
 
     fn no_retry(&mut self, preset: &Preset, routes: &[&RouteOutline], at: &Path) {
@@ -252,13 +244,28 @@ impl Ground<'_> {
 
     /// A scheme that nobody has read at its provider.
     fn unconfirmed(&mut self, preset: &Preset, shape: &file::Source, at: &Path) {
-        if shape.verify.is_some() || !preset.is_doubtful(Fact::Signature) {
+        let known = preset.evidence.get(&Fact::Signature);
+        if shape.verify.is_some() || known.is_some_and(|known| !known.is_unconfirmed()) {
             return;
         }
         let message = format!("how {} signs is from memory, or disputed", preset.title);
         self.warn("unconfirmed-scheme", &at.key("provider"), message)
             .label("let one real event through before you rely on it")
             .help(format!("what is known and how: `gatepost providers show {}`", preset.name));
+    }
+
+    /// A plain token counts where a signature could be demanded.
+    fn unpinned(&mut self, preset: &Preset, shape: &file::Source, language: &Compiled, at: &Path) {
+        let schemes = if shape.verify.is_none() { &preset.verify.schemes[..] } else { &[] };
+        let Some(best) = schemes.iter().find_map(|scheme| scheme.name.as_ref()) else { return };
+        if (language.covers, language.covers_best) != (Covers::Nothing, Covers::Body) {
+            return;
+        }
+        let message =
+            format!("{} may sign, or send a plain token that covers nothing", preset.title);
+        self.warn("unpinned", &at.key("provider"), message)
+            .label("both are taken")
+            .help(format!("`pin: {best}` where your webhook is set to sign"));
     }
 
     /// Exact names that the provider is not known to send.
@@ -291,11 +298,27 @@ impl Ground<'_> {
             ),
             (language.type_covered, "type", "a captured request can be routed as another type"),
         ];
+        let algorithms = || language.schemes.iter().map(|scheme| scheme.parts.algorithm);
+        let shown = algorithms().find(|algorithm| !algorithm.signs());
         for (_, field, why) in fields.into_iter().filter(|(covered, ..)| !covered) {
-            let message = format!("the signature of `{name}` does not cover the event's {field}");
-            self.warn("unsigned-field", &self.key(&at.key("event").key(field)), message)
-                .label(why)
-                .help("take it from the body where the body is signed: `{json:…}`");
+            let place = self.key(&at.key("event").key(field));
+            let message = match shown {
+                Some(mac) => format!(
+                    "`mac: {}` signs nothing of what `{name}` is sent, and so not the event's {field}",
+                    mac.as_str()
+                ),
+                None => format!("the signature of `{name}` does not cover the event's {field}"),
+            };
+            let help = match shown {
+                Some(_) => {
+                    "where the sender can sign, let it; if not, let in its own networks only (`allow_ips`)"
+                }
+                None if algorithms().any(|algorithm| algorithm == Algorithm::Jwt) => {
+                    "take it from a claim of the token: `{jwt:…}`"
+                }
+                None => "take it from the body where the body is signed: `{json:…}`",
+            };
+            self.warn("unsigned-field", &place, message).label(why).help(help);
         }
     }
 
