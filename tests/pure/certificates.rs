@@ -58,9 +58,9 @@ fn a_certificate_must_be_for_this() {
 }
 
 /// A certificate, what it may issue others by, and its key.
-struct Issued {
+pub(crate) struct Issued {
     der: CertificateDer<'static>,
-    pem: String,
+    pub(crate) pem: String,
     params: CertificateParams,
     key: KeyPair,
 }
@@ -70,7 +70,7 @@ const FROM: i64 = 1_577_836_800_000;
 const UNTIL: i64 = 1_893_456_000_000;
 
 /// Issues one for a name, or an authority; by itself where no other does it.
-fn issue(name: &str, is_authority: bool, by: Option<&Issued>) -> Issued {
+pub(crate) fn issue(name: &str, is_authority: bool, by: Option<&Issued>) -> Issued {
     let names = if is_authority { Vec::new() } else { vec![name.to_owned()] };
     let mut params = CertificateParams::new(names).unwrap();
     params.distinguished_name.push(DnType::CommonName, name);
