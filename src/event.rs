@@ -261,7 +261,7 @@ pub struct About {
     pub scheme: &'static str,
     /// Which of the source's secrets matched, counted from 1; 0 where none did.
     pub secret_slot: usize,
-    /// Fingerprint of that secret.
+    /// Fingerprint of that secret; `fetched` where a key matched that was.
     pub secret_label: Arc<str>,
     /// Ids and types of the items, where the event is a batch; at most 100 are listed.
     pub items: Vec<(Option<EventId>, Option<EventType>)>,

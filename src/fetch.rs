@@ -2,7 +2,7 @@
 //! nobody but public addresses (or those that the configuration allows), follows nothing, and takes little, for a short time.
 
 use std::{
-    fmt::Display,
+    fmt::{Debug, Display},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use futures_util::future::{Either, select};
+use futures_util::future::{BoxFuture, Either, select};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header, uri::PathAndQuery};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1;
@@ -52,6 +52,21 @@ pub struct Document {
     pub max_age: Option<Duration>,
 }
 
+/// A document on its way, or why there is none.
+pub type Fetched<'a> = BoxFuture<'a, Result<Document, String>>;
+
+/// Where documents come from.
+pub trait Documents: Debug + Send + Sync {
+    /// Whom it asks, and for how long.
+    fn params(&self) -> &Params;
+
+    /// The roots that servers and certificates must lead to; none, where they cannot be read.
+    fn anchors(&self) -> &[TrustAnchor<'static>];
+
+    /// Fetches what is at an `https` URL, showing a credential; a sentence for the operator where that fails.
+    fn fetch<'a>(&'a self, url: &'a str, shown: Option<Shown>) -> Fetched<'a>;
+}
+
 /// Fetches documents.
 #[derive(Debug)]
 pub struct Fetcher {
@@ -67,32 +82,32 @@ struct Trust {
     anchors: Vec<TrustAnchor<'static>>,
 }
 
+impl Documents for Fetcher {
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn anchors(&self) -> &[TrustAnchor<'static>] {
+        self.trust().map_or(&[], |trust| &trust.anchors)
+    }
+
+    fn fetch<'a>(&'a self, url: &'a str, shown: Option<Shown>) -> Fetched<'a> {
+        Box::pin(async move {
+            // Waiting counts: slow servers of one source do not keep another's events waiting for longer than is said.
+            let fetched = timeout(self.params.timeout, async {
+                let _place = self.places.acquire().await.map_err(|_| "it is stopping")?;
+                self.get(url, shown).await
+            });
+            let fetched = fetched.await;
+            fetched.unwrap_or_else(|_| Err("it took too long".into()))
+        })
+    }
+}
+
 impl Fetcher {
     /// A fetcher that has asked nobody yet.
     pub fn new(params: Params) -> Self {
         Self { params, trust: OnceLock::new(), places: Semaphore::new(AT_ONCE_MAX) }
-    }
-
-    /// Whether it asks whom `other` asks, and believes whom that believes.
-    pub fn asks_like(&self, other: &Self) -> bool {
-        self.params == other.params
-    }
-
-    /// How long a document that cannot be fetched again is used.
-    pub fn stale(&self) -> Duration {
-        self.params.stale
-    }
-
-    /// The roots that servers and certificates must lead to; none, where they cannot be read.
-    pub fn anchors(&self) -> &[TrustAnchor<'static>] {
-        self.trust().map_or(&[], |trust| &trust.anchors)
-    }
-
-    /// Fetches what is at an `https` URL, showing a credential; a sentence for the operator where that fails.
-    pub async fn fetch(&self, url: &str, shown: Option<Shown>) -> Result<Document, String> {
-        let _place = self.places.acquire().await.map_err(|_| "it is stopping")?;
-        let fetched = timeout(self.params.timeout, self.get(url, shown)).await;
-        fetched.unwrap_or_else(|_| Err("it took too long".into()))
     }
 
     fn trust(&self) -> Result<&Trust, String> {

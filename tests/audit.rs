@@ -14,6 +14,8 @@ mod audit_world;
 mod edges;
 #[path = "audit/house.rs"]
 mod house;
+#[path = "support/said.rs"]
+mod said;
 
 use std::{
     fs,
@@ -32,10 +34,11 @@ use audit_world::{World, attempt, disk::Disk, name};
 use gatepost::{
     audit::{
         AuditError, CopyTo, QUEUE_RECORDS_MAX, REJECTED_BYTES_PER_SECOND, REJECTED_PER_SECOND,
-        is_ripe, open, open_by_hand, open_on, siblings,
+        idle, is_ripe, open, open_by_hand, open_on, siblings,
     },
     event::Timestamp,
 };
+use sha2::{Digest as _, Sha256};
 
 /// Records a fresh log has before anybody appends: `started`.
 const OURS: u64 = 1;
@@ -161,7 +164,8 @@ async fn numbers_go_on_behind_a_log_of_which_nothing_can_be_read() {
 /// The numbers of records never go back, or what was sealed would look like a tail that a crash tore, at the next start.
 #[tokio::test]
 async fn what_a_checkpoint_covers_is_never_cut_whatever_stands_behind_it() {
-    for number in [1, 999_999_999_999_999_999, u64::MAX] {
+    let limit = 999_999_999_999_999_999;
+    for number in [1, 7, limit / 2, limit, u64::MAX] {
         let world = World::new();
         world.fill(5).await;
         let live = world.files(".ndjson").pop().unwrap();
@@ -171,9 +175,14 @@ async fn what_a_checkpoint_covers_is_never_cut_whatever_stands_behind_it() {
         let damaged = text.replacen("evt_2", "evt_x", 1);
         let forged = format!("{{\"v\":1,\"seq\":{number},\"ts\"{behind}");
         fs::write(&live, format!("{damaged}{forged}")).unwrap();
+        let sealed = hex::encode(Sha256::digest(text.lines().nth(6).unwrap()));
         for _ in 0..3 {
             world.fill(1).await;
-            assert!(fs::read_to_string(&live).unwrap().starts_with(&damaged), "evidence stays");
+            let now = fs::read_to_string(&live).unwrap();
+            assert!(now.starts_with(&damaged), "evidence stays");
+            let next = now.lines().find(|line| line.contains("\"checkpoint_size\"")).unwrap();
+            assert!(next.starts_with("{\"v\":1,\"seq\":8,"), "behind what was sealed: {next}");
+            assert!(next.ends_with(&format!("\"prev\":\"{sealed}\"}}")), "{next}");
             let said = world.records().iter().filter(|r| r["what"] == "damage_found").count();
             assert!(said > 0 && !world.verify().is_good());
         }
@@ -513,19 +522,44 @@ async fn many_requests_under_way_share_a_sync() {
     assert!(records / syncs >= 12, "{records} records in {syncs} syncs");
 }
 
-/// Few are written at once; of many, a batch waits for most of those whose record is still to come.
+/// Few are written at once; of many, a batch waits for most of those whose record is still to come, where somebody waits already.
 #[test]
 fn a_batch_waits_for_those_that_may_still_come() {
     let cases = [
-        (0, 0, None),
-        (15, 0, None),
-        (16, 0, Some(12)),
-        (64, 0, Some(48)),
-        (64, 40, Some(18)),
-        (64, 49, None),
-        (1, 2, None), // a sender hung up, and its work goes on
+        (1, 0, 0, None),
+        (1, 15, 0, None),
+        (1, 16, 0, Some(12)),
+        (0, 16, 0, None),
+        (2, 16, 0, Some(12)),
+        (1, 64, 0, Some(48)),
+        (0, 64, 0, None),
+        (1, 64, 40, Some(18)),
+        (1, 64, 49, None),
+        (1, 1, 2, None), // a sender hung up, and its work goes on
     ];
-    for (under_way, recorded, expected) in cases {
-        assert_eq!(siblings(under_way, recorded), expected, "{under_way}, {recorded} recorded");
+    for (awaited, under_way, recorded, expected) in cases {
+        let found = siblings(awaited, under_way, recorded);
+        assert_eq!(found, expected, "{awaited} wait, {under_way}, {recorded} recorded");
+    }
+}
+
+/// Whoever writes sleeps for five seconds at the most, and not past the next checkpoint where there is something to seal.
+#[test]
+fn a_writer_does_not_sleep_past_the_next_checkpoint() {
+    let millis = Duration::from_millis;
+    let cases = [
+        (false, 0, 60_000, 5000),
+        (false, 59_000, 60_000, 5000),
+        (false, 0, 1, 5000),
+        (true, 0, 60_000, 5000),
+        (true, 58_000, 60_000, 2000),
+        (true, 0, 1000, 1000),
+        (true, 59_950, 60_000, 100),
+        (true, 60_000, 60_000, 100),
+        (true, 90_000, 60_000, 100),
+    ];
+    for (behind, age, every, expected) in cases {
+        let found = idle(behind, millis(age), millis(every));
+        assert_eq!(found, millis(expected), "{behind}, {age} of {every}");
     }
 }

@@ -358,7 +358,7 @@ impl Scan {
         if torn <= BATCH_BYTES_MAX as u64 && sealed <= whole.seq {
             return (whole, end, Recovery { torn, damaged: None, time: self.time });
         }
-        let (head, end) = if self.readable.1 > end { self.readable } else { self.whole };
+        let (head, end) = self.readable;
         let torn = self.used.saturating_sub(end);
         (head, end, Recovery { torn, damaged: Some(whole.seq + 1), time: self.time })
     }

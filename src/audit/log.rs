@@ -257,7 +257,7 @@ impl Queue {
 
     /// Whether the writer, which wants so many awaited records, has something to do.
     fn is_ripe(&self, wanted: usize) -> bool {
-        self.closed || is_ripe(self.jobs.len(), self.awaited, wanted)
+        is_ripe(self.closed, self.jobs.len(), self.awaited, wanted)
     }
 }
 
@@ -311,8 +311,8 @@ impl Shared {
             queue = self.wait(queue, 1, NOTES_WAIT);
         }
         let count = |count: &AtomicUsize| count.load(Ordering::Relaxed);
-        let siblings = siblings(count(&self.under_way), count(&self.recorded));
-        if let Some(siblings) = siblings.filter(|_| queue.awaited > 0) {
+        let (under_way, recorded) = (count(&self.under_way), count(&self.recorded));
+        if let Some(siblings) = siblings(queue.awaited, under_way, recorded) {
             queue = self.wait(queue, siblings, COMMIT_DELAY);
         }
         queue.hand_over(jobs)
@@ -329,9 +329,6 @@ impl Shared {
         awaited: usize,
         limit: Duration,
     ) -> MutexGuard<'a, Queue> {
-        if queue.is_ripe(awaited) {
-            return queue;
-        }
         queue.wake_at = Some(awaited);
         let waited = self.wake.wait_timeout_while(queue, limit, |queue| !queue.is_ripe(awaited));
         let mut queue = waited.map_or_else(|poisoned| poisoned.into_inner().0, |(queue, _)| queue);
@@ -358,15 +355,17 @@ impl Shared {
     }
 }
 
-/// Whether of so many records, of which some are awaited, a batch is made where so many awaited ones are wanted.
-pub fn is_ripe(waiting: usize, awaited: usize, wanted: usize) -> bool {
-    waiting >= BATCH_RECORDS || (awaited >= wanted && waiting > 0)
+/// Whether of so many records, of which some are awaited, a batch is made where so many awaited ones are wanted. A log that is
+/// closed waits for nothing more.
+pub fn is_ripe(closed: bool, waiting: usize, awaited: usize, wanted: usize) -> bool {
+    closed || waiting >= BATCH_RECORDS || (awaited >= wanted && waiting > 0)
 }
 
-/// How many awaited records a batch waits for a little, if it waits at all: three in four of those that may still come.
-pub fn siblings(under_way: usize, recorded: usize) -> Option<usize> {
+/// How many awaited records a batch waits for a little, if it waits at all: three in four of those that may still come, where
+/// somebody waits already.
+pub fn siblings(awaited: usize, under_way: usize, recorded: usize) -> Option<usize> {
     let coming = under_way.saturating_sub(recorded);
-    (coming >= COMMIT_SIBLINGS).then_some(coming * 3 / 4)
+    (awaited > 0 && coming >= COMMIT_SIBLINGS).then_some(coming * 3 / 4)
 }
 
 /// What a source's strangers have on record of this second.

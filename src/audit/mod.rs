@@ -32,7 +32,7 @@ pub use log::{
 pub use open::{ByHand, OpenError, open, open_by_hand, open_on};
 pub use record::{Draft, Kind};
 pub use stages::{Audit, Note, ShadowAudit};
-pub use writer::Clock;
+pub use writer::{Clock, idle};
 
 use crate::{
     answer::Manners,

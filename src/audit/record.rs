@@ -115,10 +115,8 @@ impl Draft {
         self.text("account", about.account.as_ref().map(EventId::as_str));
         self.body(&about.digest, about.body_bytes);
         self.text("scheme", Some(about.scheme));
-        if about.secret_slot > 0 {
-            self.text("secret", Some(&about.secret_label));
-            self.number("secret_slot", Some(about.secret_slot));
-        }
+        self.text("secret", Some(&*about.secret_label).filter(|label| !label.is_empty()));
+        self.number("secret_slot", Some(about.secret_slot).filter(|slot| *slot > 0));
         self.items(about);
     }
 

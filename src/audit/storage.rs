@@ -83,8 +83,8 @@ pub(super) fn replace(
     made.and_then(|sink| storage.sync_dir().map_err(io::Error::other).map(|()| sink))
 }
 
-/// Writes the last bytes before `end` once more. What a failed sync left behind can be read, but the kernel believes that it
-/// is on the disk, and would not write it with the next sync either.
+/// Writes the last bytes of a file that ends at `end` once more. What a failed sync left behind can be read, but the kernel
+/// believes that it is on the disk, and would not write it with the next sync either.
 pub(super) fn write_again(
     storage: &dyn Storage,
     name: &str,
@@ -95,7 +95,7 @@ pub(super) fn write_again(
     let (from, mut tail) = (end.saturating_sub(most), Vec::new());
     let mut old = File::open(storage.path().join(name))?;
     old.seek(SeekFrom::Start(from))?;
-    old.take(end - from).read_to_end(&mut tail)?;
+    old.read_to_end(&mut tail)?;
     file.write_at(from, &tail)
 }
 
@@ -149,8 +149,8 @@ pub fn create_dir(path: &Path) -> io::Result<()> {
 
 /// Makes the name of a new file or directory durable.
 pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+    let path = std::path::absolute(path)?;
+    File::open(path.parent().unwrap_or(&path))?.sync_all()
 }
 
 /// Which process says that it holds a lock.

@@ -192,12 +192,6 @@ impl Walk {
         self.line.extend_from_slice(line);
     }
 
-    /// How much the checkpoints beside the log cover.
-    pub(super) fn own_size(&self) -> u64 {
-        let own = self.promises.iter().filter(|promise| !promise.copied);
-        own.map(|promise| promise.checkpoint.size).max().unwrap_or(0)
-    }
-
     pub(super) fn finish(mut self, export: Option<Head>) -> Report {
         self.check_beginning(export);
         self.check_end();
@@ -227,7 +221,7 @@ impl Walk {
 
     /// A log that was sealed keeps the checkpoint that says so.
     fn check_checkpoints(&mut self) {
-        let (size, once) = (self.own_size(), self.sealed_once);
+        let (size, once) = (own_size(&self.promises), self.sealed_once);
         if size < once {
             let problem = format!(
                 "the log was sealed up to record {once} at least, but no checkpoint covers more than {size}: they were removed"
@@ -249,6 +243,12 @@ impl Walk {
         );
         self.report.find(last + 1, &[], problem);
     }
+}
+
+/// How much the checkpoints beside the log cover.
+pub(super) fn own_size(promises: &[Promise]) -> u64 {
+    let own = promises.iter().filter(|promise| !promise.copied);
+    own.map(|promise| promise.checkpoint.size).max().unwrap_or(0)
 }
 
 /// Whether a part of this piece never reached the disk: zeros are in its place, or nothing.

@@ -106,7 +106,9 @@ impl Writer {
     pub(super) fn run(mut self) {
         let (mut jobs, mut busy) = (Vec::with_capacity(256), false);
         loop {
-            let closed = self.shared.take(&mut jobs, busy, self.idle());
+            let behind = self.sealer.is_behind(self.journal.durable);
+            let idle = idle(behind, self.sealer.age(), self.params.checkpoint_every);
+            let closed = self.shared.take(&mut jobs, busy, idle);
             busy = !jobs.is_empty();
             if busy {
                 drop(self.record(&mut jobs)); // whoever waits was told
@@ -116,15 +118,6 @@ impl Writer {
                 return self.end();
             }
         }
-    }
-
-    /// How long it may sleep: not past the next checkpoint.
-    fn idle(&self) -> Duration {
-        if !self.sealer.is_behind(self.journal.durable) {
-            return IDLE_WAIT;
-        }
-        let due = self.params.checkpoint_every.saturating_sub(self.sealer.age());
-        due.clamp(Duration::from_millis(100), IDLE_WAIT)
     }
 
     /// Writes everything that is waiting, in as few batches as their size allows.
@@ -310,4 +303,10 @@ impl Writer {
         }
         self.sealer.close();
     }
+}
+
+/// How long the writer may sleep: not past the next checkpoint, where something is not sealed and the last one is so old.
+pub fn idle(behind: bool, age: Duration, every: Duration) -> Duration {
+    let due = if behind { every.saturating_sub(age) } else { IDLE_WAIT };
+    due.clamp(Duration::from_millis(100), IDLE_WAIT)
 }

@@ -58,7 +58,11 @@ fn list() {
     rows.extend(providers::catalogue().map(|preset| {
         let unsure = if preset.is_doubtful(Fact::Delivery) { "~" } else { "" };
         let waits = preset.delivery.deadline.map(|wait| format!("{wait}{unsure}"));
-        let challenge = if preset.handshake.is_empty() { "-" } else { "answered" };
+        let challenge = match preset.handshake.is_empty() {
+            true => "-",
+            false if preset.is_doubtful(Fact::Handshake) => "answered~",
+            false => "answered",
+        };
         [
             preset.name.clone(),
             few(&schemes(preset)),
@@ -77,7 +81,9 @@ fn list() {
     out::line(
         "\nCOVERS: what of a request the weakest of its schemes covers; `pin` takes one of several.",
     );
-    out::line(&format!("KNOWN: how we know the scheme; ~ behind a time: from memory.{marks}"));
+    out::line(&format!(
+        "KNOWN: how we know the scheme; ~ elsewhere: from memory, at least in part.{marks}"
+    ));
 }
 
 /// Rows as lines, each column as wide as the longest of its cells.
@@ -217,6 +223,10 @@ fn about(preset: &Preset) -> Vec<String> {
     if !preset.known_types.is_empty() {
         lines.push(format!("Types, among others: {}", preset.known_types.join(", ")));
     }
+    let marks: Vec<char> = preset.evidence.values().flat_map(|known| known.marks.chars()).collect();
+    let used = MARKS.iter().filter(|(mark, _)| marks.contains(mark));
+    let used = used.map(|(mark, meaning)| format!("{mark} {meaning}"));
+    lines.push(format!("Marks of evidence: {}", used.collect::<Vec<_>>().join("; ")));
     for (fact, known) in &preset.evidence {
         let doubt = if known.is_doubtful() { " (check this)" } else { "" };
         let (fact, Evidence { marks, source }) = (fact_name(*fact), known);

@@ -19,7 +19,7 @@ use crate::{
     respond::OUTCOME_HEADER,
     server::tls::ca_file,
     telemetry::Metrics,
-    verify::{Presented, Signed, TestKey},
+    verify::{Presented, Signed, TestKey, url_with},
 };
 
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -97,7 +97,7 @@ impl Prepared {
         let query = self.query.as_deref();
         let path = Cow::Borrowed(&*source.path);
         let target = query.map_or(path, |query| format!("{}?{query}", source.path).into());
-        (source.verifier.url_of(&source.public_url, query), target)
+        (url_with(&source.public_url, query), target)
     }
 
     /// Looks at it as `source` would, if it came now.

@@ -159,7 +159,9 @@ impl Args {
         if self.json {
             return out::line(&format!("{:#}", as_json(source, at, diagnosis)));
         }
-        out::line(&format!("source {} ({}), received {at}", source.name, source.provider));
+        let scheme = diagnosis.scheme.iter().map(|scheme| format!(", scheme {scheme}"));
+        let scheme = scheme.collect::<String>();
+        out::line(&format!("source {} ({}), received {at}{scheme}", source.name, source.provider));
         let found = diagnosis.findings.iter().map(|(what, _)| what.len());
         let tried = diagnosis.tried.iter().map(|(what, _)| what.len() + 2);
         let width = found.chain(tried).max().unwrap_or(0);
@@ -247,6 +249,7 @@ fn as_json(source: &Source, at: Timestamp, diagnosis: &Diagnosis) -> Value {
     json!({
         "source": source.name.as_str(),
         "received": at.to_string(),
+        "scheme": diagnosis.scheme,
         "holds": diagnosis.holds,
         "reason": diagnosis.reason,
         "findings": findings.collect::<Vec<_>>(),

@@ -5,6 +5,7 @@
 
 pub(crate) mod captured;
 mod compile;
+mod example;
 mod file;
 mod layers;
 mod load;

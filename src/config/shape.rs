@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 use serde_yaml::Value;
 
 use super::{
+    example,
     report::{At, Explain as _, Problem},
     scalar::{self, Plain},
     subst::{self, Env},
@@ -86,7 +87,9 @@ impl<'a> Walker<'a> {
             |form: &'a Json| if form.get("anyOf").is_some() { self.form(form, node) } else { form };
         let chosen = forms().find(|form| self.fits(form, node));
         let scalar = || forms().rfind(|form| is_scalar(form) && !accepts(form, "null"));
-        chosen.or_else(scalar).or_else(|| forms().next()).map_or(schema, nested)
+        let section = || forms().find(|form| accepts(form, "object"));
+        let other = || section().or_else(|| forms().next());
+        chosen.or_else(scalar).or_else(other).map_or(schema, nested)
     }
 
     /// Whether a node could have this form, or one of the forms that it stands for.
@@ -147,7 +150,7 @@ impl<'a> Walker<'a> {
             return known;
         }
         self.unknown_key(entry, schema, path);
-        let Some(meant) = suggest::nearest(&entry.key, free.iter().copied()) else {
+        let Some(meant) = suggest::key(&entry.key, free.iter().copied()) else {
             self.hide(&entry.value);
             return None;
         };
@@ -213,7 +216,10 @@ impl<'a> Walker<'a> {
         let wanted = scalar::wanted(schema);
         let name = if *path == Path::default() { "the file".into() } else { format!("`{path}`") };
         let message = format!("{name} must be {wanted}, not {is}");
-        let problem = Problem::error("wrong-type", node.mark, message);
+        let mut problem = Problem::error("wrong-type", node.mark, message);
+        if let Some(example) = example::of(schema, path, Some(node)) {
+            problem = problem.help(format!("write it like `{example}`"));
+        }
         let keys = self.keys(schema).join(", ");
         self.leave_out(
             node,
@@ -235,16 +241,51 @@ impl<'a> Walker<'a> {
             root if root.is_empty() => format!("`{key}` is not a known top-level key"),
             section => format!("`{key}` is not a known key of `{section}`"),
         };
-        let near = suggest::nearest(key, keys.iter().copied());
-        let label = match near {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("known here: {}", keys.join(", ")),
+        let near = suggest::key(key, keys.iter().copied());
+        let elsewhere = self.elsewhere(key, schema, path);
+        let label = match (near, &elsewhere) {
+            (Some(near), _) => format!("did you mean `{near}`?"),
+            (None, Some(place)) => format!("write `{place}`"),
+            (None, None) => format!("known here: {}", keys.join(", ")),
         };
         let mut problem = Problem::error("unknown-key", entry.mark, message).label(label);
+        let example = example::of(schema, path, None).filter(|_| elsewhere.is_none());
+        if let Some(example) = example.filter(|_| near.is_none()) {
+            problem = problem.help(format!("for example `{example}`"));
+        }
         if path.to_string().is_empty() && near.is_none() {
             problem = problem.help("top-level keys that begin with `x-` are ignored");
         }
         self.found.problems.push(problem);
+    }
+
+    /// How a key is written that stands in one of the sections below: `event_id` as `event: { id: … }`, and `signature` of a source
+    /// as `verify: { signature: … }`.
+    fn elsewhere(&self, key: &str, schema: &'a Json, path: &Path) -> Option<String> {
+        let properties = schema.get("properties")?.as_object()?;
+        let sections = || properties.iter().map(|(name, schema)| (name, self.keys_below(schema)));
+        let written = |(section, key): (&String, &str)| format!("{section}: {{ {key}: … }}");
+        let split = sections().find_map(|(name, keys)| {
+            let rest = key.strip_prefix(name.as_str())?.strip_prefix('_')?;
+            Some((name, keys.into_iter().find(|known| *known == rest)?))
+        });
+        let mut inside = sections().filter_map(|(name, keys)| {
+            let is_it = |known: &&str| *known == key || suggest::begins(known, key);
+            Some((name, keys.into_iter().find(is_it)?))
+        });
+        // Of the file's sections one is as good as another.
+        let is_root = *path == Path::default();
+        let sole = || inside.next().filter(|_| !is_root && inside.next().is_none());
+        split.or_else(sole).map(written)
+    }
+
+    /// The keys of a section, behind references and in whichever of several forms it has any.
+    fn keys_below(&self, schema: &'a Json) -> Vec<&'a str> {
+        let schema = self.resolve(schema);
+        let forms = schema.get("anyOf").and_then(Json::as_array).into_iter().flatten();
+        let below = forms.flat_map(|form| self.keys_below(form));
+        let own = schema.get("properties").and_then(Json::as_object).into_iter().flatten();
+        own.map(|(key, _)| key.as_str()).chain(below).collect()
     }
 
     fn missing_key(&mut self, key: &str, at: Mark, schema: &'a Json, path: &Path) {

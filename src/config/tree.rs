@@ -217,6 +217,14 @@ impl Path {
         self.with(Step::Index(index))
     }
 
+    /// The key that it ends in, if it does not end in a number.
+    pub(crate) fn name(&self) -> Option<&str> {
+        match self.0.last()? {
+            Step::Key(name) => Some(name),
+            Step::Index(_) => None,
+        }
+    }
+
     /// `other`, below this.
     pub(crate) fn join(&self, other: &Self) -> Self {
         Self(self.0.iter().chain(&other.0).cloned().collect())

@@ -16,7 +16,7 @@ use crate::{
     event::Timestamp,
     receive::Envelope,
     secret::Secret,
-    verify::{Presented, Verifier},
+    verify::{Presented, Verifier, url_with},
 };
 
 /// How events are signed for an upstream.
@@ -126,7 +126,7 @@ impl Sign {
                 standard(keys, headers, envelope.body(), event_id, original, now)
             }
             Self::Native { verifier, url } => {
-                let url = verifier.url_of(url, envelope.uri().query());
+                let url = url_with(url, envelope.uri().query());
                 let presented = Presented { received_at: now, ..Presented::of(envelope, &url) };
                 let signed = verifier.sign_again(&presented)?;
                 for name in verifier.signature_headers() {

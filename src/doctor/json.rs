@@ -1,7 +1,7 @@
 //! How programs write the same JSON: what a proxy or a framework that reads and writes a body again makes of it. Works on the
 //! text, so that order, numbers and doubled keys stay as they are.
 
-use std::fmt::Write as _;
+use std::{collections::HashSet, fmt::Write as _};
 
 /// How one value is set apart from the next.
 #[derive(Clone, Copy, Debug)]
@@ -17,11 +17,17 @@ enum Layout {
 /// How texts are written.
 #[derive(Clone, Copy, Debug)]
 enum Texts {
-    AsTheyAre,
-    /// What is not ASCII as `\uXXXX`.
+    /// With no escape that they could be without.
+    Plain,
+    /// What is not ASCII as `\uXXXX`, as Python does.
     Ascii,
-    /// `/` as `\/`, as PHP does.
+    /// `/` as `\/`, as PHP does where it is told to leave Unicode alone.
     Slashes,
+    /// Both, as PHP does.
+    Both,
+    /// What HTML has a meaning for as `\uXXXX`, as Go does.
+    Html,
+    AsTheyAre,
 }
 
 /// Other ways to write a JSON body, each with its name.
@@ -37,15 +43,24 @@ pub(super) fn forms(body: &[u8]) -> Vec<(String, Vec<u8>)> {
         (Layout::Indented(4), "JSON indented by 4"),
     ];
     let texts = [
-        (Texts::AsTheyAre, ""),
+        (Texts::Plain, ""),
         (Texts::Ascii, ", non-ASCII as `\\uXXXX`"),
         (Texts::Slashes, ", `/` as `\\/`"),
+        (Texts::Both, ", non-ASCII as `\\uXXXX` and `/` as `\\/`"),
+        (Texts::Html, ", `<`, `>` and `&` as `\\uXXXX`"),
+        (Texts::AsTheyAre, ", its escapes as they are"),
     ];
-    let all = layouts.iter().flat_map(|layout| texts.iter().map(move |texts| (layout, texts)));
-    let form = |((layout, name), (texts, more)): (&(Layout, &str), &(Texts, &str))| {
-        (format!("{name}{more}"), write(text, *layout, *texts).into_bytes())
-    };
-    all.map(form).filter(|(_, bytes)| bytes != body).collect()
+    let mut seen = HashSet::from([body.to_vec()]);
+    let mut forms = Vec::new();
+    for (layout, name) in layouts {
+        for (texts, more) in texts {
+            let bytes = write(text, layout, texts).into_bytes();
+            if seen.insert(bytes.clone()) {
+                forms.push((format!("{name}{more}"), bytes));
+            }
+        }
+    }
+    forms
 }
 
 fn write(text: &str, layout: Layout, texts: Texts) -> String {
@@ -121,17 +136,53 @@ fn end_of_text(text: &str) -> usize {
 }
 
 fn write_text(out: &mut String, inside: &str, texts: Texts) {
-    let mut before = ' ';
-    for c in inside.chars() {
-        match texts {
-            Texts::Ascii if !c.is_ascii() => {
-                for unit in c.encode_utf16(&mut [0; 2]) {
-                    let _fits = write!(out, "\\u{unit:04x}");
-                }
-            }
-            Texts::Slashes if c == '/' && before != '\\' => out.push_str("\\/"),
-            Texts::AsTheyAre | Texts::Ascii | Texts::Slashes => out.push(c),
-        }
-        before = c;
+    if matches!(texts, Texts::AsTheyAre) {
+        return out.push_str(inside);
     }
+    for c in plain(inside).chars() {
+        match texts {
+            Texts::Ascii | Texts::Both if !c.is_ascii() => escape(out, c),
+            Texts::Html if matches!(c, '<' | '>' | '&' | '\u{2028}' | '\u{2029}') => escape(out, c),
+            Texts::Slashes | Texts::Both if c == '/' => out.push_str("\\/"),
+            _ => out.push(c),
+        }
+    }
+}
+
+fn escape(out: &mut String, c: char) {
+    for unit in c.encode_utf16(&mut [0; 2]) {
+        let _fits = write!(out, "\\u{unit:04x}");
+    }
+}
+
+/// A text without the escapes that it could be without.
+fn plain(inside: &str) -> String {
+    let (mut out, mut rest) = (String::with_capacity(inside.len()), inside);
+    while let Some((before, escape)) = rest.find('\\').and_then(|at| rest.split_at_checked(at)) {
+        out.push_str(before);
+        let (c, length) = escaped(escape).unwrap_or(('\0', 2));
+        let (as_it_is, behind) = escape.split_at_checked(length).unwrap_or((escape, ""));
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            // Control characters, halves of pairs, and the short escapes.
+            c if c < ' ' => out.push_str(as_it_is),
+            c => out.push(c),
+        }
+        rest = behind;
+    }
+    out + rest
+}
+
+/// What `\/` or `\uXXXX` stands for, and how long it is.
+fn escaped(text: &str) -> Option<(char, usize)> {
+    if text.starts_with("\\/") {
+        return Some(('/', 2));
+    }
+    let unit = |at: usize| {
+        let digits = text.get(at..)?.strip_prefix("\\u")?.get(..4)?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let units = [unit(0)?, unit(6).unwrap_or_default()];
+    let c = char::decode_utf16(units).next()?.ok()?;
+    Some((c, 6 * c.len_utf16()))
 }

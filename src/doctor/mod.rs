@@ -5,6 +5,7 @@
 //! but fingerprints.
 
 mod json;
+mod known;
 mod raw;
 mod suspects;
 pub(crate) mod vectors;
@@ -20,8 +21,9 @@ use crate::{
     config::Source,
     event::Timestamp,
     units::Span,
-    verify::{LiveSecret, Presented, Proof, Scheme, Verifier},
+    verify::{LiveSecret, NoKeys, Presented, Proof, Scheme, Stop, Verifier, Want, url_with},
 };
+use known::{Key, Signed, written};
 
 /// A request under examination: what it is, and by what it is checked.
 #[derive(Clone, Debug)]
@@ -35,7 +37,7 @@ pub(crate) struct Case {
 }
 
 /// How a case came out; a sentence where it cannot even be checked.
-type Verdict = Result<Result<Proof, Reason>, String>;
+type Verdict = Result<Result<Proof, Stop>, String>;
 
 impl Case {
     /// The request as it would meet `source`.
@@ -48,7 +50,14 @@ impl Case {
     fn verdict(&self) -> Verdict {
         let verifier = Verifier::new(self.schemes.clone(), self.secrets.clone(), &self.url)?;
         let query = self.raw.target.split_once('?').map(|(_, query)| query);
-        Ok(verifier.verify(&self.presented(&verifier.url_of(&self.url, query))))
+        Ok(verifier.judge(&self.presented(&url_with(&self.url, query)), &NoKeys))
+    }
+
+    /// The scheme that counts for it; the first, where none does.
+    fn scheme(&self) -> Option<&Scheme> {
+        let request = self.presented(&self.url);
+        let counting = self.schemes.iter().find(|scheme| scheme.counts(&request));
+        counting.or(self.schemes.first())
     }
 
     fn presented<'p>(&'p self, url: &'p str) -> Presented<'p> {
@@ -64,14 +73,20 @@ impl Case {
 
     /// Whether the signature matches, whatever the time.
     fn is_signed(&self) -> bool {
-        let late = |reason| matches!(reason, Reason::TimestampPast | Reason::TimestampFuture);
-        self.verdict().is_ok_and(|verdict| verdict.map_or_else(late, |_| true))
+        let off = |stop| matches!(stop, Stop::Refused(reason) if is_off(reason));
+        self.verdict().is_ok_and(|verdict| verdict.map_or_else(off, |_| true))
     }
+}
+
+const fn is_off(reason: Reason) -> bool {
+    matches!(reason, Reason::TimestampPast | Reason::TimestampFuture)
 }
 
 /// What came out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Diagnosis {
+    /// The scheme that counts, in a line.
+    pub(crate) scheme: Option<String>,
     /// Whether the gateway would let the request pass.
     pub(crate) holds: bool,
     /// The name of the reason, where it would not.
@@ -87,9 +102,12 @@ pub(crate) struct Diagnosis {
 /// Examines a request that is meant for `source`, one of `sources`.
 pub(crate) fn examine(sources: &[Source], source: &Source, raw: Raw, at: Timestamp) -> Diagnosis {
     let case = Case::new(raw, source, at);
+    let (key, signed) = (case.scheme().map_or(Key::Shared, Key::of), Signed::of(&case));
     let mut findings = headers(&case);
     findings.extend(body(&case));
+    findings.extend(signed.as_ref().map(Signed::finding));
     let told = |holds, reason: Option<Reason>, verdict: String| Diagnosis {
+        scheme: case.scheme().map(written),
         holds,
         reason: reason.map(Reason::as_str),
         findings: findings.clone(),
@@ -102,31 +120,47 @@ pub(crate) fn examine(sources: &[Source], source: &Source, raw: Raw, at: Timesta
         }
         Ok(Ok(proof)) => {
             let mut diagnosis = told(true, None, "The signature holds.".into());
-            diagnosis.findings.push(matched(&proof, at));
+            let signed_at = proof.signed_at.filter(|_| signed.is_none());
+            let age = signed_at.map(|time| format!(", signed {}", ago(at, time)));
+            let name = format!("{} #{} {}", key.name(), proof.slot, proof.label);
+            diagnosis.findings.push((name, format!("match{}", age.unwrap_or_default())));
             diagnosis
         }
-        Ok(Err(reason @ (Reason::TimestampPast | Reason::TimestampFuture))) => {
+        Ok(Err(Stop::Wanting(want))) => told(false, Some(Reason::KeyNotFetched), unfetched(&want)),
+        Ok(Err(Stop::Refused(reason))) if is_off(reason) => {
             told(false, Some(reason), off(&case, reason))
         }
-        Ok(Err(reason)) => {
+        Ok(Err(Stop::Refused(reason))) => {
             let mut diagnosis = told(false, Some(reason), String::new());
-            let each = source.secrets.iter().enumerate();
-            let unmatched = each.map(|(i, live)| {
-                let name = format!("secret #{} {}", i + 1, live.secret.fingerprint());
-                let expired = live.expires.is_some_and(|expires| expires <= at);
-                (name, if expired { "expired" } else { "no match" }.to_owned())
-            });
-            diagnosis.findings.extend(unmatched);
-            let (tried, verdict) = suspects::find(sources, source, &case, reason);
+            diagnosis.findings.extend(unmatched(source, key, at));
+            let (tried, mut verdict) = suspects::find(sources, source, &case, reason);
+            verdict.extend(signed.and_then(|signed| signed.besides()));
             Diagnosis { tried, verdict, ..diagnosis }
         }
     }
 }
 
-fn matched(proof: &Proof, at: Timestamp) -> (String, String) {
-    let name = format!("secret #{} {}", proof.slot, proof.label);
-    let age = proof.signed_at.map(|signed| format!(", signed {}", ago(at, signed)));
-    (name, format!("match{}", age.unwrap_or_default()))
+/// The source's keys, none of which made the signature.
+fn unmatched(
+    source: &Source,
+    key: Key,
+    at: Timestamp,
+) -> impl Iterator<Item = (String, String)> + '_ {
+    source.secrets.iter().enumerate().map(move |(i, live)| {
+        let name = format!("{} #{} {}", key.name(), i + 1, live.secret.fingerprint());
+        let expired = live.expires.is_some_and(|expires| expires <= at);
+        (name, if expired { "expired" } else { "no match" }.to_owned())
+    })
+}
+
+/// The key is published, and nothing is known without it.
+fn unfetched(want: &Want) -> String {
+    format!(
+        "The key that checks this signature is published at {}, and is not fetched here, so nothing is known of the signature. Fetch it by \
+         hand, and give the certificate, the public key or the JWKS to the source, in a copy of the configuration: `secret: {{ file: … }}`. \
+         Then ask again.",
+        want.url
+    )
 }
 
 /// The signature is right and its time is not.
@@ -136,7 +170,7 @@ fn off(case: &Case, reason: Reason) -> String {
     // The signed time itself: the one moment at which every tolerance holds.
     let times =
         case.schemes.iter().filter_map(|scheme| scheme.shown_time(&case.presented(&case.url)));
-    let signed = times.into_iter().find(|time| {
+    let signed = times.map(|(time, _)| time).find(|time| {
         verifies_then.received_at = *time;
         verifies_then.verdict().is_ok_and(|verdict| verdict.is_ok())
     });
@@ -160,6 +194,8 @@ fn off(case: &Case, reason: Reason) -> String {
 fn ago(now: Timestamp, then: Timestamp) -> String {
     let round = |span: std::time::Duration| match span.as_secs() {
         0 => Span(span),
+        // Of days no minutes.
+        secs @ 86_400.. => Span::secs(secs - secs % 3600),
         secs => Span::secs(secs),
     };
     if then > now {
@@ -189,7 +225,7 @@ fn headers(case: &Case) -> Vec<(String, String)> {
 /// What is odd about the body.
 fn body(case: &Case) -> Vec<(String, String)> {
     let (raw, mut found) = (&case.raw, Vec::new());
-    if let Some(says) = raw.says_length().filter(|says| *says != raw.body.len()) {
+    if let Some(says) = raw.says_other_length() {
         let differs = format!("{} bytes, but `Content-Length` says {says}", raw.body.len());
         found.push(("body".to_owned(), differs));
     }

@@ -82,7 +82,11 @@ impl Raw {
             return Ok(false);
         }
         method.clone_into(&mut self.method);
-        let behind = target.split_once("://").map_or(target, |(_, rest)| rest);
+        // What begins with a slash is the target itself, whatever its query holds; anything else is a whole URL.
+        let behind = match target.split_once("://") {
+            Some((_, rest)) if !target.starts_with('/') => rest,
+            _ => target,
+        };
         let path = behind.find('/').map_or("/", |slash| behind.split_at(slash).1);
         path.clone_into(&mut self.target);
         Ok(true)
@@ -100,6 +104,11 @@ impl Raw {
     /// What `Content-Length` says.
     pub fn says_length(&self) -> Option<usize> {
         self.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    }
+
+    /// The same, where another length is here.
+    pub fn says_other_length(&self) -> Option<usize> {
+        self.says_length().filter(|says| *says != self.body.len())
     }
 
     /// The path, without the query.

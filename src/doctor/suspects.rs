@@ -4,7 +4,10 @@
 mod request;
 mod setup;
 
-use super::{Case, coding, explain};
+use super::{
+    Case, coding, explain,
+    known::{Key, covers_body},
+};
 use crate::{
     answer::Reason,
     config::Source,
@@ -28,17 +31,14 @@ pub(super) fn find(
     case: &Case,
     reason: Reason,
 ) -> (Vec<(String, bool)>, String) {
-    let suspects = [
-        setup::other_sources(sources, source, case),
-        request::bodies(case),
-        setup::signatures(case),
-        request::other_headers(case),
-        setup::secrets(case),
-        setup::urls(case),
-        setup::algorithms(case),
-    ];
-    let mut tried = Vec::new();
-    for suspect in suspects.into_iter().flatten() {
+    let others: Vec<_> = setup::others(sources, source).collect();
+    let mut meant = others.iter().flat_map(|other| setup::meant_for(other, case));
+    if let Some(it) = meant.find(|suspect| suspect.case.is_signed()) {
+        return (vec![(it.what, true)], it.verdict);
+    }
+    let mut tried: Vec<_> =
+        setup::in_a_line(&others).map(|what| (what, false)).into_iter().collect();
+    for suspect in possible(case, reason) {
         let is_it = suspect.case.is_signed();
         tried.push((suspect.what, is_it));
         if is_it {
@@ -48,6 +48,35 @@ pub(super) fn find(
     (tried, unexplained(source, case, reason))
 }
 
+/// What may have been done: nothing to a body that is not covered, to secrets that are not used, or to a signature that is not there.
+fn possible(case: &Case, reason: Reason) -> Vec<Suspect> {
+    let Some(scheme) = case.scheme().filter(|_| !is_about_keys(reason)) else { return Vec::new() };
+    let key = Key::of(scheme);
+    let mut all = Vec::new();
+    let is_there = reason != Reason::SignatureMissing;
+    if is_there && covers_body(scheme) {
+        all.extend(request::bodies(case));
+    }
+    // What leads a token may be all that is missing.
+    if is_there || setup::is_token(&scheme.parts) {
+        all.extend(setup::signatures(case, key));
+    }
+    all.extend(request::other_headers(case, key));
+    if is_there {
+        all.extend(setup::secrets(case, key));
+        all.extend(setup::urls(case));
+        all.extend(setup::algorithms(case, key));
+    }
+    all
+}
+
+/// Whether it is said by whom or with what the request was signed, and nothing else counts.
+const fn is_about_keys(reason: Reason) -> bool {
+    use Reason as R;
+    let about_tokens = matches!(reason, R::AlgorithmRefused | R::IssuerWrong | R::AudienceWrong);
+    about_tokens || matches!(reason, R::KeyUnknown | R::KeySourceRefused | R::CertificateRefused)
+}
+
 /// What can be said where nothing that was tried matches.
 fn unexplained(source: &Source, case: &Case, reason: Reason) -> String {
     if reason == Reason::SignatureMissing
@@ -55,22 +84,42 @@ fn unexplained(source: &Source, case: &Case, reason: Reason) -> String {
     {
         return other;
     }
-    if matches!(reason, Reason::SignatureWrong | Reason::SecretExpired) {
-        let who = match source.secrets.len() {
-            1 => "The secret did not make this signature".to_owned(),
-            n => format!("None of the {n} secrets made this signature"),
-        };
-        let packed = coding(&case.raw.headers).map(|coding| {
-            format!(" The body is `{coding}`: some senders sign it before they compress it, which cannot be verified.")
-        });
-        let found = preset(source).and_then(|preset| preset.secret.found_at.as_ref());
-        let found = found.map(|found| format!(" The secret is at: {found}."));
-        let (packed, found) = (packed.unwrap_or_default(), found.unwrap_or_default());
+    let (key, covers_body) =
+        case.scheme().map_or((Key::Shared, true), |scheme| (Key::of(scheme), covers_body(scheme)));
+    if !matches!(reason, Reason::SignatureWrong | Reason::SecretExpired) {
+        return explain(reason.as_str()).to_owned();
+    }
+    if let Some(says) = case.raw.says_other_length().filter(|_| covers_body) {
         return format!(
-            "{who}, and nothing that was tried explains it: most likely it is another secret, or the body was changed.{packed}{found}"
+            "The body was changed on the way: `Content-Length` says {says} bytes, and {} are here. What wrote it anew (a proxy, a framework, a \
+             page that shows it indented) must pass it on byte for byte.",
+            case.raw.body.len()
         );
     }
-    explain(reason.as_str()).to_owned()
+    let who = match (key, source.secrets.len()) {
+        (Key::Shared, 1) => "The secret did not make this signature".to_owned(),
+        (Key::Shared, n) => format!("None of the {n} secrets made this signature"),
+        (Key::Shown, 1) => "What the sender shows is not the secret".to_owned(),
+        (Key::Shown, n) => format!("What the sender shows is none of the {n} secrets"),
+        (Key::Public, 1) => "The signature does not fit the public key".to_owned(),
+        (Key::Public, n) => format!("The signature fits none of the {n} public keys"),
+    };
+    let other = if key == Key::Public { "key" } else { "secret" };
+    let changed = match key {
+        Key::Shown => "",
+        Key::Shared | Key::Public if covers_body => ", or the body was changed",
+        Key::Shared | Key::Public => ", or something that is signed was changed",
+    };
+    let packed = coding(&case.raw.headers).filter(|_| covers_body).map(|coding| {
+        format!(" The body is `{coding}`: some senders sign it before they compress it, which cannot be verified.")
+    });
+    let found = preset(source).and_then(|preset| preset.secret.found_at.as_ref());
+    let found = found.filter(|found| !found.starts_with("nothing to copy"));
+    let found = found.map(|found| format!(" The {} is at: {found}.", key.name()));
+    let (packed, found) = (packed.unwrap_or_default(), found.unwrap_or_default());
+    format!(
+        "{who}, and nothing that was tried explains it: most likely it is another {other}{changed}.{packed}{found}"
+    )
 }
 
 fn preset(source: &Source) -> Option<&'static Preset> {

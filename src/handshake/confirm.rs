@@ -4,12 +4,12 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::{sync::Mutex, time::Instant};
 
-use crate::{event::Digest, fetch::Fetcher};
+use crate::{event::Digest, fetch::Documents};
 
 /// Confirms the subscriptions of one source, one after the other.
 #[derive(Debug)]
 pub struct Confirmer {
-    fetcher: Arc<Fetcher>,
+    fetcher: Arc<dyn Documents>,
     kept: Arc<Mutex<Kept>>,
 }
 
@@ -28,7 +28,7 @@ const AFTER_FAILURE: Duration = Duration::from_secs(10);
 
 impl Confirmer {
     /// One that has confirmed nothing yet.
-    pub fn new(fetcher: Arc<Fetcher>) -> Self {
+    pub fn new(fetcher: Arc<dyn Documents>) -> Self {
         Self { fetcher, kept: Arc::default() }
     }
 

@@ -6,6 +6,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
+use memchr::memmem;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -85,6 +86,12 @@ pub enum Function {
     Sha256Hex,
 }
 
+impl Function {
+    const fn uses_secret(self) -> bool {
+        matches!(self, Self::HmacHex | Self::HmacBase64)
+    }
+}
+
 /// Challenges are small; a longer body is none.
 const CHALLENGE_BYTES_MAX: usize = 64 * 1024;
 /// Length of a reply's body, at most.
@@ -146,7 +153,7 @@ impl Rule {
         if !self.takes(request.method()) || body.len() > CHALLENGE_BYTES_MAX {
             return None;
         }
-        if self.sought.in_body && !std::str::from_utf8(body).ok()?.contains(&self.clue) {
+        if self.sought.in_body && memmem::find(body, self.clue.as_bytes()).is_none() {
             return None;
         }
         let saying = Saying {
@@ -187,6 +194,10 @@ impl Rule {
         let reply = &self.parts.reply;
         for (name, function, template) in &reply.compute {
             let text = saying.text(template)?;
+            // What is signed is bounded itself: a transform may have made anything of what was.
+            if function.uses_secret() && !reply.echo.allows(text.as_bytes()) {
+                return None;
+            }
             let value = compute(*function, text.as_bytes(), with, now)?;
             saying.computed.push((name, value));
         }
@@ -225,9 +236,8 @@ impl Rule {
 
     /// The characters and the length of texts that whoever asks gets signed, where the secret is used.
     pub(crate) fn signs(&self) -> Option<Echo> {
-        let uses_secret = |function| matches!(function, Function::HmacHex | Function::HmacBase64);
         let mut computed = self.parts.reply.compute.iter();
-        computed.any(|(_, function, _)| uses_secret(*function)).then_some(self.parts.reply.echo)
+        computed.any(|(_, function, _)| function.uses_secret()).then_some(self.parts.reply.echo)
     }
 }
 
@@ -242,7 +252,9 @@ fn clues(test: &Test) -> Vec<&str> {
     let is_plain = |c: char| c.is_ascii() && Charset::Plain.has(c as u8);
     let runs = |text| str::split(text, move |c| !is_plain(c));
     match test {
-        Test::Equal(From::Json(_), value) => runs(value.as_str()).collect(),
+        Test::Equal(From::Json(path), value) => {
+            last_key(path).into_iter().chain([value.as_str()]).flat_map(runs).collect()
+        }
         Test::Present(From::Json(path)) => last_key(path).into_iter().flat_map(runs).collect(),
         Test::Present(From::Form(name)) => runs(name.as_str()).collect(),
         _ => Vec::new(),

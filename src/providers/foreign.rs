@@ -38,29 +38,22 @@ pub(super) fn compile(
     problems: &mut Problems,
 ) -> Result<Option<Box<Foreign>>, Reported> {
     let Described { algorithm, prehash, jwt, messages, keys, signature, path } = described;
-    let form = signature.as_ref().and_then(|(signature, place)| Some((signature.form?, place)));
+    meaningless(described, problems);
     if !algorithm.is_foreign() {
-        let message = format!("means nothing with `mac: {}`", algorithm.as_str());
-        let own = |place: &&String| place.starts_with(path);
-        for place in [jwt.as_ref().map(|(_, p)| p), keys.as_ref().map(|(_, p)| p)].iter().flatten()
-        {
-            if own(place) {
-                problems.add(*place, &message, "remove it, or set `mac`");
-            }
-        }
         return Ok(None);
     }
-    if let Some((_, place)) = form.filter(|_| !is_ecdsa(*algorithm)) {
-        let message = format!("means nothing with `mac: {}`", algorithm.as_str());
-        problems.add(format!("{place}.form"), message, "remove it");
-    }
-    let raw = form.is_some_and(|(form, _)| form == SignatureForm::Raw);
-    let is_token = matches!(algorithm, Algorithm::Jwt | Algorithm::JwsDetached);
-    let is_message = *algorithm == Algorithm::Rfc9421;
+    let raw = signature.as_ref().is_some_and(|(own, _)| own.form == Some(SignatureForm::Raw));
+    let (is_token, is_message) = (is_token(*algorithm), *algorithm == Algorithm::Rfc9421);
     let allowed = if is_token {
-        algs(jwt.as_ref(), path, problems)
+        let own = jwt.as_ref().map(|(rules, place)| (&*rules.algs, place));
+        let help = "`jwt: { algs: [ES256] }`";
+        let known: Known = (of_jose_name, jose_names);
+        named(own, &format!("{path}.jwt"), known, help, problems)
     } else if is_message {
-        registered(messages.as_ref(), path, problems)
+        let own = messages.as_ref().map(|(rules, place)| (&*rules.algs, place));
+        let help = "`rfc9421: { algs: [ed25519] }`";
+        let known: Known = (of_registered_name, registered_names);
+        named(own, &format!("{path}.rfc9421"), known, help, problems)
     } else {
         Ok(vec![Allowed { algorithm: *algorithm, raw }])
     };
@@ -94,78 +87,69 @@ pub(super) fn compile(
     })))
 }
 
-const fn is_ecdsa(algorithm: Algorithm) -> bool {
-    matches!(
-        algorithm,
-        Algorithm::EcdsaP256Sha256
-            | Algorithm::EcdsaP256Sha1
-            | Algorithm::EcdsaP384Sha384
-            | Algorithm::EcdsaP521Sha512
-            | Algorithm::EcdsaSecp256k1Sha256
-    )
+const fn is_token(algorithm: Algorithm) -> bool {
+    matches!(algorithm, Algorithm::Jwt | Algorithm::JwsDetached)
 }
 
-/// Algorithms that a token may be signed with. A secret that both sides have and a key that only one has do not go together:
-/// the public key would be taken for the secret.
-fn algs(
-    jwt: Option<&(&shape::Jwt, String)>,
-    path: &str,
+/// Says what has no meaning with the scheme's algorithm, and so would be dropped: rules that somebody relies on. What stands around
+/// several alternatives may be meant for another.
+fn meaningless(described: &Described<'_>, problems: &mut Problems) {
+    let Described { algorithm, prehash, jwt, messages, keys, signature, path } = described;
+    let message = format!("means nothing with `mac: {}`", algorithm.as_str());
+    let (is_token, is_message) = (is_token(*algorithm), *algorithm == Algorithm::Rfc9421);
+    let parts = [
+        (jwt.as_ref().map(|(_, place)| place), is_token),
+        (messages.as_ref().map(|(_, place)| place), is_message),
+        (
+            prehash.as_ref().map(|(_, place)| place),
+            algorithm.is_foreign() && !is_token && !is_message,
+        ),
+        (keys.as_ref().map(|(_, place)| place), algorithm.is_foreign()),
+    ];
+    let unused = parts.into_iter().filter(|(_, is_used)| !is_used).filter_map(|(place, _)| place);
+    for place in unused.filter(|place| place.starts_with(path)) {
+        problems.add(place, &message, "remove it, or set `mac`");
+    }
+    let formed = signature.as_ref().filter(|(signature, _)| signature.form.is_some());
+    if let Some((_, place)) = formed.filter(|_| !algorithm.as_str().starts_with("ecdsa-"))
+        && (algorithm.is_foreign() || place.starts_with(path))
+    {
+        problems.add(format!("{place}.form"), message, "remove it");
+    }
+}
+
+/// Finds an algorithm by its name, and says which names there are.
+type Known = (fn(&str) -> Option<Algorithm>, fn() -> String);
+
+/// Algorithms by their names: those that a token or a message may be signed with. A secret that both sides have and a key that only
+/// one has do not go together: the public key would be taken for the secret.
+fn named(
+    own: Option<(&[String], &String)>,
+    usual: &str,
+    (of_name, known): Known,
+    example: &str,
     problems: &mut Problems,
 ) -> Result<Vec<Allowed>, Reported> {
-    let place =
-        jwt.map_or_else(|| format!("{path}.jwt.algs"), |(_, place)| format!("{place}.algs"));
-    let names = jwt.map_or(&[][..], |(jwt, _)| &jwt.algs);
+    let (names, place) = own.map_or((&[][..], usual), |(names, place)| (names, place));
+    let place = format!("{place}.algs");
     if names.is_empty() {
-        let help = "say which algorithms the provider signs with: `jwt: { algs: [ES256] }`";
+        let help = format!("say which algorithms the provider signs with: {example}");
         return Err(problems.add(place, "missing", help));
     }
     let mut allowed = Vec::new();
     for name in names {
-        let Some(algorithm) = of_jose_name(name) else {
-            let known = format!("known: {}", jose_names());
+        let Some(algorithm) = of_name(name) else {
+            let known = format!("known: {}", known());
             return Err(problems.add(place, format!("there is no `{name}` here"), known));
         };
         allowed.push(Allowed { algorithm, raw: true });
     }
-    one_kind(allowed, &place, problems)
-}
-
-/// A secret that both sides have and a key that only one has do not go together.
-fn one_kind(
-    allowed: Vec<Allowed>,
-    place: &str,
-    problems: &mut Problems,
-) -> Result<Vec<Allowed>, Reported> {
     let is_shared = |allowed: &Allowed| !allowed.algorithm.is_foreign();
     if allowed.iter().any(is_shared) && !allowed.iter().all(is_shared) {
         let help = "keep those of one kind: HS… has a shared secret, the others have public keys";
         return Err(problems.add(place, "mixes shared secrets and public keys", help));
     }
     Ok(allowed)
-}
-
-/// Algorithms that a message may be signed with.
-fn registered(
-    messages: Option<&(&shape::Rfc9421, String)>,
-    path: &str,
-    problems: &mut Problems,
-) -> Result<Vec<Allowed>, Reported> {
-    let place = messages.map_or_else(|| format!("{path}.rfc9421"), |(_, place)| place.clone());
-    let place = format!("{place}.algs");
-    let names = messages.map_or(&[][..], |(rules, _)| &rules.algs);
-    if names.is_empty() {
-        let help = "say which algorithms the provider signs with: `rfc9421: { algs: [ed25519] }`";
-        return Err(problems.add(place, "missing", help));
-    }
-    let mut allowed = Vec::new();
-    for name in names {
-        let Some(algorithm) = of_registered_name(name) else {
-            let known = format!("known: {}", registered_names());
-            return Err(problems.add(place, format!("there is no `{name}` here"), known));
-        };
-        allowed.push(Allowed { algorithm, raw: true });
-    }
-    one_kind(allowed, &place, problems)
 }
 
 fn message(rules: &shape::Rfc9421) -> MessageRules {
@@ -186,8 +170,8 @@ fn token(rules: &shape::Jwt, path: &str, problems: &mut Problems) -> Result<Toke
     let mut equal = Vec::new();
     for (name, accepted) in &rules.equal {
         let place = format!("{path}.equal.{name}");
-        let accepted = accepted.as_slice().iter().map(|text| problems.any_template(&place, text));
-        let accepted = accepted.collect::<Result<Vec<_>, _>>()?;
+        let accepted = accepted.as_slice().iter().map(|text| problems.each_template(&place, text));
+        let accepted = accepted.collect::<Result<Vec<_>, _>>()?.concat();
         let claims = name.split('|').map(|name| claim("equal", name, problems));
         equal.push((claims.collect::<Result<Vec<_>, _>>()?, accepted));
     }
@@ -206,7 +190,11 @@ fn token(rules: &shape::Jwt, path: &str, problems: &mut Problems) -> Result<Toke
         })
     });
     let body_hash = body_hash.transpose()?;
-    let path_hash = rules.path_hash.as_ref().map(|name| claim("path_hash", name, problems));
+    let path_hash = rules.path_hash.as_ref().map(|name| {
+        let base = rules.path_base.as_deref();
+        let base = base.map(|text| fixed(text, &format!("{path}.path_base"), problems));
+        Ok((claim("path_hash", name, problems)?, base.transpose()?.unwrap_or_default()))
+    });
     Ok(TokenRules {
         kind: rules.typ.clone(),
         equal,

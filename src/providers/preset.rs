@@ -110,11 +110,11 @@ choices! {
     }
 }
 
-/// How a fact is known, as in `V stripe-node 23.1.0`: marks, and where it was read.
+/// How a fact is known, as in `V stripe-node 23.1.0; K the deadline`: marks, and where it was read; and the same of a part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Evidence {
-    /// Letters of [`MARKS`].
+    /// Letters of [`MARKS`], those of all parts.
     pub marks: String,
     /// Where.
     pub source: String,
@@ -132,9 +132,14 @@ pub const MARKS: [(char, &str); 7] = [
 ];
 
 impl Evidence {
-    /// Whether nobody has read it, or readers disagree.
-    pub fn is_doubtful(&self) -> bool {
+    /// Whether nobody has read any of it, or readers disagree.
+    pub fn is_unconfirmed(&self) -> bool {
         self.marks.contains('?') || !self.marks.contains(['V', 'D', 'S', 'R'])
+    }
+
+    /// Whether something of it is from memory, or disputed.
+    pub fn is_doubtful(&self) -> bool {
+        self.marks.contains(['K', 'M', '?'])
     }
 }
 
@@ -144,11 +149,18 @@ impl TryFrom<String> for Evidence {
     fn try_from(text: String) -> Result<Self, String> {
         let (marks, source) = text.split_once(' ').ok_or("evidence is marks and a source")?;
         let is_mark = |c| MARKS.iter().any(|(mark, _)| *mark == c);
-        if marks.chars().all(is_mark) {
-            Ok(Self { marks: marks.to_owned(), source: source.to_owned() })
-        } else {
-            Err(format!("`{marks}` are no marks of evidence"))
+        if !marks.chars().all(is_mark) {
+            return Err(format!("`{marks}` are no marks of evidence"));
         }
+        let parts = source.split("; ").filter_map(|part| part.split_once(' '));
+        let of_parts = parts.map(|(word, _)| word).filter(|word| word.chars().all(is_mark));
+        let mut marks = marks.to_owned();
+        for mark in of_parts.flat_map(str::chars) {
+            if !marks.contains(mark) {
+                marks.push(mark);
+            }
+        }
+        Ok(Self { marks, source: source.to_owned() })
     }
 }
 
@@ -228,7 +240,7 @@ impl Preset {
         self.params.iter().filter(|(_, param)| !param.optional)
     }
 
-    /// Whether the facts about `about` are from memory or disputed; what nothing is said about is not known at all.
+    /// Whether something about `about` is from memory or disputed; what nothing is said about is not known at all.
     pub fn is_doubtful(&self, about: Fact) -> bool {
         self.evidence.get(&about).is_none_or(Evidence::is_doubtful)
     }

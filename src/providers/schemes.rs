@@ -308,14 +308,19 @@ impl<'a> Block<'a> {
         Ok(span.0)
     }
 
+    /// What must hold besides, and where it stands.
+    fn requirements(&self) -> (&'a [shape::Requirement], String) {
+        match self.own.require.as_slice() {
+            [] => (&self.outer.require, "verify.require".to_owned()),
+            own => (own, format!("{}.require", self.path)),
+        }
+    }
+
     fn require(&mut self) -> Result<Vec<Equality>, Reported> {
-        let (rules, path) = match self.own.require.as_slice() {
-            [] => (&self.outer.require, "verify"),
-            _ => (&self.own.require, &*self.path),
-        };
+        let (rules, path) = self.requirements();
         let problems = &mut *self.problems;
         let rules = rules.iter().enumerate().map(|(i, rule)| {
-            let path = format!("{path}.require[{i}]");
+            let path = format!("{path}[{i}]");
             let (key, right) =
                 rule.other().map_err(|[wrong, help]| problems.add(&path, wrong, help))?;
             let left = problems.any_template(&format!("{path}.left"), &rule.left);
@@ -331,30 +336,52 @@ impl<'a> Block<'a> {
         let captures = parts.containers.iter().any(captures);
         let pairs = parts.containers.iter().filter_map(|c| c.pair.as_ref());
         let picks: Vec<_> = pairs.flat_map(|(_, picks)| picks).collect();
-        let required = parts.require.iter().flat_map(Equality::templates);
-        let ids = parts.containers.iter().filter_map(|c| c.key_id.as_ref());
-        let templates = parts.signed.iter().chain(required).chain(ids).flat_map(Template::values);
-        let values = templates.chain(parts.timestamps.iter().map(|time| &time.from));
         let mut checked = Ok(());
-        for value in values {
-            let From::Variable(name) = &value.from else { continue };
+        for (path, name) in self.variables(parts) {
             let problem = if !captures {
                 "stands for nothing: the signature has no `pair`"
-            } else if picks.contains(&name) {
+            } else if picks.contains(&&name) {
                 "is the signature itself"
             } else {
                 continue;
             };
-            let help = "known values: body, method, url, path, header:NAME, query:NAME, form:NAME, json:PATH";
-            checked = Err(self.problems.add(&self.path, format!("`{{{name}}}` {problem}"), help));
+            let help = "known values: body, method, url, path, header:NAME, query:NAME, form:NAME, json:PATH; a list such as `t=1,v1=ab` is \
+                        taken apart by `split: \",\"`, `pair: \"=\"`, `pick: v1`";
+            checked = Err(self.problems.add(path, format!("`{{{name}}}` {problem}"), help));
         }
         checked
     }
 
+    /// The variables that are named, each with where.
+    fn variables(&self, parts: &SchemeParts) -> Vec<(String, String)> {
+        let signed = self.part("signed", |scheme| scheme.signed.as_ref());
+        let signed = signed.iter().flat_map(|(texts, path)| texts.placed(path)).zip(&parts.signed);
+        let signed =
+            signed.flat_map(|((path, _), text)| text.values().map(move |v| (path.clone(), v)));
+        let (_, path) = self.requirements();
+        let required = parts.require.iter().enumerate().flat_map(|(i, equal)| {
+            let path = format!("{path}[{i}]");
+            equal.templates().into_iter().flat_map(Template::values).map(move |v| (path.clone(), v))
+        });
+        let places = self.part("signature", |scheme| scheme.signature.as_ref());
+        let places = places.iter().flat_map(|(places, path)| places.placed(path));
+        let ids = places.zip(&parts.containers).filter_map(|((path, _), container)| {
+            Some((format!("{path}.key_id"), container.key_id.as_ref()?.sole_value()?))
+        });
+        let time = self.part("timestamp", |scheme| scheme.timestamp.as_ref());
+        let time = time.zip(parts.timestamps.as_ref());
+        let time = time.map(|((_, path), time)| (format!("{path}.from"), &time.from));
+        let all = signed.chain(required).chain(ids).chain(time);
+        let named = all.filter_map(|(path, value)| match &value.from {
+            From::Variable(name) => Some((path, name.clone())),
+            _ => None,
+        });
+        named.collect()
+    }
+
     /// A time that is not signed protects nothing: whoever replays a request writes a new one.
     fn check_time(&mut self, scheme: &Scheme) -> Result<(), Reported> {
-        let time = scheme.parts.timestamps.as_ref();
-        if time.is_none_or(|time| scheme.covers(&time.from)) {
+        if scheme.covers_time() {
             return Ok(());
         }
         let help = "name a value that `signed` holds, or remove `timestamp`";

@@ -43,6 +43,7 @@ impl<T> OneOrMany<T> {
 
 sections! {
     /// How requests of a source are verified (`verify:`): one scheme, or several tried by what is present.
+    #[schemars(extend("examples" = [{ "signature": { "header": "X-Signature" }, "signed": "{body}" }]))]
     pub struct Verify {
         /// The scheme, or what several have in common.
         #[serde(flatten)]
@@ -52,6 +53,7 @@ sections! {
     }
 
     /// One of several schemes. What it leaves out is taken from the block around it.
+    #[schemars(extend("examples" = [{ "when": { "header": "X-Signature" }, "signature": { "header": "X-Signature" } }]))]
     pub struct Alternative {
         /// What `pin` calls it.
         pub name: Option<String>,
@@ -96,6 +98,7 @@ sections! {
 
     /// What a JSON Web Token must be and say. `exp` and `nbf` count wherever they are.
     #[serde(deny_unknown_fields)]
+    #[schemars(extend("examples" = [{ "algs": ["ES256"] }]))]
     pub struct Jwt {
         /// Algorithms that it may be signed with: `[ES256]`. The token itself has no say in it.
         pub algs: Vec<String>,
@@ -114,10 +117,13 @@ sections! {
         pub body_hash: Option<BodyHash>,
         /// A claim that is Atlassian's hash of method, path and query: `qsh`.
         pub path_hash: Option<String>,
+        /// The path of the URL that the hashed paths are relative to, where it has one: `/connect`.
+        pub path_base: Option<String>,
     }
 
     /// What HTTP Message Signatures must be and cover.
     #[serde(deny_unknown_fields)]
+    #[schemars(extend("examples" = [{ "algs": ["ed25519"] }]))]
     pub struct Rfc9421 {
         /// Algorithms, by their registered names: `[ed25519, ecdsa-p256-sha256]`. The message itself has no say in it.
         pub algs: Vec<String>,
@@ -134,6 +140,7 @@ sections! {
     /// Where the sender's public keys are. One of `jwks_url`, `list_url`, `cert_url` and `x5c`, or none of them, where the keys
     /// under `secret` have names.
     #[serde(deny_unknown_fields)]
+    #[schemars(extend("examples" = [{ "jwks_url": "https://idp.example/jwks.json" }]))]
     pub struct KeysAt {
         /// URL of a JWKS.
         pub jwks_url: Option<String>,
@@ -166,6 +173,7 @@ sections! {
 
     /// How a credential is shown.
     #[serde(deny_unknown_fields)]
+    #[schemars(extend("examples" = [{ "header": "Authorization", "prefix": "Bearer " }]))]
     pub struct Credential {
         /// The header.
         pub header: String,
@@ -184,6 +192,7 @@ sections! {
 
     /// What must hold for an alternative to count. All of it, where several things are said.
     #[serde(deny_unknown_fields)]
+    #[schemars(extend("examples" = [{ "header": "X-Signature" }]))]
     pub struct When {
         /// A header that is present.
         pub header: Option<String>,
@@ -203,6 +212,7 @@ sections! {
 
     /// A signature container (`providers/hmac.md` §3.2).
     #[serde(deny_unknown_fields)]
+    #[schemars(extend("examples" = [{ "header": "X-Signature" }]))]
     pub struct Signature {
         /// The header that carries it. `X-Signature-*` is a family of headers that end in a number from 1.
         pub header: Option<String>,
@@ -240,6 +250,7 @@ sections! {
 /// The signed time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{ "from": "{header:X-Timestamp}", "past": "5m" }]))]
 pub struct TimestampRule {
     /// Where it is: `{t}`, `{header:X-Request-Timestamp}`, `{json:webhookTimestamp}`.
     pub from: String,
@@ -256,6 +267,7 @@ pub struct TimestampRule {
 /// A claim that is a time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{ "claim": "iat", "past": "5m" }]))]
 pub struct MaxAge {
     /// Which: `iat`.
     pub claim: String,
@@ -266,6 +278,7 @@ pub struct MaxAge {
 /// A claim that is a digest of the body.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{ "claim": "request_body_sha256" }]))]
 pub struct BodyHash {
     /// Which: `request_body_sha256`.
     pub claim: String,
@@ -283,6 +296,7 @@ pub struct BodyHash {
 /// An equality that must hold besides the signature, or before a challenge is answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{ "left": "{query:token}", "right": "{param:token}" }]))]
 pub struct Requirement {
     /// A template.
     pub left: String,
@@ -312,6 +326,7 @@ pub(super) const ONE_OF: &str = "one_of";
 sections! {
     /// Where an event's id and type are (`event:`).
     #[serde(deny_unknown_fields)]
+    #[schemars(extend("examples" = [{ "id": "{json:id}", "type": "{json:type}" }]))]
     pub struct EventFields {
         /// The id, as a template: `{json:id}`, `{header:X-Delivery}`, `{body|sha256_hex}`. The first of a list that is there counts.
         pub id: Option<OneOrMany<String>>,

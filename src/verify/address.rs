@@ -30,19 +30,17 @@ impl UrlVariant {
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, tail) = rest.split_at_checked(end).unwrap_or((rest, ""));
         let (host, port) = host_and_port(authority);
+        let tail = match self {
+            Self::AsIs => return url.into(),
+            Self::StripPort | Self::AddPort => escaped(tail),
+            Self::LegacyStripPort | Self::LegacyAddPort => rewritten(tail),
+        };
         let standard = if scheme == "https" { "443" } else { "80" };
         match self {
-            Self::AsIs => url.into(),
-            Self::StripPort => format!("{scheme}://{host}{}", escaped(tail)).into(),
-            Self::AddPort => {
-                let port = port.unwrap_or(standard);
-                format!("{scheme}://{host}:{port}{}", escaped(tail)).into()
+            Self::AddPort | Self::LegacyAddPort => {
+                format!("{scheme}://{host}:{}{tail}", port.unwrap_or(standard)).into()
             }
-            Self::LegacyStripPort => format!("{scheme}://{host}{}", rewritten(tail)).into(),
-            Self::LegacyAddPort => {
-                let port = port.unwrap_or(standard);
-                format!("{scheme}://{host}:{port}{}", rewritten(tail)).into()
-            }
+            _ => format!("{scheme}://{host}{tail}").into(),
         }
     }
 }

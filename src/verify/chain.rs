@@ -51,17 +51,11 @@ impl Chain {
     ) -> Result<u16, Stop> {
         let chain = x5c(header).ok_or(Reason::CertificateRefused)?;
         let (leaf, rest) = chain.split_first().ok_or(Reason::CertificateRefused)?;
+        let sets = ring.sets.iter();
+        let mut roots = sets.flat_map(|(slot, set)| set.roots().map(|root| (*slot, root)));
         // A root that comes with the message proves nothing; those between do their part only.
-        let roots: Vec<(u16, &[u8])> = ring
-            .sets
-            .iter()
-            .flat_map(|(slot, set)| set.roots().map(|root| (*slot, root)))
-            .collect();
-        let between: Vec<_> = rest
-            .iter()
-            .filter(|der| !is_self_issued(der))
-            .map(|der| CertificateDer::from(der.as_slice()))
-            .collect();
+        let between = rest.iter().filter(|der| !is_self_issued(der));
+        let between: Vec<_> = between.map(|der| CertificateDer::from(der.as_slice())).collect();
         let has = |der: &[u8], oid: &Option<String>| {
             oid.as_ref().is_none_or(|oid| has_extension(der, oid))
         };
@@ -75,13 +69,12 @@ impl Chain {
                 leads_to(leaf, &between, &[anchor], now, KeyUsage::client_auth())
             })
         };
-        let slot = roots.iter().find(|(_, root)| fit && vouches(root)).map(|(slot, _)| *slot);
-        let slot = slot.ok_or(Reason::CertificateRefused)?;
+        let (slot, _) =
+            roots.find(|(_, root)| fit && vouches(root)).ok_or(Reason::CertificateRefused)?;
         let key = PublicKey::from_certificate(leaf).map_err(|_| Reason::CertificateRefused)?;
         let set = KeySet::prepare(vec![key], allowed).map_err(|_| Reason::CertificateRefused)?;
         let claimed = Claimed { key_id: None, ..*claimed };
-        claimed.find(&[(slot, &set)])?;
-        Ok(slot)
+        Ok(claimed.find(&[(slot, &set)])?)
     }
 }
 

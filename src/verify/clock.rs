@@ -39,19 +39,16 @@ pub enum Unit {
     Auto,
 }
 
-/// Numbers from here on are milliseconds, where a provider is of two minds; as seconds they lie in the year 5138.
-const AUTO_MILLIS_MIN: i64 = 100_000_000_000;
+/// Digits from which on a number is one of milliseconds, where a provider is of two minds; as seconds they lie in the year 5138.
+const AUTO_MILLIS_DIGITS: usize = 12;
 
 impl Timestamps {
     /// Reads a time and checks it against the one at which the request was received.
     pub(super) fn check(&self, text: &[u8], received_at: Timestamp) -> Result<Timestamp, Reason> {
-        let signed_at = self.unit.read(text).ok_or(Reason::TimestampMalformed)?;
+        let unit = self.unit.of(text);
+        let signed_at = unit.read(text).ok_or(Reason::TimestampMalformed)?;
         // A sender that counts whole seconds is held to whole seconds.
-        let is_whole = match self.unit {
-            Unit::Seconds | Unit::HttpDate => true,
-            Unit::Millis | Unit::Rfc3339 => false,
-            Unit::Auto => text.len() < 12,
-        };
+        let is_whole = matches!(unit, Unit::Seconds | Unit::HttpDate);
         let whole = || Timestamp::from_millis(received_at.as_secs().saturating_mul(1000));
         let now = if is_whole { whole() } else { received_at };
         if now > signed_at.plus(self.past) {
@@ -65,16 +62,21 @@ impl Timestamps {
 }
 
 impl Unit {
-    pub(super) fn read(self, text: &[u8]) -> Option<Timestamp> {
+    /// The one of two that a number is in, where its provider is of two minds.
+    const fn of(self, text: &[u8]) -> Self {
         match self {
+            Self::Auto if text.len() < AUTO_MILLIS_DIGITS => Self::Seconds,
+            Self::Auto => Self::Millis,
+            known => known,
+        }
+    }
+
+    pub(super) fn read(self, text: &[u8]) -> Option<Timestamp> {
+        match self.of(text) {
             Self::Seconds => canonical_integer(text)?.checked_mul(1000).map(Timestamp::from_millis),
-            Self::Millis => canonical_integer(text).map(Timestamp::from_millis),
+            Self::Millis | Self::Auto => canonical_integer(text).map(Timestamp::from_millis),
             Self::Rfc3339 => rfc3339(text),
             Self::HttpDate => http_date(text),
-            Self::Auto => match canonical_integer(text)? {
-                seconds if seconds < AUTO_MILLIS_MIN => Self::Seconds.read(text),
-                _ => Self::Millis.read(text),
-            },
         }
     }
 

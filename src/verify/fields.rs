@@ -1,5 +1,6 @@
 //! Structured fields (RFC 9651), as much of them as message signatures and digests need: dictionaries of inner lists and byte
-//! sequences. Stricter than the grammar: a key that comes twice is refused, and there is one spelling.
+//! sequences, with parameters that are numbers, strings, byte sequences or flags. Stricter than the grammar: a key that comes
+//! twice is refused, and there is one spelling.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
@@ -13,9 +14,9 @@ const ITEMS_MAX: usize = 32;
 pub(super) enum Bare {
     Integer(i64),
     String(String),
-    Token(String),
     Bytes(Vec<u8>),
-    Boolean(bool),
+    /// A name without a value.
+    Flag,
 }
 
 /// Parameters, in order.
@@ -35,8 +36,7 @@ pub(super) fn dictionary(text: &str) -> Option<Vec<(String, Member)>> {
     let mut members: Vec<(String, Member)> = Vec::new();
     loop {
         let key = reader.key()?;
-        let member =
-            if reader.eats('=') { reader.member()? } else { Member::Item(Bare::Boolean(true)) };
+        let member = if reader.eats('=') { reader.member()? } else { return None };
         if let Member::Item(_) = &member {
             reader.parameters()?;
         }
@@ -60,10 +60,10 @@ pub(super) fn write_parameters(parameters: &Parameters, out: &mut String) {
     for (key, value) in parameters {
         out.push(';');
         out.push_str(key);
-        if *value != Bare::Boolean(true) {
+        if *value != Bare::Flag {
             out.push('=');
-            write_bare(value, out);
         }
+        write_bare(value, out);
     }
 }
 
@@ -93,13 +93,12 @@ fn write_bare(value: &Bare, out: &mut String) {
     match value {
         Bare::Integer(number) => out.push_str(&number.to_string()),
         Bare::String(text) => write_string(text, out),
-        Bare::Token(text) => out.push_str(text),
         Bare::Bytes(bytes) => {
             out.push(':');
             out.push_str(&STANDARD.encode(bytes));
             out.push(':');
         }
-        Bare::Boolean(value) => out.push_str(if *value { "?1" } else { "?0" }),
+        Bare::Flag => {}
     }
 }
 
@@ -155,7 +154,7 @@ impl<'t> Reader<'t> {
         while self.eats(';') {
             self.0 = self.0.trim_start_matches(' ');
             let key = self.key()?;
-            let value = if self.eats('=') { self.bare()? } else { Bare::Boolean(true) };
+            let value = if self.eats('=') { self.bare()? } else { Bare::Flag };
             if parameters.len() >= ITEMS_MAX || parameters.iter().any(|(known, _)| *known == key) {
                 return None;
             }
@@ -172,20 +171,10 @@ impl<'t> Reader<'t> {
                 self.0 = rest;
                 STANDARD.decode(text).ok().map(Bare::Bytes)
             }
-            b'?' => {
-                let (value, rest) = self.0.split_at_checked(2)?;
-                self.0 = rest;
-                matches!(value, "?0" | "?1").then(|| Bare::Boolean(value == "?1"))
-            }
             b'-' | b'0'..=b'9' => {
                 let digits = self.run(|b| b.is_ascii_digit() || b == b'-');
                 let number: i64 = digits.parse().ok().filter(|_| digits.len() <= 16)?;
                 (number.to_string() == digits).then_some(Bare::Integer(number))
-            }
-            b if b.is_ascii_alphabetic() || b == b'*' => {
-                let is_token =
-                    |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:/".contains(&b);
-                Some(Bare::Token(self.run(is_token).to_owned()))
             }
             _ => None,
         }

@@ -7,7 +7,8 @@ use rustls_pki_types::TrustAnchor;
 use sha2::{Digest as _, Sha256, Sha512};
 
 use super::{
-    Algorithm, Container, From, KeyForm, LiveSecret, Presented, Scheme, Template, Value,
+    Algorithm, Container, From, KeyForm, LiveSecret, Presented, Scheme, SchemeParts, Template,
+    Value,
     jose::{self, Compact},
     keyset::{Allowed, KeySet, Listing},
     messages::MessageRules,
@@ -50,6 +51,9 @@ pub(super) struct Ring<'k> {
     pub(super) fetched: &'k dyn Keys,
 }
 
+/// The slot of keys that were fetched: that of no secret.
+const FETCHED: u16 = 0;
+
 /// What was found: which slot matched, when it was signed, and the token.
 pub(super) struct Believed {
     pub(super) slot: u16,
@@ -65,6 +69,19 @@ pub(super) struct Claimed<'c> {
     pub(super) key_id: Option<&'c str>,
     /// In which of the scheme's places they stand.
     pub(super) place: usize,
+}
+
+/// What a scheme has that goes with no signature which is checked.
+pub(super) fn odd(parts: &SchemeParts) -> Option<&'static str> {
+    let places = || parts.containers.iter();
+    let odd = [
+        ("for_each", parts.for_each.is_some() && parts.algorithm != Algorithm::Jwt),
+        ("url_variants", !parts.url_variants.is_empty()),
+        ("groups", places().any(|place| place.groups.is_some())),
+        ("secret_slot", places().any(|place| place.secret_slot != 0)),
+    ];
+    let odd = odd.into_iter().find(|(_, is_there)| *is_there && parts.foreign.is_some());
+    odd.map(|(key, _)| key)
 }
 
 impl Foreign {
@@ -241,11 +258,12 @@ impl Foreign {
         let slot = self.find_token(&token, token.signed.as_bytes(), view, ring)?;
         let said = Token { claims, header: token.header.text };
         let view = scheme.view(request).with_token(&said);
-        let signed_at = match &self.token {
+        let issued = match &self.token {
             Some(rules) => rules.check(&members, &view, &[])?,
             None => None,
         };
         scheme.check_requirements(&view, &[])?;
+        let signed_at = scheme.signed_at(&view, &[])?.or(issued);
         Ok(Believed { slot, signed_at, token: Some(Arc::new(said)) })
     }
 
@@ -351,7 +369,7 @@ impl Foreign {
         if set.is_over(view.request.received_at) {
             return Err(Reason::CertificateRefused.into());
         }
-        match claimed.find(&[(1, &set)]) {
+        match claimed.find(&[(FETCHED, &set)]) {
             // The provider may have a new key; whether it is asked is for the fetcher to say.
             Err(Reason::KeyUnknown) if ring.fetched.may_ask_again(scheme, &url) => {
                 Err(Stop::Wanting(Want { scheme, url, is_stale: true }))

@@ -9,7 +9,7 @@ use std::{
 use tokio::{sync::Mutex as Turn, time::Instant};
 
 use super::{KeySet, Keys, Verifier, Want};
-use crate::{event::Timestamp, fetch::Fetcher, secret::Secret};
+use crate::{event::Timestamp, fetch::Documents, secret::Secret};
 
 /// How long keys are good, whatever their server says.
 const FRESH_MIN: Duration = Duration::from_mins(5);
@@ -22,13 +22,17 @@ const AFTER_UNKNOWN: Duration = Duration::from_mins(1);
 const PLACES_MAX: usize = 64;
 /// Fetches within a minute, at most, for all places together.
 const FETCHES_MAX: u32 = 30;
+const FETCHES_WITHIN: Duration = Duration::from_mins(1);
+/// Those of them after which a place without keys is not asked, so that who names places that are none keeps nobody from the keys
+/// of the others.
+const FETCHES_ANEW_MAX: u32 = 20;
 
 /// The fetched keys of one source.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Keyring {
     verifier: Arc<Verifier>,
     /// None where what there is was given.
-    fetcher: Option<Arc<Fetcher>>,
+    fetcher: Option<Arc<dyn Documents>>,
     /// What is shown to whoever has the keys, where that is asked for.
     secret: Option<Secret>,
     kept: Arc<Mutex<Kept>>,
@@ -42,16 +46,22 @@ struct Kept {
 }
 
 /// What is known of one place.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct Place {
-    keys: Option<Arc<KeySet>>,
-    fresh_until: Option<Instant>,
-    stale_until: Option<Instant>,
-    /// When it was asked last for a key that was not among those that were there.
+    held: Option<Held>,
+    /// When it last answered someone who looked for a key that was not among those that were there.
     sought: Option<Instant>,
-    /// When it was asked last, and how that went; nothing while it is under way.
-    asked: Option<(Instant, Option<bool>)>,
+    /// When it was asked last, and whether that failed.
+    asked: Option<(Instant, bool)>,
     turn: Arc<Turn<()>>,
+}
+
+/// Keys, and until when they are good: at all, and where there are no newer ones.
+#[derive(Debug)]
+struct Held {
+    keys: Arc<KeySet>,
+    fresh_until: Instant,
+    stale_until: Instant,
 }
 
 /// The keys cannot be had now.
@@ -59,22 +69,15 @@ struct Place {
 pub struct Unavailable;
 
 impl Place {
-    fn is_fresh(&self, now: Instant) -> bool {
-        self.fresh_until.is_some_and(|until| now < until)
+    /// The keys, while they are good; old ones, while they are not too old and it was tried to get new ones.
+    fn usable(&self, now: Instant) -> Option<&Arc<KeySet>> {
+        let tried = self.asked.is_some_and(|(at, _)| now.duration_since(at) < AFTER_FAILURE);
+        let until = |held: &Held| if tried { held.stale_until } else { held.fresh_until };
+        self.held.as_ref().filter(|held| now < until(held)).map(|held| &held.keys)
     }
 
-    /// Whether old keys are used: while they are not too old, and it was tried to get new ones.
-    fn is_usable(&self, now: Instant) -> bool {
-        let tried = self.asked_within(now, AFTER_FAILURE);
-        self.is_fresh(now) || (tried && self.stale_until.is_some_and(|until| now < until))
-    }
-
-    fn asked_within(&self, now: Instant, span: Duration) -> bool {
-        self.asked.is_some_and(|(at, _)| now.duration_since(at) < span)
-    }
-
-    fn failed_last(&self) -> bool {
-        matches!(self.asked, Some((_, Some(false))))
+    fn failed_lately(&self, now: Instant) -> bool {
+        self.asked.is_some_and(|(at, failed)| failed && now.duration_since(at) < AFTER_FAILURE)
     }
 
     fn sought_lately(&self, now: Instant) -> bool {
@@ -83,34 +86,40 @@ impl Place {
 
     /// What there is to say to someone who wants `want`, without asking; `None` where the place should be asked.
     fn settled(&self, want: &Want, now: Instant) -> Option<Result<(), Unavailable>> {
-        if self.failed_last() && self.asked_within(now, AFTER_FAILURE) {
-            let usable = !want.is_stale && self.is_usable(now);
-            return Some(if usable { Ok(()) } else { Err(Unavailable) });
+        let is_there = !want.is_stale && self.usable(now).is_some();
+        if is_there || (want.is_stale && self.sought_lately(now)) {
+            return Some(Ok(()));
         }
-        let settled = if want.is_stale { self.sought_lately(now) } else { self.is_usable(now) };
-        settled.then_some(Ok(()))
+        self.failed_lately(now).then_some(Err(Unavailable))
+    }
+
+    /// What there is to say once it could not be asked.
+    fn failed(&mut self, want: &Want, now: Instant) -> Result<(), Unavailable> {
+        self.asked = Some((now, true));
+        self.settled(want, now).unwrap_or(Err(Unavailable))
     }
 }
 
 impl Keyring {
     /// A keyring without keys. `secret` is shown to whoever has them, where a scheme says how.
-    pub fn new(verifier: Arc<Verifier>, fetcher: Arc<Fetcher>, secret: Option<Secret>) -> Self {
+    pub fn new(
+        verifier: Arc<Verifier>,
+        fetcher: Arc<dyn Documents>,
+        secret: Option<Secret>,
+    ) -> Self {
         Self { verifier, fetcher: Some(fetcher), secret, kept: Arc::default() }
     }
 
     /// The same with the keys of `other`, where they would be fetched from the same places and read alike.
     pub fn remembering(&self, other: &Self) -> Option<Self> {
-        let Self { verifier, fetcher, secret, .. } = self;
-        let shows_it = match (secret, &other.secret) {
-            (None, None) => true,
-            (Some(own), Some(other)) => own.matches(other.expose()),
-            _ => false,
+        let shows_it = match (&self.secret, &other.secret) {
+            (Some(own), Some(old)) => own.matches(old.expose()),
+            (own, old) => own.is_none() && old.is_none(),
         };
-        let asks_like = fetcher.as_ref()?.asks_like(other.fetcher.as_ref()?);
-        let alike = shows_it && asks_like && verifier.fetches_like(&other.verifier);
-        let kept = alike.then(|| Arc::clone(&other.kept))?;
-        let (verifier, fetcher, secret) = (Arc::clone(verifier), fetcher.clone(), secret.clone());
-        Some(Self { verifier, fetcher, secret, kept })
+        let (own, old) = (self.fetcher.as_ref()?, other.fetcher.as_ref()?);
+        let alike =
+            shows_it && own.params() == old.params() && self.verifier.fetches_like(&other.verifier);
+        alike.then(|| Self { kept: Arc::clone(&other.kept), ..self.clone() })
     }
 
     /// A keyring that has documents as if it had fetched them now, and asks nobody: each is at a URL, or where the configuration
@@ -124,12 +133,12 @@ impl Keyring {
         for (scheme, place) in keyring.verifier.key_places().enumerate() {
             for (url, text) in documents {
                 let Some(url) = url.clone().or_else(|| place.clone()) else { continue };
-                let want = Want { scheme, url, is_stale: false };
+                // Nobody looks for more than is there.
+                let want = Want { scheme, url, is_stale: true };
                 let Ok(keys) = keyring.verifier.read(&want, text.as_bytes(), &[], now) else {
                     continue;
                 };
                 keyring.keep(&want, keys, None);
-                keyring.place(&want, |place| place.sought = Some(Instant::now()));
             }
         }
         keyring
@@ -149,55 +158,48 @@ impl Keyring {
             return settled;
         }
         let Some(fetcher) = &self.fetcher else { return Err(Unavailable) };
-        if !self.may_fetch(now) {
+        if !self.may_fetch(want, now) {
             count("busy");
-            return Err(Unavailable);
+            return self.place(want, |place| place.failed(want, now));
         }
-        self.place(want, |place| {
-            place.asked = Some((now, None));
-            place.sought = if want.is_stale { Some(now) } else { place.sought };
-        });
-        let shown = self.secret.as_ref().and_then(|secret| self.verifier.shown(want, secret));
-        let answer = fetcher.fetch(&want.url, shown).await;
-        let read = answer.map_err(|why| ("failed", why)).and_then(|document| {
-            let read =
-                self.verifier.read(want, &document.body, fetcher.anchors(), Timestamp::now());
-            read.map(|keys| (keys, document)).map_err(|why| ("invalid", why))
-        });
-        match read {
-            Ok((keys, document)) => {
+        self.place(want, |place| place.asked = Some((now, false)));
+        match self.fetch(want, &**fetcher).await {
+            Ok((keys, max_age)) => {
                 count("ok");
-                self.keep(want, keys, document.max_age);
+                self.keep(want, keys, max_age);
                 Ok(())
             }
             Err((result, why)) => {
                 count(result);
-                tracing::warn!(
-                    kind = "keys",
-                    url = want.url,
-                    result,
-                    why,
-                    "keys could not be fetched"
-                );
-                let now = Instant::now();
-                let usable = self.place(want, |place| {
-                    place.asked = Some((now, Some(false)));
-                    !want.is_stale && place.is_usable(now)
-                });
-                if usable { Ok(()) } else { Err(Unavailable) }
+                let url = &want.url;
+                tracing::warn!(kind = "keys", url, result, why, "keys could not be fetched");
+                self.place(want, |place| place.failed(want, Instant::now()))
             }
         }
+    }
+
+    /// The keys that a place has now, and how long they are good; how it failed, and why.
+    async fn fetch(
+        &self,
+        want: &Want,
+        fetcher: &dyn Documents,
+    ) -> Result<(KeySet, Option<Duration>), (&'static str, String)> {
+        let shown = self.secret.as_ref().and_then(|secret| self.verifier.shown(want, secret));
+        let document = fetcher.fetch(&want.url, shown).await.map_err(|why| ("failed", why))?;
+        let (text, anchors) = (&document.body, fetcher.anchors());
+        let keys = self.verifier.read(want, text, anchors, Timestamp::now());
+        keys.map(|keys| (keys, document.max_age)).map_err(|why| ("invalid", why))
     }
 
     fn keep(&self, want: &Want, keys: KeySet, max_age: Option<Duration>) {
         let now = Instant::now();
         let fresh = max_age.unwrap_or(FRESH_MIN).clamp(FRESH_MIN, FRESH_MAX);
+        let stale = self.fetcher.as_ref().map_or(fresh, |fetcher| fetcher.params().stale);
+        let (fresh_until, stale_until) = (now + fresh, now + fresh.max(stale));
         self.place(want, |place| {
-            place.keys = Some(Arc::new(keys));
-            place.asked = Some((now, Some(true)));
-            place.fresh_until = Some(now + fresh);
-            let stale = self.fetcher.as_ref().map_or(fresh, |fetcher| fetcher.stale());
-            place.stale_until = Some(now + fresh.max(stale));
+            place.held = Some(Held { keys: Arc::new(keys), fresh_until, stale_until });
+            place.asked = Some((now, false));
+            place.sought = if want.is_stale { Some(now) } else { place.sought };
         });
     }
 
@@ -211,7 +213,7 @@ impl Keyring {
         let key = (want.scheme, want.url.clone());
         let places = &mut self.kept().places;
         if places.len() >= PLACES_MAX && !places.contains_key(&key) {
-            let when = |place: &Place| (place.keys.is_some(), place.asked.map(|(at, _)| at));
+            let when = |place: &Place| (place.held.is_some(), place.asked.map(|(at, _)| at));
             let oldest =
                 places.iter().min_by_key(|(_, place)| when(place)).map(|(key, _)| key.clone());
             oldest.map(|key| places.remove(&key));
@@ -219,13 +221,19 @@ impl Keyring {
         work(places.entry(key).or_default())
     }
 
-    fn may_fetch(&self, now: Instant) -> bool {
+    fn may_fetch(&self, want: &Want, now: Instant) -> bool {
+        let is_known = self.place(want, |place| place.held.is_some());
+        let max = if is_known { FETCHES_MAX } else { FETCHES_ANEW_MAX };
         let counted = &mut self.kept().counted;
-        let (since, count) = counted.unwrap_or((now, 0));
-        let over = now.duration_since(since) >= Duration::from_mins(1);
-        let (since, count) = if over { (now, 0) } else { (since, count) };
-        *counted = Some((since, count.saturating_add(1)));
-        count < FETCHES_MAX
+        let is_current = |(since, _): &(Instant, u32)| now.duration_since(*since) < FETCHES_WITHIN;
+        let (since, count) = counted.filter(is_current).unwrap_or((now, 0));
+        let may = count < max;
+        if count + 1 == FETCHES_ANEW_MAX && may {
+            let told = "many places are named for keys: for up to a minute, no new ones are asked";
+            tracing::warn!(kind = "keys", url = want.url, "{told}");
+        }
+        *counted = Some((since, count + u32::from(may)));
+        may
     }
 }
 
@@ -233,12 +241,12 @@ impl Keys for Keyring {
     fn get(&self, scheme: usize, url: &str) -> Option<Arc<KeySet>> {
         let kept = self.kept();
         let place = kept.places.get(&(scheme, url.to_owned()))?;
-        place.keys.clone().filter(|_| place.is_usable(Instant::now()))
+        place.usable(Instant::now()).cloned()
     }
 
     fn may_ask_again(&self, scheme: usize, url: &str) -> bool {
         let kept = self.kept();
         let place = kept.places.get(&(scheme, url.to_owned()));
-        place.is_none_or(|place| place.failed_last() || !place.sought_lately(Instant::now()))
+        place.is_none_or(|place| !place.sought_lately(Instant::now()))
     }
 }

@@ -30,7 +30,7 @@ pub(crate) struct Listing {
 }
 
 /// Keys, each with the algorithms that it may be used with.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct KeySet {
     keys: Vec<Ready>,
     /// Certificates that keys which come with a message must lead to.
@@ -83,11 +83,7 @@ impl KeySet {
             });
             let checks = checks.collect::<Result<_, String>>()?;
             let ids = id.map(str::to_owned).into_iter().collect();
-            return Ok(Self {
-                keys: vec![Ready { ids, checks }],
-                roots: Vec::new(),
-                not_after: None,
-            });
+            return Ok(Self { keys: vec![Ready { ids, checks }], ..Self::default() });
         }
         let listed = listing.and_then(|listing| list(secret.expose(), listing));
         let mut keys = match listed {
@@ -150,10 +146,9 @@ impl KeySet {
         if let Some(name) = name {
             chain::check_fetched(&chain, name, anchors, now)?;
         }
-        let set = Self::prepare(vec![PublicKey::from_certificate(leaf)?], allowed)?;
         // The message names the certificate, not the key in it.
-        let keys = set.keys.into_iter().map(|key| Ready { ids: Vec::new(), ..key }).collect();
-        Ok(Self { keys, not_after: Some(not_after), ..set })
+        let key = PublicKey { ids: Vec::new(), ..PublicKey::from_certificate(leaf)? };
+        Ok(Self { not_after: Some(not_after), ..Self::prepare(vec![key], allowed)? })
     }
 
     /// Whether it is good no more.
@@ -174,12 +169,12 @@ impl KeySet {
         if ready.is_empty() {
             return Err(wrong);
         }
-        Ok(Self { keys: ready, roots: Vec::new(), not_after: None })
+        Ok(Self { keys: ready, ..Self::default() })
     }
 
     /// Roots that are pinned.
     pub(crate) fn of_roots(secret: &Secret) -> Result<Self, String> {
-        Ok(Self { keys: Vec::new(), roots: chain::roots(secret)?, not_after: None })
+        Ok(Self { roots: chain::roots(secret)?, ..Self::default() })
     }
 
     /// The secret that both sides have, and the algorithm that it is used with first.

@@ -108,8 +108,9 @@ impl Foreign {
             }
         }
         let slot = found?;
-        let signed_at = rules.check(input, &request)?;
+        let created = rules.check(input, &request)?;
         scheme.check_requirements(&view, &[])?;
+        let signed_at = scheme.signed_at(&view, &[])?.or(created);
         Ok(Believed { slot, signed_at, token: None })
     }
 }
@@ -321,7 +322,6 @@ fn value_of<'r>(
             Some(query) => format!("{path}?{query}").into(),
             None => path.into(),
         },
-        name if name.starts_with('@') => return Err(Reason::SignatureMalformed),
         name => field(request.headers, name).ok_or(Reason::InputMissing)?.into(),
     })
 }

@@ -36,7 +36,7 @@ mod verifier;
 mod view;
 mod when;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use http::HeaderMap;
 use tower::{ServiceExt as _, util::BoxCloneSyncService};
@@ -112,6 +112,14 @@ impl<'a> Presented<'a> {
     }
 }
 
+/// The URL as the provider called it: the one on file there, with the query of the request.
+pub(crate) fn url_with<'u>(on_file: &'u str, query: Option<&str>) -> Cow<'u, str> {
+    match query {
+        Some(query) => Cow::Owned(format!("{on_file}?{query}")),
+        None => Cow::Borrowed(on_file),
+    }
+}
+
 /// One of a source's secrets.
 #[derive(Clone, Debug)]
 pub struct LiveSecret {
@@ -128,9 +136,9 @@ pub struct LiveSecret {
 pub struct Proof {
     /// The scheme's name, such as `hmac-sha256`.
     pub scheme: &'static str,
-    /// Which secret matched, counted from 1.
+    /// Which secret matched, counted from 1; 0 where none did, but a key that was fetched.
     pub slot: usize,
-    /// That secret's fingerprint.
+    /// That secret's fingerprint, or `fetched`.
     pub label: Arc<str>,
     /// The signed time, where the scheme has one.
     pub signed_at: Option<Timestamp>,
@@ -153,7 +161,7 @@ impl Verified {
         &self.envelope
     }
 
-    /// Which secret matched, counted from 1.
+    /// Which secret matched, counted from 1; 0 where a key did that was fetched.
     pub(crate) fn slot(&self) -> usize {
         self.proof.slot
     }
@@ -274,7 +282,7 @@ impl Known {
             Some(keyring) => &**keyring,
             None => &NoKeys,
         };
-        let url = verifier.url_of(url, envelope.uri().query());
+        let url = url_with(url, envelope.uri().query());
         verifier.judge(&Presented::of(envelope, &url), fetched)
     }
 }

@@ -153,7 +153,7 @@ impl PublicKey {
         }
         let mut key = Self::from_spki(certificate.public_key().raw)?;
         let serial = certificate.raw_serial();
-        let serial = serial.strip_prefix(&[0]).filter(|rest| !rest.is_empty()).unwrap_or(serial);
+        let serial = serial.strip_prefix(&[0]).unwrap_or(serial);
         key.ids = vec![hex::encode_upper(serial), hex::encode(serial)];
         Ok(key)
     }
@@ -384,7 +384,7 @@ pub(super) fn der_element(tag: u8, value: &[u8]) -> Vec<u8> {
     match (value.len(), u8::try_from(length.len())) {
         (0..128, _) | (_, Err(_)) => element.extend(length.last().or(Some(&0))),
         (_, Ok(count)) => {
-            element.push(0x80 | count);
+            element.push(0x80 + count);
             element.extend(length);
         }
     }

@@ -10,7 +10,9 @@ use super::{
     Container, Equality, Foreign, From, KeySource, Place, Presented, Template, Timestamps,
     UrlVariant, Value,
     container::GROUPS_MAX,
+    foreign,
     key::{Algorithm, Key, KeyForm, Tag},
+    sign::unusable,
     text::PARTS_MAX,
     view::{Sought, Unusable, Variable, View},
     when::Condition,
@@ -75,13 +77,8 @@ impl Scheme {
         if parts.signed.iter().any(|signed| signed.parts.len() > PARTS_MAX) {
             return Err(format!("the signed text has more than {PARTS_MAX} parts"));
         }
-        let odd = parts.for_each.is_some() && parts.algorithm != Algorithm::Jwt
-            || !parts.url_variants.is_empty()
-            || parts.containers.iter().any(|c| c.groups.is_some() || c.secret_slot != 0);
-        if parts.foreign.is_some() && odd {
-            return Err(format!(
-                "`for_each`, `url_variants`, `groups` and `secret_slot` do not go with `mac: {name}`"
-            ));
+        if let Some(key) = foreign::odd(&parts) {
+            return Err(format!("`{key}` does not go with `mac: {name}`: remove it"));
         }
         let secrets =
             |signed: &Template| signed.values().filter(|v| v.from == From::Secret).count();
@@ -117,12 +114,12 @@ impl Scheme {
     }
 
     /// Whether it is the one that counts for a request, if no earlier one does.
-    pub(super) fn counts(&self, request: &Presented<'_>) -> bool {
+    pub(crate) fn counts(&self, request: &Presented<'_>) -> bool {
         self.parts.when.iter().all(|condition| condition.holds(request, &self.sought))
     }
 
     /// Itself, and what must hold besides.
-    pub(super) fn with_besides(&self) -> impl Iterator<Item = &Self> {
+    pub(crate) fn with_besides(&self) -> impl Iterator<Item = &Self> {
         iter::once(self).chain(self.parts.besides.as_deref())
     }
 
@@ -134,14 +131,16 @@ impl Scheme {
         })
     }
 
-    /// The time that a request shows, signed or not.
-    pub(crate) fn shown_time(&self, request: &Presented<'_>) -> Option<Timestamp> {
+    /// The time that a request shows, signed or not, and whether it is near enough.
+    pub fn shown_time(&self, request: &Presented<'_>) -> Option<(Timestamp, bool)> {
         let timestamps = self.parts.timestamps.as_ref()?;
         let view = View::new(*request, &self.sought);
         self.parts.containers.iter().find_map(|container| {
             let lines = container.lines(&view).ok()?;
             let elements = container.elements(&lines).ok()?;
-            timestamps.unit.read(&view.value(&timestamps.from, &elements).ok()?)
+            let text = view.value(&timestamps.from, &elements).ok()?;
+            let is_near = timestamps.check(&text, request.received_at).is_ok();
+            Some((timestamps.unit.read(&text)?, is_near))
         })
     }
 
@@ -256,7 +255,7 @@ impl Scheme {
         let key_id = key_id.transpose().map_err(|unusable| unusable.input(&From::Body))?;
         let own = |slot| container.secret_slot == 0 || container.secret_slot == slot;
         let mut matched = 0_u16;
-        let nothing = Template { parts: Vec::new() };
+        let nothing = Template::default();
         let mut texts = self.parts.signed.iter();
         let mut text = Some(texts.next().unwrap_or(&nothing));
         while let Some(signed) = text {
@@ -362,9 +361,7 @@ impl Scheme {
         let view = View::new(Presented { url: &url, ..request }, &self.sought);
         view.look_at_item(item);
         let variable = variable.map(|(name, time)| (name.as_bytes(), time.as_bytes()));
-        let pieces = self.pieces(signed, &view, variable.as_slice()).map_err(|reason| {
-            format!("something that is signed over cannot be used: {}", reason.as_str())
-        })?;
+        let pieces = self.pieces(signed, &view, variable.as_slice()).map_err(unusable)?;
         Ok(key.tag(&pieces, signed.secret_at()))
     }
 }

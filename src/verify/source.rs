@@ -59,8 +59,10 @@ pub trait Keys: std::fmt::Debug + Send + Sync {
     /// The keys that were read at a URL for one of the source's schemes, if they are there and still good.
     fn get(&self, scheme: usize, url: &str) -> Option<Arc<KeySet>>;
 
-    /// Whether it is worth asking again for a key that is not among them.
-    fn may_ask_again(&self, scheme: usize, url: &str) -> bool;
+    /// Whether it is worth asking again for a key that is not among them. It is not, unless somebody can be asked.
+    fn may_ask_again(&self, _scheme: usize, _url: &str) -> bool {
+        false
+    }
 }
 
 /// Nothing was fetched, and nothing will be.
@@ -70,10 +72,6 @@ pub struct NoKeys;
 impl Keys for NoKeys {
     fn get(&self, _: usize, _: &str) -> Option<Arc<KeySet>> {
         None
-    }
-
-    fn may_ask_again(&self, _: usize, _: &str) -> bool {
-        false
     }
 }
 
@@ -112,7 +110,7 @@ impl Verifier {
     }
 
     /// The header that shows `secret` to whoever has the keys that a scheme wants; none, where that is not asked for.
-    pub(super) fn shown(&self, want: &Want, secret: &Secret) -> Option<(HeaderName, HeaderValue)> {
+    pub fn shown(&self, want: &Want, secret: &Secret) -> Option<(HeaderName, HeaderValue)> {
         let scheme = self.each_scheme().nth(want.scheme)?;
         let (name, prefix) = scheme.credential()?;
         let value = [prefix.as_bytes(), secret.expose()].concat();

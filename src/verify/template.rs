@@ -8,9 +8,11 @@ use super::view::{Unusable, Variable, View};
 use crate::json;
 
 /// A parsed template: literals and values, in order; never empty.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Template {
     pub(crate) parts: Vec<Part>,
+    /// As it was written.
+    pub(crate) text: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,7 +177,16 @@ impl Template {
         if parts.is_empty() {
             return Err(wrong(0, "an empty template", "name a value, such as `{body}`"));
         }
-        Ok(Self { parts })
+        Ok(Self { parts, text: text.to_owned() })
+    }
+
+    /// Names of the parameters in it.
+    pub(crate) fn params(&self) -> Vec<String> {
+        let names = self.values().filter_map(|value| match &value.from {
+            From::Param(name) => Some(name.clone()),
+            _ => None,
+        });
+        names.collect()
     }
 
     pub(crate) fn values(&self) -> impl Iterator<Item = &Value> {

@@ -17,8 +17,8 @@ pub(super) const PARTS_MAX: usize = 16;
 pub(super) type Pieces<'s> = ArrayVec<Cow<'s, [u8]>, PARTS_MAX>;
 
 impl Scheme {
-    /// Whether whoever changes `value` breaks the signature, whichever text was signed; or breaks a requirement, where the
-    /// digest of the body must be what is signed.
+    /// Whether whoever changes `value`, a value of the whole request, breaks the signature, whichever text was signed; or breaks a
+    /// requirement, where the digest of the body must be what is signed.
     pub(crate) fn covers(&self, value: &Value) -> bool {
         if self.parts.foreign.as_ref().is_some_and(|foreign| foreign.covers(value, self)) {
             return true;
@@ -35,14 +35,25 @@ impl Scheme {
         self.signs_over(value) || in_body && self.parts.require.iter().any(binds)
     }
 
+    /// Whether the signed time is signed; it is read where what is signed is, in an item where those are signed one by one.
+    pub(crate) fn covers_time(&self) -> bool {
+        let time = self.parts.timestamps.as_ref().map(|time| &time.from);
+        time.is_none_or(|time| {
+            self.covers(time) || self.each_text_has(|signed| *signed == time.from)
+        })
+    }
+
     fn signs_over(&self, value: &Value) -> bool {
-        let covers = |signed: &Template| {
-            // Another text can have the same checksum, and the same small letters.
-            let loses = |t: &Transform| matches!(t, Transform::Lower | Transform::Crc32);
-            let is_whole = |v: &&Value| !v.transforms.iter().any(loses);
-            signed.values().filter(is_whole).any(|signed| self.holds_all_of(&signed.from, value))
-        };
-        !self.parts.signed.is_empty() && self.parts.signed.iter().all(covers)
+        self.each_text_has(|signed| self.holds_all_of(signed, value))
+    }
+
+    /// Whether each of the texts that may be signed has such a value, whole.
+    fn each_text_has(&self, is: impl Fn(&From) -> bool) -> bool {
+        // Another text can have the same checksum, and the same small letters.
+        let loses = |t: &Transform| matches!(t, Transform::Lower | Transform::Crc32);
+        let is_whole = |v: &Value| !v.transforms.iter().any(loses);
+        let has = |signed: &Template| signed.values().any(|v| is_whole(v) && is(&v.from));
+        !self.parts.signed.is_empty() && self.parts.signed.iter().all(has)
     }
 
     fn holds_all_of(&self, signed: &From, value: &Value) -> bool {
@@ -58,7 +69,7 @@ impl Scheme {
             }
             From::Json(path) => match (&self.parts.for_each, signed) {
                 (Some(items), From::Json(inside)) => {
-                    path == inside || path.leads_through(items) == Some(inside.steps())
+                    path.leads_through(items) == Some(inside.steps())
                 }
                 (_, signed) => value.from == *signed,
             },

@@ -1,6 +1,6 @@
 //! All schemes and secrets of one source: which scheme counts, and which secret matches.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, iter, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value as Json};
@@ -92,15 +92,6 @@ impl Verifier {
         Self { schemes: unkeyed.collect(), secrets: Vec::new() }
     }
 
-    /// The URL as the provider called it: the one on file there, with the query of the request where a scheme signs it.
-    pub(crate) fn url_of<'u>(&self, on_file: &'u str, query: Option<&str>) -> Cow<'u, str> {
-        let signs_url = || self.every_scheme().any(Scheme::needs_public_url);
-        match query {
-            Some(query) if signs_url() => Cow::Owned(format!("{on_file}?{query}")),
-            _ => Cow::Borrowed(on_file),
-        }
-    }
-
     /// Whether a scheme reads `Authorization`: then the header is the source's, and is passed on to the app.
     pub fn reads_authorization(&self) -> bool {
         let authorization = Place::Header(http::header::AUTHORIZATION);
@@ -131,7 +122,7 @@ impl Verifier {
     }
 
     /// Headers that the first scheme signs over, besides its time, and that are not among `headers`.
-    pub(crate) fn signed_besides(&self, headers: &HeaderMap) -> Vec<HeaderName> {
+    pub fn signed_besides(&self, headers: &HeaderMap) -> Vec<HeaderName> {
         let Some(Prepared { scheme, .. }) = self.schemes.first() else { return Vec::new() };
         let time = scheme.parts.timestamps.as_ref().map(|time| &time.from.from);
         let missing = scheme.missing(headers).into_iter();
@@ -145,11 +136,16 @@ impl Verifier {
         let mut schemes = self.schemes.iter().enumerate();
         let counts = |(_, prepared): &(usize, &Prepared)| prepared.scheme.counts(presented);
         let (alternative, prepared) = schemes.find(counts).ok_or(Reason::SignatureMissing)?;
-        if let Some(besides) = &prepared.besides {
-            self.believe(besides, presented, fetched)?;
-        }
+        let besides = prepared.besides.as_deref();
+        let besides =
+            besides.map(|besides| self.believe(besides, presented, fetched)).transpose()?;
         let believed = self.believe(prepared, presented, fetched)?;
-        Ok(self.proof(&prepared.scheme, alternative, believed))
+        // Beside a key that was fetched, a secret may have held: then that is the one that matched.
+        let slot = match (believed.slot, besides) {
+            (0, Some(besides)) => besides.slot,
+            (slot, _) => slot,
+        };
+        Ok(self.proof(&prepared.scheme, alternative, Believed { slot, ..believed }))
     }
 
     /// Checks a request by one scheme.
@@ -193,6 +189,19 @@ impl Verifier {
             token,
             alternative,
         }
+    }
+
+    /// Whether the secret in a slot is one that both sides have, and not a key that anybody may know.
+    pub(crate) fn is_shared(&self, slot: usize) -> bool {
+        let is_own = |own: u16| usize::from(own) == slot;
+        let mut schemes =
+            self.schemes.iter().flat_map(|p| iter::once(p).chain(p.besides.as_deref()));
+        let holds = |prepared: &Prepared| {
+            let mut sets = prepared.sets.iter();
+            prepared.keys.iter().any(|(own, _)| is_own(*own))
+                || sets.any(|(own, set)| is_own(*own) && set.shared().is_some())
+        };
+        schemes.any(holds)
     }
 
     /// Whether a scheme's keys are fetched.

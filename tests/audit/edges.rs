@@ -7,7 +7,13 @@ use base64::{
     engine::general_purpose::{STANDARD, STANDARD_NO_PAD},
 };
 use gatepost::{
-    audit::{Draft, Kind, export::export, open_on, segments::Segments, verify},
+    audit::{
+        Draft, Kind,
+        export::export,
+        open_on,
+        segments::{Lines, Piece, Segments},
+        verify,
+    },
     event::{About, EventId, EventType, Timestamp},
 };
 use http::{HeaderName, HeaderValue};
@@ -178,13 +184,15 @@ async fn a_record_names_the_event_and_at_most_a_hundred_items() {
             assert_eq!(record[member], value, "{member}");
         }
     }
-    let nobody = About { secret_slot: 0, ..(*about(7)).clone() };
-    let mut draft = Draft::new(Kind::Attempt);
-    draft.event(&nobody);
-    let (record, _) = recorded(draft).await;
-    assert!(
-        record["secret"].is_null() && record["secret_slot"].is_null() && record["items"].is_null()
-    );
+    // Where no secret of the source matched, none is named: a key that was fetched has no number.
+    for (label, secret) in [("", Value::Null), ("fetched", json!("fetched"))] {
+        let (secret_slot, secret_label) = (0, label.into());
+        let mut draft = Draft::new(Kind::Attempt);
+        draft.event(&About { secret_slot, secret_label, ..(*about(7)).clone() });
+        let (record, _) = recorded(draft).await;
+        assert_eq!(record["secret"], secret);
+        assert!(record["secret_slot"].is_null() && record["items"].is_null());
+    }
 }
 
 /// What is no log is no good log either.
@@ -217,6 +225,64 @@ async fn only_what_is_called_as_a_segment_is_one() {
     world.fill(1).await;
     assert_eq!(world.verify().findings, []);
     assert!(plain[0].exists());
+    assert!(!world.dir().join(format!("{first}.zst")).exists(), "thrown away");
+}
+
+/// A line is as long as the longest record at the most, wherever its end is.
+#[test]
+fn lines_have_a_longest_length() {
+    const MAX: usize = 256 * 1024;
+    for (len, piece, read) in [
+        (MAX - 1, Piece::Line, MAX - 1),
+        (MAX, Piece::Line, MAX),
+        (MAX + 1, Piece::Torn, MAX + 1),
+        (MAX + 2, Piece::Torn, MAX + 1),
+    ] {
+        let text = [&vec![b'x'; len][..], b"\n"].concat();
+        let mut lines = Lines::new(&text[..]);
+        assert_eq!(lines.advance().unwrap(), piece, "{len} bytes");
+        assert_eq!(lines.bytes().len(), read, "{len} bytes");
+        assert_eq!(lines.end(), (read + usize::from(piece == Piece::Line)) as u64);
+    }
+}
+
+/// Public keys that cannot be read are somebody's evidence, and not to be written over.
+#[tokio::test]
+async fn public_keys_that_cannot_be_read_stay_as_they_are() {
+    let world = World::new();
+    world.fill(1).await;
+    let public = world.dir().join("audit-signing.pub");
+    let damaged = [&fs::read(&public).unwrap()[..], b"\xff\n"].concat();
+    fs::write(&public, &damaged).unwrap();
+    assert!(gatepost::audit::open(&world.params, world.metrics.audit()).is_err());
+    assert_eq!(fs::read(&public).unwrap(), damaged);
+}
+
+/// A checkpoint that a crash tore is cut off, so that the next one has a line of its own.
+#[tokio::test]
+async fn a_torn_checkpoint_is_cut_at_the_next_start() {
+    let world = World::new();
+    world.fill(1).await;
+    let checkpoints = &world.files("checkpoints")[0];
+    let whole = fs::read_to_string(checkpoints).unwrap();
+    let last = whole.lines().last().unwrap();
+    let (half, rest) = last.split_at(last.len() / 2);
+    let zeros = "\0".repeat(half.len());
+    for tail in [half, &format!("{zeros}{rest}\n"), &format!("{half}{zeros}"), "{\"v\"", "\0\0"] {
+        fs::write(checkpoints, format!("{whole}{tail}")).unwrap();
+        let before = world.snapshot();
+        world.fill(1).await;
+        let now = fs::read_to_string(checkpoints).unwrap();
+        assert!(now.starts_with(&whole), "{tail:?}");
+        assert_eq!(now.lines().count(), whole.lines().count() + 2, "{tail:?}: {now}");
+        let report = world.verify();
+        assert_eq!(
+            (report.findings.as_slice(), report.checkpoints),
+            ([].as_slice(), 4),
+            "{tail:?}"
+        );
+        world.restore(&before);
+    }
 }
 
 /// Keys that signed before stay in the file, whatever its last line ends with.

@@ -5,13 +5,16 @@ use std::sync::{
     atomic::{AtomicI64, Ordering},
 };
 
-use gatepost::audit::ByHand;
+use gatepost::audit::{ByHand, segments::Segments};
 
-use super::*;
+use super::{said::said, *};
+
+const BEGIN: i64 = 1_700_000_000_000;
 
 /// A log whose writer takes a turn when it is told, and the wall clock that it reads.
 struct House {
     world: World,
+    disk: Arc<Disk>,
     log: gatepost::audit::AuditLog,
     writer: ByHand,
     clock: Arc<AtomicI64>,
@@ -23,12 +26,13 @@ impl House {
     }
 
     fn of(world: World) -> Self {
-        let clock = Arc::new(AtomicI64::new(1_700_000_000_000));
+        let clock = Arc::new(AtomicI64::new(BEGIN));
         let at = clock.clone();
         let now = Arc::new(move || Timestamp::from_millis(at.load(Ordering::SeqCst)));
         let (disk, metrics) = (Disk::open(world.dir()), world.metrics.audit());
-        let (log, writer) = open_by_hand(disk, &world.params, metrics, now).expect("a log");
-        Self { world, log, writer, clock }
+        let opened = open_by_hand(disk.clone(), &world.params, metrics, now);
+        let (log, writer) = opened.expect("a log");
+        Self { world, disk, log, writer, clock }
     }
 
     /// Time passes, something may come, and the writer takes a turn.
@@ -74,6 +78,24 @@ async fn a_segment_goes_when_it_was_closed_longer_ago_than_the_retention() {
     house.writer.end();
     assert_eq!(house.world.verify().findings, []);
     assert_eq!(house.world.records().last().unwrap()["what"], "stopped");
+}
+
+/// However long nothing was written, that time counts for an eighth of the retention, and to the millisecond.
+#[tokio::test(start_paused = true)]
+async fn a_time_without_records_makes_nothing_old_by_itself() {
+    const DAY: u64 = 24 * 3_600_000;
+    let mut house = House::new(|params| {
+        (params.retention, params.rotate_bytes) = (Duration::from_hours(8 * 24), 1);
+        (params.rotate_every, params.compress) = (Duration::from_hours(1), false);
+    });
+    let first = |house: &House| house.world.records()[0]["seq"].as_u64();
+    house.turn(0, Some(0)).await; // closes the segment of our own first record
+    for event in 1..9 {
+        house.turn(100 * DAY, Some(event)).await;
+        assert_eq!(first(&house), Some(1), "after {event} times a hundred days");
+    }
+    house.turn(1, None).await;
+    assert_eq!(first(&house), Some(2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -149,7 +171,9 @@ fn a_batch_is_made_of_what_is_wanted_or_of_much() {
         (1025, 0, 1, true),
     ];
     for (waiting, awaited, wanted, ripe) in table {
-        assert_eq!(is_ripe(waiting, awaited, wanted), ripe, "{waiting} {awaited} {wanted}");
+        let open = is_ripe(false, waiting, awaited, wanted);
+        assert_eq!(open, ripe, "{waiting} {awaited} {wanted}");
+        assert!(is_ripe(true, waiting, awaited, wanted), "the end waits for nothing");
     }
 }
 
@@ -170,8 +194,89 @@ async fn copies_are_where_they_belong_when_a_run_has_ended() {
         let mut pipe = fs::File::options().read(true).write(true).open(pipe).unwrap();
         std::io::copy(&mut pipe, &mut std::io::sink())
     });
-    house.writer.end();
+    let told = said(|| house.writer.end());
+    assert!(!told.contains("in time"), "they were, {told}");
     let copied = fs::read_to_string(plain).unwrap();
     assert_eq!(copied.lines().collect::<Vec<_>>(), checkpoints(&house.world));
     assert!(copied.lines().count() > 20, "{copied}");
+}
+
+/// Of the times of records, one that goes back by more than a second is put on record; by less, they stand still.
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_goes_back_is_on_record_when_it_is_more_than_a_second() {
+    let mut house = House::new(|_| ());
+    let time = |millis: i64| Timestamp::from_millis(BEGIN + millis).to_string();
+    for (event, back, expected) in [(0, 999, 0), (1, 1, 0), (2, 1, -1001), (3, 500, -1001)] {
+        house.clock.fetch_sub(back, Ordering::SeqCst);
+        house.turn(0, Some(event)).await;
+        let records = house.world.records();
+        assert_eq!(records.last().unwrap()["ts"], time(expected), "{back} less");
+    }
+    house.writer.end();
+    let records = house.world.records();
+    let said: Vec<_> = records.iter().filter(|r| r["what"] == "clock_went_back").collect();
+    assert_eq!(said.len(), 1);
+    assert_eq!(said[0]["from"], time(0));
+    assert_eq!(said[0]["ts"], time(-1001));
+    assert_eq!(house.world.verify().findings, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn below_its_free_bytes_a_disk_is_full_and_at_them_it_is_not() {
+    let mut house = House::new(|params| params.free_bytes_min = 1000);
+    for (free, trouble) in [(1000, None), (999, Some(AuditError::Full)), (1000, None), (1001, None)]
+    {
+        house.disk.faults.free.store(free, Ordering::SeqCst);
+        house.turn(0, None).await;
+        assert_eq!(house.log.health().trouble, trouble, "{free} bytes");
+    }
+}
+
+/// Where to begin to read, for what was written from a time on.
+#[tokio::test(start_paused = true)]
+async fn a_time_falls_into_the_last_segment_that_begins_before_it() {
+    let mut house = House::new(|params| (params.rotate_bytes, params.compress) = (1, false));
+    for event in 0..3 {
+        house.turn(1000, Some(event)).await; // each in a segment of its own
+    }
+    let segments = Segments::of(house.world.dir()).unwrap();
+    assert_eq!(segments.firsts().collect::<Vec<_>>(), [1, 2, 3, 4]);
+    assert_eq!(segments.at(None).unwrap(), 0);
+    let table = [
+        (-1, 0),
+        (0, 0),
+        (1, 1),
+        (1000, 1),
+        (1001, 2),
+        (2000, 2),
+        (2001, 3),
+        (3000, 3),
+        (3001, 4),
+        (i64::from(u32::MAX), 4),
+    ];
+    for (millis, first) in table {
+        let since = Timestamp::from_millis(BEGIN + millis);
+        assert_eq!(segments.at(Some(since)).unwrap(), first, "{millis} ms after the beginning");
+    }
+}
+
+/// Where nothing comes for a while, what is there is sealed, and the log goes on.
+#[test]
+fn a_log_that_is_left_alone_is_sealed_and_goes_on() {
+    let world = World::with_root(|params, root| {
+        params.checkpoint_every = Duration::from_millis(100);
+        params.copy_to = vec![CopyTo::File(root.join("pipe"))];
+    });
+    let pipe = world.root.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let copies = fs::File::options().read(true).write(true).open(pipe).unwrap();
+    let copies = std::io::BufReader::new(copies);
+    let log = world.open();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    assert_eq!(runtime.block_on(log.append(attempt(0))), Ok(1 + OURS));
+    let covers_it = |line: std::io::Result<String>| line.unwrap().contains("\\n2\\n");
+    assert!(std::io::BufRead::lines(copies).any(covers_it));
+    assert_eq!(runtime.block_on(log.append(attempt(1))), Ok(2 + OURS));
+    runtime.block_on(log.close()).expect("in order");
+    assert_eq!(world.verify().findings, []);
 }

@@ -18,10 +18,12 @@ fn the_list_fits_a_terminal_and_marks_what_is_from_memory() {
         assert!(said.lines().any(|line| line.starts_with(&format!("{name} "))), "{name}");
     }
     let line = |name: &str| said.lines().find(|line| line.starts_with(name)).unwrap();
-    insta::assert_snapshot!([line("PROVIDER"), line("gitlab"), line("slack"), line("stripe")].join("\n"), @r"
+    insta::assert_snapshot!([line("PROVIDER"), line("circle "), line("gitlab"), line("razorpay"), line("slack"), line("stripe")].join("\n"), @r"
     PROVIDER                 SCHEME                           COVERS  CHALLENGE WAITS  RETRIES    KNOWN
+    circle                   ecdsa-p256-sha256                body    answered~ ?      yes~       D
     gitlab                   hmac-sha256, token               nothing -         10s~   never~     D
-    slack                    hmac-sha256                      body    answered  3s~    for 6m~    V
+    razorpay                 hmac-sha256                      body    -         5s~    for 1d~    V
+    slack                    hmac-sha256                      body    answered~ 3s~    for 6m~    V
     stripe                   hmac-sha256                      body    -         ?      for 3d     V
     ");
     // Every cell begins where its head does, however long the name.
@@ -60,6 +62,7 @@ fn one_preset_with_what_is_known_about_it() {
     # Waits: a time that is not published. Retries: for 11h
     # Retried: anything but 200; 403 stops retries
     # Delivery: Up to ten tries between one minute and six hours, for some types. Addresses are published.
+    # Marks of evidence: K from memory; check it
     # Evidence of signature: K postmarkapp.com/developer/webhooks (check this)
     # Evidence of event: K postmarkapp.com/developer/webhooks (check this)
     # Evidence of answers: K postmarkapp.com/developer/webhooks: 403 stops retries (check this)

@@ -176,3 +176,72 @@ fn keys_that_are_not_for_everybody() {
     let unasked = said("provider: wise, secret: '${A}', keys_secret: '${B}'");
     assert!(unasked.contains("nothing is shown to whoever has this provider's keys"), "{unasked}");
 }
+
+/// What is signed for one source would pass at the other, whatever the scheme; a key that anybody may know may be everybody's.
+#[test]
+fn a_secret_is_for_one_source() {
+    const RSA: &str = include_str!("../pure/foreign/rsa.pem");
+    const HEX: &str = "26b40b8f93fff3d897112f7ebc582b232dbd72517d082fe83cfb30ddce43d1bb";
+    const WORD: &str = "an-hmac-secret-of-32-characters!";
+    let token = |alg: &str| {
+        format!(
+            "provider: custom, verify: {{ mac: jwt, signature: {{ header: X-T }}, jwt: {{ algs: [{alg}] }} }}, \
+             event: {{ id: '{{body|sha256_hex}}', type: event }}"
+        )
+    };
+    let (hs, eddsa) = (token("HS256"), token("EdDSA"));
+    for (one, other, secret, is_reused) in [
+        ("provider: github", "provider: github", WORD, true),
+        ("provider: github", "provider: vonage", WORD, true),
+        ("provider: vonage", "provider: vonage", WORD, true),
+        ("provider: messagebird", "provider: messagebird", WORD, true),
+        ("provider: netlify", "provider: netlify", WORD, true),
+        ("provider: monday", "provider: monday", WORD, true),
+        ("provider: atlassian-connect", "provider: atlassian-connect", WORD, true),
+        ("provider: microsoft-graph", "provider: microsoft-graph", WORD, true),
+        (&hs, &hs, HEX, true),
+        (&eddsa, &eddsa, HEX, false),
+        ("provider: discord", "provider: discord", HEX, false),
+        ("provider: discord", "provider: github", HEX, false),
+        ("provider: wise", "provider: wise", RSA, false),
+        ("provider: microsoft-graph", "provider: microsoft-graph", RSA, false),
+    ] {
+        let secret = serde_json::Value::from(secret);
+        let text = format!(
+            "version: 1\ntls: {{ mode: none }}\nserver: {{ public_url: 'https://h.example' }}\nsources:\n  \
+             a: {{ {one}, secret: {secret} }}\n  b: {{ {other}, secret: {secret} }}\n\
+             routes: [ {{ source: a, to: app }}, {{ source: b, to: app }} ]\n\
+             upstreams: {{ app: http://127.0.0.1:3000 }}\n"
+        );
+        let found = match config::parse_str("gatepost.yaml", &text, &super::options()) {
+            Ok(_) => Vec::new(),
+            Err(report) => report
+                .problems
+                .iter()
+                .filter(|p| p.severity == Severity::Error)
+                .map(|p| p.code)
+                .collect(),
+        };
+        let wanted: &[&str] = if is_reused { &["secret-reused"] } else { &[] };
+        assert_eq!(found, wanted, "{one} and {other}: {text}");
+    }
+}
+
+/// The word that must hold besides a token is a secret, also where only the token's scheme is left.
+#[test]
+fn a_secret_that_holds_besides_is_asked_for() {
+    let said = |more: &str| {
+        let text = format!(
+            "version: 1\ntls: {{ mode: none }}\nsources: {{ a: {{ provider: microsoft-graph{more} }} }}\n\
+             routes: [ {{ source: a, to: app }} ]\nupstreams: {{ app: http://127.0.0.1:3000 }}\n"
+        );
+        let read = config::parse_str("gatepost.yaml", &text, &super::options());
+        read.map_or_else(|report| report.human(false), |_| String::new())
+    };
+    for pin in ["", ", pin: rich", ", pin: basic"] {
+        let said = said(pin);
+        assert!(said.contains("`sources.a` has no `secret`"), "{pin}: {said}");
+        assert!(!said.contains("a source needs a scheme"), "{pin}: {said}");
+    }
+    assert_eq!(said(", pin: rich, secret: an-hmac-secret-of-32-characters!"), "");
+}

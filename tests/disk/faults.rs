@@ -1,10 +1,9 @@
 //! A disk that fails under a running log: which faults end it, which pass, and that no acknowledgement comes from either.
 
 use std::{
-    io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
-        Arc, Condvar, Mutex,
+        Arc,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
@@ -12,191 +11,16 @@ use std::{
 
 use futures_util::FutureExt as _;
 use gatepost::{
-    audit::{
-        AuditError, AuditLog, open_by_hand, open_on,
-        storage::{Directory, Storage, StorageFile},
-        verify,
-    },
+    audit::{AuditError, AuditLog, open_by_hand, open_on, verify},
     event::Timestamp,
 };
 
-use crate::audit_world::{World, attempt};
+use crate::{
+    audit_world::{World, attempt},
+    faulty::{Ask, EIO, ENOSPC, Fault, Faulty, PANIC},
+};
 
-const EIO: i32 = 5;
-const ENOSPC: i32 = 28;
-/// No error, but a panic of the code below.
-const PANIC: i32 = -1;
-
-/// What is asked of a disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ask {
-    Write,
-    Sync,
-    Truncate,
-    SyncDir,
-    /// Carried out, and then not said to be.
-    Rename,
-}
-
-/// What goes wrong, for files whose names begin so.
-#[derive(Clone, Copy, Debug)]
-struct Fault(Ask, &'static str, i32);
-
-/// What was done to the segments.
-#[derive(Clone, Copy, Debug)]
-enum Done {
-    Zeros { at: u64, len: u64 },
-    Records { at: u64, len: u64 },
-    Sync,
-}
-
-#[derive(Debug, Default)]
-struct Plan {
-    done: Mutex<Vec<Done>>,
-    fault: Mutex<Option<Fault>>,
-    /// Bytes by which files may still grow.
-    room: Mutex<Option<u64>>,
-    /// Syncs of segments that hang: whether they do, and how many.
-    hanging: Mutex<(bool, usize)>,
-    changed: Condvar,
-}
-
-#[derive(Debug)]
-struct Faulty {
-    below: Directory,
-    plan: Arc<Plan>,
-}
-
-#[derive(Debug)]
-struct File {
-    below: Box<dyn StorageFile>,
-    name: String,
-    len: Mutex<u64>,
-    plan: Arc<Plan>,
-}
-
-impl Plan {
-    fn set(&self, fault: Option<Fault>) {
-        *self.fault.lock().unwrap() = fault;
-    }
-
-    fn check(&self, ask: Ask, name: &str) -> io::Result<()> {
-        let fault = *self.fault.lock().unwrap();
-        match fault {
-            Some(Fault(what, begin, errno)) if what == ask && name.starts_with(begin) => {
-                assert_ne!(errno, PANIC, "as was asked");
-                Err(io::Error::from_raw_os_error(errno))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn note(&self, name: &str, done: Done) {
-        if name.starts_with("segment-") {
-            self.done.lock().unwrap().push(done);
-        }
-    }
-
-    fn give(&self, room: Option<u64>) {
-        *self.room.lock().unwrap() = room;
-    }
-
-    fn hang(&self, hang: bool) {
-        self.hanging.lock().unwrap().0 = hang;
-        self.changed.notify_all();
-    }
-
-    /// Waits until so many syncs hang.
-    fn until_hanging(&self, count: usize) {
-        let hanging = self.hanging.lock().unwrap();
-        drop(self.changed.wait_while(hanging, |(_, hanging)| *hanging < count).unwrap());
-    }
-}
-
-impl Faulty {
-    fn open(dir: &Path) -> Arc<Self> {
-        Arc::new(Self { below: Directory::open(dir).expect("a directory"), plan: Arc::default() })
-    }
-
-    fn file(&self, name: &str, below: Box<dyn StorageFile>) -> Box<dyn StorageFile> {
-        let len = std::fs::metadata(self.path().join(name)).unwrap().len();
-        let (name, plan) = (name.to_owned(), self.plan.clone());
-        Box::new(File { below, name, len: Mutex::new(len), plan })
-    }
-}
-
-impl Storage for Faulty {
-    fn path(&self) -> &Path {
-        self.below.path()
-    }
-
-    fn open(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
-        Ok(self.file(name, self.below.open(name)?))
-    }
-
-    fn create(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
-        Ok(self.file(name, self.below.create(name)?))
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.below.rename(from, to)?;
-        self.plan.check(Ask::Rename, to)
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.below.remove(name)
-    }
-
-    fn sync_dir(&self) -> io::Result<()> {
-        self.plan.check(Ask::SyncDir, "")?;
-        self.below.sync_dir()
-    }
-
-    fn free_bytes(&self) -> io::Result<u64> {
-        Ok(self.plan.room.lock().unwrap().unwrap_or(1 << 40))
-    }
-}
-
-impl StorageFile for File {
-    /// A full disk takes what fits, and then says that it is full.
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.plan.check(Ask::Write, &self.name)?;
-        let (mut len, mut room) = (self.len.lock().unwrap(), self.plan.room.lock().unwrap());
-        let grows = (offset + bytes.len() as u64).saturating_sub(*len);
-        let fits = grows.min(room.unwrap_or(u64::MAX));
-        *len += fits;
-        if let Some(room) = &mut *room {
-            *room -= fits;
-        }
-        let written = bytes.len() as u64 - (grows - fits);
-        let (at, len) = (offset, written);
-        let zeros = bytes.iter().all(|byte| *byte == 0);
-        let done = if zeros { Done::Zeros { at, len } } else { Done::Records { at, len } };
-        self.plan.note(&self.name, done);
-        self.below.write_at(offset, &bytes[..written as usize])?;
-        if fits < grows { Err(io::Error::from_raw_os_error(ENOSPC)) } else { Ok(()) }
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        if self.name.starts_with("segment-") {
-            let mut hanging = self.plan.hanging.lock().unwrap();
-            hanging.1 += usize::from(hanging.0);
-            self.plan.changed.notify_all();
-            drop(self.plan.changed.wait_while(hanging, |(hang, _)| *hang).unwrap());
-        }
-        self.plan.note(&self.name, Done::Sync);
-        self.plan.check(Ask::Sync, &self.name)?;
-        self.below.sync()
-    }
-
-    fn truncate(&self, len: u64) -> io::Result<()> {
-        self.plan.check(Ask::Truncate, &self.name)?;
-        *self.len.lock().unwrap() = len;
-        self.below.truncate(len)
-    }
-}
-
-fn open(world: &World, disk: &Arc<Faulty>) -> AuditLog {
+pub fn open(world: &World, disk: &Arc<Faulty>) -> AuditLog {
     let clock = Arc::new(Timestamp::now);
     open_on(disk.clone(), &world.params, world.metrics.audit(), clock).expect("a log")
 }
@@ -206,7 +30,7 @@ fn is_fenced(log: &AuditLog) -> bool {
 }
 
 /// Everything that was acknowledged is on record, and nothing is wrong with it.
-fn all_there(world: &World, acked: &[(u64, u32)]) {
+pub fn all_there(world: &World, acked: &[(u64, u32)]) {
     assert_eq!(verify::verify(world.dir(), None, None).expect("readable").findings, []);
     let records = world.records();
     for (seq, event) in acked {
@@ -370,8 +194,16 @@ async fn a_leap_of_the_clock_does_not_empty_the_log() {
 /// The first record of a segment says itself what was before it: its beginning and the end of a later one are no record.
 #[tokio::test]
 async fn a_first_record_with_the_end_of_another_is_torn() {
-    let world = World::new();
+    for rotate_every in [Duration::from_hours(24), Duration::ZERO] {
+        torn_at_its_first_record(rotate_every).await;
+    }
+}
+
+/// However soon a segment is closed, one that holds nothing is not.
+async fn torn_at_its_first_record(rotate_every: Duration) {
+    let mut world = World::new();
     world.fill(4).await;
+    world.params.rotate_every = rotate_every;
     let live = world.files(".ndjson").pop().unwrap();
     let bytes = std::fs::read(&live).unwrap();
     let ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
@@ -429,59 +261,4 @@ async fn checkpoints_that_were_shortened_by_half_end_a_run() {
     drop(disk);
     world.fill(2).await;
     all_there(&world, &[]);
-}
-
-/// Zeros that are durable lie ahead of the records, as many as so many batches like the last one need, so that a batch costs one
-/// write and one sync of what is there already. Only a batch that is larger than all of it has to wait for more.
-#[tokio::test]
-async fn room_is_laid_out_before_it_is_needed() {
-    const KIB: u64 = 1024;
-    let world = World::with(|params| params.rotate_bytes = 1 << 30);
-    let disk = Faulty::open(world.dir());
-    let log = open(&world, &disk);
-    disk.plan.give(Some(64 << 20)); // where it never ends, it ends here
-    let begun = std::fs::read(&world.files(".ndjson")[0]).unwrap();
-    let mut laid = begun.len() as u64;
-    let mut len = begun.iter().rposition(|byte| *byte == b'\n').expect("a record") as u64 + 1;
-    disk.plan.done.lock().unwrap().clear();
-    for event in 0..1200 {
-        log.append(attempt(event)).await.expect("room");
-    }
-    let few = disk.plan.done.lock().unwrap().len();
-    for event in 0..20 {
-        let many = (0..1000).map(|n| log.append(attempt(1200 + 1000 * event + n)));
-        for done in futures_util::future::join_all(many).await {
-            done.expect("room");
-        }
-    }
-    log.close().await.expect("in order");
-    let done = std::mem::take(&mut *disk.plan.done.lock().unwrap());
-    let (mut step, mut most, mut laying, mut dirty, mut forced) = (256 * KIB, 0, false, false, 0);
-    for (number, done) in done.into_iter().enumerate() {
-        match done {
-            Done::Zeros { at, len: more } => {
-                assert!(at == laid && more >= 64 * KIB, "in a row, and in few calls");
-                if !laying && laid - len < 64 * KIB {
-                    forced += 1;
-                    assert!(number > few, "nothing waits for room where batches are small");
-                }
-                (laid, laying, dirty) = (laid + more, true, true);
-            }
-            Done::Records { at, len: more } => {
-                assert!(at == len && at + more <= laid, "records go into zeros");
-                assert!(!dirty, "which are durable");
-                step = step.max((more * 64).min(4096 * KIB));
-                (len, laying, dirty) = (len + more, false, true);
-                let ahead = laid - len;
-                assert!(
-                    ahead <= step + step / 2 + 256 * KIB,
-                    "{ahead} bytes ahead at a step of {step}"
-                );
-            }
-            Done::Sync => assert!(std::mem::take(&mut dirty), "and nothing is synced twice"),
-        }
-        most = most.max(laid - len);
-    }
-    assert!(forced <= 3, "batches alike found their room {forced} times only in the last moment");
-    assert!(most > 1024 * KIB, "large batches, longer steps; {most}");
 }

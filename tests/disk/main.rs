@@ -21,8 +21,13 @@ mod diary;
 #[path = "../support/dice.rs"]
 mod dice;
 mod faults;
+mod faulty;
 mod meanwhile;
 mod power;
+mod report;
+mod room;
+#[path = "../support/said.rs"]
+mod said;
 mod seeds;
 mod tamper;
 mod torn;

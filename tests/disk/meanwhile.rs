@@ -1,13 +1,13 @@
-//! Reading a log from which retention removes segments at the same time.
+//! Reading a log while a gateway adds to it, and while retention removes segments from it.
 
-use std::{fs, os::unix::fs::symlink};
+use std::{fs, io::Write as _, os::unix::fs::symlink, process::Command, thread};
 
 use gatepost::{
-    audit::{export, segments::Segments},
+    audit::{export, segments::Segments, verify},
     event::Timestamp,
 };
 
-use crate::audit_world::World;
+use crate::{audit_world::World, verdict::Log, workload::directory};
 
 #[tokio::test]
 async fn reading_goes_on_where_retention_removes_a_segment_meanwhile() {
@@ -46,4 +46,58 @@ async fn an_export_has_no_gap_where_retention_removes_a_segment_meanwhile() {
     let out = world.root.path().join("export");
     let refused = export::export(world.dir(), &out, None, None).unwrap_err();
     assert!(refused.contains("removed meanwhile"), "{refused}");
+}
+
+/// Only what is not there was removed; what cannot be read is there.
+#[tokio::test]
+async fn a_segment_that_cannot_be_read_was_not_removed() {
+    let world = World::with(|params| (params.rotate_bytes, params.compress) = (1, false));
+    world.fill(5).await;
+    let segment = &world.files(".ndjson")[2];
+    fs::remove_file(segment).unwrap();
+    symlink(segment, segment).unwrap();
+    let found = Segments::of(world.dir()).unwrap();
+    let out = world.root.path().join("export");
+    let told = [
+        found.each(0, |_, _| Ok(true)).unwrap_err().to_string(),
+        found.at(Some(Timestamp::from_millis(0))).unwrap_err().to_string(),
+        export::export(world.dir(), &out, None, None).unwrap_err(),
+        verify::verify(world.dir(), None, None).unwrap_err(),
+    ];
+    for told in told {
+        assert!(told.contains("symbolic links"), "{told}");
+    }
+}
+
+/// A gateway seals what it has and goes on, after a verifier looked for checkpoints and before it has read everything. That is
+/// no log whose checkpoints were taken away, nor one whose end was cut off; what counts is what is there at the second look.
+#[test]
+fn what_is_sealed_while_it_is_read_is_no_tampering() {
+    let (log, home) = (Log::of(8), directory());
+    log.put(home.path());
+    let whole = log.text();
+    let early: String = whole.split_inclusive('\n').take(5).collect();
+    let pack = |text: &str| zstd::encode_all(text.as_bytes(), 3).unwrap();
+    // The verifier waits at a pipe for its first look at the records, until everything else is as it will be.
+    let segment = home.path().join(format!("{}.zst", log.segment));
+    fs::remove_file(home.path().join(&log.segment)).unwrap();
+    assert!(Command::new("mkfifo").arg(&segment).status().unwrap().success());
+    let checkpoints = home.path().join("checkpoints");
+    fs::write(&checkpoints, "").unwrap();
+    let gateway = {
+        let (segment, early, whole, sealed) =
+            (segment.clone(), pack(&early), pack(&whole), log.checkpoints());
+        move || {
+            let mut pipe = fs::File::options().write(true).open(&segment).unwrap();
+            fs::write(&checkpoints, sealed).unwrap();
+            fs::write(segment.with_extension("new"), whole).unwrap();
+            fs::rename(segment.with_extension("new"), &segment).unwrap();
+            pipe.write_all(&early).unwrap();
+        }
+    };
+    let gateway = thread::spawn(gateway);
+    let report = verify::verify(home.path(), None, None).expect("readable");
+    gateway.join().unwrap();
+    assert_eq!(report.findings, []);
+    assert_eq!((report.records, report.checkpoints, report.unanchored()), (8, 2, 0));
 }

@@ -7,6 +7,8 @@
 
 use std::{fs, path::Path};
 
+use aws_lc_rs::signature::Ed25519KeyPair;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use gatepost::audit::CopyTo;
 
 use crate::{
@@ -264,7 +266,8 @@ fn a_log_is_not_written_through_a_link() {
         std::os::unix::fs::symlink(&away, &path).unwrap();
         let before = fs::read(&away).unwrap();
         let refused = gatepost::audit::open(&world, gatepost::telemetry::Metrics::new().audit());
-        assert!(refused.is_err(), "{name}");
+        let why = refused.expect_err("not through a link").to_string();
+        assert!(why.contains("symbolic link"), "{name}: {why}");
         assert_eq!(fs::read(&away).unwrap(), before);
         fs::remove_file(&path).unwrap();
         fs::rename(&away, &path).unwrap();
@@ -297,5 +300,45 @@ fn both_verifiers_read_a_record_in_the_same_way() {
     let verdicts = judge(&cases.each_ref().map(|(_, log, _)| (log, None)));
     for ((what, _, expected), verdict) in cases.iter().zip(verdicts) {
         assert_eq!(verdict, (expected.clone(), expected.clone()), "{what}");
+    }
+}
+
+/// A checkpoint that says of itself that another log made it is none of this one, nor one that names another key, even where the
+/// right key signed it.
+#[test]
+fn a_checkpoint_counts_under_the_name_and_the_hash_of_its_key_only() {
+    let home = directory();
+    let world = crate::verdict::world(home.path(), |_| {});
+    crate::verdict::fill(&world, 0..6);
+    let log = Log::read(&world.dir);
+    let pem = fs::read_to_string(&world.checkpoint_key).unwrap();
+    let der: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let key = Ed25519KeyPair::from_pkcs8(&STANDARD.decode(der).unwrap()).unwrap();
+    let checkpoints = log.checkpoints();
+    let (first, last) = checkpoints.split_at(checkpoints.find('\n').unwrap() + 1);
+    let last: serde_json::Value = serde_json::from_str(last).unwrap();
+    let (text, signature) = last["checkpoint"].as_str().unwrap().split_once("\n\n").unwrap();
+    let (origin, said) = text.split_once('\n').unwrap();
+    let signature = STANDARD.decode(signature.trim_end().rsplit(' ').next().unwrap()).unwrap();
+    let signed_as = |origin: &str, hash: [u8; 4]| {
+        let text = format!("{origin}\n{said}\n");
+        let signature = STANDARD.encode([&hash[..], key.sign(text.as_bytes()).as_ref()].concat());
+        let note = format!("{text}\n\u{2014} {origin} {signature}\n");
+        let note = serde_json::Value::from(note);
+        log.with_checkpoints(format!("{first}{{\"v\":1,\"checkpoint\":{note}}}\n"))
+    };
+    let hash: [u8; 4] = signature[..4].try_into().unwrap();
+    let other = hash.map(|byte| !byte);
+    let logs = [
+        signed_as(origin, hash),
+        signed_as("gatepost-audit/0123456789abcdef", hash),
+        signed_as(origin, other),
+        signed_as("gatepost-audit/0123456789abcdef", other),
+    ];
+    let verdicts = judge(&logs.each_ref().map(|log| (log, None)));
+    assert_eq!(verdicts[0], (Verdict::Good, Verdict::Good));
+    let found = Verdict::Tampered(vec![8]);
+    for verdict in &verdicts[1..] {
+        assert_eq!(*verdict, (found.clone(), found.clone()));
     }
 }

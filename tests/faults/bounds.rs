@@ -1,4 +1,4 @@
-//! What a gateway may take at most, by its own limits, and what it does take while the line to its Redis misbehaves.
+//! What a gateway may take at most, by its own limits, and what it does take: here while the line to its Redis misbehaves.
 
 use std::time::Duration;
 
@@ -18,22 +18,23 @@ const WORKERS: usize = 2;
 const BODIES_KIB: u64 = 1024;
 const HEAD_KIB: u64 = 32;
 
-fn limits() -> String {
+/// The limits of a gateway that has so many connections and requests at most.
+pub fn limits(connections: usize, requests: usize) -> String {
     format!(
-        "{{ connections: {CONNECTIONS}, requests_in_flight: {REQUESTS}, body_memory: {BODIES_KIB}KiB, header_size: {HEAD_KIB}KiB }}"
+        "{{ connections: {connections}, requests_in_flight: {requests}, body_memory: {BODIES_KIB}KiB, header_size: {HEAD_KIB}KiB }}"
     )
 }
 
 /// What a gateway has at one moment, or had at most.
 #[derive(Clone, Copy, Debug, Default)]
-struct Use {
-    descriptors: usize,
+pub struct Use {
+    pub descriptors: usize,
     /// Its own, in KiB: what is mapped from files is not.
     memory: u64,
 }
 
 impl Use {
-    fn of(gateway: &Gateway) -> Self {
+    pub fn of(gateway: &Gateway) -> Self {
         Self { descriptors: gateway.descriptors(), memory: gateway.memory("RssAnon") }
     }
 
@@ -47,21 +48,21 @@ impl Use {
     /// What may be reached from here: senders' connections; on each worker one to the app for each request, and to Redis the
     /// one that is used and the one that takes its place; for each connection what is read of a head, what is kept of it, and
     /// what is said in answer; and bodies.
-    fn at_most(self) -> Self {
-        let memory = BODIES_KIB + 3 * HEAD_KIB * (CONNECTIONS + WORKERS * REQUESTS) as u64;
+    pub fn at_most(self, connections: usize, requests: usize) -> Self {
+        let memory = BODIES_KIB + 3 * HEAD_KIB * (connections + WORKERS * requests) as u64;
         Self {
-            descriptors: self.descriptors + CONNECTIONS + WORKERS * (REQUESTS + 2),
+            descriptors: self.descriptors + connections + WORKERS * (requests + 2),
             memory: self.memory + memory,
         }
     }
 
-    fn is_within(self, most: Self) -> bool {
+    pub fn is_within(self, most: Self) -> bool {
         self.descriptors <= most.descriptors && self.memory <= most.memory
     }
 }
 
 /// The most that it has until `work` is done.
-async fn peak(gateway: &Gateway, work: impl Future<Output = ()>) -> Use {
+pub async fn peak(gateway: &Gateway, work: impl Future<Output = ()>) -> Use {
     let mut most = Use::of(gateway);
     let watch = async {
         loop {
@@ -76,14 +77,20 @@ async fn peak(gateway: &Gateway, work: impl Future<Output = ()>) -> Use {
     most
 }
 
+/// Waits until all of `before` is back, but for a connection to the app on each worker, which is kept for the next event.
+pub async fn all_is_closed(gateway: &Gateway, before: Use) {
+    let most = before.descriptors + WORKERS;
+    eventually("nothing stays open", || async { Use::of(gateway).descriptors <= most }).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_line_that_misbehaves_costs_no_more_than_the_limits_allow() {
-    let run = Run { limits: limits(), ..Run::new(1).await };
+    let run = Run { limits: limits(CONNECTIONS, REQUESTS), ..Run::new(1).await };
     let scene = Scene::on(run, &[], "", "1500ms").await;
     let gateway = &scene.gateways[0];
     leaks_are_seen(gateway).await;
     // Once all is in use that ever is.
-    scene.again().await;
+    scene.begin().join_all().await;
     let before = Use::of(gateway);
     let lines = [
         Line::Garbled,
@@ -110,7 +117,7 @@ async fn a_line_that_misbehaves_costs_no_more_than_the_limits_allow() {
         lanes.join_all().await;
     })
     .await;
-    let allowed = before.at_most();
+    let allowed = before.at_most(CONNECTIONS, REQUESTS);
     assert!(most.is_within(allowed), "{before:?} {most:?} {allowed:?}");
     let requests = scene.run.senders.requests();
     let told = requests.iter().filter_map(|request| request.sent.told.as_ref());
@@ -121,7 +128,7 @@ async fn a_line_that_misbehaves_costs_no_more_than_the_limits_allow() {
 
 /// What a leak would take is more than the limits allow, and it is seen.
 async fn leaks_are_seen(gateway: &Gateway) {
-    let allowed = Use::of(gateway).at_most();
+    let allowed = Use::of(gateway).at_most(CONNECTIONS, REQUESTS);
     let (one, other) = (
         Use { descriptors: allowed.descriptors + 1, ..allowed },
         Use { memory: allowed.memory + 1, ..allowed },

@@ -22,7 +22,7 @@ use crate::{
 const SHIFTS: [(&str, bool); 4] =
     [("-3650d", true), ("+3650d", true), ("+0 x100", true), ("+60", false)];
 const EVENTS: usize = 160;
-const DEDUP: &str = "store: embedded, join_timeout: 100ms, on_unknown: 2s";
+const DEDUP: &str = "store: embedded, claim: 2s, join_timeout: 100ms, on_unknown: 2s";
 
 /// A run on a clock.
 struct Wrong {
@@ -51,13 +51,8 @@ impl Wrong {
         let dir = self.run.end(gateway, false).await;
         self.clock.set(shift);
         let gateway = self.gateway(dir).await;
-        eventually("a hold ends", || async {
-            let told = self.send(&gateway, event, Standing::Genuine).await;
-            let waits = told.outcome == "duplicate_in_flight" && told.retry_after;
-            assert!(waits || told.outcome == "accepted", "{}: {told:?}", self.shift);
-            !waits
-        })
-        .await;
+        let told = self.run.persist(&gateway, event).await.pop().unwrap();
+        assert_eq!(told.outcome, "accepted", "{}", self.shift);
         gateway
     }
 
@@ -102,6 +97,19 @@ fn silent_once(run: &Run) {
     });
 }
 
+impl Ledger {
+    /// A signature that names a time may be refused while the clock is wrong, and at no other time.
+    pub fn doubt(&mut self, while_wrong: Range<u64>) {
+        for sent in self.sent.iter_mut().filter(|sent| sent.source == "stripe") {
+            let ended = sent.told.as_ref().map_or(sent.at, |told| told.at);
+            let amid = sent.at < while_wrong.end && ended > while_wrong.start;
+            if amid && sent.standing == Standing::Genuine {
+                sent.standing = Standing::Doubtful;
+            }
+        }
+    }
+}
+
 /// Requests that were refused because of what they are signed with.
 fn refused(run: &Run) -> usize {
     let requests = run.senders.requests();
@@ -116,15 +124,8 @@ async fn a_wall_clock_that_is_wrong_neither_repeats_nor_blocks_an_event() {
         let wrong = Wrong { run, clock: WallClock::in_dir(home.path()), shift };
         let (mut ledger, while_wrong) = wrong.through(!refuses).await;
         let refused = refused(&wrong.run);
-        // A signature that names a time may be refused while the clock is wrong, and at no other time.
-        for sent in ledger.sent.iter_mut().filter(|sent| sent.source == "stripe" && refuses) {
-            let ended = sent.told.as_ref().map_or(sent.at, |told| told.at);
-            if sent.at < while_wrong.end
-                && ended > while_wrong.start
-                && sent.standing == Standing::Genuine
-            {
-                sent.standing = Standing::Doubtful;
-            }
+        if refuses {
+            ledger.doubt(while_wrong);
         }
         seen_through(shift, &ledger);
         assert_eq!(refuses, refused > 1, "{shift}: {refused} were refused");
@@ -152,13 +153,13 @@ async fn a_wall_clock_of_redis_that_is_wrong_costs_what_it_forgets_and_blocks_no
             let told = scene.send("evt_held").await;
             assert_eq!((told.status, &*told.outcome), (504, "upstream_timeout"), "{shift}");
             at = overslept(&scene, &clock, shift).await;
-            persist(&scene, 0, "evt_held").await;
+            persist(&scene, "evt_held").await;
             clock.set("+0");
             if shift == "-3650d" {
                 at = scene.run.clock.now();
             }
             // However quick the senders were: one event that comes when all is well again.
-            persist(&scene, 0, "evt_after").await;
+            persist(&scene, "evt_after").await;
         };
         scene.through(wrong).await;
         // A clock that leaps ahead loses what was there; so does one that was behind when it is put right.
@@ -186,7 +187,7 @@ async fn overslept(scene: &Scene, clock: &WallClock, shift: &str) -> u64 {
         sleeper.signal("STOP");
         clock.set(shift);
         let at = scene.run.clock.now();
-        persist(scene, 0, "evt_held_too").await;
+        persist(scene, "evt_held_too").await;
         sleeper.signal("CONT");
         scene.run.senders.gateway(1, Some(sleeper.address));
         at
@@ -197,14 +198,7 @@ async fn overslept(scene: &Scene, clock: &WallClock, shift: &str) -> u64 {
 }
 
 /// Sends until it is accepted.
-async fn persist(scene: &Scene, gateway: usize, event: &str) {
-    let address = scene.gateways[gateway].address;
-    eventually("it is let through", || async {
-        let wire = Wire::new(TcpStream::connect(address).await.unwrap());
-        let (told, _) = scene.run.senders.exchange(wire, gateway, event, Standing::Genuine).await;
-        let told = told.expect("an answer");
-        assert!(told.outcome == "accepted" || told.outcome == "duplicate_in_flight", "{told:?}");
-        told.outcome == "accepted"
-    })
-    .await;
+async fn persist(scene: &Scene, event: &str) {
+    let told = scene.run.persist(&scene.gateways[0], event).await.pop().unwrap();
+    assert_eq!(told.outcome, "accepted", "{event}");
 }

@@ -143,8 +143,13 @@ fn flip(file: &Path, what: &[u8]) {
     fs::write(file, bytes).unwrap();
 }
 
-/// The events that the files in `dir` know as done, by our ids. A copy is looked at, so that nothing changes by it.
+/// The events that the files in `dir` know as done, by our ids.
 fn known(dir: &Path) -> BTreeSet<String> {
+    kept(dir, "WHERE phase = 'done'")
+}
+
+/// The events that the files in `dir` know of. A copy is looked at, so that nothing changes by it.
+pub fn kept(dir: &Path, which: &str) -> BTreeSet<String> {
     let copy = tempfile::tempdir().unwrap();
     for name in [DB, WAL] {
         if dir.join(name).exists() {
@@ -152,7 +157,7 @@ fn known(dir: &Path) -> BTreeSet<String> {
         }
     }
     let db = Connection::open(copy.path().join(DB)).unwrap();
-    let Ok(mut query) = db.prepare("SELECT key FROM event WHERE phase = 'done'") else {
+    let Ok(mut query) = db.prepare(&format!("SELECT key FROM event {which}")) else {
         return BTreeSet::new(); // there is no table
     };
     let keys = query.query_map([], |row| row.get(0)).unwrap();

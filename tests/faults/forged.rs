@@ -10,7 +10,7 @@ struct Forgery {
     rules: &'static [&'static str],
 }
 
-const FORGERIES: [Forgery; 8] = [
+const FORGERIES: [Forgery; 9] = [
     // The other source may have an event of this name.
     Forgery { name: "a delivery that was not", forge: undelivered, rules: &["lost", "isolated"] },
     Forgery { name: "an attempt that is not on record", forge: unrecorded, rules: &["unrecorded"] },
@@ -23,6 +23,7 @@ const FORGERIES: [Forgery; 8] = [
         rules: &["isolated", "unverified"],
     },
     Forgery { name: "a success that is told as a failure", forge: denied, rules: &["answer"] },
+    Forgery { name: "a claim that never ends", forge: kept_away, rules: &["wedged"] },
     Forgery { name: "a refusal when all is well", forge: wedged, rules: &["wedged"] },
 ];
 
@@ -48,11 +49,11 @@ pub fn seen_through(of: &str, ledger: &Ledger) {
     let mut events = ledger.received.iter().filter(|received| !forgotten(received));
     let event = events.find(once).expect("an event that was delivered once, and is not forgotten");
     for Forgery { name, forge, rules } in &FORGERIES {
-        if rules == &["wedged"] && ledger.calm_at.is_none() {
-            continue;
-        }
         let mut forged = ledger.clone();
         forge(&mut forged, event);
+        if forged.sent.len() == ledger.sent.len() && rules == &["wedged"] {
+            continue; // nobody said when all was well
+        }
         let found = forged.check();
         assert!(found.iter().any(|finding| rules.contains(&finding.rule)), "{name}: {found:?}");
     }
@@ -111,8 +112,22 @@ fn denied(ledger: &mut Ledger, event: &Received) {
 }
 
 fn wedged(ledger: &mut Ledger, event: &Received) {
+    if let Some(at) = ledger.calm_at {
+        refused(ledger, event, at);
+    }
+}
+
+fn kept_away(ledger: &mut Ledger, event: &Received) {
+    let last = ledger.sent.iter().map(|sent| sent.at).max().unwrap_or_default() + 1;
+    let lease = ledger.lease.expect("a run knows for how long a claim may last");
+    ledger.calm_at = None; // that claims end is looked at whether or not somebody says so
+    refused(ledger, event, last);
+    refused(ledger, event, last + lease + 1);
+}
+
+/// It was sent once more, and is told that a twin has it.
+fn refused(ledger: &mut Ledger, event: &Received, at: u64) {
     let sent = request(ledger, event).unwrap().clone();
-    let at = ledger.calm_at.unwrap_or_default();
     let told = Told {
         at,
         status: 503,

@@ -21,6 +21,7 @@
 )]
 
 mod app;
+mod books;
 mod bounds;
 mod client;
 mod clock;
@@ -29,6 +30,7 @@ mod damage;
 #[path = "../support/dice.rs"]
 mod dice;
 mod disk;
+mod flood;
 mod forged;
 #[path = "../support/h2.rs"]
 mod h2;
@@ -47,6 +49,7 @@ mod sender;
 mod server;
 mod signals;
 mod streams;
+mod trouble;
 mod upstream;
 mod wire;
 #[path = "../it/world/mod.rs"]

@@ -1,20 +1,31 @@
 //! What all runs have in common: a clock, an app, senders, the directories of gateways, and the ledger that joins them.
 
 use std::{
+    cell::Cell,
     collections::{BTreeMap, BTreeSet},
     path::Path,
+    time::Duration,
 };
 
+use gatepost::units::Span;
 use tempfile::TempDir;
+use tokio::{
+    net::TcpStream,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
 use crate::{
     BANK, GITHUB, STRIPE,
     app::App,
-    ledger::{Ledger, Received, Record, Verdict, report},
+    ledger::{Ledger, Received, Record, Sent, Standing, Told, Verdict, report},
     sender::Senders,
-    wire::Clock,
-    world::{Gateway, eventually, gateway::binary},
+    wire::{Clock, Wire},
+    world::{Gateway, PATIENCE, eventually, gateway::binary},
 };
+
+/// What a slow machine may need beyond the time that something may take.
+const SLOW: Duration = Duration::from_secs(5);
 
 /// A run.
 pub struct Run {
@@ -25,13 +36,20 @@ pub struct Run {
     pub timeout: u64,
     /// The part `limits` of the configuration.
     pub limits: String,
+    /// How long an orderly end may take.
+    pub drain: &'static str,
+    /// For how long a claim and the hold after it may keep an event away, as the last gateway was told.
+    pub lease: Cell<Duration>,
+    /// From when on nothing was refused any more.
+    pub calm: Cell<Option<u64>>,
 }
 
 impl Run {
     pub async fn new(gateways: usize) -> Self {
         let clock = Clock::start();
         let (app, senders) = (App::start(clock).await, Senders::new(clock, gateways));
-        Self { clock, app, senders, timeout: 500, limits: "{}".into() }
+        let (lease, calm) = (Cell::new(Duration::ZERO), Cell::new(None));
+        Self { clock, app, senders, timeout: 500, limits: "{}".into(), drain: "5s", lease, calm }
     }
 
     /// The same, where nothing shall take too long, however slow the machine is.
@@ -41,10 +59,11 @@ impl Run {
 
     /// The configuration of a gateway whose state is in `dir`: all sources to the app.
     pub fn config(&self, dir: &Path, dedup: &str) -> String {
-        let Self { timeout, limits, .. } = self;
+        let Self { timeout, limits, drain, .. } = self;
+        self.lease.set(kept_away(dedup, Duration::from_millis(*timeout)));
         let (dir, app) = (dir.display(), self.app.url());
         format!(
-            "version: 1\nserver: {{ host: hooks.example.com, listen: \"127.0.0.1:0\", drain_timeout: 5s }}\n\
+            "version: 1\nserver: {{ host: hooks.example.com, listen: \"127.0.0.1:0\", workers: 2, drain_timeout: {drain} }}\n\
              tls: {{ mode: none }}\nstorage: {{ dir: \"{dir}\", min_free: 1MiB }}\nadmin: {{ listen: \"127.0.0.1:0\" }}\n\
              telemetry: {{ log: {{ level: \"warn,gatepost::cli=info\", format: json }} }}\n\
              audit: {{ rotate: {{ size: 1MiB }}, checkpoint: {{ every: 1s }} }}\n\
@@ -115,6 +134,44 @@ impl Run {
         eventually(outcome, || async { self.count(outcome) >= upto }).await;
     }
 
+    /// Sends an event until it is acknowledged; every answer on the way. Nothing but a claim keeps it away, and that only for
+    /// as long as one may.
+    pub async fn persist(&self, gateway: &Gateway, event: &str) -> Vec<Told> {
+        let mut answers: Vec<Told> = Vec::new();
+        let until = async {
+            while answers.last().is_none_or(|told| told.status != 200) {
+                if let Some(told) = answers.last() {
+                    let waits = told.outcome == "duplicate_in_flight" && told.retry_after;
+                    assert!(waits, "{event}: {told:?}");
+                    sleep(Duration::from_millis(20)).await;
+                }
+                let wire = Wire::new(TcpStream::connect(gateway.address).await.unwrap());
+                let (told, _) = self.senders.exchange(wire, 0, event, Standing::Genuine).await;
+                answers.push(told.expect("an answer"));
+            }
+        };
+        let passes = timeout(self.lease.get() + SLOW, until).await;
+        passes.unwrap_or_else(|_| panic!("{event} is kept away for longer than a lease"));
+        answers
+    }
+
+    /// Sends all events once more, until none is refused any more: no later than one lease from now.
+    pub async fn again(&self, begin: impl Fn() -> JoinSet<()>) {
+        let begun = self.clock.now();
+        loop {
+            let from = self.clock.now();
+            let late = Duration::from_micros(from - begun);
+            assert!(late <= self.lease.get() + SLOW, "events are refused for longer than a lease");
+            timeout(3 * PATIENCE, begin().join_all()).await.expect("and once more");
+            let sent: Vec<_> = self.senders.requests().into_iter().map(|r| r.sent).collect();
+            let genuine = sent.iter().filter(|s| s.standing == Standing::Genuine && s.at >= from);
+            let well = |sent: &Sent| sent.told.as_ref().is_some_and(|told| told.status == 200);
+            if genuine.clone().all(well) {
+                return self.calm.set(Some(from));
+            }
+        }
+    }
+
     /// Our ids of the events whose delivery has begun so far.
     pub fn begun(&self) -> BTreeSet<String> {
         self.app.received().into_iter().map(|received| received.event_id).collect()
@@ -140,12 +197,19 @@ impl Run {
         all
     }
 
+    /// For how long anybody may be told that a twin has the event, on a slow machine.
+    pub fn most_kept_away(&self) -> u64 {
+        u64::try_from((self.lease.get() + SLOW).as_micros()).unwrap()
+    }
+
     /// Everything that is known about this run.
     pub fn ledger(&self, dirs: &[&Path]) -> Ledger {
         Ledger {
             sent: self.senders.requests().into_iter().map(|request| request.sent).collect(),
             received: self.received(),
             records: dirs.iter().flat_map(|dir| Record::all_in(&dir.join("audit"))).collect(),
+            lease: Some(self.most_kept_away()),
+            calm_at: self.calm.get(),
             ..Ledger::default()
         }
     }
@@ -162,6 +226,16 @@ impl Run {
         paths.iter().for_each(|dir| verified(dir));
         self.ledger(&paths)
     }
+}
+
+/// For how long a claim and the hold after it may keep an event away, as the part `dedup` of a configuration says.
+pub fn kept_away(dedup: &str, timeout: Duration) -> Duration {
+    let said = |name: &str| {
+        let (_, text) = dedup.split_once(name)?;
+        let end = text.find([',', ' ']).unwrap_or(text.len());
+        Span::parse(&text[..end]).ok().map(|span| span.0)
+    };
+    said("claim: ").unwrap_or(Duration::from_mins(1)) + said("on_unknown: ").unwrap_or(timeout)
 }
 
 /// The record in `dir` verifies.

@@ -82,9 +82,9 @@ impl Scene {
         self.again().await;
     }
 
-    /// Sends all events once more.
+    /// Sends all events once more, when all is well.
     pub async fn again(&self) {
-        timeout(3 * PATIENCE, self.begin().join_all()).await.expect("and once more");
+        self.run.again(|| self.begin()).await;
     }
 
     /// Waits until so many events were acknowledged.

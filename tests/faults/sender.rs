@@ -2,7 +2,7 @@
 //! once. Every request and its answer is put into the books.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     net::SocketAddr,
     sync::{
         Arc, Mutex,
@@ -52,6 +52,8 @@ struct Shared {
     enough: AtomicUsize,
     /// Of a hundred requests, so many are given up by their sender at some moment.
     rude: AtomicUsize,
+    /// Before so many of a hundred comes one that is forged.
+    forged: AtomicUsize,
 }
 
 /// The senders.
@@ -69,6 +71,7 @@ impl Senders {
             acked: 0.into(),
             enough: usize::MAX.into(),
             rude: 0.into(),
+            forged: 0.into(),
         }))
     }
 
@@ -99,6 +102,22 @@ impl Senders {
     /// Of a hundred requests, `rude` are given up at some moment from now on.
     pub fn rude(&self, rude: usize) {
         self.0.rude.store(rude, Ordering::SeqCst);
+    }
+
+    /// Before so many of a hundred requests comes from now on another about the same event, with another body, of one who does
+    /// not know the secret.
+    pub fn forged(&self, forged: usize) {
+        self.0.forged.store(forged, Ordering::SeqCst);
+    }
+
+    /// What was never sent is not sent any more.
+    pub fn leave_off(&self) {
+        let name = |sent: &Sent| format!("{}/{}", sent.source, sent.id);
+        let known: BTreeSet<_> = self.requests().iter().map(|r| name(&r.sent)).collect();
+        let mut queue = self.0.queue.lock().unwrap();
+        let before = queue.len();
+        queue.retain(|event| known.contains(event));
+        self.0.open.fetch_sub(before - queue.len(), Ordering::SeqCst);
     }
 
     /// Begins to send `count` events `names` over `lanes` connections at once; of a hundred, `twice` are sent twice.
@@ -181,6 +200,13 @@ impl Senders {
             },
         };
         let mut dice = Dice(self.0.clock.now());
+        let wire = if dice.below(100) < self.0.forged.load(Ordering::SeqCst) as u64 {
+            let (_, wire) = self.exchange(wire, gateway, event, Standing::Forged).await;
+            let Some(wire) = wire else { return false };
+            wire
+        } else {
+            wire
+        };
         let patience = if dice.below(100) < self.0.rude.load(Ordering::SeqCst) as u64 {
             Duration::from_micros(dice.below(6000))
         } else {
@@ -211,7 +237,9 @@ impl Senders {
         standing: Standing,
         patience: Duration,
     ) -> (Option<Told>, Option<Wire>) {
-        let body = stripe_event(parted(event).1, "invoice.paid");
+        let forged = standing == Standing::Forged;
+        let kind = if forged { "invoice.forged" } else { "invoice.paid" };
+        let body = stripe_event(parted(event).1, kind);
         let at = self.0.clock.now();
         let answered = async {
             wire.write(&request(event, &body, standing)).await.ok()?;

@@ -1,14 +1,21 @@
-//! Reloads, rotated secrets, and orderly ends under load, while the app fails now and then and senders hang up.
+//! Reloads, rotated secrets, and orderly ends under load, in the middle of everything else that goes wrong: the app fails now and
+//! then, senders hang up, some requests are forged; and in each round there is a trouble besides.
 
 use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::time::timeout;
 
 use crate::{
     STRIPE,
     app::{Act, End},
     dice::Dice,
-    ledger::{Ledger, Record, Verdict},
+    forged::sound_and_seen_through,
+    ledger::{Ledger, Record, Standing, Verdict},
+    network::Line,
     run::{Run, sound, verified},
-    world::{Gateway, RedisServer, gateway::write_private},
+    trouble::{Around, Trouble},
+    world::{Gateway, PATIENCE, disk::SmallDisk, gateway::write_private, wall::WallClock},
 };
 
 /// An app that fails in one of ten.
@@ -19,7 +26,7 @@ fn moody(run: &Run) {
         1 => Act::Bytes(Vec::new(), End::Reset, Verdict::Silent),
         2 => Act::Late(Duration::from_millis(700), 200),
         3 => Act::Say(429),
-        _ => Act::Late(Duration::from_millis(1), 200),
+        _ => Act::Late(Duration::from_millis(10), 200),
     });
 }
 
@@ -40,51 +47,98 @@ async fn reload(gateway: &Gateway, text: &str, round: usize) {
     gateway.signal("HUP");
 }
 
-/// Rounds of reload, and of an orderly end and a new start; the books when every event was acknowledged.
-async fn turmoil(dedup: &str, rounds: usize) -> Ledger {
-    let run = Run::new(1).await;
-    moody(&run);
-    run.senders.rude(5);
-    let dedup = format!("{dedup}, join_timeout: 100ms");
-    let mut lanes = run.senders.begin((0..300 * rounds).map(|n| format!("evt_{n:05}")), 24, 5);
-    let mut dir = tempfile::tempdir().unwrap();
-    for round in 0..rounds {
-        let gateway = run.gateway_in(0, dir, &dedup, &[]).await;
-        let text = std::fs::read_to_string(&gateway.file).unwrap();
-        run.more(60).await;
-        reload(&gateway, &text, round).await;
-        run.more(60).await;
-        reload(&gateway, &text, round + 1).await;
-        run.more(60).await;
-        run.senders.gateway(0, None);
-        let (status, left) = gateway.stop().await;
-        assert!(status.success(), "{status}");
-        dir = left;
+/// A round: reloads before a trouble and in the middle of it, and an orderly end while it lasts.
+async fn round(around: &mut Around, home: TempDir, round: usize, trouble: Trouble) -> TempDir {
+    // What a store or a record should be told that is away, is tried for as long as that.
+    around.run.drain = if trouble.is_in_the_way() { "2s" } else { "5s" };
+    let gateway = around.gateway(home).await;
+    let text = std::fs::read_to_string(&gateway.file).unwrap();
+    around.run.more(40).await;
+    reload(&gateway, &text, round).await;
+    let going = around.begin(trouble, &gateway).await;
+    reload(&gateway, &text, round + 1).await;
+    around.run.senders.gateway(0, None);
+    let (status, home) = gateway.stop().await;
+    let in_order = status.success() || status.code() == Some(1) && trouble.is_in_the_way();
+    assert!(in_order, "{trouble:?}: {status}");
+    around.end(trouble, going);
+    home
+}
+
+/// Rounds of trouble; the books when every event was acknowledged, and all of them went through once more.
+async fn turmoil(mut around: Around, mut home: TempDir, troubles: &[Trouble]) -> Ledger {
+    moody(&around.run);
+    around.run.senders.rude(5);
+    around.run.senders.forged(2);
+    let names = (0..50_000).map(|n| format!("evt_{n:05}"));
+    let lanes = around.run.senders.begin_of(["stripe", "github"], names, 16, 5);
+    for (number, trouble) in troubles.iter().enumerate() {
+        home = round(&mut around, home, number, *trouble).await;
     }
-    let gateway = run.gateway_in(0, dir, &dedup, &[]).await;
-    while let Some(lane) = lanes.join_next().await {
-        lane.unwrap();
-    }
-    let ledger = run.settle(vec![gateway]).await;
-    assert!(
-        ledger.records.iter().any(|record| !record.reason.is_empty()),
-        "some came after an unknown end"
-    );
+    let gateway = around.gateway(home).await;
+    around.run.senders.leave_off();
+    timeout(3 * PATIENCE, lanes.join_all()).await.expect("every event gets through in the end");
+    around.run.app.always(Act::Say(200));
+    around.run.senders.rude(0);
+    let names = || (0..400).map(|n| format!("evt_{n:05}"));
+    let senders = &around.run.senders;
+    around.run.again(|| senders.begin_of(["stripe", "github"], names(), 16, 5)).await;
+    let home = around.run.end(gateway, false).await;
+    verified(&around.seen(home.path()));
+    let ledger = around.ledger(home.path());
+    let reason = |record: &Record| !record.reason.is_empty();
+    assert!(ledger.records.iter().any(reason), "some came after an unknown end");
+    let forged = ledger.sent.iter().filter(|sent| sent.standing == Standing::Forged).count();
+    assert!(forged > 10, "{forged} were forged");
     ledger
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reloads_and_restarts_in_turmoil_lose_nothing_with_the_embedded_store() {
-    sound(&turmoil("store: embedded", 5).await);
+    let home = tempfile::tempdir().unwrap();
+    let around = Around::with_embedded(&home, None).await;
+    let troubles = [
+        Trouble::Record("fdatasync", "error=EIO"),
+        Trouble::Store("fdatasync,fsync", "error=EIO"),
+        Trouble::Strangers,
+        Trouble::Record("pwrite64", "error=ENOSPC"),
+        Trouble::Store("pwrite64", "error=ENOSPC"),
+    ];
+    sound_and_seen_through(&turmoil(around, home, &troubles).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reloads_and_restarts_in_turmoil_lose_nothing_on_a_disk_that_fills_by_a_clock_that_jumps() {
+    let home = tempfile::tempdir().unwrap();
+    let state = home.path().join("state");
+    std::fs::create_dir(&state).unwrap();
+    let own = (SmallDisk::at(&state, 48 << 20), WallClock::in_dir(home.path()));
+    let around = Around::with_embedded(&home, Some((own, state))).await;
+    let troubles = [
+        Trouble::Full,
+        Trouble::Clock("+3650d"),
+        Trouble::Full,
+        Trouble::Clock("-3650d"),
+        Trouble::Clock("+0 x100"),
+    ];
+    sound_and_seen_through(&turmoil(around, home, &troubles).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reloads_and_restarts_in_turmoil_lose_nothing_with_redis() {
-    let redis = RedisServer::start(&[]).await;
-    sound(
-        &turmoil(&format!("store: redis, claim: 1600ms, redis: {{ url: \"{}\" }}", redis.url()), 5)
-            .await,
-    );
+    let home = tempfile::tempdir().unwrap();
+    let around = Around::with_redis(&home).await;
+    let troubles = [
+        Trouble::Line(Line::Cut),
+        Trouble::Line(Line::Frozen),
+        Trouble::Line(Line::Garbled),
+        Trouble::Stopped,
+        Trouble::Told(&["config", "set", "maxmemory", "1"], &["config", "set", "maxmemory", "0"]),
+        Trouble::Flushed,
+        Trouble::Record("fdatasync", "error=EIO"),
+        Trouble::Strangers,
+    ];
+    sound_and_seen_through(&turmoil(around, home, &troubles).await);
 }
 
 /// What was forged in between is nowhere: not at the app, not on record as an event, not acknowledged.
@@ -99,7 +153,7 @@ async fn forged_events_among_honest_ones_under_kills_and_reloads_get_nowhere() {
         for n in 0..30 {
             let stream = tokio::net::TcpStream::connect(gateway.address).await.unwrap();
             let wire = crate::wire::Wire::new(stream);
-            let standing = crate::ledger::Standing::Forged;
+            let standing = Standing::Forged;
             let (told, _) =
                 run.senders.exchange(wire, 0, &format!("evt_forged_{n}"), standing).await;
             assert_eq!(told.unwrap().status, 401);

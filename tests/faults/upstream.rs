@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::{net::TcpStream, time::sleep};
+use tokio::net::TcpStream;
 
 use crate::{
     app::{Act, End},
@@ -133,14 +133,7 @@ async fn send(run: &Run, gateway: &Gateway, event: &str) -> Told {
 
 /// Sends until it is acknowledged; how it was in the end.
 async fn persist(run: &Run, gateway: &Gateway, event: &str) -> Told {
-    loop {
-        let told = send(run, gateway, event).await;
-        if told.status == 200 {
-            return told;
-        }
-        assert_eq!(told.outcome, "duplicate_in_flight", "nothing else fails any more");
-        sleep(Duration::from_millis(50)).await;
-    }
+    run.persist(gateway, event).await.pop().unwrap()
 }
 
 /// How much memory the gateway has taken more than `before`, in MiB.
@@ -152,7 +145,8 @@ async fn grown(gateway: &Gateway, before: f64) -> f64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_way_to_fail_is_told_and_the_event_goes_through() {
     let run = Run::new(1).await;
-    let gateway = run.gateway(0, "store: embedded, join_timeout: 100ms, on_unknown: 3s").await;
+    let gateway =
+        run.gateway(0, "store: embedded, claim: 3s, join_timeout: 100ms, on_unknown: 3s").await;
     let acts: Vec<_> = cases().into_iter().map(|case| case.act).collect();
     let mut seen = vec![0; acts.len()];
     run.app.script(move |_, received| {
@@ -233,7 +227,7 @@ async fn an_app_that_is_not_there_releases_the_claim() {
 async fn an_app_in_chaos_loses_nothing() {
     let events = std::env::var("CHAOS_EVENTS").ok().and_then(|n| n.parse().ok()).unwrap_or(3000);
     let run = Run::new(1).await;
-    let gateway = run.gateway(0, "store: embedded, join_timeout: 100ms").await;
+    let gateway = run.gateway(0, "store: embedded, claim: 3s, join_timeout: 100ms").await;
     // Floods cost the test itself more than they show here.
     let acts = cases().into_iter().map(|case| case.act);
     let acts: Vec<_> = acts.filter(|act| !matches!(act, Act::Flood(..))).collect();

@@ -1,5 +1,7 @@
 //! `gatepost verify` names what is wrong with a signature, in a sentence, and tells nothing that a secret could be known by.
 
+mod received;
+
 use std::{io::Write as _, path::Path, process::Stdio};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -271,6 +273,12 @@ fn what_holds_is_said_and_what_is_no_request_is_refused_with_its_line() {
     let (code, said) = run(&config, &text("/stripe", &headers, &body), &[]);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("=> The signature holds."), "{said}");
+    // A path and what it asks, or a whole URL; another one in the query is neither.
+    for target in ["/stripe?next=https://a.example/b", "https://hooks.example.com/stripe?a=b://c/d"]
+    {
+        let (code, said) = run(&config, &text(target, &headers, &body), &[]);
+        assert_eq!(code, Some(0), "{target}: {said}");
+    }
     // As curl shows it, with the newline of a terminal behind the body, at another time.
     let old = Provider::Stripe(STRIPE).sign_at(1_700_000_000, "", "", &body);
     let mut curl = format!(

@@ -39,7 +39,11 @@ AREAS = {
     ),
     "stores": (
         "src/dedup/{embedded,redis}/*.rs",
-        [("store_contract", ["embedded", "redis_keeps_", "settings_"]), ("store_contract", [])],
+        [
+            ("store_contract", ["embedded", "damaged::", "redis_keeps_", "settings_", "pretended::"]),
+            ("store_contract", ["chaos::"]),
+            ("store_contract", []),
+        ],
     ),
     "audit": (
         "src/audit/*.rs",
@@ -47,7 +51,7 @@ AREAS = {
             ("pure", ["audited::", "noted::"]),
             ("audit", []),
             ("disk", ["torn::"]),
-            ("disk", ["faults::", "tamper::", "meanwhile::"]),
+            ("disk", ["report::", "room::", "meanwhile::", "faults::", "tamper::"]),
         ],
     ),
 }

@@ -112,9 +112,23 @@ impl Keys for Fetched {
     fn get(&self, scheme: usize, url: &str) -> Option<Arc<KeySet>> {
         self.0.get(&(scheme, url.to_owned())).cloned()
     }
+}
 
-    fn may_ask_again(&self, _: usize, _: &str) -> bool {
-        false
+impl Fetched {
+    /// Adds a document, where the scheme can read it.
+    pub(crate) fn add(
+        &mut self,
+        verifier: &Verifier,
+        scheme: usize,
+        url: &str,
+        text: &str,
+        now: i64,
+    ) {
+        let want = Want { scheme, url: url.to_owned(), is_stale: false };
+        let now = Timestamp::from_millis(now * 1000);
+        if let Ok(keys) = verifier.read(&want, text.as_bytes(), &[], now) {
+            self.0.insert((scheme, want.url), Arc::new(keys));
+        }
     }
 }
 
@@ -128,11 +142,7 @@ impl Vector {
         let mut fetched = Fetched::default();
         for (url, text) in documents {
             for scheme in 0..2 {
-                let want = Want { scheme, url: url.clone(), is_stale: false };
-                let now = Timestamp::from_millis(self.now_unix * 1000);
-                if let Ok(keys) = verifier.read(&want, text.as_bytes(), &[], now) {
-                    fetched.0.insert((scheme, url.clone()), Arc::new(keys));
-                }
+                fetched.add(verifier, scheme, &url, text, self.now_unix);
             }
         }
         fetched

@@ -277,7 +277,15 @@ const FRAMING: [Row; 5] = [
             "server/requests.rs::who_has_sent_everything_still_gets_the_answer",
         ],
     ),
-    ("host and authority", &["server/check.rs::http2"]),
+    (
+        "host and authority",
+        &[
+            "server/check.rs::http2",
+            "server/heads2.rs::heads_that_two_readers_could_read_differently",
+            "server/heads2.rs::heads_that_are_none",
+            "server/heads2.rs::a_length_that_is_not_that_of_the_body",
+        ],
+    ),
 ];
 
 const HEADERS: [Row; 9] = [

@@ -6,15 +6,17 @@ use bytes::Bytes;
 use gatepost::{
     answer::{Answer, Outcome, Refusal, Relayed},
     event::{Name, Peer, Receipt, Timestamp},
+    fetch::Documents,
     handshake::{Challenges, Signed, Unsigned},
     identify::{Event, Identify, Plan},
     providers::Compiled,
     receive::{Accepts, Budget, Inbound, Receive},
     route::{Choose, Patterns, Route, Routed, Routes, Shadow, ShadowRoute, Target},
+    secret::Secret,
     stack::Stack,
     stage::StageExt as _,
     telemetry::Metrics,
-    verify::{Presented, TestKey, Verifier, Verify},
+    verify::{Keyring, Presented, TestKey, Verifier, Verify},
 };
 use http::{HeaderMap, StatusCode};
 use http_body::Body;
@@ -36,6 +38,8 @@ pub(crate) struct Flow {
     verifier: Arc<Verifier>,
     /// Signs, where the scheme's secret is not one that both sides know.
     key: Option<TestKey>,
+    /// Keys that are fetched.
+    keyring: Option<Arc<Keyring>>,
     challenges: Arc<Challenges>,
     plan: Arc<Plan>,
     routes: Arc<Routes>,
@@ -80,8 +84,22 @@ impl Flow {
         if let Ok(verifier) = verifier(compiled.clone(), &[secret]) {
             return Self::knowing(compiled, verifier, None);
         }
-        let Own { key, verifier } = Own::of(&compiled);
+        let Own { key, verifier, .. } = Own::of(&compiled);
         Self::knowing(compiled, verifier, Some(key))
+    }
+
+    /// Sends requests one after the other; what each was told.
+    pub(crate) fn post_all(
+        &self,
+        requests: impl IntoIterator<Item = (HeaderMap, Vec<u8>)>,
+    ) -> Vec<Answer> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let stack = self.stack();
+        let ask = |(headers, body): (_, Vec<u8>)| {
+            let inbound = Self::inbound(headers, Full::new(Bytes::from(body)));
+            runtime.block_on(stack.clone().oneshot(inbound))
+        };
+        requests.into_iter().map(ask).collect()
     }
 
     fn knowing(compiled: Compiled, verifier: Verifier, key: Option<TestKey>) -> Self {
@@ -104,6 +122,7 @@ impl Flow {
             name,
             verifier,
             key,
+            keyring: None,
             challenges: Arc::new(challenges),
             plan: Arc::new(plan),
             routes: Arc::new(Routes::new(vec![route("app", &["*"], Some("app"))], false)),
@@ -119,6 +138,13 @@ impl Flow {
 
     pub(crate) fn shadow(self) -> Self {
         Self { enforce: false, ..self }
+    }
+
+    /// Has its keys fetched by `documents`.
+    pub(crate) fn fetching(mut self, documents: Arc<dyn Documents>, shown: Option<&str>) -> Self {
+        let verifier = Arc::clone(&self.verifier);
+        self.keyring = Some(Arc::new(Keyring::new(verifier, documents, shown.map(Secret::new))));
+        self
     }
 
     pub(crate) fn called(self, source: &str) -> Self {
@@ -242,7 +268,7 @@ impl Flow {
             .stage(self.receive())
             .stage(Unsigned(Arc::clone(&self.challenges)))
             .stage(Verify {
-                keyring: None,
+                keyring: self.keyring.clone(),
                 verifier: Arc::clone(&self.verifier),
                 url: URL.into(),
                 metrics,

@@ -1,5 +1,10 @@
 //! Schemes whose keys are not ours: signatures by public keys, tokens, message signatures, certificates.
 
+use aws_lc_rs::{
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use gatepost::{
     answer::Reason,
     event::Timestamp,
@@ -7,6 +12,7 @@ use gatepost::{
     verify::{Presented, Signed, TestKey, Verifier},
 };
 use http::HeaderMap;
+use rcgen::KeyPair;
 use serde_json::{Map, Value as Json};
 
 use crate::source::{URL, custom, verifier};
@@ -22,7 +28,7 @@ pub(crate) fn attempt(verify: &str, secrets: &[&str]) -> Result<Verifier, String
     verifier(scheme(verify), secrets)
 }
 
-fn scheme(verify: &str) -> Compiled {
+pub(crate) fn scheme(verify: &str) -> Compiled {
     let indented = verify.trim().replace('\n', "\n  ");
     custom(&format!("verify:\n  {indented}"))
 }
@@ -31,6 +37,7 @@ fn scheme(verify: &str) -> Compiled {
 pub(crate) struct Own {
     pub(crate) key: TestKey,
     pub(crate) verifier: Verifier,
+    pub(crate) compiled: Compiled,
 }
 
 impl Own {
@@ -44,7 +51,7 @@ impl Own {
         let any = PUBLIC.iter().find_map(|key| knowing(key).ok()).expect("a key that fits");
         let key = any.test_key().expect("a scheme with keys of its own").expect("a key");
         let verifier = knowing(&key.public_pem().unwrap()).expect("its public half");
-        Self { key, verifier }
+        Self { key, verifier, compiled: compiled.clone() }
     }
 
     pub(crate) fn sign(&self, body: &[u8], claims: &Map<String, Json>) -> Signed {
@@ -76,6 +83,15 @@ pub(crate) fn presented<'a>(headers: &'a HeaderMap, body: &'a [u8]) -> Presented
 /// What is said to a request with these headers.
 pub(crate) fn judge(verifier: &Verifier, headers: &HeaderMap, body: &[u8]) -> Result<(), Reason> {
     verifier.verify(&presented(headers, body)).map(drop)
+}
+
+/// A token by a key of ours on P-256, whatever its header says and whatever is in it.
+pub(crate) fn token(key: &KeyPair, header: &Json, payload: &[u8]) -> String {
+    let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &key.serialize_der());
+    let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let signed = format!("{}.{}", encode(header.to_string().as_bytes()), encode(payload));
+    let signature = key.expect("a key").sign(&SystemRandom::new(), signed.as_bytes()).unwrap();
+    format!("{signed}.{}", encode(signature.as_ref()))
 }
 
 /// Public keys of nobody in particular, one of each kind.

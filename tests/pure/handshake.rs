@@ -80,3 +80,22 @@ fn a_rule_is_asked_on_its_side_of_verification() {
         }
     }
 }
+
+/// While two secrets are in use, each challenge is answered with the one that it was signed with.
+#[test]
+fn a_challenge_is_answered_with_its_own_secret() {
+    use crate::{challenges, flow::NOW};
+    let secrets = ["the first of two secrets", "the other of two secrets"];
+    let zoom = || challenges::compiled("zoom", &challenges::PARAMS);
+    let both = Flow::of(zoom(), &secrets);
+    let body = r#"{"event":"endpoint.url_validation","payload":{"plainToken":"qgg8vlvZRS6U"}}"#;
+    for secret in secrets {
+        let none = http::HeaderMap::new();
+        let request = crate::source::presented(&none, body.as_bytes(), NOW);
+        let lines = Flow::of(zoom(), &[secret]).signed_as(request);
+        let reply = echoed(challenges::ask(&both, "POST", "/in", lines, body, NOW));
+        let encrypted = crate::examples::mac(secret, b"qgg8vlvZRS6U");
+        let expected = format!(r#"{{"plainToken":"qgg8vlvZRS6U","encryptedToken":"{encrypted}"}}"#);
+        assert_eq!(reply.as_deref(), Some(expected.as_bytes()), "{secret}");
+    }
+}

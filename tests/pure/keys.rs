@@ -1,6 +1,18 @@
 //! Keys in every form in which they are pasted, and those that are none.
 
-use crate::foreign::{PUBLIC, attempt};
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+use gatepost::answer::Reason;
+use serde_json::json;
+
+use crate::{
+    asymmetric::vectors,
+    foreign::{PUBLIC, attempt, judge, of},
+    source::headers,
+};
 
 fn scheme(mac: &str, key: &str) -> String {
     format!(
@@ -105,5 +117,118 @@ fn what_is_no_public_key_is_said() {
         ),
     ] {
         assert_eq!(refused("ed25519", key), said, "{key}");
+    }
+}
+
+/// DER of what stands in PEM.
+fn der(pem: &str) -> Vec<u8> {
+    let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    STANDARD.decode(body).expect("base64")
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----", STANDARD.encode(der))
+}
+
+/// Every kind in every form that is not the usual one; each is refused where another kind is asked for.
+#[test]
+fn every_kind_of_key_has_its_forms() {
+    let part = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let jwk = |curve: &str, point: &[u8]| {
+        let (x, y) = point[1..].split_at(point.len() / 2);
+        json!({ "kty": "EC", "crv": curve, "x": part(x), "y": part(y) }).to_string()
+    };
+    let point = |pem: &str, bytes: usize| {
+        let der = der(pem);
+        der[der.len() - bytes..].to_vec()
+    };
+    let (p384, p521) = (point(PUBLIC[2], 97), point(PUBLIC[3], 133));
+    // The bit string behind the head of an SPKI is a key of its own.
+    let rsa = der(PUBLIC[4])[24..].to_vec();
+    let rsa_jwk = |algorithm: &str| {
+        let (n, e) = (part(&rsa[9..265]), part(&rsa[267..]));
+        json!({ "kty": "RSA", "n": n, "e": e, "alg": algorithm }).to_string()
+    };
+    for (mac, key) in [
+        ("ecdsa-p384-sha384", hex::encode(&p384)),
+        ("ecdsa-p384-sha384", STANDARD.encode(&p384)),
+        ("ecdsa-p384-sha384", jwk("P-384", &p384)),
+        ("ecdsa-p521-sha512", hex::encode(&p521)),
+        ("ecdsa-p521-sha512", jwk("P-521", &p521)),
+        ("rsa-pkcs1-sha256", pem("RSA PUBLIC KEY", &rsa)),
+        ("rsa-pkcs1-sha256", rsa_jwk("RS256")),
+        ("rsa-pss-sha256", rsa_jwk("PS256")),
+    ] {
+        assert_eq!(attempt(&scheme(mac, "{}"), &[&key]).map(drop), Ok(()), "{mac} {key}");
+        assert!(refused("ed25519", &key).ends_with("which `ed25519` cannot use"), "{mac} {key}");
+    }
+    for (mac, key, said) in [
+        ("rsa-pkcs1-sha256", rsa_jwk("PS256"), "an RSA key, which `rsa-pkcs1-sha256` cannot use"),
+        (
+            "ecdsa-p256-sha256",
+            hex::encode(&p384),
+            "a P-384 key, which `ecdsa-p256-sha256` cannot use",
+        ),
+        (
+            "ecdsa-p384-sha384",
+            jwk("P-256", &p384),
+            "a JWK whose coordinates are longer than the curve has them",
+        ),
+        ("ed25519", pem("RSA PUBLIC KEY", &rsa[1..]), "not an RSA key"),
+        (
+            "ed25519",
+            json!({ "kty": "OKP", "crv": "Ed25519", "x": part(&[9; 31]) }).to_string(),
+            "no Ed25519 key: those have 32 bytes",
+        ),
+    ] {
+        assert_eq!(refused(mac, &key), format!("secret 1 is {said}"), "{key}");
+    }
+    let request = pem("CERTIFICATE REQUEST", b"x");
+    let holds = "secret 1 holds `CERTIFICATE REQUEST`, where a public key or a certificate belongs";
+    assert_eq!(refused("ed25519", &request), holds);
+}
+
+/// A certificate's key is called by its serial number, in either case, without the zero that keeps the number positive.
+#[test]
+fn a_certificate_is_a_key_with_a_name() {
+    let vector = vectors().into_iter().find(|v| v.provider == "apple-asn-v2" && v.valid).unwrap();
+    let der = vector.keys["roots_der_base64"][0].as_str().unwrap();
+    let with_zero = STANDARD.decode(der).unwrap();
+    assert_eq!(with_zero[13..17], [2, 9, 0, 0xb5], "a serial number of nine bytes");
+    let mut without = with_zero.clone();
+    without[15] = 0x1a;
+    for (certificate, good, bad) in [
+        (with_zero, ["B51CE402E21F9A5B", "b51ce402e21f9a5b"], "00B51CE402E21F9A5B"),
+        (without, ["1AB51CE402E21F9A5B", "1ab51ce402e21f9a5b"], "B51CE402E21F9A5B"),
+    ] {
+        let pem = pem("CERTIFICATE", &certificate);
+        let named = "keys: { key_id: \"{header:X-Serial}\" }";
+        let verifier = of(&format!("{}\n{named}", scheme("ecdsa-p256-sha256", "{}")), &[&pem]);
+        let verdict =
+            |serial| judge(&verifier, &headers(&[("x-s", "AAAA"), ("x-serial", serial)]), b"{}");
+        assert_eq!(good.map(verdict), [Err(Reason::SignatureWrong); 2], "it is that key's to hold");
+        assert_eq!(verdict(bad), Err(Reason::KeyUnknown));
+        assert_eq!(verdict(""), Err(Reason::KeyUnknown));
+    }
+}
+
+/// Keys that begin or end like a point of small order are keys like any other.
+#[test]
+fn strong_keys_are_not_taken_for_weak_ones() {
+    let key = |n: u32| {
+        let seed = [&n.to_le_bytes()[..], &[7; 28]].concat();
+        let pair = Ed25519KeyPair::from_seed_unchecked(&seed).expect("a seed");
+        pair.public_key().as_ref().to_vec()
+    };
+    let keys: Vec<_> = (0..4096).map(key).collect();
+    let looks: [fn(&[u8]) -> bool; 4] =
+        [|k| k[0] >= 0xec, |k| k[0] <= 1, |k| k[31] & 0x7f == 0x7f, |k| k[31] & 0x7f == 0];
+    for (n, looks) in looks.into_iter().enumerate() {
+        let alike: Vec<_> = keys.iter().filter(|key| looks(key)).take(3).collect();
+        assert_eq!(alike.len(), 3, "look {n}");
+        for key in alike {
+            let verdict = attempt(&scheme("ed25519", "{}"), &[&hex::encode(key)]).map(drop);
+            assert_eq!(verdict, Ok(()), "{key:02x?}");
+        }
     }
 }

@@ -200,6 +200,109 @@ fn mistakes_in_containers_and_alternatives() {
     assert_eq!(found, [("pin".into(), Some("there are old".into()))]);
 }
 
+/// Each under the key that names it, wherever that stands.
+#[test]
+fn variables_that_stand_for_nothing() {
+    const EVENT: &str = "event: { id: '{json:id}', type: event }";
+    let paths = |verify: &str| {
+        let found = problems(&format!("verify: {verify}\n{EVENT}"), &Options::default());
+        assert!(found.iter().all(|p| p.message.starts_with("`{")), "{found:?}");
+        found.into_iter().map(|p| p.path).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        paths(
+            "{ signature: [{ header: X, key_id: '{k}' }], signed: ['{body}', '{t}.{body}'], timestamp: { from: '{t}', past: 5m }, \
+             require: [{ left: '{body}', right: '{body}' }, { left: '{u}', right: '{json:u}' }] }"
+        ),
+        [
+            "verify.signed[1]",
+            "verify.require[1]",
+            "verify.signature[0].key_id",
+            "verify.timestamp.from"
+        ]
+    );
+    assert_eq!(
+        paths(
+            "{ signed: '{t}', schemes: [{ when: { header: Y }, signature: { header: Y }, signed: '{v}' }, { signature: { header: X, \
+             split: ',', pair: '=', pick: t } }] }"
+        ),
+        ["verify.schemes[0].signed", "verify.signed"]
+    );
+}
+
+/// Rules that a scheme would not look at are no rules: whoever wrote them relies on them. What stands around alternatives is for
+/// those that can use it.
+#[test]
+fn what_means_nothing_with_an_algorithm() {
+    let rules = "jwt: { algs: [ES256], equal: { iss: me } }, prehash: sha256, rfc9421: { algs: [ed25519] }, keys: { jwks_url: 'https://idp.example/k' }";
+    let told = |mac: &str, signed: &str| {
+        said(&format!(
+            "verify: {{ signature: {{ header: X, form: raw }}, {signed}mac: {mac}, {rules} }}\n\
+             event: {{ id: '{{json:id}}', type: event }}"
+        ))
+    };
+    let body = "signed: '{body}', ";
+    let each = [
+        told("hmac-sha256", body),
+        told("token", ""),
+        told("ed25519", body),
+        told("ecdsa-p384-sha384", body),
+        told("jwt", ""),
+        told("jws-detached", body),
+        told("rfc9421", ""),
+    ];
+    insta::assert_snapshot!(each.join("\n\n"), @r#"
+    verify.jwt: means nothing with `mac: hmac-sha256` (remove it, or set `mac`)
+    verify.rfc9421: means nothing with `mac: hmac-sha256` (remove it, or set `mac`)
+    verify.prehash: means nothing with `mac: hmac-sha256` (remove it, or set `mac`)
+    verify.keys: means nothing with `mac: hmac-sha256` (remove it, or set `mac`)
+    verify.signature.form: means nothing with `mac: hmac-sha256` (remove it)
+
+    verify.jwt: means nothing with `mac: token` (remove it, or set `mac`)
+    verify.rfc9421: means nothing with `mac: token` (remove it, or set `mac`)
+    verify.prehash: means nothing with `mac: token` (remove it, or set `mac`)
+    verify.keys: means nothing with `mac: token` (remove it, or set `mac`)
+    verify.signature.form: means nothing with `mac: token` (remove it)
+
+    verify.jwt: means nothing with `mac: ed25519` (remove it, or set `mac`)
+    verify.rfc9421: means nothing with `mac: ed25519` (remove it, or set `mac`)
+    verify.signature.form: means nothing with `mac: ed25519` (remove it)
+
+    verify.jwt: means nothing with `mac: ecdsa-p384-sha384` (remove it, or set `mac`)
+    verify.rfc9421: means nothing with `mac: ecdsa-p384-sha384` (remove it, or set `mac`)
+
+    verify.rfc9421: means nothing with `mac: jwt` (remove it, or set `mac`)
+    verify.prehash: means nothing with `mac: jwt` (remove it, or set `mac`)
+    verify.signature.form: means nothing with `mac: jwt` (remove it)
+
+    verify.rfc9421: means nothing with `mac: jws-detached` (remove it, or set `mac`)
+    verify.prehash: means nothing with `mac: jws-detached` (remove it, or set `mac`)
+    verify.signature.form: means nothing with `mac: jws-detached` (remove it)
+
+    verify.jwt: means nothing with `mac: rfc9421` (remove it, or set `mac`)
+    verify.prehash: means nothing with `mac: rfc9421` (remove it, or set `mac`)
+    verify.signature.form: means nothing with `mac: rfc9421` (remove it)
+    "#);
+    let around = |own: &str| {
+        said(&format!(
+            "verify:\n  signature: {{ header: X }}\n  signed: '{{body}}'\n  {}\n  schemes:\n    \
+             - {{ when: {{ header: A }}, mac: jwt }}\n    - {{ when: {{ header: B }}, mac: ecdsa-p256-sha256 }}\n    \
+             - {{ when: {{ header: C }}, mac: rfc9421 }}\n    - {{ mac: ed25519{own} }}\n\
+             event: {{ id: '{{json:id}}', type: event }}",
+            rules
+                .replace(", prehash", "\n  prehash")
+                .replace(", rfc9421", "\n  rfc9421")
+                .replace(", keys", "\n  keys")
+        ))
+    };
+    assert_eq!(around(""), "");
+    let own = around(", jwt: { algs: [ES256] }");
+    assert_eq!(
+        own,
+        "verify.schemes[3].jwt: means nothing with `mac: ed25519` (remove it, or set `mac`)"
+    );
+}
+
 /// It is another alternative, which compares a secret and needs no third.
 #[test]
 fn what_holds_besides() {
@@ -357,6 +460,9 @@ fn templates_say_where_they_are_wrong() {
         ("{body:x}", 1),
         ("{body|sha265_hex}", 6),
         ("{body|lower|upper}", 12),
+        ("{form|sorted_concat|upper}", 20),
+        ("{form|sorted_concat|lower|upper}", 26),
+        ("{form|lower|sorted_concat}", 1),
         ("{query:}", 7),
         ("{formjson:payload}", 10),
         ("{formjson:/a}", 10),

@@ -1,10 +1,13 @@
 //! Sources whose alternatives are of two kinds: one compares a secret, another checks with keys that it finds by itself.
 
-use gatepost::{answer::Reason, providers, verify::Verifier};
+use gatepost::{answer::Reason, providers, secret::Secret, verify::Verifier};
+use http::HeaderMap;
+use serde_json::Map;
 
 use crate::{
-    asymmetric,
-    source::{compiled, examples, verifier, verify},
+    asymmetric::{self, Fetched},
+    foreign::{self, Own},
+    source::{compiled, custom, examples, verifier, verify},
 };
 
 const NOW: i64 = 1_760_000_000;
@@ -87,4 +90,40 @@ fn a_source_may_name_several_topics() {
         }
     }
     assert!(count >= 10, "{count}");
+}
+
+/// What is on record is which of the source's secrets matched: none, where only a key did that was fetched.
+#[test]
+fn a_fetched_key_is_no_secret_of_the_source() {
+    const TOKEN: &str = "mac: jwt\nsignature: { header: X-Token }\njwt: { algs: [ES256] }";
+    const AT: &str = "https://idp.example/keys";
+    let own = Own::new(TOKEN);
+    let token = own.sign(b"{}", &Map::new());
+    let proof = |yaml: &str, secrets: &[&str], word: Option<&str>| {
+        let verifier = verifier(custom(yaml), secrets).expect("good secrets");
+        let mut fetched = Fetched::default();
+        fetched.add(&verifier, 0, AT, &own.key.public_pem().unwrap(), foreign::NOW);
+        let mut headers = HeaderMap::from_iter(token.headers.clone());
+        if let Some(word) = word {
+            headers.insert("x-word", word.parse().unwrap());
+        }
+        let proof = verifier.judge(&foreign::presented(&headers, b"{}"), &fetched).expect("good");
+        (proof.slot, proof.label.to_string())
+    };
+    let indented = TOKEN.replace('\n', "\n  ");
+    let alone = format!("verify:\n  {indented}\n  keys: {{ jwks_url: \"{AT}\" }}");
+    assert_eq!(proof(&alone, &[], None), (0, "fetched".to_owned()));
+    let public = own.key.public_pem().unwrap();
+    let given = Secret::new(public.as_str()).fingerprint();
+    assert_eq!(proof(&alone, &[foreign::PUBLIC[1], &public], None), (2, given));
+    let twofold = format!(
+        "verify:\n  schemes:\n  - name: token\n    when: {{ header: X-Token }}\n    besides: word\n    {}\n    \
+         keys: {{ jwks_url: \"{AT}\" }}\n  - {{ name: word, mac: token, signature: {{ header: X-Word }} }}",
+        TOKEN.replace('\n', "\n    ")
+    );
+    let words = ["the word of last year", "the word of this year"];
+    for (slot, word) in (1..).zip(words) {
+        let label = Secret::new(word).fingerprint();
+        assert_eq!(proof(&twofold, &words, Some(word)), (slot, label), "{word}");
+    }
 }

@@ -146,6 +146,35 @@ fn a_signed_challenge_gets_no_signed_text_signed_either() {
     }
 }
 
+/// What a transform makes of an answer's text is bounded as the text is.
+#[test]
+fn no_transform_makes_an_event_of_what_may_be_signed() {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    for (transform, encode) in [
+        ("base64_decode", (|text| STANDARD.encode(text)) as fn(&str) -> String),
+        ("lower", str::to_owned),
+    ] {
+        let flow = Flow::keyed(
+            &format!(
+                "verify: {{ signature: {{ header: X-S }}, signed: '{{body}}' }}\n\
+                 event: {{ id: '{{body|sha256_hex}}', type: t }}\n\
+                 handshake: [{{ when: {{ method: GET, query: c }}, reply: {{ echo: {{ charset: base64 }}, \
+                 compute: {{ r: {{ hmac_hex: '{{query:c|{transform}}}' }} }}, body: '{{r}}' }} }}]"
+            ),
+            SECRET,
+        );
+        for text in ["abc", "0/1+2"] {
+            let signed = response(&flow, "/in?c=", &encode(text)).expect("plain text");
+            let lines = headers(&[("x-s", signed)]);
+            let refused = Refusal::NotVerified(Reason::SignedForAnybody);
+            assert_eq!(told(ask(&flow, "POST", "/in", lines, text, NOW)), Told::Refused(refused));
+        }
+        for text in [r#"{"id":1}"#, "v0:1:{}", "a\nb", "\u{1}", &"a".repeat(257)] {
+            assert_eq!(response(&flow, "/in?c=", &encode(text)), None, "{text} by {transform}");
+        }
+    }
+}
+
 fn problems(yaml: &str) -> Vec<Problem> {
     crate::source::compile(&crate::source::Source::parse(yaml), &[]).expect_err("a bad challenge")
 }

@@ -1,6 +1,7 @@
 //! Tokens: what the token says about its own algorithm, key and claims decides nothing that the configuration does not allow.
 
-use gatepost::answer::Reason;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use gatepost::{answer::Reason, event::Timestamp, verify::Presented};
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Map, Value as Json, json};
 
@@ -22,7 +23,7 @@ fn claims(of: Json) -> Map<String, Json> {
     of.as_object().expect("an object").clone()
 }
 
-fn with(token: &str) -> HeaderMap {
+pub(crate) fn with(token: &str) -> HeaderMap {
     HeaderMap::from_iter([("x-token".parse().unwrap(), HeaderValue::from_str(token).unwrap())])
 }
 
@@ -48,7 +49,7 @@ fn a_token_is_believed_and_a_touched_one_is_not() {
 }
 
 /// What the key signs, whatever it is: header and claims as they are given.
-fn forged(own: &Own, header: &str, claims: &str) -> String {
+pub(crate) fn forged(own: &Own, header: &str, claims: &str) -> String {
     // A detached signature signs any payload; with a payload of nothing but what stands here, it is any token.
     let detached = of(
         "mac: jws-detached\nsignature: { header: X-Token }\nsigned: \"{body}\"\njwt: { algs: [ES256] }",
@@ -67,7 +68,6 @@ fn forged(own: &Own, header: &str, claims: &str) -> String {
 }
 
 fn encode(text: &str) -> String {
-    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
     URL_SAFE_NO_PAD.encode(text)
 }
 
@@ -124,6 +124,154 @@ fn every_claim_counts() {
     assert_eq!(twice, Err(Reason::SignatureMalformed), "a member that comes twice");
 }
 
+/// A limit on the time is one for tokens and for messages, too; a time that is signed elsewhere than in a claim of its own as well.
+#[test]
+fn a_signed_time_is_held_to_its_limit() {
+    let now = crate::foreign::NOW;
+    let own = Own::new(
+        "mac: jwt\nsignature: { header: X-Token }\njwt: { algs: [ES256] }\n\
+         timestamp: { from: \"{jwt:sent}\", past: 5m, future: 10s }",
+    );
+    let verdict = |claims: Json| {
+        let token = forged(&own, "", &claims.to_string());
+        own.verifier.verify(&crate::foreign::presented(&with(&token), b"{}"))
+    };
+    let signed_at = |claims: Json| verdict(claims).unwrap().signed_at.map(|time| time.as_secs());
+    assert_eq!(signed_at(json!({ "sent": now - 300 })), Some(now - 300));
+    assert_eq!(signed_at(json!({ "sent": now + 10, "iat": now - 900 })), Some(now + 10));
+    for (claims, reason) in [
+        (json!({ "sent": now - 301 }), Reason::TimestampPast),
+        (json!({ "sent": now - 31_536_000, "iat": now }), Reason::TimestampPast),
+        (json!({ "sent": now + 11 }), Reason::TimestampFuture),
+        (json!({ "sent": "soon" }), Reason::TimestampMalformed),
+        (json!({ "iat": now }), Reason::TimestampMissing),
+    ] {
+        assert_eq!(verdict(claims.clone()).map(drop), Err(reason), "{claims}");
+    }
+    let own = Own::new(
+        "mac: rfc9421\nrfc9421: { algs: [ed25519], require: [x-sent, content-digest] }\n\
+         timestamp: { from: \"{header:X-Sent}\", past: 5m }",
+    );
+    for (sent, told) in [
+        (now - 300, Ok(Some(now - 300))),
+        (now - 301, Err(Reason::TimestampPast)),
+        (now + 301, Err(Reason::TimestampFuture)),
+    ] {
+        let then = Timestamp::from_millis(sent * 1000);
+        let mut headers = HeaderMap::new();
+        let presented =
+            Presented { received_at: then, ..crate::foreign::presented(&headers, b"{}") };
+        let signed = own.verifier.sign_with(&own.key, &presented, &Map::new()).unwrap();
+        signed.put_into(&mut headers);
+        let verdict = own.verifier.verify(&crate::foreign::presented(&headers, b"{}"));
+        let signed_at = verdict.map(|proof| proof.signed_at.map(|time| time.as_secs()));
+        // `created` is the time of signing, too; the header is what is held to a limit.
+        assert_eq!(signed_at, told, "{sent}");
+    }
+}
+
+/// A claim is compared by what it says, whatever kind of scalar it is.
+#[test]
+fn claims_are_numbers_and_words() {
+    for (said, equal, other) in [
+        ("-5", json!(-5), json!(5)),
+        ("18446744073709551615", json!(u64::MAX), json!(u64::MAX - 1)),
+        ("1.5", json!(1.5), json!(1.25)),
+        ("-0.25", json!([0, -0.25]), json!([0, 0.25])),
+        ("true", json!(true), json!(false)),
+        ("null", json!("null"), Json::Null),
+    ] {
+        let scheme = SCHEME.replace("nested.is: \"true\"", &format!("n: {said:?}"));
+        let own = Own::new(&scheme.replace("{ claim: digest, encoding: base64 }", "{ claim: d }"));
+        let verdict = |value: &Json| {
+            let claims = json!({
+                "iss": "here", "aud": crate::source::URL, "exp": crate::foreign::NOW, "jti": "1",
+                "iat": crate::foreign::NOW, "n": value,
+                "d": "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
+            });
+            judge(&own.verifier, &with(&forged(&own, "", &claims.to_string())), b"{}")
+        };
+        assert_eq!(verdict(&equal), Ok(()), "{equal}");
+        assert_eq!(verdict(&other), Err(Reason::ClaimFailed), "{other}");
+    }
+}
+
+#[test]
+fn the_name_of_a_tokens_key_may_be_so_long() {
+    let own = Own::new("mac: jwt\nsignature: { header: X-Token }\njwt: { algs: [ES256] }");
+    let Own { mut key, verifier, .. } = own;
+    for (length, told) in [(256, Ok(())), (257, Err(Reason::SignatureMalformed))] {
+        key = key.named(&"k".repeat(length));
+        let none = HeaderMap::new();
+        let request = crate::foreign::presented(&none, b"{}");
+        let signed = verifier.sign_with(&key, &request, &Map::new()).unwrap();
+        assert_eq!(
+            judge(&verifier, &HeaderMap::from_iter(signed.headers), b"{}"),
+            told,
+            "{length}"
+        );
+    }
+}
+
+/// Hexadecimal has no case, base64 has one.
+#[test]
+fn a_digest_in_a_claim_is_the_bodys() {
+    let scheme = |encoding: &str| {
+        format!(
+            "mac: jwt\nsignature: {{ header: X-Token }}\njwt: {{ algs: [ES256], body_hash: {{ claim: d, encoding: {encoding} }} }}"
+        )
+    };
+    let hex = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+    let base64 = "RBNvo1WzZ4oRRq0W9+hknpT7T8If536DEMBg9hyq/4o=";
+    for (encoding, said, expected) in [
+        ("hex", hex.to_owned(), Ok(())),
+        ("hex", hex.to_uppercase(), Ok(())),
+        ("hex", hex.replace('4', "5"), Err(Reason::ClaimFailed)),
+        ("hex", base64.to_owned(), Err(Reason::ClaimFailed)),
+        ("base64", base64.to_owned(), Ok(())),
+        ("base64", base64.to_lowercase(), Err(Reason::ClaimFailed)),
+        ("base64", hex.to_owned(), Err(Reason::ClaimFailed)),
+    ] {
+        let own = Own::new(&scheme(encoding));
+        let token = forged(&own, "", &json!({ "d": said }).to_string());
+        assert_eq!(judge(&own.verifier, &with(&token), b"{}"), expected, "{encoding} {said}");
+    }
+}
+
+/// What stands in front of a token is not a part of it that is passed over.
+#[test]
+fn what_leads_a_token_is_looked_at() {
+    let own = Own::new(
+        "mac: jwt\nsignature: { header: Authorization, prefix: \"Bearer \" }\njwt: { algs: [ES256] }",
+    );
+    let good = token(&own, b"{}", json!({}));
+    let verdict = |text: &str| {
+        judge(&own.verifier, &crate::source::headers(&[("authorization", text)]), b"{}")
+    };
+    assert_eq!(verdict(&good), Ok(()));
+    assert_eq!(verdict(&good.replace("Bearer", "bEARER")), Ok(()), "a scheme's name has no case");
+    for other in ["Barker", "Bearer:", "Basic"] {
+        let text = good.replace("Bearer", other);
+        assert_eq!(verdict(&text), Err(Reason::SignatureMissing), "{other}");
+    }
+    for rest in ["", "Bearer", "Bearer "] {
+        assert_eq!(verdict(rest), Err(Reason::SignatureMissing), "{rest:?}");
+    }
+}
+
+/// Sixteen kilobytes are a token, and not a byte more.
+#[test]
+fn a_token_has_a_length_at_most() {
+    let own = Own::new("mac: jwt\nsignature: { header: X-Token }\njwt: { algs: [ES256] }");
+    let padded = |pad: usize| token(&own, b"{}", json!({ "pad": "x".repeat(pad) }));
+    let verdict = |token: &str| judge(&own.verifier, &with(token), b"{}");
+    let pad = (12_000..).find(|pad| padded(*pad).len() >= 16 * 1024).expect("it grows");
+    let (longest, longer) = (padded(pad), padded(pad + 1));
+    assert_eq!(longest.len(), 16 * 1024);
+    assert_eq!(verdict(&longest), Ok(()));
+    assert_eq!(verdict(&longer), Err(Reason::SignatureMalformed), "{} bytes", longer.len());
+}
+
 #[test]
 fn the_token_has_no_say_in_the_algorithm() {
     let own = Own::new(SCHEME);
@@ -150,7 +298,7 @@ fn the_token_has_no_say_in_the_algorithm() {
 #[test]
 fn an_unknown_key_is_a_refusal() {
     let own = Own::new(SCHEME);
-    let point = gatepost_jwk(&own, "known");
+    let point = jwk(&own.key.public_pem().unwrap(), "known");
     let verifier = of(SCHEME, &[&point]);
     let headers = HeaderMap::new();
     let signed = |key: &gatepost::verify::TestKey| {
@@ -164,17 +312,13 @@ fn an_unknown_key_is_a_refusal() {
     assert_eq!(judge(&verifier, &signed(&key), b"{}"), Err(Reason::KeyUnknown));
 }
 
-/// The public key as a JWK.
-fn gatepost_jwk(own: &Own, kid: &str) -> String {
-    use base64::{Engine as _, engine::general_purpose::STANDARD};
-    let pem = own.key.public_pem().unwrap();
+/// A P-256 key as a JWK.
+pub(crate) fn jwk(pem: &str, kid: &str) -> String {
+    use base64::engine::general_purpose::STANDARD;
     let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
     let der = STANDARD.decode(body).unwrap();
     let point = &der[der.len() - 64..];
-    let part = |bytes: &[u8]| {
-        use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-        URL_SAFE_NO_PAD.encode(bytes)
-    };
+    let part = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
     json!({
         "kty": "EC", "crv": "P-256", "kid": kid, "alg": "ES256",
         "x": part(&point[..32]), "y": part(&point[32..]),

@@ -74,6 +74,17 @@ PROVIDERS = {
         '{"events":[{"id":"EV123","resource_type":"payments","action":"confirmed","links":{"payment":"PM123"}}],'
         '"meta":{"webhook_id":"WB123"}}',
     ),
+    "mollie": Provider(
+        "a-signing-secret-of-a-webhook",
+        '{"resource":"event","id":"event_GvJ8WHrp5isUdRub9CJyH","type":"payment-link.paid","entityId":"pl_qng5gbbv8NAZ5gpM5ZYgx"}',
+    ),
+    "zoom": Provider(
+        "a-secret-token-of-an-app",
+        '{"event":"meeting.started","event_ts":1739537297000,"payload":{"account_id":"AAAAAABBBB","object":{"id":"1234567890"}}}',
+        change=("1234567890", "1234567891"),
+        javascript=True,
+        unjudged="it judges what it writes itself of the parsed body, not the bytes that came",
+    ),
     "line": Provider(
         "8c570fa6dd201bb328f1c1eac23a96d8",
         '{"destination":"U8e742f61d673b39c7fff3cecb7536ef0","events":[{"type":"message","webhookEventId":"01FZ74A0TDDPYRVKNK77XKC3ZR"}]}',

@@ -110,6 +110,18 @@ def paddle_verify(r):
     return Verifier().verify(Request(r.headers, r.raw), Secret(r.secret))
 
 
+def mollie_verify(r):
+    from mollie.utils.webhooks.signature_validator import SignatureValidator
+
+    return SignatureValidator.validate(r.body, r.secret, r.headers["X-Mollie-Signature"])
+
+
+def mollie_sign(r):
+    from mollie.utils.webhooks.signature_validator import SignatureValidator
+
+    return {"X-Mollie-Signature": "sha256=" + SignatureValidator.create_signature(r.body, r.secret)}
+
+
 def razorpay_verify(r):
     from razorpay.utility import Utility
 
@@ -229,6 +241,7 @@ PROVIDERS = {
     "line": Sdk(lambda r: {"X-Line-Signature": base64.b64encode(hmac_sha256(r.secret, r.body).digest()).decode()}, line_verify),
     "openai": Sdk(standard_sign(standard_webhook), openai_verify),
     "paddle": Sdk(paddle_sign, paddle_verify),
+    "mollie": Sdk(mollie_sign, mollie_verify),
     "polar": Sdk(standard_sign(standard_webhook, key=str.encode), polar_verify),
     "pusher": Sdk(pusher_sign, pusher_verify),
     "razorpay": Sdk(hex_of("X-Razorpay-Signature"), razorpay_verify),

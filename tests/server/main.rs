@@ -20,6 +20,7 @@ mod forwarded;
 mod guard;
 #[path = "../support/h2.rs"]
 mod h2;
+mod heads2;
 mod http1;
 mod listen;
 mod proxy_protocol;

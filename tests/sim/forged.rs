@@ -261,6 +261,34 @@ fn an_event_that_stays_stuck_is_found() {
 }
 
 #[test]
+fn a_claim_that_outlives_its_lease_is_found() {
+    let kept_away = |ledger: &mut Ledger, receipts: [(&str, u64); 2]| {
+        ledger.lease = Some(100);
+        for (receipt, at) in receipts {
+            ledger.send("shop", "d", receipt, at, ("duplicate_in_flight", 503));
+        }
+    };
+    finds("wedged", |ledger| kept_away(ledger, [("r7", 70), ("r8", 171)]));
+    passes(|ledger| kept_away(ledger, [("r7", 70), ("r8", 170)]));
+    // Who had no answer may have had the claim itself; and so had who came to the app.
+    passes(|ledger| {
+        kept_away(ledger, [("r7", 70), ("r8", 171)]);
+        ledger.send("shop", "d", "r9", 100, ("", 503));
+        ledger.sent.last_mut().unwrap().told = None;
+    });
+    passes(|ledger| {
+        kept_away(ledger, [("r7", 70), ("r8", 171)]);
+        ledger.record("attempt", "shop", "d", "r9", "");
+        ledger.receive("shop", "d", "r9", 90, Verdict::Silent);
+    });
+    // Other events are no excuse.
+    finds("wedged", |ledger| {
+        kept_away(ledger, [("r7", 70), ("r8", 171)]);
+        ledger.attempt("bank", "d", "r9", 90, ("upstream_failed", 502), Verdict::Refused);
+    });
+}
+
+#[test]
 fn a_line_of_a_log_is_read() {
     let line = r#"{"v":1,"seq":7,"ts":"2026-11-24T17:03:00.123Z","kind":"attempt","receipt":"req_1","source":"shop","event_id":"evt_1","provider_id":"a","digest":"sha256:00ff","attempt":2,"reason":"previous_attempt_unknown","prev":"00"}"#;
     let record = Record::parse(line).unwrap();

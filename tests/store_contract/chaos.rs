@@ -50,6 +50,17 @@ async fn a_killed_redis_is_an_error_and_comes_back_without_its_scripts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_was_cut_costs_no_operation() {
+    let server = redis::Server::start(&[]);
+    let store = standalone(&server);
+    for _ in 0..5 {
+        claim(&store, &fresh(), A).await;
+        assert_eq!(server.cli(&["client", "kill", "type", "normal"]), "1");
+        assert_eq!(claim(&store, &fresh(), A).await, WON, "on another one");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_starts_before_its_redis() {
     let mut server = redis::Server::prepared(&[]);
     let store = hasty(&server);
@@ -103,8 +114,12 @@ async fn a_full_redis_refuses_claims_but_records_what_is_done() {
         claim(&store, event, A).await;
     }
     server.cli(&["config", "set", "maxmemory", "1"]);
+    server.cli(&["config", "resetstat"]);
     let error = store.claim(&fresh(), A, HOUR, HOUR).await.expect_err("full").to_string();
     assert!(error.contains("OOM"), "{error}");
+    let calls = server.cli(&["info", "commandstats"]);
+    let once = calls.contains("rejected_calls=1,") && !calls.contains("cmdstat_eval:");
+    assert!(once, "what Redis refuses is not asked for again: {calls}");
     store.complete(&done, HOUR).await.expect("done is written");
     assert!(store.renew(&failed, A, HOUR).await.expect("renewed"));
     assert!(store.release(&failed, A).await.expect("released"));
@@ -117,15 +132,22 @@ async fn a_full_redis_refuses_claims_but_records_what_is_done() {
 async fn many_claims_share_a_connection() {
     let server = redis::Server::start(&[]);
     let store = standalone(&server);
+    store.health().await.expect("connected");
+    // All but the one that asks.
+    let connections = || {
+        let list = server.cli(&["client", "list"]);
+        let others = list.lines().filter(|client| !client.contains("cmd=client"));
+        others.map(|client| client.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let ours = connections();
+    assert_eq!(ours.len(), 1, "{ours:?}");
     let mut claims = JoinSet::new();
     for _ in 0..2000 {
         let store = store.clone();
         claims.spawn(async move { claim(&store, &fresh(), A).await });
     }
     assert!(claims.join_all().await.into_iter().all(|claimed| claimed == WON));
-    let clients = server.cli(&["client", "list"]);
-    let ours = clients.lines().filter(|client| !client.contains("cmd=client"));
-    assert_eq!(ours.count(), 1, "{clients}");
+    assert_eq!(connections(), ours, "it is kept");
     let calls = server.cli(&["info", "commandstats"]);
     assert!(calls.contains("cmdstat_evalsha:calls=2000"), "one round trip each: {calls}");
 }

@@ -4,8 +4,15 @@ use std::{fs, path::Path};
 
 use super::*;
 
-fn open(dir: &Path) -> Store {
+pub(crate) fn open(dir: &Path) -> Store {
     Arc::new(Embedded::open(dir).expect("a directory of its own"))
+}
+
+/// Its file, as another process would open it.
+pub(crate) fn file(dir: &Path) -> rusqlite::Connection {
+    let file = rusqlite::Connection::open(dir.join("dedup.sqlite3")).unwrap();
+    file.busy_timeout(PATIENCE).unwrap();
+    file
 }
 
 /// A copy of the files as a crash would leave them.
@@ -68,7 +75,7 @@ async fn a_hold_survives_a_restart() {
 async fn time_goes_on_where_it_was() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()));
-    let file = rusqlite::Connection::open(dir.path().join("dedup.sqlite3")).unwrap();
+    let file = file(dir.path());
     file.execute("UPDATE clock SET now = 1000000", []).unwrap();
     let millis = |span: Duration| i64::try_from(span.as_millis()).unwrap();
     let (event, store) = (fresh(), open(dir.path()));
@@ -100,7 +107,7 @@ async fn what_is_in_the_file_is_counted_and_found() {
         store.complete(event, HOUR).await.unwrap();
     }
     let counted = async {
-        while store.entries() < Some(301) {
+        while store.entries() != Some(301) {
             sleep(Duration::from_millis(20)).await;
         }
     };
@@ -120,7 +127,7 @@ async fn what_is_over_is_deleted() {
     claim(&store, &kept, A).await;
     store.complete(&kept, HOUR).await.unwrap();
     store.complete(&gone, Duration::from_millis(50)).await.unwrap();
-    let file = rusqlite::Connection::open(dir.path().join("dedup.sqlite3")).unwrap();
+    let file = file(dir.path());
     let rows = || {
         let count = "SELECT (SELECT count(*) FROM event), (SELECT count(*) FROM guard)";
         let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
@@ -161,7 +168,7 @@ fn files_that_cannot_be_used_are_named() {
 
     let newer = tempfile::tempdir().unwrap();
     drop(open(newer.path()));
-    let file = rusqlite::Connection::open(newer.path().join("dedup.sqlite3")).unwrap();
+    let file = file(newer.path());
     file.pragma_update(None, "user_version", 99).unwrap();
     drop(file);
     assert!(refused(newer.path()).contains("another version"));
@@ -177,7 +184,7 @@ async fn a_disk_that_fails_refuses_claims_and_recovers() {
     let blocking = other.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate);
     let blocking = blocking.unwrap();
     let error = store.complete(&event, HOUR).await.expect_err("not on disk").to_string();
-    assert!(error.contains("SQLite"), "{error}");
+    assert!(error.contains("SQLite") && !error.contains("damaged"), "{error}");
     store.claim(&fresh(), A, HOUR, HOUR).await.expect_err("nothing new while done is not kept");
     store.health().await.expect_err("not ready");
     drop(blocking);
@@ -189,4 +196,48 @@ async fn a_disk_that_fails_refuses_claims_and_recovers() {
     tokio::time::timeout(PATIENCE, recovered).await.expect("it tries again by itself");
     store.complete(&event, HOUR).await.expect("who was told that it failed tries again");
     assert_eq!(claim(&store, &event, B).await, DONE);
+}
+
+/// Whether the disk takes it is known once it took something: that nothing was to be written is no sign of it.
+#[tokio::test]
+async fn a_disk_that_failed_has_to_take_something_before_anything_passes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, file) = (open(dir.path()), file(dir.path()));
+    let fails = "CREATE TRIGGER fails BEFORE UPDATE ON clock BEGIN SELECT RAISE(ABORT, 'no'); END";
+    file.execute_batch(fails).unwrap();
+    let failing = async { while store.claim(&fresh(), A, HOUR, HOUR).await.is_ok() {} };
+    tokio::time::timeout(PATIENCE, failing).await.expect("the time is kept now and then");
+    for _ in 0..5 {
+        let error = store.claim(&fresh(), A, HOUR, HOUR).await.expect_err("it fails still");
+        assert!(!error.to_string().contains("damaged"), "{error}");
+        store.health().await.expect_err("not ready");
+    }
+    file.execute_batch("DROP TRIGGER fails").unwrap();
+    claim(&store, &fresh(), A).await;
+    store.health().await.expect("it has taken something");
+}
+
+/// The transactions in the write-ahead log: their last frames say how large the file is.
+fn transactions(dir: &Path) -> usize {
+    let log = fs::read(dir.join("dedup.sqlite3-wal")).unwrap();
+    let (head, frames) = log.split_at(32);
+    let page = u32::from_be_bytes(head[8..12].try_into().unwrap());
+    let frames = frames.chunks(24 + usize::try_from(page).unwrap());
+    let of_now = frames.filter(|frame| frame[8..16] == head[16..24]);
+    of_now.filter(|frame| frame[4..8] != [0; 4]).count()
+}
+
+/// A sync each would wear out the disk for what may be lost.
+#[tokio::test]
+async fn claims_that_follow_each_other_share_a_sync() {
+    const CLAIMS: usize = 100;
+    let dir = tempfile::tempdir().unwrap();
+    let (store, event) = (open(dir.path()), fresh());
+    let before = transactions(dir.path());
+    for _ in 0..CLAIMS {
+        claim(&store, &fresh(), A).await;
+    }
+    store.complete(&event, HOUR).await.unwrap();
+    let taken = transactions(dir.path()) - before;
+    assert!((1..CLAIMS / 2).contains(&taken), "{taken} transactions");
 }

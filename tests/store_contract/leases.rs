@@ -79,14 +79,16 @@ fn asked(world: &World, operation: &str) -> u32 {
     count.parse().unwrap()
 }
 
-/// As soon as it may work again, then every second, until the lease would be over.
+/// At once, after 50, 150, 350, and 750 ms, then every second, until the lease would be over, or half a minute at least.
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_written_is_tried_again_in_measure() {
-    let world = World::new(Arc::new(Faulty::failing(&["complete"])), policy());
-    drop(world.pass(subject("a", ""), accepted()).await);
-    sleep(policy().lease * 2).await;
-    let tries = asked(&world, "complete");
-    assert!((60..70).contains(&tries), "{tries}");
+    for (lease, tries) in [(60_550, 5 + 60), (1000, 5 + 30)] {
+        let policy = Policy { lease: Duration::from_millis(lease), ..policy() };
+        let world = World::new(Arc::new(Faulty::failing(&["complete"])), policy);
+        drop(world.pass(subject("a", ""), accepted()).await);
+        sleep(Duration::from_mins(2)).await;
+        assert_eq!(asked(&world, "complete"), tries, "for {lease} ms");
+    }
 }
 
 /// The store is asked for as long as there is a claim, and not where there is none.

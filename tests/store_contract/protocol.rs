@@ -5,7 +5,7 @@ use std::collections::{HashSet, VecDeque};
 use gatepost::dedup::{
     claim::{Kept, Millis, Reply, step},
     course,
-    twins::{Twins, Waiter},
+    twins::{Led, Place, Twins, Waiter},
 };
 
 use super::*;
@@ -138,19 +138,53 @@ fn a_claim_is_renewed_where_the_work_would_outlast_it() {
     assert_eq!(course::shortfall(secs(5), secs(90), secs(60)), Some(secs(90)));
 }
 
-/// A request that waits no longer.
-struct Gone;
+/// A request that waits, or waits no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Twin {
+    Waits,
+    Gone,
+}
 
-impl Waiter for Gone {
+impl Waiter for Twin {
     fn gone(&self) -> bool {
-        true
+        *self == Self::Gone
+    }
+}
+
+/// Those with another body count and stay as those with the same one do.
+#[test]
+fn a_thousand_wait_for_a_leader_and_only_who_has_gone_makes_room() {
+    let same = subject();
+    let other = Subject { digest: Digest::of(b"other body"), ..same };
+    // Of the same body and of another one, how many wait and how many have gone.
+    let crowds =
+        [[(1024, 0), (0, 0)], [(0, 0), (1024, 0)], [(1, 1), (1022, 0)], [(300, 0), (700, 24)]];
+    for crowd in crowds {
+        let mut all = Twins::<Twin, ()>::new(Token(0));
+        let first = all.enter(&same, || unreachable!("it leads"));
+        assert!(matches!(first, Place::Leader(Token(1))));
+        for (subject, (waiting, gone)) in [same, other].iter().zip(crowd) {
+            for twin in [vec![Twin::Waits; waiting], vec![Twin::Gone; gone]].concat() {
+                assert!(matches!(all.enter(subject, || twin), Place::Waiting), "{crowd:?}");
+            }
+        }
+        let has_room = crowd.iter().any(|(_, gone)| *gone > 0);
+        for subject in [same, other] {
+            let place = all.enter(&subject, || Twin::Gone);
+            assert_eq!(matches!(place, Place::Waiting), has_room, "{crowd:?}: {place:?}");
+            assert_eq!(matches!(place, Place::Full), !has_room, "{crowd:?}: {place:?}");
+        }
+        let Led { twins, others, .. } = all.vacate(&same.key).expect("it led");
+        let waiting = |all: Vec<Twin>| all.iter().filter(|twin| !twin.gone()).count();
+        let left = [waiting(twins), waiting(others)];
+        assert_eq!(left, crowd.map(|(waiting, _)| waiting), "nobody is sent away for it");
     }
 }
 
 #[test]
 fn claims_without_an_answer_are_remembered_up_to_a_limit_until_they_are_over() {
     const MOST: u64 = 4096;
-    let mut twins = Twins::<Gone, ()>::new(Token(0));
+    let mut twins = Twins::<Twin, ()>::new(Token(0));
     let key = |n: u64| EventKey::of(&[&n.to_be_bytes()]);
     let now = Instant::now();
     let over = now + HOUR;

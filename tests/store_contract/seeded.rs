@@ -63,7 +63,7 @@ fn config() -> Config {
 }
 
 /// Reads one command of Redis's protocol: an array of byte strings.
-fn read_command(from: &mut impl BufRead) -> std::io::Result<Vec<u8>> {
+pub(crate) fn read_command(from: &mut impl BufRead) -> std::io::Result<Vec<u8>> {
     let mut command = Vec::new();
     from.read_until(b'\n', &mut command)?;
     let number = |line: &[u8]| -> usize {

@@ -70,10 +70,13 @@ pub fn post(path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
     let mut block = vec![0x83, 0x87]; // :method POST, :scheme https
     block.extend(literal(&[0x04], path)); // :path
     block.extend(literal(&[0x01], "a.test")); // :authority
-    for (name, value) in headers {
-        block.extend(literal(&literal(&[0x00], name), value));
-    }
+    block.extend(self::block(headers));
     block
+}
+
+/// A header block of these fields, in this order, as they are.
+pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+    fields.iter().flat_map(|(name, value)| literal(&literal(&[0x00], name), value)).collect()
 }
 
 fn literal(before: &[u8], text: &str) -> Vec<u8> {

@@ -16,7 +16,7 @@ use crate::{
         report::Explain as _,
         tree::Path,
     },
-    fetch::{Fetcher, Params},
+    fetch::{Documents, Fetcher, Params},
     providers::shape::OneOrMany,
 };
 
@@ -26,7 +26,7 @@ const TAKEN: [&str; 6] =
 
 impl Ground<'_> {
     /// What fetches documents that senders publish.
-    pub(crate) fn fetcher(&mut self, fetch: &Fetch) -> Arc<Fetcher> {
+    pub(crate) fn fetcher(&mut self, fetch: &Fetch) -> Arc<dyn Documents> {
         let at = Path::of("fetch");
         Arc::new(Fetcher::new(Params {
             networks: self.networks(&fetch.networks, &at.key("networks")),

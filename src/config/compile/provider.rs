@@ -12,25 +12,11 @@ use crate::{
         suggest,
         tree::Path,
     },
-    providers::{
-        self, AnswerShape, Compiled, Covers, Fact, Options, Preset,
-        shape::{EventFields, Verify},
-    },
+    providers::{self, AnswerShape, Compiled, Covers, Fact, Options, Preset, shape::EventFields},
     secret::Secret,
     units::Span,
     verify::Algorithm,
 };
-
-/// Whether a source's secrets are none: keys that anybody may know, and that several sources may have.
-pub(super) fn has_public_keys(shape: &file::Source) -> bool {
-    let preset = shape.provider.as_deref().and_then(providers::preset);
-    let verify = shape.verify.as_ref().or(preset.map(|preset| &preset.verify));
-    let own = |verify: &Verify| {
-        let alternatives = verify.schemes.iter().filter_map(|own| own.scheme.mac);
-        verify.scheme.mac.into_iter().chain(alternatives).any(Algorithm::is_foreign)
-    };
-    verify.is_some_and(own)
-}
 
 /// The name of a source without preset.
 const CUSTOM: &str = "custom";
@@ -103,7 +89,7 @@ impl Ground<'_> {
     ) {
         for problem in problems {
             let place = at.join(&Path::of(&problem.path));
-            let error = self.error("language", &place, &problem.message);
+            let error = self.error("language", &place, format!("`{place}`: {}", problem.message));
             problem.help.iter().fold(error, |error, help| error.help(help));
         }
     }
@@ -258,7 +244,8 @@ impl Ground<'_> {
 
     /// A scheme that nobody has read at its provider.
     fn unconfirmed(&mut self, preset: &Preset, shape: &file::Source, at: &Path) {
-        if shape.verify.is_some() || !preset.is_doubtful(Fact::Signature) {
+        let known = preset.evidence.get(&Fact::Signature);
+        if shape.verify.is_some() || known.is_some_and(|known| !known.is_unconfirmed()) {
             return;
         }
         let message = format!("how {} signs is from memory, or disputed", preset.title);
@@ -311,11 +298,27 @@ impl Ground<'_> {
             ),
             (language.type_covered, "type", "a captured request can be routed as another type"),
         ];
+        let algorithms = || language.schemes.iter().map(|scheme| scheme.parts.algorithm);
+        let shown = algorithms().find(|algorithm| !algorithm.signs());
         for (_, field, why) in fields.into_iter().filter(|(covered, ..)| !covered) {
-            let message = format!("the signature of `{name}` does not cover the event's {field}");
-            self.warn("unsigned-field", &self.key(&at.key("event").key(field)), message)
-                .label(why)
-                .help("take it from the body where the body is signed: `{json:…}`");
+            let place = self.key(&at.key("event").key(field));
+            let message = match shown {
+                Some(mac) => format!(
+                    "`mac: {}` signs nothing of what `{name}` is sent, and so not the event's {field}",
+                    mac.as_str()
+                ),
+                None => format!("the signature of `{name}` does not cover the event's {field}"),
+            };
+            let help = match shown {
+                Some(_) => {
+                    "where the sender can sign, let it; if not, let in its own networks only (`allow_ips`)"
+                }
+                None if algorithms().any(|algorithm| algorithm == Algorithm::Jwt) => {
+                    "take it from a claim of the token: `{jwt:…}`"
+                }
+                None => "take it from the body where the body is signed: `{json:…}`",
+            };
+            self.warn("unsigned-field", &place, message).label(why).help(help);
         }
     }
 

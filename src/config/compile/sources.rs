@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use super::{Ground, provider::has_public_keys, routes, sign::Signing};
+use super::{Ground, routes, sign::Signing};
 use crate::{
     config::{
         RouteOutline, SecretOrigin, Server, Source, captured,
@@ -14,13 +14,13 @@ use crate::{
         tree::{Mark, Path},
     },
     dedup::Policy,
-    fetch::Fetcher,
+    fetch::Documents,
     handshake::{Confirmer, Rule},
     providers::{self, Compiled},
     route::Routes,
     secret::Secret,
     units::Span,
-    verify::{Keyring, LiveSecret, Scheme, Verifier},
+    verify::{Keyring, LiveSecret, Verifier},
 };
 
 /// What sources are made from beside their own sections.
@@ -28,7 +28,7 @@ pub(super) struct Around<'a> {
     pub(super) server: &'a Server,
     pub(super) outlines: &'a [RouteOutline],
     pub(super) signing: &'a HashMap<String, Signing>,
-    pub(super) fetcher: &'a Arc<Fetcher>,
+    pub(super) fetcher: &'a Arc<dyn Documents>,
 }
 
 impl Ground<'_> {
@@ -59,9 +59,9 @@ impl Ground<'_> {
                 storage: &file.storage.dir,
                 ground: self,
             };
-            let own = work.secrets(&mut seen);
+            let own = work.secrets();
             work.path_is_free(&mut seen);
-            sources.extend(work.source(&own));
+            sources.extend(work.source(&own, &mut seen));
             self.secrets.extend(own);
         }
         sources
@@ -84,13 +84,13 @@ struct Work<'a, 'g> {
     routes: &'a [&'a RouteOutline],
     signing: &'a HashMap<String, Signing>,
     plain_http: bool,
-    fetcher: &'a Arc<Fetcher>,
+    fetcher: &'a Arc<dyn Documents>,
     storage: &'a std::path::Path,
     ground: &'a mut Ground<'g>,
 }
 
 impl Work<'_, '_> {
-    fn source(&mut self, secrets: &[SecretOrigin]) -> Option<Source> {
+    fn source(&mut self, secrets: &[SecretOrigin], seen: &mut Seen) -> Option<Source> {
         let shape = self.shape;
         let (routes, captures) = routes::of_source(self.routes);
         let routes = Routes::new(routes, shape.shared.unrouted == Unrouted::Reject);
@@ -99,7 +99,7 @@ impl Work<'_, '_> {
             self.no_route();
         }
         let language = self.ground.language(self.name, shape, captures, &self.at)?;
-        if shape.secret.is_none() && !language.schemes.iter().all(Scheme::finds_keys) {
+        if shape.secret.is_none() && !language.finds_keys() {
             self.no_secret();
         }
         let public_url = self.public_url(language.needs_public_url);
@@ -108,6 +108,7 @@ impl Work<'_, '_> {
         let live: Vec<_> = secrets.iter().map(live).collect();
         let shown = self.keys_secret(&language);
         let verifier = Arc::new(self.verifier(&language, &live, &public_url)?);
+        self.are_new(secrets, &verifier, seen);
         let dedup = self.policy();
         let manners = self.ground.manners(shape, &self.at)?;
         let signs = self.ground.signs(self.signing, self.routes, self.name, &language, &public_url);
@@ -252,8 +253,7 @@ impl Work<'_, '_> {
         if self.ground.options.offline {
             return Some(Verifier::without_keys(&language.schemes));
         }
-        let finds_keys = language.schemes.iter().all(Scheme::finds_keys);
-        if live.is_empty() && (self.shape.secret.is_some() || !finds_keys) {
+        if live.is_empty() && (self.shape.secret.is_some() || !language.finds_keys()) {
             return None;
         }
         let place = self.at.key("secret");
@@ -301,7 +301,7 @@ impl Work<'_, '_> {
         }
     }
 
-    fn secrets(&mut self, seen: &mut Seen) -> Vec<SecretOrigin> {
+    fn secrets(&mut self) -> Vec<SecretOrigin> {
         let at = self.at.key("secret");
         let forms = self.shape.secret.as_ref().map_or(&[][..], OneOrMany::as_slice);
         let mut found = Vec::new();
@@ -318,11 +318,7 @@ impl Work<'_, '_> {
                 found.extend(self.captured(mark));
                 continue;
             }
-            let read = self.ground.secret(form, &name, mark);
-            if let Some(secret) = read.as_ref().and_then(|read| read.secret.as_ref()) {
-                self.is_new(name, secret, mark, seen);
-            }
-            found.extend(read);
+            found.extend(self.ground.secret(form, &name, mark));
         }
         let now = self.ground.options.now;
         let expired = |secret: &SecretOrigin| secret.expires.is_some_and(|at| at <= now);
@@ -365,21 +361,28 @@ impl Work<'_, '_> {
         vec![stand_in]
     }
 
-    /// Equal secrets in two sources: an event signed for one would pass at the other.
-    fn is_new(&mut self, name: String, secret: &Secret, mark: Mark, seen: &mut Seen) {
-        if has_public_keys(self.shape) {
+    /// Equal secrets in two sources: an event signed for one would pass at the other. Keys that anybody may know may be equal, and
+    /// what a provider said is not for the operator to choose.
+    fn are_new(&mut self, secrets: &[SecretOrigin], verifier: &Verifier, seen: &mut Seen) {
+        if is_captured(self.shape) {
             return;
         }
-        let twin = seen.secrets.iter().find(|(_, other, _)| other.matches(secret.expose()));
-        if let Some((other, _, first)) = twin {
-            let message = format!("secrets `{other}` and `{name}` are equal");
-            self.ground
-                .error("secret-reused", &mark, message)
-                .label("first used at ")
-                .first(*first, "")
-                .help("what is signed for one source would pass at the other: give each its own");
+        let shared = (1..).zip(secrets).filter(|(slot, _)| verifier.is_shared(*slot));
+        for SecretOrigin { name, secret, mark, .. } in shared.map(|(_, own)| own) {
+            let Some(secret) = secret else { continue };
+            let twin = seen.secrets.iter().find(|(_, other, _)| other.matches(secret.expose()));
+            if let Some((other, _, first)) = twin {
+                let message = format!("secrets `{other}` and `{name}` are equal");
+                self.ground
+                    .error("secret-reused", mark, message)
+                    .label("first used at ")
+                    .first(*first, "")
+                    .help(
+                        "what is signed for one source would pass at the other: give each its own",
+                    );
+            }
+            seen.secrets.push((name.clone(), secret.clone(), *mark));
         }
-        seen.secrets.push((name, secret.clone(), mark));
     }
 }
 

@@ -167,11 +167,6 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Writes something that changes nothing: whether the disk takes it.
-    pub(super) fn touch(&self) -> Result<(), StoreError> {
-        Ok(self.0.pragma_update(None, "user_version", VERSION)?)
-    }
-
     pub(super) fn commit(self) -> Result<(), StoreError> {
         Ok(self.0.commit()?)
     }
@@ -218,7 +213,8 @@ fn refused(path: &Path, error: &rusqlite::Error) -> StoreError {
     })
 }
 
+/// Whether the file is none of ours any more: `SQLite` says so, or has no objection to what makes no sense to us.
 fn is_damage(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error_code();
-    matches!(code, Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
+    code.is_none_or(|code| matches!(code, ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
 }

@@ -68,12 +68,30 @@ struct Shared {
 
 type Answer = oneshot::Sender<Result<Reply, StoreError>>;
 
-/// An operation, and who waits for its answer.
+/// An operation, and who waits for its answer: nobody, once there was one.
 #[derive(Debug)]
 struct Order {
     subject: Subject,
     input: Input,
-    answer: Answer,
+    answer: Option<Answer>,
+}
+
+impl Order {
+    fn tell(&mut self, result: Result<Reply, StoreError>) {
+        if let Some(answer) = self.answer.take() {
+            drop(answer.send(result)); // gave up waiting: it is in the file all the same, or a lease that ends by itself
+        }
+    }
+}
+
+/// What a transaction failed at.
+enum At {
+    /// The disk, or what all of them need.
+    All,
+    /// What is over could not be deleted.
+    Sweep,
+    /// One operation.
+    Order(usize),
 }
 
 /// The thread that reads and writes.
@@ -117,7 +135,7 @@ impl Embedded {
 
     async fn ask(&self, subject: &Subject, input: Input) -> Result<Reply, StoreError> {
         let (answer, answered) = oneshot::channel();
-        let order = Order { subject: *subject, input, answer };
+        let order = Order { subject: *subject, input, answer: Some(answer) };
         if self.orders.as_ref().is_none_or(|orders| orders.try_send(order).is_err()) {
             return Err(StoreError("the disk does not keep up".into()));
         }
@@ -175,20 +193,12 @@ impl Shared {
 impl Writer {
     fn run(mut self) {
         loop {
-            let first = match self.orders.recv_timeout(SWEEP_PAUSE) {
-                Ok(order) => Some(order),
-                Err(RecvTimeoutError::Timeout) => None,
+            let taken = match self.orders.recv_timeout(SWEEP_PAUSE) {
+                Ok(order) => vec![order],
+                Err(RecvTimeoutError::Timeout) => Vec::new(),
                 Err(RecvTimeoutError::Disconnected) => return drop(self.end()),
             };
-            let mut waiting = Vec::new();
-            let result = self.transact(first, &mut waiting);
-            if let Err(error) = &result {
-                tracing::error!(%error, "the dedup store could not be written");
-            }
-            *self.shared.trouble() = result.as_ref().err().cloned();
-            for (answer, reply) in waiting {
-                drop(answer.send(result.clone().map(|()| reply))); // gave up waiting: it is in the file all the same
-            }
+            self.carry_out(taken);
         }
     }
 
@@ -199,59 +209,67 @@ impl Writer {
         batch.commit()
     }
 
-    /// One transaction: `first`, what comes while nobody waits for the disk, and now and then a sweep. Leaves in `waiting`
-    /// those whose answer depends on how it ends.
-    fn transact(
-        &mut self,
-        first: Option<Order>,
-        waiting: &mut Vec<(Answer, Reply)>,
-    ) -> Result<(), StoreError> {
-        let clock = self.clock;
-        let batch = match self.disk.begin() {
-            Ok(batch) => batch,
-            Err(error) => {
-                let refused = first.into_iter().chain(self.orders.try_iter());
-                waiting.extend(refused.map(|order| (order.answer, Reply::Applied(false))));
-                return Err(error);
+    /// Carries out `taken`, and what comes meanwhile. What an operation runs into (a page of the file that is damaged) ends
+    /// that operation; the others are carried out without it.
+    fn carry_out(&mut self, mut taken: Vec<Order>) {
+        while let Err((at, error)) = self.transact(&mut taken) {
+            tracing::error!(%error, "the dedup store could not be read or written");
+            *self.shared.trouble() = Some(error.clone());
+            match at {
+                At::Sweep => {} // tried again when it is due
+                At::Order(at) => taken.remove(at).tell(Err(error)),
+                At::All => {
+                    let refused = taken.into_iter().chain(self.orders.try_iter());
+                    return refused.for_each(|mut order| order.tell(Err(error.clone())));
+                }
             }
-        };
+        }
+    }
+
+    /// One transaction: now and then a sweep, `taken`, and what comes while nobody waits for the disk. Where it fails, `taken`
+    /// holds all of them, and may be carried out once more: to those who have their answer it is the same.
+    fn transact(&mut self, taken: &mut Vec<Order>) -> Result<(), (At, StoreError)> {
+        let (clock, all) = (self.clock, |error| (At::All, error));
+        let batch = self.disk.begin().map_err(all)?;
         // As long as the disk does not take what is done, nothing new is let through before it has taken that.
         let in_trouble = self.shared.trouble().is_some();
         if in_trouble {
-            batch.touch()?;
+            batch.tick(clock.now()).map_err(all)?; // whether it takes anything
         }
         let mut added = 0;
         if self.swept.elapsed() >= SWEEP_PAUSE {
-            added -= batch.sweep(clock.now())?;
-            if first.is_some() {
-                batch.tick(clock.now())?; // with what was to be written anyway: a disk may sleep
-            }
             self.swept = Instant::now();
-        }
-        let (mut next, mut done) = (first, 0);
-        let end = Instant::now() + LINGER;
-        while let Some(Order { subject, input, answer }) = next.take() {
-            let (reply, new) = batch.apply(&subject, input, clock.now())?;
-            added += i64::from(new);
-            done += 1;
-            if in_trouble || matches!(input, Input::Complete(_)) {
-                waiting.push((answer, reply));
-            } else {
-                drop(answer.send(Ok(reply))); // gave up waiting: a lease that ends by itself
+            added -= batch.sweep(clock.now()).map_err(|error| (At::Sweep, error))?;
+            if !taken.is_empty() {
+                batch.tick(clock.now()).map_err(all)?; // with what was to be written anyway: a disk may sleep
             }
-            next = match (done < BATCH_MAX, waiting.is_empty()) {
-                (false, _) => None,
-                (true, false) => self.orders.try_recv().ok(),
-                (true, true) => {
-                    self.orders.recv_timeout(end.saturating_duration_since(Instant::now())).ok()
-                }
-            };
+        }
+        let (mut replies, begun) = (Vec::new(), Instant::now());
+        let mut end = begun + LINGER;
+        for at in 0..BATCH_MAX {
+            if taken.get(at).is_none() {
+                taken.extend(
+                    self.orders.recv_timeout(end.saturating_duration_since(Instant::now())),
+                );
+            }
+            let Some(order) = taken.get_mut(at) else { break };
+            let applied = batch.apply(&order.subject, order.input, clock.now());
+            let (reply, new) = applied.map_err(|error| (At::Order(at), error))?;
+            added += i64::from(new);
+            replies.push(reply);
+            if in_trouble || matches!(order.input, Input::Complete(_)) {
+                end = begun; // somebody waits for the disk
+            } else {
+                order.tell(Ok(reply));
+            }
         }
         crash::point("in_transaction");
-        batch.commit()?;
+        batch.commit().map_err(all)?;
         crash::point("after_transaction");
+        *self.shared.trouble() = None;
         let entries = self.shared.entries.load(Ordering::Relaxed).saturating_add_signed(added);
         self.shared.entries.store(entries, Ordering::Relaxed);
+        taken.drain(..).zip(replies).for_each(|(mut order, reply)| order.tell(Ok(reply)));
         Ok(())
     }
 }

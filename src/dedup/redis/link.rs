@@ -32,6 +32,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// How often the connection is checked, and how long that may take.
 const PROBE_PAUSE: Duration = Duration::from_secs(1);
+/// How often a timer is due while there are operations.
+const TICK: Duration = Duration::from_millis(50);
 /// The first Redis whose scripts may say that they work when memory is full.
 const REDIS_MIN: u32 = 7;
 
@@ -124,9 +126,8 @@ impl Link {
         let slow = |_elapsed| self.error(&format!("no answer within {CONNECT_TIMEOUT:?}"));
         let status = timeout(CONNECT_TIMEOUT, self.settled()).await.map_err(slow)?;
         let facts = &status.as_ref().as_ref().map_err(Clone::clone)?.facts;
-        let millis =
-            Duration::from_micros(self.latency.load(Ordering::Relaxed)).as_secs_f64() * 1e3;
-        Ok(format!("{facts}, {}, {millis:.1} ms", self.target.shown))
+        let latency = Duration::from_micros(self.latency.load(Ordering::Relaxed));
+        Ok(format!("{facts}, {}, {latency:.1?}", self.target.shown))
     }
 
     /// Connects, checks, and connects again, until it is dropped.
@@ -154,7 +155,7 @@ impl Link {
     pub(super) async fn tick(&self) {
         loop {
             self.used.notified().await;
-            sleep(self.timeout / 4).await;
+            sleep(TICK).await;
         }
     }
 
@@ -246,7 +247,7 @@ fn is_unknown_script(error: &RedisError) -> bool {
 /// Whether another connection may do better: this one is lost, or its server is not the master any more.
 fn is_broken(error: &RedisError) -> bool {
     let demoted = error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly);
-    demoted || error.is_connection_dropped() || error.is_unrecoverable_error()
+    demoted || error.is_unrecoverable_error()
 }
 
 /// Whether a server is new enough, takes writes, and keeps what it is told to keep.

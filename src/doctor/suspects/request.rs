@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::{Suspect, suspect, with_schemes};
 use crate::{
-    doctor::{Case, json},
+    doctor::{Case, json, known::Key},
     verify::{Algorithm, Scheme},
 };
 
@@ -29,7 +29,13 @@ pub(super) fn bodies(case: &Case) -> Vec<Suspect> {
         forms.push(("with CR LF in place of LF".into(), unix.replace('\n', "\r\n").into_bytes()));
         forms.push(("with LF in place of CR LF".into(), unix.into_bytes()));
         let latin = text.chars().map(|c| u8::try_from(c).ok()).collect::<Option<Vec<u8>>>();
-        forms.extend(latin.map(|latin| ("in ISO 8859-1".into(), latin)));
+        forms.extend(latin.map(|latin| {
+            let is_utf8 = std::str::from_utf8(&latin).is_ok();
+            (if is_utf8 { ENCODED_TWICE } else { "in ISO 8859-1" }.to_owned(), latin)
+        }));
+    } else {
+        let latin: String = body.iter().copied().map(char::from).collect();
+        forms.push(("in UTF-8 (it came in ISO 8859-1)".into(), latin.into_bytes()));
     }
     forms.extend(json::forms(body).into_iter().map(|(name, bytes)| (format!("as {name}"), bytes)));
     let changed = forms.into_iter().filter(|(_, bytes)| bytes != body);
@@ -50,8 +56,10 @@ pub(super) fn bodies(case: &Case) -> Vec<Suspect> {
     tries
 }
 
+const ENCODED_TWICE: &str = "in UTF-8 (it was encoded twice)";
+
 /// A signature in another header than the scheme looks in.
-pub(super) fn other_headers(case: &Case) -> Vec<Suspect> {
+pub(super) fn other_headers(case: &Case, key: Key) -> Vec<Suspect> {
     let wanted: BTreeSet<&str> =
         case.schemes.iter().flat_map(Scheme::signature_headers).map(HeaderName::as_str).collect();
     let carries = |name: &HeaderName| {
@@ -70,12 +78,17 @@ pub(super) fn other_headers(case: &Case) -> Vec<Suspect> {
             Some(suspect(format!("signature from header {name}"), verdict, other))
         });
     let mut tries: Vec<_> = tries.collect();
-    tries.extend(older(case));
+    tries.extend(older(case).filter(|_| key == Key::Shared));
     for name in &wanted {
         // Several lines of which one would do; quotes and spaces around one.
-        for value in case.raw.headers.get_all(*name).iter().collect::<BTreeSet<_>>() {
+        let lines = case.raw.headers.get_all(*name);
+        let sole = lines.iter().nth(1).is_none();
+        for value in lines.iter().collect::<BTreeSet<_>>() {
             let text = String::from_utf8_lossy(value.as_bytes());
             let plain = text.trim_matches(['"', '\'', ' ']);
+            if sole && plain == text {
+                continue;
+            }
             let mut other = case.clone();
             if let (Ok(name), Ok(value)) =
                 (HeaderName::try_from(*name), HeaderValue::from_str(plain))

@@ -5,32 +5,49 @@ use std::collections::BTreeSet;
 use super::{Suspect, set, suspect, with_schemes};
 use crate::{
     config::Source,
-    doctor::Case,
+    doctor::{Case, known::Key},
     secret::Secret,
     verify::{Algorithm, Container, Encoding, KeyEncoding, LiveSecret, Scheme, SchemeParts},
 };
 
+/// Other sources that have secrets.
+pub(super) fn others<'s>(
+    sources: &'s [Source],
+    own: &'s Source,
+) -> impl Iterator<Item = &'s Source> {
+    sources.iter().filter(|other| other.name != own.name && !other.secrets.is_empty())
+}
+
+/// Their secrets, in a line.
+pub(super) fn in_a_line(others: &[&Source]) -> Option<String> {
+    match others {
+        [] => None,
+        [other] => Some(secret_of(other)),
+        others => Some(format!("secrets of {} other sources", others.len())),
+    }
+}
+
+fn secret_of(source: &Source) -> String {
+    let prints: Vec<_> = source.secrets.iter().map(|live| live.secret.fingerprint()).collect();
+    format!("secret of source {} ({})", source.name, prints.join(", "))
+}
+
 /// What was meant for another source: signed with its secret, in this scheme or in its own.
-pub(super) fn other_sources(sources: &[Source], own: &Source, case: &Case) -> Vec<Suspect> {
-    let others = sources.iter().filter(|other| other.name != own.name);
-    let tries = others.flat_map(|other| {
-        let prints: Vec<_> = other.secrets.iter().map(|live| live.secret.fingerprint()).collect();
-        let what = format!("secret of source {} ({})", other.name, prints.join(", "));
-        let verdict = format!(
-            "This request was signed for source `{}`: its provider should call {}, or the secrets of the two are mixed up.",
-            other.name, other.public_url
-        );
-        let secrets = other.secrets.clone();
-        let here = Case { secrets: secrets.clone(), ..case.clone() };
-        let schemes = other.language.schemes.clone();
-        let there = Case { secrets, schemes, url: other.public_url.clone(), ..case.clone() };
-        [suspect(&what, &verdict, here), suspect(format!("{what}, in its own scheme"), verdict, there)]
-    });
-    tries.collect()
+pub(super) fn meant_for(other: &Source, case: &Case) -> [Suspect; 2] {
+    let what = secret_of(other);
+    let verdict = format!(
+        "This request was signed for source `{}`: its provider should call {}, or the secrets of the two are mixed up.",
+        other.name, other.public_url
+    );
+    let secrets = other.secrets.clone();
+    let here = Case { secrets: secrets.clone(), ..case.clone() };
+    let schemes = other.language.schemes.clone();
+    let there = Case { secrets, schemes, url: other.public_url.clone(), ..case.clone() };
+    [suspect(&what, &verdict, here), suspect(format!("{what}, in its own scheme"), verdict, there)]
 }
 
 /// A signature that is written in another way than the scheme says.
-pub(super) fn signatures(case: &Case) -> Vec<Suspect> {
+pub(super) fn signatures(case: &Case, key: Key) -> Vec<Suspect> {
     let encodings = [
         (Encoding::HexAny, "hexadecimal in capitals", "hex-any"),
         (Encoding::Hex, "hexadecimal", "hex"),
@@ -42,13 +59,16 @@ pub(super) fn signatures(case: &Case) -> Vec<Suspect> {
         let verdict = format!(
             "The signature is {name}, and the scheme reads something else: `signature: {{ encoding: {key} }}`."
         );
-        let change = each(|container| set(&mut container.encoding, encoding));
+        let change = |parts: &mut SchemeParts| {
+            !is_token(parts) && each(|container| set(&mut container.encoding, encoding))(parts)
+        };
         tries.extend(with_schemes(case, format!("signature read as {name}"), verdict, change));
     }
     let verdict = "The signature stands without the prefix that the scheme expects: something on the way took it off, or it needs no `prefix`.";
     let bare = each(|container| set(&mut container.prefix, None));
     tries.extend(with_schemes(case, "signature without its prefix", verdict, bare));
-    for prefix in ["sha256=", "sha1=", "sha512=", "v0=", "v1="] {
+    let prefixes = ["sha256=", "sha1=", "sha512=", "v0=", "v1="];
+    for prefix in prefixes.into_iter().filter(|_| key == Key::Shared) {
         let verdict = format!(
             "The signature begins with `{prefix}`: `signature: {{ prefix: \"{prefix}\" }}`."
         );
@@ -56,6 +76,11 @@ pub(super) fn signatures(case: &Case) -> Vec<Suspect> {
         tries.extend(with_schemes(case, format!("signature behind `{prefix}`"), verdict, change));
     }
     tries
+}
+
+/// Whether what carries the signature has an encoding of its own.
+pub(super) const fn is_token(parts: &SchemeParts) -> bool {
+    matches!(parts.algorithm, Algorithm::Jwt | Algorithm::JwsDetached | Algorithm::Rfc9421)
 }
 
 /// Changes every place where the scheme looks for signatures; says whether anything was changed.
@@ -67,7 +92,7 @@ fn each(change: impl Fn(&mut Container) -> bool) -> impl Fn(&mut SchemeParts) ->
 type Change = fn(&str) -> String;
 
 /// Secrets that are the right ones in another form.
-pub(super) fn secrets(case: &Case) -> Vec<Suspect> {
+pub(super) fn secrets(case: &Case, key: Key) -> Vec<Suspect> {
     let mut tries = Vec::new();
     let text = |live: &LiveSecret| {
         std::str::from_utf8(live.secret.expose()).unwrap_or_default().to_owned()
@@ -79,23 +104,40 @@ pub(super) fn secrets(case: &Case) -> Vec<Suspect> {
             |text| text.trim_matches(['"', '\'']).to_owned(),
         ),
         (
-            "secrets with `whsec_` in front",
-            "The secret is used with its prefix `whsec_`, and is configured without it.",
-            |text| format!("whsec_{text}"),
-        ),
-        (
             "secrets with a newline at their end",
             "The sender has a newline at the end of its secret (it was read from a file as it is); set it there without one.",
             |text| format!("{text}\n"),
         ),
+        (
+            "secrets with `whsec_` in front",
+            "The secret is used with its prefix `whsec_`, and is configured without it.",
+            |text| format!("whsec_{text}"),
+        ),
     ];
-    for (what, verdict, change) in changes {
+    let fitting = match key {
+        Key::Shared => 3,
+        Key::Shown => 2,
+        Key::Public => return tries,
+    };
+    for (what, verdict, change) in changes.into_iter().take(fitting) {
         let mut other = case.clone();
+        let mut any = false;
         for live in &mut other.secrets {
-            live.secret = Secret::new(change(&text(live)));
+            let (before, after) = (text(live), change(&text(live)));
+            any |= before != after;
+            live.secret = Secret::new(after);
         }
-        tries.push(suspect(what, verdict, other));
+        tries.extend(any.then(|| suspect(what, verdict, other)));
     }
+    if key == Key::Shared {
+        tries.extend(encoded(case));
+    }
+    tries
+}
+
+/// The same secrets, read in another way.
+fn encoded(case: &Case) -> Vec<Suspect> {
+    let mut tries = Vec::new();
     let forms = [
         (KeyEncoding::Utf8, "the text as it is", "key: { encoding: utf8 }"),
         (KeyEncoding::Base64, "base64, decoded", "key: { encoding: base64 }"),
@@ -188,14 +230,17 @@ fn sorted(target: &str) -> String {
 }
 
 /// Other algorithms of the family.
-pub(super) fn algorithms(case: &Case) -> Vec<Suspect> {
-    let macs = [Algorithm::HmacSha256, Algorithm::HmacSha1, Algorithm::HmacSha512];
-    let tries = macs.into_iter().filter_map(|mac| {
+pub(super) fn algorithms(case: &Case, key: Key) -> Vec<Suspect> {
+    let macs =
+        [Algorithm::HmacSha256, Algorithm::HmacSha1, Algorithm::HmacSha384, Algorithm::HmacSha512];
+    let macs = macs.into_iter().filter(|_| key == Key::Shared);
+    let tries = macs.filter_map(|mac| {
         let name = mac.as_str();
         let verdict = format!(
             "The signature was made with another algorithm than the scheme says: `mac: {name}`."
         );
-        let change = |parts: &mut SchemeParts| set(&mut parts.algorithm, mac);
+        let change =
+            |parts: &mut SchemeParts| parts.foreign.is_none() && set(&mut parts.algorithm, mac);
         with_schemes(case, format!("algorithm {name}"), verdict, change)
     });
     tries.collect()

@@ -8,6 +8,7 @@ pub mod gateway;
 pub mod provider;
 pub mod redis;
 pub mod sender;
+pub mod strangers;
 pub mod upstream;
 #[path = "../../support/wall.rs"]
 pub mod wall;

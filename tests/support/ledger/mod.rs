@@ -9,7 +9,7 @@
 //! | `unrecorded` | what reaches an app has an attempt on record, durable before it came |
 //! | `unverified` | what was not signed reaches no app, no store and no record of events |
 //! | `isolated` | events of one source are never taken for those of another |
-//! | `wedged` | once everything works and every lease is over, each event goes through |
+//! | `wedged` | no claim keeps an event away for longer than a lease; once everything works and every lease is over, each goes through |
 //! | `answer` | nobody is told what would make it give up, nor a failure where the app had accepted |
 
 #![allow(dead_code, reason = "each test binary uses what it needs")]
@@ -36,6 +36,8 @@ pub struct Ledger {
     pub stored: BTreeSet<String>,
     /// How often the store lost what it knew about an event (flush, eviction, failover), by our id.
     pub forgotten: BTreeMap<String, usize>,
+    /// For how long a claim, or a hold, may keep an event away, where the test knows.
+    pub lease: Option<u64>,
     /// From here on nothing fails and no lease of before is left, and every request must end well.
     pub calm_at: Option<u64>,
 }

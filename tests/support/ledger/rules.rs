@@ -48,6 +48,7 @@ impl Ledger {
     pub fn check(&self) -> Vec<Finding> {
         let mut joined = Joined::new(self);
         joined.answers();
+        joined.leases();
         joined.acks();
         joined.receipts();
         joined.counts();
@@ -113,6 +114,31 @@ impl<'a> Joined<'a> {
             let calm = self.ledger.calm_at.is_some_and(|calm| sent.at >= calm);
             if calm && sent.standing == Standing::Genuine && !is_success(status) {
                 self.find("wedged", what);
+            }
+        }
+    }
+
+    /// Nobody is told that a twin has the event for longer than one can have it.
+    fn leases(&mut self) {
+        let Some(lease) = self.ledger.lease else { return };
+        let mut by_id: BTreeMap<Id<'_>, Vec<&Sent>> = BTreeMap::new();
+        for sent in self.ledger.sent.iter().filter(|sent| sent.standing == Standing::Genuine) {
+            by_id.entry((&sent.source, &sent.id)).or_default().push(sent);
+        }
+        for (id, mut of) in by_id {
+            of.sort_by_key(|sent| sent.at);
+            let mut since = None;
+            for sent in of {
+                if sent.told.as_ref().is_none_or(|told| told.outcome != "duplicate_in_flight") {
+                    since = None; // it may have claimed the event itself
+                    continue;
+                }
+                // What came to the app meanwhile was of another claim.
+                let came = self.by_id.get(&id).into_iter().flatten().map(|received| received.at);
+                let came = came.filter(|at| *at <= sent.at).max().unwrap_or(0);
+                if sent.at > came.max(*since.get_or_insert(sent.at)) + lease {
+                    self.find("wedged", describe(sent));
+                }
             }
         }
     }
