@@ -117,6 +117,8 @@ sections! {
         pub body_hash: Option<BodyHash>,
         /// A claim that is Atlassian's hash of method, path and query: `qsh`.
         pub path_hash: Option<String>,
+        /// The path of the URL that the hashed paths are relative to, where it has one: `/connect`.
+        pub path_base: Option<String>,
     }
 
     /// What HTTP Message Signatures must be and cover.

@@ -20,7 +20,7 @@ use crate::{
     route::Routes,
     secret::Secret,
     units::Span,
-    verify::{Keyring, LiveSecret, Scheme, Verifier},
+    verify::{Keyring, LiveSecret, Verifier},
 };
 
 /// What sources are made from beside their own sections.
@@ -99,7 +99,7 @@ impl Work<'_, '_> {
             self.no_route();
         }
         let language = self.ground.language(self.name, shape, captures, &self.at)?;
-        if shape.secret.is_none() && !language.schemes.iter().all(Scheme::finds_keys) {
+        if shape.secret.is_none() && !language.finds_keys() {
             self.no_secret();
         }
         let public_url = self.public_url(language.needs_public_url);
@@ -253,8 +253,7 @@ impl Work<'_, '_> {
         if self.ground.options.offline {
             return Some(Verifier::without_keys(&language.schemes));
         }
-        let finds_keys = language.schemes.iter().all(Scheme::finds_keys);
-        if live.is_empty() && (self.shape.secret.is_some() || !finds_keys) {
+        if live.is_empty() && (self.shape.secret.is_some() || !language.finds_keys()) {
             return None;
         }
         let place = self.at.key("secret");
