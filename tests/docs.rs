@@ -72,10 +72,11 @@ fn every_word_of_the_scheme_language_stands_in_an_example() {
     assert!(words.len() > 100, "{words:?}");
     let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     let stands = |word: &&String| {
-        examples.match_indices(word.as_str()).any(|(at, _)| {
-            let before = examples[..at].chars().next_back().is_some_and(is_part);
-            let behind = examples[at + word.len()..].chars().next().is_some_and(is_part);
-            !(word.ends_with(':') && before) && (word.ends_with(':') || !behind)
+        let pieces: Vec<_> = examples.split(word.as_str()).collect();
+        pieces.windows(2).any(|around| {
+            let before = around[0].chars().next_back().is_some_and(is_part);
+            let behind = around[1].chars().next().is_some_and(is_part);
+            if word.ends_with(':') { !before } else { !behind }
         })
     };
     let missing: Vec<_> = words.iter().filter(|word| !stands(word)).collect();

@@ -246,7 +246,6 @@ impl Work<'_, '_> {
         live: &[LiveSecret],
         public_url: &str,
     ) -> Option<Verifier> {
-        let build = |secrets| Verifier::new(language.schemes.clone(), secrets, public_url);
         if self.ground.options.offline {
             return Some(Verifier::without_keys(&language.schemes));
         }
@@ -254,7 +253,7 @@ impl Work<'_, '_> {
             return None;
         }
         let place = self.at.key("secret");
-        build(live.to_vec())
+        Verifier::new(language.schemes.clone(), live.to_vec(), public_url)
             .map_err(|why| {
                 self.ground.error("secret-form", &place, why);
             })
@@ -374,9 +373,7 @@ impl Work<'_, '_> {
                     .error("secret-reused", mark, message)
                     .label("first used at ")
                     .first(*first, "")
-                    .help(
-                        "what is signed for one source would pass at the other: give each its own",
-                    );
+                    .help("what is signed for one would pass at the other: give each its own");
             }
             seen.secrets.push((name.clone(), secret.clone(), *mark));
         }
