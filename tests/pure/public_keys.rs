@@ -77,8 +77,15 @@ fn what_is_signed_is_believed_and_not_once_it_was_touched() {
 
 #[test]
 fn a_test_key_is_kept_and_read_again() {
-    for scheme in [SCHEMES[0], SCHEMES[1], SCHEMES[6]] {
+    let each = [
+        (SCHEMES[0], "ed25519"),
+        (SCHEMES[1], "ecdsa-p256-sha256"),
+        (SCHEMES[6], "rsa-pkcs1-sha256"),
+        (SCHEMES[12], "ed25519"),
+    ];
+    for (scheme, algorithm) in each {
         let own = Own::new(scheme);
+        assert_eq!(own.key.algorithm(), algorithm);
         let kept = own.key.to_pem().unwrap();
         let again = own.verifier.read_test_key(&kept).unwrap().unwrap();
         assert_eq!(again.public_pem().unwrap(), own.key.public_pem().unwrap());
