@@ -93,8 +93,12 @@ impl Documents for Fetcher {
 
     fn fetch<'a>(&'a self, url: &'a str, shown: Option<Shown>) -> Fetched<'a> {
         Box::pin(async move {
-            let _place = self.places.acquire().await.map_err(|_| "it is stopping")?;
-            let fetched = timeout(self.params.timeout, self.get(url, shown)).await;
+            // Waiting counts: slow servers of one source do not keep another's events waiting for longer than is said.
+            let fetched = timeout(self.params.timeout, async {
+                let _place = self.places.acquire().await.map_err(|_| "it is stopping")?;
+                self.get(url, shown).await
+            });
+            let fetched = fetched.await;
             fetched.unwrap_or_else(|_| Err("it took too long".into()))
         })
     }

@@ -6,6 +6,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
+use memchr::memmem;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -152,7 +153,7 @@ impl Rule {
         if !self.takes(request.method()) || body.len() > CHALLENGE_BYTES_MAX {
             return None;
         }
-        if self.sought.in_body && !std::str::from_utf8(body).ok()?.contains(&self.clue) {
+        if self.sought.in_body && memmem::find(body, self.clue.as_bytes()).is_none() {
             return None;
         }
         let saying = Saying {
@@ -251,7 +252,9 @@ fn clues(test: &Test) -> Vec<&str> {
     let is_plain = |c: char| c.is_ascii() && Charset::Plain.has(c as u8);
     let runs = |text| str::split(text, move |c| !is_plain(c));
     match test {
-        Test::Equal(From::Json(_), value) => runs(value.as_str()).collect(),
+        Test::Equal(From::Json(path), value) => {
+            last_key(path).into_iter().chain([value.as_str()]).flat_map(runs).collect()
+        }
         Test::Present(From::Json(path)) => last_key(path).into_iter().flat_map(runs).collect(),
         Test::Present(From::Form(name)) => runs(name.as_str()).collect(),
         _ => Vec::new(),

@@ -56,6 +56,13 @@ pub struct Compiled {
     pub params: BTreeSet<String>,
 }
 
+impl Compiled {
+    /// Whether every scheme, and what must hold besides, can do without a configured key.
+    pub(crate) fn finds_keys(&self) -> bool {
+        self.schemes.iter().flat_map(Scheme::with_besides).all(Scheme::finds_keys)
+    }
+}
+
 /// A mistake in a source's description.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -227,16 +234,35 @@ impl Problems {
         Err(self.add(path, format!("`{{{name}}}` does not say where to look"), help))
     }
 
+    /// The same for each word of a parameter: a source may name several, with a space between them.
+    pub(super) fn each_template(
+        &mut self,
+        path: &str,
+        text: &str,
+    ) -> Result<Vec<Template>, Reported> {
+        let asked = Template::parse(text).map_or_else(|_| Vec::new(), |template| template.params());
+        let several = asked.into_iter().find_map(|name| {
+            let words = self.params.get(&name).filter(|words| words.contains(' '))?;
+            Some((name, words.clone()))
+        });
+        let Some((name, words)) = several else {
+            return self.any_template(path, text).map(|template| vec![template]);
+        };
+        let mut templates = Vec::new();
+        for word in words.split(' ').filter(|word| !word.is_empty()) {
+            self.params.insert(name.clone(), word.to_owned());
+            templates.push(self.each_template(path, text));
+        }
+        self.params.insert(name, words);
+        templates.into_iter().collect::<Result<Vec<_>, _>>().map(|each| each.concat())
+    }
+
     pub(super) fn any_template(&mut self, path: &str, text: &str) -> Result<Template, Reported> {
         let mut template = Template::parse(text).map_err(|e| {
             let message = format!("{}, at byte {} of `{text}`", e.message, e.at);
             self.add(path, message, e.help.unwrap_or_default())
         })?;
-        let asked = template.values().filter_map(|value| match &value.from {
-            From::Param(name) => Some(name.clone()),
-            _ => None,
-        });
-        self.asked.extend(asked);
+        self.asked.extend(template.params());
         let param = |name: &str| self.params.get(name).map(String::as_str);
         if let Err(name) = template.fill(param) {
             let help = format!("set it at the source: `params: {{ {name}: … }}`");

@@ -170,8 +170,8 @@ fn token(rules: &shape::Jwt, path: &str, problems: &mut Problems) -> Result<Toke
     let mut equal = Vec::new();
     for (name, accepted) in &rules.equal {
         let place = format!("{path}.equal.{name}");
-        let accepted = accepted.as_slice().iter().map(|text| problems.any_template(&place, text));
-        let accepted = accepted.collect::<Result<Vec<_>, _>>()?;
+        let accepted = accepted.as_slice().iter().map(|text| problems.each_template(&place, text));
+        let accepted = accepted.collect::<Result<Vec<_>, _>>()?.concat();
         let claims = name.split('|').map(|name| claim("equal", name, problems));
         equal.push((claims.collect::<Result<Vec<_>, _>>()?, accepted));
     }
@@ -190,7 +190,11 @@ fn token(rules: &shape::Jwt, path: &str, problems: &mut Problems) -> Result<Toke
         })
     });
     let body_hash = body_hash.transpose()?;
-    let path_hash = rules.path_hash.as_ref().map(|name| claim("path_hash", name, problems));
+    let path_hash = rules.path_hash.as_ref().map(|name| {
+        let base = rules.path_base.as_deref();
+        let base = base.map(|text| fixed(text, &format!("{path}.path_base"), problems));
+        Ok((claim("path_hash", name, problems)?, base.transpose()?.unwrap_or_default()))
+    });
     Ok(TokenRules {
         kind: rules.typ.clone(),
         equal,

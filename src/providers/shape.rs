@@ -104,8 +104,7 @@ sections! {
         pub algs: Vec<String>,
         /// What its header must call it: `secevent+jwt`.
         pub typ: Option<String>,
-        /// Claims that must be equal to a template, or to one of several: `{ iss: "https://idp.example", aud: "{url}" }`. Where it is
-        /// one of two claims that says it, the first that is there counts: `appid|azp`.
+        /// Claims that must equal a template, or one of several: `{ iss: me, aud: "{url}" }`; `a|b` is the first of both that is there.
         pub equal: BTreeMap<String, OneOrMany<String>>,
         /// Claims that must be there.
         pub present: Vec<String>,
@@ -117,6 +116,8 @@ sections! {
         pub body_hash: Option<BodyHash>,
         /// A claim that is Atlassian's hash of method, path and query: `qsh`.
         pub path_hash: Option<String>,
+        /// The path of the URL that the hashed paths are relative to, where it has one: `/connect`.
+        pub path_base: Option<String>,
     }
 
     /// What HTTP Message Signatures must be and cover.

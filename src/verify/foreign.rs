@@ -7,7 +7,8 @@ use rustls_pki_types::TrustAnchor;
 use sha2::{Digest as _, Sha256, Sha512};
 
 use super::{
-    Algorithm, Container, From, KeyForm, LiveSecret, Presented, Scheme, Template, Value,
+    Algorithm, Container, From, KeyForm, LiveSecret, Presented, Scheme, SchemeParts, Template,
+    Value,
     jose::{self, Compact},
     keyset::{Allowed, KeySet, Listing},
     messages::MessageRules,
@@ -68,6 +69,19 @@ pub(super) struct Claimed<'c> {
     pub(super) key_id: Option<&'c str>,
     /// In which of the scheme's places they stand.
     pub(super) place: usize,
+}
+
+/// What a scheme has that goes with no signature which is checked.
+pub(super) fn odd(parts: &SchemeParts) -> Option<&'static str> {
+    let places = || parts.containers.iter();
+    let odd = [
+        ("for_each", parts.for_each.is_some() && parts.algorithm != Algorithm::Jwt),
+        ("url_variants", !parts.url_variants.is_empty()),
+        ("groups", places().any(|place| place.groups.is_some())),
+        ("secret_slot", places().any(|place| place.secret_slot != 0)),
+    ];
+    let odd = odd.into_iter().find(|(_, is_there)| *is_there && parts.foreign.is_some());
+    odd.map(|(key, _)| key)
 }
 
 impl Foreign {

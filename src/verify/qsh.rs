@@ -7,9 +7,14 @@ use crate::event::Digest;
 const TOKEN_PARAMETER: &str = "jwt";
 
 /// SHA-256, in hex, of `METHOD&path&query`: parameters sorted, encoded as RFC 3986 says, values of one name joined by commas,
-/// the token itself left out.
-pub(super) fn of(request: &Presented<'_>) -> String {
+/// the token itself left out. The path is what follows `base`.
+pub(super) fn of(request: &Presented<'_>, base: &str) -> String {
     let (path, query) = request.target.split_once('?').unwrap_or((request.target, ""));
+    let base = base.trim_end_matches('/');
+    let path = path
+        .strip_prefix(base)
+        .filter(|rest| matches!(rest.as_bytes(), [] | [b'/', ..]))
+        .unwrap_or(path);
     let path = match path.trim_end_matches('/') {
         "" => "/",
         path => path,

@@ -10,6 +10,7 @@ use super::{
     Container, Equality, Foreign, From, KeySource, Place, Presented, Template, Timestamps,
     UrlVariant, Value,
     container::GROUPS_MAX,
+    foreign,
     key::{Algorithm, Key, KeyForm, Tag},
     sign::unusable,
     text::PARTS_MAX,
@@ -76,13 +77,8 @@ impl Scheme {
         if parts.signed.iter().any(|signed| signed.parts.len() > PARTS_MAX) {
             return Err(format!("the signed text has more than {PARTS_MAX} parts"));
         }
-        let odd = parts.for_each.is_some() && parts.algorithm != Algorithm::Jwt
-            || !parts.url_variants.is_empty()
-            || parts.containers.iter().any(|c| c.groups.is_some() || c.secret_slot != 0);
-        if parts.foreign.is_some() && odd {
-            return Err(format!(
-                "`for_each`, `url_variants`, `groups` and `secret_slot` do not go with `mac: {name}`"
-            ));
+        if let Some(key) = foreign::odd(&parts) {
+            return Err(format!("`{key}` does not go with `mac: {name}`: remove it"));
         }
         let secrets =
             |signed: &Template| signed.values().filter(|v| v.from == From::Secret).count();
@@ -123,7 +119,7 @@ impl Scheme {
     }
 
     /// Itself, and what must hold besides.
-    pub(super) fn with_besides(&self) -> impl Iterator<Item = &Self> {
+    pub(crate) fn with_besides(&self) -> impl Iterator<Item = &Self> {
         iter::once(self).chain(self.parts.besides.as_deref())
     }
 

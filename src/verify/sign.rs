@@ -15,7 +15,7 @@ use super::{
     verifier::{OTHERS, TWICE},
     view::View,
 };
-use crate::json::put;
+use crate::json::{Path, put};
 
 /// What is added to a request, and what of it changes.
 #[derive(Debug, Default)]
@@ -247,7 +247,9 @@ impl Foreign {
             let text = accepted.iter().find_map(|template| template.text(&view, &[]).ok());
             let text = text.ok_or("a claim must be equal to something that is not there")?;
             let text = String::from_utf8_lossy(&text).into_owned();
-            let claim = paths.first().ok_or("a claim without a name")?;
+            let is_there = |path: &&Path| super::keyset::at(&all, path.steps()).is_some();
+            let claim = paths.iter().find(is_there).or(paths.first());
+            let claim = claim.ok_or("a claim without a name")?;
             put(&mut all, claim.steps(), text.into());
         }
         if let Some((path, _)) = &rules.max_age {
@@ -256,8 +258,8 @@ impl Foreign {
         if let Some(hash) = &rules.body_hash {
             put(&mut all, hash.claim.steps(), hash.of(presented.body).into());
         }
-        if let Some(path) = &rules.path_hash {
-            put(&mut all, path.steps(), super::qsh::of(&presented).into());
+        if let Some((path, base)) = &rules.path_hash {
+            put(&mut all, path.steps(), super::qsh::of(&presented, base).into());
         }
         Ok(all)
     }

@@ -180,6 +180,15 @@ impl Template {
         Ok(Self { parts, text: text.to_owned() })
     }
 
+    /// Names of the parameters in it.
+    pub(crate) fn params(&self) -> Vec<String> {
+        let names = self.values().filter_map(|value| match &value.from {
+            From::Param(name) => Some(name.clone()),
+            _ => None,
+        });
+        names.collect()
+    }
+
     pub(crate) fn values(&self) -> impl Iterator<Item = &Value> {
         self.parts.iter().filter_map(|part| match part {
             Part::Value(value) => Some(value),

@@ -38,8 +38,8 @@ pub(crate) struct TokenRules {
     pub(crate) skew: Duration,
     /// A claim that is a digest of the body.
     pub(crate) body_hash: Option<BodyHash>,
-    /// A claim that is Atlassian's hash of method, path and query.
-    pub(crate) path_hash: Option<json::Path>,
+    /// A claim that is Atlassian's hash of method, path and query, and the path of the URL that paths are relative to.
+    pub(crate) path_hash: Option<(json::Path, String)>,
 }
 
 /// A claim that is a digest of the body.
@@ -105,7 +105,8 @@ impl TokenRules {
             Some(said) => said.as_str().is_some_and(|said| hash.is(said, &view.request)),
         });
         let path = self.path_hash.as_ref();
-        let path = path.is_none_or(|path| text(path) == Some(&*qsh::of(&view.request)));
+        let path =
+            path.is_none_or(|(path, base)| text(path) == Some(&*qsh::of(&view.request, base)));
         if body && path { Ok(issued) } else { Err(Reason::ClaimFailed) }
     }
 

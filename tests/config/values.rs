@@ -226,3 +226,22 @@ fn a_secret_is_for_one_source() {
         assert_eq!(found, wanted, "{one} and {other}: {text}");
     }
 }
+
+/// The word that must hold besides a token is a secret, also where only the token's scheme is left.
+#[test]
+fn a_secret_that_holds_besides_is_asked_for() {
+    let said = |more: &str| {
+        let text = format!(
+            "version: 1\ntls: {{ mode: none }}\nsources: {{ a: {{ provider: microsoft-graph{more} }} }}\n\
+             routes: [ {{ source: a, to: app }} ]\nupstreams: {{ app: http://127.0.0.1:3000 }}\n"
+        );
+        let read = config::parse_str("gatepost.yaml", &text, &super::options());
+        read.map_or_else(|report| report.human(false), |_| String::new())
+    };
+    for pin in ["", ", pin: rich", ", pin: basic"] {
+        let said = said(pin);
+        assert!(said.contains("`sources.a` has no `secret`"), "{pin}: {said}");
+        assert!(!said.contains("a source needs a scheme"), "{pin}: {said}");
+    }
+    assert_eq!(said(", pin: rich, secret: an-hmac-secret-of-32-characters!"), "");
+}

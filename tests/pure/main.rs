@@ -18,6 +18,7 @@ mod audited;
 mod catalogue;
 mod certificates;
 mod challenges;
+mod claims;
 mod coverage;
 #[path = "../support/dice.rs"]
 mod dice;

@@ -23,7 +23,7 @@ fn claims(of: Json) -> Map<String, Json> {
     of.as_object().expect("an object").clone()
 }
 
-fn with(token: &str) -> HeaderMap {
+pub(crate) fn with(token: &str) -> HeaderMap {
     HeaderMap::from_iter([("x-token".parse().unwrap(), HeaderValue::from_str(token).unwrap())])
 }
 
@@ -49,7 +49,7 @@ fn a_token_is_believed_and_a_touched_one_is_not() {
 }
 
 /// What the key signs, whatever it is: header and claims as they are given.
-fn forged(own: &Own, header: &str, claims: &str) -> String {
+pub(crate) fn forged(own: &Own, header: &str, claims: &str) -> String {
     // A detached signature signs any payload; with a payload of nothing but what stands here, it is any token.
     let detached = of(
         "mac: jws-detached\nsignature: { header: X-Token }\nsigned: \"{body}\"\njwt: { algs: [ES256] }",
@@ -199,7 +199,7 @@ fn claims_are_numbers_and_words() {
 #[test]
 fn the_name_of_a_tokens_key_may_be_so_long() {
     let own = Own::new("mac: jwt\nsignature: { header: X-Token }\njwt: { algs: [ES256] }");
-    let Own { mut key, verifier } = own;
+    let Own { mut key, verifier, .. } = own;
     for (length, told) in [(256, Ok(())), (257, Err(Reason::SignatureMalformed))] {
         key = key.named(&"k".repeat(length));
         let none = HeaderMap::new();

@@ -20,7 +20,7 @@ use crate::{
     route::Routes,
     secret::Secret,
     units::Span,
-    verify::{Keyring, LiveSecret, Scheme, Verifier},
+    verify::{Keyring, LiveSecret, Verifier},
 };
 
 /// What sources are made from beside their own sections.
@@ -99,7 +99,7 @@ impl Work<'_, '_> {
             self.no_route();
         }
         let language = self.ground.language(self.name, shape, captures, &self.at)?;
-        if shape.secret.is_none() && !language.schemes.iter().all(Scheme::finds_keys) {
+        if shape.secret.is_none() && !language.finds_keys() {
             self.no_secret();
         }
         let public_url = self.public_url(language.needs_public_url);
@@ -249,16 +249,14 @@ impl Work<'_, '_> {
         live: &[LiveSecret],
         public_url: &str,
     ) -> Option<Verifier> {
-        let build = |secrets| Verifier::new(language.schemes.clone(), secrets, public_url);
         if self.ground.options.offline {
             return Some(Verifier::without_keys(&language.schemes));
         }
-        let finds_keys = language.schemes.iter().all(Scheme::finds_keys);
-        if live.is_empty() && (self.shape.secret.is_some() || !finds_keys) {
+        if live.is_empty() && (self.shape.secret.is_some() || !language.finds_keys()) {
             return None;
         }
         let place = self.at.key("secret");
-        build(live.to_vec())
+        Verifier::new(language.schemes.clone(), live.to_vec(), public_url)
             .map_err(|why| {
                 self.ground.error("secret-form", &place, why);
             })
@@ -378,9 +376,7 @@ impl Work<'_, '_> {
                     .error("secret-reused", mark, message)
                     .label("first used at ")
                     .first(*first, "")
-                    .help(
-                        "what is signed for one source would pass at the other: give each its own",
-                    );
+                    .help("what is signed for one would pass at the other: give each its own");
             }
             seen.secrets.push((name.clone(), secret.clone(), *mark));
         }
