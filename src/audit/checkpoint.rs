@@ -64,6 +64,8 @@ pub(super) struct Note {
     pub(super) checkpoint: Checkpoint,
     origin: String,
     signature: Vec<u8>,
+    /// Whether it has its line for itself.
+    pub(super) is_alone: bool,
 }
 
 /// The key that signs checkpoints.
@@ -183,10 +185,10 @@ impl Note {
     /// Reads the note in a line, whatever a log collector put around it: origin, size, hash, time, an empty line, one
     /// signature; nothing else, and every number canonical.
     pub(super) fn parse(line: &str) -> Option<Self> {
-        let json = line.get(line.find(MARK)? + MARK.len()..)?;
+        let (before, json) = line.split_once(MARK)?;
         let mut values = serde_json::Deserializer::from_str(json).into_iter::<String>();
         let note = values.next()?.ok()?;
-        json.get(values.byte_offset()..)?.strip_prefix('}')?;
+        let behind = json.get(values.byte_offset()..)?.strip_prefix('}')?;
         let (text, signature) = note.split_once("\n\n")?;
         let [origin, size, hash, time] = text.split('\n').collect::<Vec<_>>().try_into().ok()?;
         let checkpoint = Checkpoint {
@@ -197,7 +199,8 @@ impl Note {
         let signature = signature.strip_prefix(DASH)?.strip_prefix(origin)?.strip_prefix(' ')?;
         let signature = BASE64.decode(signature.strip_suffix('\n')?).ok()?;
         let canonical = checkpoint.text(origin).strip_suffix('\n') == Some(text);
-        canonical.then(|| Self { checkpoint, origin: origin.to_owned(), signature })
+        let is_alone = before.is_empty() && behind == "\n";
+        canonical.then(|| Self { checkpoint, origin: origin.to_owned(), signature, is_alone })
     }
 
     /// Whether one of `keys` signed it under the origin that it names.

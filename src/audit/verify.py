@@ -111,7 +111,10 @@ def read_checkpoints(path, keys, findings, copied):
             continue  # it was being written
         try:
             at = line.index('{"v":1,"checkpoint":')
-            size, digest, good = read_note(json.JSONDecoder().raw_decode(line[at:])[0]["checkpoint"], keys)
+            note, end = json.JSONDecoder().raw_decode(line[at:])
+            if not copied and (at, line[end:]) != (0, "\n"):
+                raise ValueError("something stands beside it")
+            size, digest, good = read_note(note["checkpoint"], keys)
         except (ValueError, AttributeError):
             if not copied:  # a log that holds copies may hold anything
                 findings.append((0, "%s holds a line that is not a checkpoint" % path))

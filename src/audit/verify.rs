@@ -162,7 +162,8 @@ fn load(
             report.find(0, &[], problem(number));
         }
         number += 1;
-        match note {
+        // Only copies may stand in something else.
+        match note.filter(|note| copied || note.is_alone) {
             Some(note) if note.is_signed_by(keys) => {
                 found.push(Promise { checkpoint: note.checkpoint, copied });
             }
