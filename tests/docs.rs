@@ -43,6 +43,46 @@ fn every_outcome_is_documented() {
     assert!(missing.is_empty(), "docs/http.md says nothing of {missing:?}");
 }
 
+/// A word of the language that no example shows is one that people have to guess at. Examples are run by `pure`.
+#[test]
+fn every_word_of_the_scheme_language_stands_in_an_example() {
+    let pages = ["docs/scheme-language.md", "docs/public-keys.md"].map(source::text).concat();
+    let examples: String =
+        pages.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let quoted = |file: &str, from: &str, to: &str| {
+        let text = source::text(file);
+        let text = text.split(from).nth(1).unwrap().split(to).next().unwrap().to_owned();
+        text.split('"').skip(1).step_by(2).map(String::from).collect::<BTreeSet<_>>()
+    };
+    let first = |words: BTreeSet<String>| words.into_iter().filter(|word| !word.contains(' '));
+    let template = "src/verify/template.rs";
+    let places = first(quoted(template, "const PLACES", "];")).filter(|word| !word.is_empty());
+    let transforms = first(quoted(template, "const TRANSFORMS", "];"));
+    let joins = first(quoted(template, "const JOINS", "];"));
+    let algorithms = first(quoted("src/verify/key.rs", "const fn as_str(self)", "\n    }"));
+    let shape = source::text("src/providers/shape.rs");
+    let keys = shape.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split_once(": "));
+    // `type` and the fields of what stands around others, which are no keys of their own.
+    let keys = keys.map(|(key, _)| key).filter(|key| !["kind", "scheme"].contains(key));
+    let mut words: BTreeSet<String> = keys.map(|key| format!("{key}:")).collect();
+    words.extend(places.map(|word| format!("{{{word}")));
+    words.extend(transforms.chain(joins).map(|word| format!("|{word}")));
+    words
+        .extend(algorithms.filter(|word| word != "hmac-sha256").map(|word| format!("mac: {word}")));
+    assert!(words.len() > 100, "{words:?}");
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    let stands = |word: &&String| {
+        let pieces: Vec<_> = examples.split(word.as_str()).collect();
+        pieces.windows(2).any(|around| {
+            let before = around[0].chars().next_back().is_some_and(is_part);
+            let behind = around[1].chars().next().is_some_and(is_part);
+            if word.ends_with(':') { !before } else { !behind }
+        })
+    };
+    let missing: Vec<_> = words.iter().filter(|word| !stands(word)).collect();
+    assert!(missing.is_empty(), "no example shows {missing:?}");
+}
+
 /// People look for what changed under one heading of a version.
 #[test]
 fn the_changelog_has_each_heading_once_in_a_version() {

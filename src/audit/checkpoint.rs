@@ -186,6 +186,7 @@ impl Note {
         let json = line.get(line.find(MARK)? + MARK.len()..)?;
         let mut values = serde_json::Deserializer::from_str(json).into_iter::<String>();
         let note = values.next()?.ok()?;
+        json.get(values.byte_offset()..)?.strip_prefix('}')?;
         let (text, signature) = note.split_once("\n\n")?;
         let [origin, size, hash, time] = text.split('\n').collect::<Vec<_>>().try_into().ok()?;
         let checkpoint = Checkpoint {

@@ -96,7 +96,9 @@ def read_note(note, keys):
         raise ValueError("not a checkpoint")
     match = re.fullmatch("\u2014 ([^ \n]+) ([A-Za-z0-9+/=]+)\n", signatures)
     blob, digest = unbase64(match.group(2)), unbase64(digest)
-    key = keys.get(origin) if match.group(1) == origin else None
+    if match.group(1) != origin or len(digest) != 32:
+        raise ValueError("not a checkpoint")
+    key = keys.get(origin)
     good = key and blob[:4] == key[0] and signed(key[1], (text + "\n").encode(), blob[4:])
     return int(size), digest.hex(), bool(good)
 

@@ -111,7 +111,7 @@ impl Payload {
             Json::Null => self.set_field("gatepost_test", id.to_owned()),
             // What comes without a body has none.
             Json::String(text) if text.is_empty() => {}
-            Json::String(xml) => *xml += &format!("<!-- {id} -->"),
+            Json::String(xml) => *xml = format!("{xml}<!-- {id} -->"),
             _ => put(&mut self.json, &[key], id.into()),
         }
     }

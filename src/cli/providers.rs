@@ -152,6 +152,7 @@ fn as_json(preset: &Preset) -> Value {
         "challenge": !preset.handshake.is_empty(),
         "deadline_ms": delivery.deadline.map(millis),
         "retries": delivery.retries,
+        "max_body_bytes": preset.max_body.map(|size| size.0),
         "horizon_ms": delivery.horizon.map(millis),
         "evidence": Value::Object(evidence.collect()),
         "docs": preset.docs,
@@ -168,6 +169,7 @@ fn fact_name(fact: Fact) -> &'static str {
         Fact::Delivery => "delivery",
         Fact::Secret => "secret",
         Fact::Types => "types",
+        Fact::Body => "body",
         Fact::Trial => "trial",
     }
 }
@@ -209,6 +211,12 @@ fn about(preset: &Preset) -> Vec<String> {
     let fields: Vec<_> = fields.collect();
     let event = if fields.is_empty() { "nothing".to_owned() } else { fields.join(", ") };
     lines.push(format!("Signed: {} of the request; {event} of the event", word(preset.covers)));
+    lines.push(match preset.max_body {
+        Some(size) => format!("A body has {size} at most"),
+        None => {
+            "A body has 1MiB at most, as for every source; its provider's limit is not known".into()
+        }
+    });
     let delivery = &preset.delivery;
     let waits = delivery.deadline.map_or("a time that is not published".into(), |d| d.to_string());
     lines.push(format!("Waits: {waits}. Retries: {}", retries(preset)));

@@ -67,7 +67,7 @@ pub(super) struct Args {
     /// Change the body after signing
     #[arg(long)]
     tamper: bool,
-    /// The test key (PEM), where only the provider has the real one; made where there is none. Default: kept in the storage directory
+    /// PEM of the test key, where only the provider has the real one; made if it is not there. Default: in the storage directory
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// Print the request instead of sending it

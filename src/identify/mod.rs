@@ -38,7 +38,7 @@ impl Event {
         &self.about
     }
 
-    /// What tells a replay of signed bytes under a new id, where something is signed and the id is not: a hash of source and
+    /// What tells a replay of signed bytes under a new id, where the signature does not cover the id: a hash of source and
     /// signed bytes (and of the type, unless one body never serves two types at this provider).
     pub fn guard(&self) -> Option<EventKey> {
         self.guard
@@ -53,6 +53,7 @@ impl Event {
 
 /// What a [`Plan`] is made from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the provider")]
 pub(crate) struct PlanParts {
     /// Templates of the id; the first that yields a value counts.
     pub(crate) id: Vec<Template>,
@@ -69,7 +70,7 @@ pub(crate) struct PlanParts {
     pub(crate) captures: Vec<Path>,
     /// Whether the signature covers the id, and the account where there is one: all that an event is known by.
     pub(crate) key_covered: bool,
-    /// Whether the scheme signs nothing of a request: whoever could send the same again could send anything.
+    /// Whether the scheme signs nothing of a request.
     pub(crate) nothing_signed: bool,
     /// Whether one body never serves two types at this provider.
     pub(crate) one_type_per_body: bool,
@@ -140,7 +141,9 @@ pub(crate) fn identify(plan: &Plan, verified: Verified) -> Result<Event, Refusal
     let Names { id, kind, account, items, captured } = names.map_err(Refusal::Malformed)?;
     let source = envelope.source();
     let key = event_key(plan, source, account.as_ref(), &id, digest);
-    let guard = guard(plan, source, &kind, digest);
+    // Where a token is all that a request shows, an empty body says nothing that could come a second time.
+    let says_nothing = plan.parts.nothing_signed && envelope.body().is_empty();
+    let guard = guard(plan, source, &kind, digest).filter(|_| !says_nothing);
     let about = Arc::new(About {
         id,
         kind,
@@ -190,7 +193,7 @@ fn event_key(
 }
 
 fn guard(plan: &Plan, source: &Name, kind: &EventType, digest: Digest) -> Option<EventKey> {
-    if plan.parts.key_covered || plan.parts.nothing_signed {
+    if plan.parts.key_covered {
         return None;
     }
     let kind = if plan.parts.one_type_per_body { "" } else { kind.as_str() };

@@ -105,6 +105,8 @@ choices! {
         Secret,
         /// Types that it sends.
         Types,
+        /// How large its bodies may be.
+        Body,
         /// How to have it send something.
         Trial,
     }

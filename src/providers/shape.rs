@@ -104,8 +104,7 @@ sections! {
         pub algs: Vec<String>,
         /// What its header must call it: `secevent+jwt`.
         pub typ: Option<String>,
-        /// Claims that must be equal to a template, or to one of several: `{ iss: "https://idp.example", aud: "{url}" }`. Where it is
-        /// one of two claims that says it, the first that is there counts: `appid|azp`.
+        /// Claims that must equal a template, or one of several: `{ iss: me, aud: "{url}" }`; `a|b` is the first of both that is there.
         pub equal: BTreeMap<String, OneOrMany<String>>,
         /// Claims that must be there.
         pub present: Vec<String>,

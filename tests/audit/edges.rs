@@ -296,7 +296,10 @@ async fn a_new_key_is_written_behind_those_before_it() {
     for count in 2..4 {
         fs::write(&public, &known).unwrap();
         fs::remove_file(&world.params.checkpoint_key).unwrap();
+        let sealed = fs::read_to_string(&world.files("checkpoints")[0]).unwrap();
         world.fill(2).await;
+        let now = fs::read_to_string(&world.files("checkpoints")[0]).unwrap();
+        assert!(now.starts_with(&sealed), "what the old key signed stays: {now}");
         let keys = fs::read_to_string(&public).unwrap();
         assert!(keys.starts_with(&known) && keys.ends_with('\n'), "{keys}");
         assert_eq!((keys.lines().count(), keys.matches("\n\n").count()), (count, 0), "{keys}");

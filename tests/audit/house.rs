@@ -80,6 +80,24 @@ async fn a_segment_goes_when_it_was_closed_longer_ago_than_the_retention() {
     assert_eq!(house.world.records().last().unwrap()["what"], "stopped");
 }
 
+/// However long nothing was written, that time counts for an eighth of the retention, and to the millisecond.
+#[tokio::test(start_paused = true)]
+async fn a_time_without_records_makes_nothing_old_by_itself() {
+    const DAY: u64 = 24 * 3_600_000;
+    let mut house = House::new(|params| {
+        (params.retention, params.rotate_bytes) = (Duration::from_hours(8 * 24), 1);
+        (params.rotate_every, params.compress) = (Duration::from_hours(1), false);
+    });
+    let first = |house: &House| house.world.records()[0]["seq"].as_u64();
+    house.turn(0, Some(0)).await; // closes the segment of our own first record
+    for event in 1..9 {
+        house.turn(100 * DAY, Some(event)).await;
+        assert_eq!(first(&house), Some(1), "after {event} times a hundred days");
+    }
+    house.turn(1, None).await;
+    assert_eq!(first(&house), Some(2));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_is_wrong_for_a_while_removes_nothing() {
     const HOUR: i64 = 3_600_000;

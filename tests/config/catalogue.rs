@@ -59,6 +59,7 @@ fn one_preset_with_what_is_known_about_it() {
     # Postmark
     #   https://postmarkapp.com/developer/webhooks/webhooks-overview
     # Signed: nothing of the request; nothing of the event
+    # A body has 1MiB at most, as for every source; its provider's limit is not known
     # Waits: a time that is not published. Retries: for 11h
     # Retried: anything but 200; 403 stops retries
     # Delivery: Up to ten tries between one minute and six hours, for some types. Addresses are published.

@@ -3,7 +3,8 @@
 //!
 //! `GATEPOST_TAMPER_RECORDS` is the size of the log in which every record is removed, doubled and moved;
 //! `GATEPOST_TAMPER_BITS` how many bits of a log of 1,000 records are turned over, in the whole of it; with
-//! `GATEPOST_TAMPER_EVERY` every bit is, in the part between two checkpoints that it lies in.
+//! `GATEPOST_TAMPER_EVERY` every bit is, in the part between two checkpoints that it lies in. `GATEPOST_TAMPER_CUT=1` cuts behind every
+//! byte, and turns over every bit of the checkpoints.
 
 use std::{fs, path::Path};
 
@@ -139,7 +140,9 @@ fn a_cut_tail_is_seen_against_an_anchor_and_else_shown_as_a_shorter_tail() {
     // The end is not sealed: only the checkpoint behind `started` lies beside it.
     let young = log.with_checkpoints(anchor.split_inclusive('\n').take(1).collect::<String>());
     let last_two = text.len() - lines[lines.len() - 1].len() - lines[lines.len() - 2].len();
-    let mut cuts: Vec<usize> = (last_two..text.len()).step_by(7).collect();
+    let step = size("GATEPOST_TAMPER_CUT", 7);
+    let from = if step == 1 { lines[0].len() } else { last_two };
+    let mut cuts: Vec<usize> = (from..text.len()).step_by(step).collect();
     let mut end = 0;
     cuts.extend(lines.iter().map(|line| {
         end += line.len();
@@ -158,11 +161,11 @@ fn a_cut_tail_is_seen_against_an_anchor_and_else_shown_as_a_shorter_tail() {
     for ((at, verdict), log) in cuts.iter().zip(alone).zip(&cut) {
         let expected = if log.torn() > 0 { Verdict::Torn } else { Verdict::Good };
         assert_eq!(*verdict, (expected.clone(), expected), "a young log, cut at {at}");
-        let whole = text[..*at].matches('\n').count() as u64;
+        let whole = lines_before(text.as_bytes(), *at);
         assert_eq!(log.tail(), (whole - 1, log.torn()), "it says how much is not sealed");
     }
     for (at, verdict) in cuts.iter().chain(&cuts).zip(anchored) {
-        let missing = text[..*at].matches('\n').count() as u64 + 1;
+        let missing = lines_before(text.as_bytes(), *at) + 1;
         let found = Verdict::Tampered(vec![missing]);
         assert_eq!(*verdict, (found.clone(), found), "against a checkpoint, cut at {at}");
     }
@@ -200,6 +203,30 @@ fn a_rollback_a_second_history_and_a_new_seal_are_seen_against_an_anchor() {
         assert_eq!(against.0, against.1);
     }
     assert_eq!(verdicts[1], (Verdict::Good, Verdict::Good), "the log that the copies are of");
+}
+
+/// A checkpoint says what was there, so that one is not believed that says something else.
+#[test]
+fn a_turned_bit_in_a_checkpoint_is_found() {
+    let log = Log::of(12);
+    let checkpoints = log.checkpoints().into_bytes();
+    let bits: Vec<usize> =
+        (0..checkpoints.len() * 8).step_by(size("GATEPOST_TAMPER_CUT", 7)).collect();
+    let turned = bits.iter().map(|bit| {
+        let mut bytes = checkpoints.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        log.with_checkpoint_bytes(bytes)
+    });
+    let turned: Vec<Log> = turned.collect();
+    let asked: Vec<(&Log, Option<&str>)> = turned.iter().map(|log| (log, None)).collect();
+    for (bit, (ours, theirs)) in bits.iter().zip(judge(&asked)) {
+        assert_eq!(ours, theirs, "bit {bit}");
+        // The last line without its end is one that a crash tore, and what it would seal is not sealed.
+        let is_end = bit / 8 == checkpoints.len() - 1;
+        let found = matches!(ours, Verdict::Tampered(_)) || is_end && ours != Verdict::Good;
+        assert!(found, "bit {bit} of {}: {ours:?}", checkpoints.len() * 8);
+    }
+    assert!(bits.len() > 300, "{}", bits.len());
 }
 
 #[test]

@@ -158,6 +158,10 @@ impl Log {
         self.with("checkpoints", text.into_bytes())
     }
 
+    pub fn with_checkpoint_bytes(&self, bytes: Vec<u8>) -> Self {
+        self.with("checkpoints", bytes)
+    }
+
     pub fn without_checkpoints(&self) -> Self {
         let mut log = self.clone();
         log.files.remove("checkpoints");

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use gatepost::providers::{self, AnswerShape, Covers, Evidence, Fact, Field, MARKS, Preset};
 
-const FACTS: [(Fact, &str); 9] = [
+const FACTS: [(Fact, &str); 10] = [
     (Fact::Signature, "signature"),
     (Fact::Time, "time limit"),
     (Fact::Event, "id and type"),
@@ -14,6 +14,7 @@ const FACTS: [(Fact, &str); 9] = [
     (Fact::Secret, "secret"),
     (Fact::Types, "types"),
     (Fact::Trial, "trial"),
+    (Fact::Body, "size of a body"),
 ];
 
 fn folder(name: &str) -> PathBuf {
@@ -123,6 +124,13 @@ fn expected(preset: &Preset) -> String {
         ("Challenge", if preset.handshake.is_empty() { "none" } else { "answered" }.to_owned()),
         ("Waits", delivery.deadline.map_or("not known".into(), |wait| wait.to_string())),
         ("Retries", retries(preset)),
+        (
+            "Body",
+            preset.max_body.map_or(
+                "1MiB at most, as for every source; the provider's limit is not known".into(),
+                |size| format!("{size} at most"),
+            ),
+        ),
     ];
     let said = [
         ("Retried", &delivery.retried),

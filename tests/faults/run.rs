@@ -36,6 +36,8 @@ pub struct Run {
     pub timeout: u64,
     /// The part `limits` of the configuration.
     pub limits: String,
+    /// How long an orderly end may take.
+    pub drain: &'static str,
     /// For how long a claim and the hold after it may keep an event away, as the last gateway was told.
     pub lease: Cell<Duration>,
     /// From when on nothing was refused any more.
@@ -47,7 +49,7 @@ impl Run {
         let clock = Clock::start();
         let (app, senders) = (App::start(clock).await, Senders::new(clock, gateways));
         let (lease, calm) = (Cell::new(Duration::ZERO), Cell::new(None));
-        Self { clock, app, senders, timeout: 500, limits: "{}".into(), lease, calm }
+        Self { clock, app, senders, timeout: 500, limits: "{}".into(), drain: "5s", lease, calm }
     }
 
     /// The same, where nothing shall take too long, however slow the machine is.
@@ -57,11 +59,11 @@ impl Run {
 
     /// The configuration of a gateway whose state is in `dir`: all sources to the app.
     pub fn config(&self, dir: &Path, dedup: &str) -> String {
-        let Self { timeout, limits, .. } = self;
+        let Self { timeout, limits, drain, .. } = self;
         self.lease.set(kept_away(dedup, Duration::from_millis(*timeout)));
         let (dir, app) = (dir.display(), self.app.url());
         format!(
-            "version: 1\nserver: {{ host: hooks.example.com, listen: \"127.0.0.1:0\", workers: 2, drain_timeout: 5s }}\n\
+            "version: 1\nserver: {{ host: hooks.example.com, listen: \"127.0.0.1:0\", workers: 2, drain_timeout: {drain} }}\n\
              tls: {{ mode: none }}\nstorage: {{ dir: \"{dir}\", min_free: 1MiB }}\nadmin: {{ listen: \"127.0.0.1:0\" }}\n\
              telemetry: {{ log: {{ level: \"warn,gatepost::cli=info\", format: json }} }}\n\
              audit: {{ rotate: {{ size: 1MiB }}, checkpoint: {{ every: 1s }} }}\n\

@@ -49,6 +49,13 @@ pub enum Trouble {
     Strangers,
 }
 
+impl Trouble {
+    /// Whether a gateway that ends may not have been able to bring everything to its end.
+    pub fn is_in_the_way(self) -> bool {
+        !matches!(self, Self::Flushed | Self::Clock(_) | Self::Strangers)
+    }
+}
+
 /// Everything around a gateway that trouble can come from, as far as it is there.
 pub struct Around {
     pub run: Run,

@@ -49,9 +49,10 @@ AREAS = {
         "src/audit/*.rs",
         [
             ("pure", ["audited::", "noted::"]),
+            ("disk", ["report::", "room::", "meanwhile::"]),
             ("audit", []),
             ("disk", ["torn::"]),
-            ("disk", ["report::", "room::", "meanwhile::", "faults::", "tamper::"]),
+            ("disk", ["faults::", "tamper::"]),
         ],
     ),
 }

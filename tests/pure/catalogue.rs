@@ -51,6 +51,7 @@ fn files_are_whole() {
             (Fact::Answers, special),
             (Fact::Types, !preset.known_types.is_empty()),
             (Fact::Trial, preset.trial.is_some()),
+            (Fact::Body, preset.max_body.is_some()),
         ] {
             assert!(!said || preset.evidence.contains_key(&fact), "{name}: how is {fact:?} known?");
         }
@@ -120,6 +121,17 @@ fn what_is_printed_compiles_to_the_same() {
         let pasted =
             providers::compile(&source.verify, &source.event, &source.handshake, &examples(preset));
         assert_eq!(debug(pasted.expect(&printed)), debug(compiled(&preset.name)), "{printed}");
+        let whole: serde_yaml::Value = serde_yaml::from_str(&printed).expect(&printed);
+        for (key, own) in [
+            ("ack", &preset.ack),
+            ("invalid", &preset.invalid),
+            ("drop_forever", &preset.drop_forever),
+        ] {
+            let pasted = whole.get(key).cloned().map(serde_yaml::from_value::<AnswerShape>);
+            assert_eq!(pasted.transpose().unwrap().unwrap_or_default(), *own, "{key}: {printed}");
+        }
+        let size = preset.max_body.map(|size| size.to_string());
+        assert_eq!(whole.get("max_body").and_then(|size| size.as_str()), size.as_deref());
     }
 }
 

@@ -16,11 +16,11 @@ use http::{HeaderMap, HeaderValue};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, TrustAnchor};
-use serde_json::json;
+use serde_json::{Map, json};
 
 use crate::{
     asymmetric::{Fetched, describe, vectors},
-    foreign::{PUBLIC, judge, of, presented, token},
+    foreign::{Own, PUBLIC, judge, of, presented, token},
 };
 
 fn apple(name: &str) -> (crate::asymmetric::Vector, Verifier) {
@@ -58,9 +58,9 @@ fn a_certificate_must_be_for_this() {
 }
 
 /// A certificate, what it may issue others by, and its key.
-struct Issued {
+pub(crate) struct Issued {
     der: CertificateDer<'static>,
-    pem: String,
+    pub(crate) pem: String,
     params: CertificateParams,
     key: KeyPair,
 }
@@ -70,7 +70,7 @@ const FROM: i64 = 1_577_836_800_000;
 const UNTIL: i64 = 1_893_456_000_000;
 
 /// Issues one for a name, or an authority; by itself where no other does it.
-fn issue(name: &str, is_authority: bool, by: Option<&Issued>) -> Issued {
+pub(crate) fn issue(name: &str, is_authority: bool, by: Option<&Issued>) -> Issued {
     let names = if is_authority { Vec::new() } else { vec![name.to_owned()] };
     let mut params = CertificateParams::new(names).unwrap();
     params.distinguished_name.push(DnType::CommonName, name);
@@ -200,6 +200,26 @@ fn a_key_is_read_where_a_document_has_it_and_nowhere_else() {
     }
 }
 
+/// A key that is pinned takes the place of all that is fetched, but a request that names a place which is never asked is not its
+/// provider's.
+#[test]
+fn where_a_key_is_pinned_a_request_still_names_a_place_of_its_provider() {
+    let scheme = "mac: ed25519\nsignature: { header: x-s, encoding: hex }\nsigned: \"{body}\"\n\
+                  keys: { cert_url: \"{header:x-at}\", hosts: [keys.example], path: \"/*\" }";
+    let own = Own::new(scheme);
+    let mut headers = HeaderMap::from_iter(own.sign(b"{}", &Map::new()).headers);
+    assert_eq!(judge(&own.verifier, &headers, b"{}"), Ok(()), "it names none");
+    for (at, told) in [
+        (AT, Ok(())),
+        ("https://other.example/1", Err(Reason::KeySourceRefused)),
+        ("https://keys.example/1/2", Err(Reason::KeySourceRefused)),
+        ("http://keys.example/1", Err(Reason::KeySourceRefused)),
+    ] {
+        headers.insert("x-at", HeaderValue::from_static(at));
+        assert_eq!(judge(&own.verifier, &headers, b"{}"), told, "{at}");
+    }
+}
+
 /// The same keys wherever they are.
 #[derive(Debug)]
 struct Everywhere(Arc<KeySet>);
@@ -289,4 +309,23 @@ fn a_token_brings_along_what_leads_to_the_pinned_root() {
     assert!(64 * 1024 - bytes < 8, "{bytes}");
     let (told, bytes) = verdict(&leaf, &chain, room / 4 * 3 + 6);
     assert_eq!(told, Err(Reason::SignatureMalformed), "{bytes}");
+}
+
+/// A test key of such a source comes with certificates of its own; whoever has its root for a secret believes it.
+#[test]
+fn a_test_key_brings_its_certificates_along() {
+    let root = issue("root", true, None);
+    for x5c in ["{}", "{ leaf_oid: 1.2.3.4, intermediate_oid: 1.2.3.5 }"] {
+        let verify = format!(
+            "mac: jwt\nsignature: {{ header: x-token }}\njwt: {{ algs: [ES256] }}\nkeys: {{ x5c: {x5c} }}"
+        );
+        let other = of(&verify, &[&root.pem]);
+        let key = other.test_key().expect("a key of the sender's").expect("a key");
+        let none = HeaderMap::new();
+        let signed = other.sign_with(&key, &presented(&none, b"{}"), &Map::new()).expect("signed");
+        let headers = HeaderMap::from_iter(signed.headers);
+        let own = of(&verify, &[&key.public_pem().unwrap()]);
+        assert_eq!(judge(&own, &headers, b"{}"), Ok(()), "{x5c}");
+        assert_eq!(judge(&other, &headers, b"{}"), Err(Reason::CertificateRefused), "{x5c}");
+    }
 }

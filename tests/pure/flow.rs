@@ -84,8 +84,22 @@ impl Flow {
         if let Ok(verifier) = verifier(compiled.clone(), &[secret]) {
             return Self::knowing(compiled, verifier, None);
         }
-        let Own { key, verifier } = Own::of(&compiled);
+        let Own { key, verifier, .. } = Own::of(&compiled);
         Self::knowing(compiled, verifier, Some(key))
+    }
+
+    /// Sends requests one after the other; what each was told.
+    pub(crate) fn post_all(
+        &self,
+        requests: impl IntoIterator<Item = (HeaderMap, Vec<u8>)>,
+    ) -> Vec<Answer> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let stack = self.stack();
+        let ask = |(headers, body): (_, Vec<u8>)| {
+            let inbound = Self::inbound(headers, Full::new(Bytes::from(body)));
+            runtime.block_on(stack.clone().oneshot(inbound))
+        };
+        requests.into_iter().map(ask).collect()
     }
 
     fn knowing(compiled: Compiled, verifier: Verifier, key: Option<TestKey>) -> Self {

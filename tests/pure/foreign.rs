@@ -37,6 +37,7 @@ pub(crate) fn scheme(verify: &str) -> Compiled {
 pub(crate) struct Own {
     pub(crate) key: TestKey,
     pub(crate) verifier: Verifier,
+    pub(crate) compiled: Compiled,
 }
 
 impl Own {
@@ -50,7 +51,7 @@ impl Own {
         let any = PUBLIC.iter().find_map(|key| knowing(key).ok()).expect("a key that fits");
         let key = any.test_key().expect("a scheme with keys of its own").expect("a key");
         let verifier = knowing(&key.public_pem().unwrap()).expect("its public half");
-        Self { key, verifier }
+        Self { key, verifier, compiled: compiled.clone() }
     }
 
     pub(crate) fn sign(&self, body: &[u8], claims: &Map<String, Json>) -> Signed {

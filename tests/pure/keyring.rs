@@ -103,7 +103,7 @@ struct World {
 
 impl World {
     fn new(verify: &str, stale: Duration) -> Self {
-        let Own { mut key, verifier } = Own::new(verify);
+        let Own { mut key, verifier, compiled } = Own::new(verify);
         let mut requests = HashMap::new();
         for name in NAMES {
             key = key.named(name);
@@ -115,7 +115,7 @@ impl World {
         let publisher = Arc::new(Publisher { params, ..Publisher::default() });
         let documents: Arc<dyn Documents> = publisher.clone();
         let flow = Flow::of(scheme(verify), &[]).fetching(documents, None);
-        Self { publisher, flow, own: Own { key, verifier }, requests }
+        Self { publisher, flow, own: Own { key, verifier, compiled }, requests }
     }
 
     /// Keys under these names are there.

@@ -16,12 +16,12 @@ const PAGE: &str = include_str!("../../docs/public-keys.md");
 #[test]
 fn every_example_of_the_page_passes_and_only_as_it_stands() {
     let examples = examples_of(PAGE);
-    assert_eq!(examples.len(), 7, "the scan finds them");
+    assert_eq!(examples.len(), 25, "the scan finds them");
     for (yaml, described, sent) in examples {
         let verifier = described.verifier();
         assert!(sent.verdict(&verifier).is_ok(), "{:?}: {yaml}", sent.verdict(&verifier));
-        // Tokens that a body lists cover what they say, and nothing beside it.
-        if yaml.contains("for_each") {
+        // Tokens that a body lists cover what they say, and a message of SNS its members, and nothing beside it.
+        if yaml.contains("for_each") || yaml.contains("{aws_sns}") {
             assert_eq!(described.compile().covers, providers::Covers::Fields, "{yaml}");
             continue;
         }
@@ -77,8 +77,15 @@ fn what_is_signed_is_believed_and_not_once_it_was_touched() {
 
 #[test]
 fn a_test_key_is_kept_and_read_again() {
-    for scheme in [SCHEMES[0], SCHEMES[1], SCHEMES[6]] {
+    let each = [
+        (SCHEMES[0], "ed25519"),
+        (SCHEMES[1], "ecdsa-p256-sha256"),
+        (SCHEMES[6], "rsa-pkcs1-sha256"),
+        (SCHEMES[12], "ed25519"),
+    ];
+    for (scheme, algorithm) in each {
         let own = Own::new(scheme);
+        assert_eq!(own.key.algorithm(), algorithm);
         let kept = own.key.to_pem().unwrap();
         let again = own.verifier.read_test_key(&kept).unwrap().unwrap();
         assert_eq!(again.public_pem().unwrap(), own.key.public_pem().unwrap());
@@ -163,6 +170,32 @@ fn what_cannot_be_signed_is_said() {
     twice.insert("x-t", HeaderValue::from_static("1"));
     let told = other.sign_with(&own.key, &presented(&twice, b"{}"), &Map::new()).map(drop);
     assert_eq!(told, Err("the key is not for `ecdsa-p256-sha256`".to_owned()));
+    let elsewhere = "schemes:\n  - { name: a, when: { json_present: x }, mac: ed25519 }";
+    let own = Own::new(&format!("{timed}\n{elsewhere}"));
+    let sign = |body: &[u8]| {
+        own.verifier.sign_with(&own.key, &presented(&twice, body), &Map::new()).map(drop)
+    };
+    assert_eq!(sign(br#"{"x":1}"#), Ok(()));
+    assert_eq!(sign(b"{}"), Err("it would be taken for one of another scheme".to_owned()));
+}
+
+/// Where requests name their key, so does what a test key signs.
+#[test]
+fn a_test_key_has_a_name_where_requests_name_theirs() {
+    let named = [HeaderValue::from_static("gatepost-test")];
+    for (signature, rest, names) in [
+        ("header: x-s", "", &[][..]),
+        ("header: x-s", "\nkeys: { key_id: \"{header:x-key}\" }", &named),
+        ("header: x-s, key_id: \"{header:x-key}\"", "", &named),
+    ] {
+        let own = Own::new(&format!(
+            "mac: ed25519\nsignature: {{ {signature}, encoding: hex }}\nsigned: \"{{body}}\"{rest}"
+        ));
+        let headers = HeaderMap::from_iter(own.sign(b"{}", &Map::new()).headers);
+        let found: Vec<_> = headers.get_all("x-key").iter().cloned().collect();
+        assert_eq!(found, names, "{signature} {rest}");
+        assert_eq!(judge(&own.verifier, &headers, b"{}"), Ok(()), "{signature} {rest}");
+    }
 }
 
 /// An algorithm that is not known is answered with those that are.

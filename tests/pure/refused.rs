@@ -7,13 +7,19 @@ use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
-use gatepost::verify::{Keys, NoKeys, Presented, Stop, Verifier};
+use gatepost::{
+    answer::Refusal,
+    verify::{Keys, NoKeys, Presented, Stop, Verifier},
+};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value as Json, json};
 
 use crate::{
     asymmetric::{Fetched, Vector, vectors},
-    foreign::{Own, presented},
+    certificates::issue,
+    flow::Flow,
+    foreign::{Own, of, presented, scheme},
+    source::compiled,
 };
 
 /// Forgeries of a family, at least.
@@ -111,7 +117,8 @@ fn accepted(verifier: &Verifier, sent: &Sent, keys: &dyn Keys, like: &Presented<
     }
 }
 
-/// That the good one is believed, and none of the others.
+/// That the good one is believed and none of the others; and that of those nothing goes on to where stores and apps are, but one
+/// answer goes back.
 fn none_of(own: &Own, good: &Sent, forged: BTreeSet<Sent>) {
     let none = HeaderMap::new();
     let like = presented(&none, b"");
@@ -121,6 +128,16 @@ fn none_of(own: &Own, good: &Sent, forged: BTreeSet<Sent>) {
     for sent in &forged {
         assert!(!accepted(&own.verifier, sent, &NoKeys, &like), "{sent:?}");
     }
+    let pem = own.key.public_pem().unwrap();
+    let flow = Flow::of(own.compiled.clone(), &[&pem]);
+    let request = |sent: &Sent| (sent.map().unwrap(), sent.body.clone());
+    for (answer, sent) in flow.post_all(forged.iter().map(request)).into_iter().zip(&forged) {
+        let refused = answer.expect_err("refused").what;
+        assert!(matches!(refused, Refusal::NotVerified(_)), "{refused:?}: {sent:?}");
+    }
+    assert!(flow.nothing_routed(), "a forgery went on");
+    assert!(flow.post_all([request(good)])[0].is_ok(), "the good one");
+    assert!(!flow.nothing_routed(), "the good one goes on");
 }
 
 const BODY: &[u8] = br#"{"id":"evt_1","type":"invoice.paid","amount":1000}"#;
@@ -306,14 +323,52 @@ fn tokens(good: &str) -> Vec<String> {
 }
 
 fn token_family(scheme: &str) {
-    let own = Own::new(scheme);
+    let (own, other) = (Own::new(scheme), Own::new(scheme));
+    tokens_of(&own, &other);
+}
+
+fn tokens_of(own: &Own, other: &Own) {
     let good = Sent::of(&own.sign(BODY, &Map::new()).headers, BODY);
     let name = good.headers[0].0.clone();
     let token = good.headers[0].1.clone();
     let mut forged = changed(&good);
     forged.extend(tokens(&token).iter().map(|token| good.with(&name, token)));
-    let other = Own::new(scheme);
     forged.insert(Sent::of(&other.sign(BODY, &Map::new()).headers, BODY));
+    forged.remove(&good);
+    none_of(own, &good, forged);
+}
+
+/// Tokens that bring certificates along: whoever makes some of the same kind has another root.
+#[test]
+fn certificates() {
+    let verify = "mac: jwt\nsignature: { header: x-token }\nkeys: { x5c: {} }\n\
+                  jwt: { algs: [ES256], body_hash: { claim: digest } }";
+    let make = || {
+        let any = of(verify, &[&issue("root", true, None).pem]);
+        let key = any.test_key().expect("a key of the sender's").expect("a key");
+        let verifier = of(verify, &[&key.public_pem().unwrap()]);
+        Own { key, verifier, compiled: scheme(verify) }
+    };
+    tokens_of(&make(), &make());
+}
+
+/// Security event tokens (RFC 8417), which are the whole body.
+#[test]
+fn security_events() {
+    let preset = compiled("ssf");
+    let (own, other) = (Own::of(&preset), Own::of(&preset));
+    let signed = |own: &Own| {
+        let claims = json!({ "jti": "1", "events": { "https://schemas.example/revoked": {} } });
+        let signed = own.sign(b"", claims.as_object().unwrap());
+        let mut sent = Sent::of(&signed.headers, &signed.body.expect("a token"));
+        sent.headers.push(("content-type".into(), "application/secevent+jwt".into()));
+        sent
+    };
+    let good = signed(&own);
+    let token = String::from_utf8(good.body.clone()).unwrap();
+    let with = |token: String| Sent { body: token.into(), ..good.clone() };
+    let mut forged = BTreeSet::from([signed(&other)]);
+    forged.extend(spoilt(&token).into_iter().chain(tokens(&token)).map(with));
     forged.remove(&good);
     none_of(&own, &good, forged);
 }
@@ -335,7 +390,7 @@ fn vector(provider: &str, name: &str) -> (Vector, Verifier, Fetched) {
     let vector = all.find(|v| v.provider == provider && v.name == name).expect("a vector");
     let described = crate::asymmetric::describe(&vector).expect("described");
     let secrets: Vec<_> = described.secrets.iter().map(String::as_str).collect();
-    let verifier = crate::foreign::of(&described.verify, &secrets);
+    let verifier = of(&described.verify, &secrets);
     let fetched = vector.published(&verifier);
     (vector, verifier, fetched)
 }
@@ -357,29 +412,31 @@ fn none_like(
     }
 }
 
+/// A message signature's headers spoilt, but for wider gaps in a list: what is signed is the list.
+fn messages(good: &Sent) -> BTreeSet<Sent> {
+    let mut forged = BTreeSet::new();
+    for (header, value) in &good.headers {
+        if ["signature", "signature-input", "content-digest"].contains(&&**header) {
+            let same = |text: &String| text.trim().replace("  ", " ") == *value;
+            let spoilt = spoilt(value).into_iter().filter(|text| !same(text));
+            forged.extend(spoilt.map(|text| good.with(header, &text)));
+            let mut without = good.clone();
+            without.headers.retain(|(name, _)| name != header);
+            forged.insert(without);
+        }
+    }
+    let bodies = changed(&Sent { headers: Vec::new(), ..good.clone() }).into_iter();
+    forged.extend(bodies.map(|sent| Sent { headers: good.headers.clone(), ..sent }));
+    forged
+}
+
 #[test]
 fn message_signatures() {
+    let own = Own::new("mac: rfc9421\nrfc9421: { algs: [ed25519], max_age: 5m }");
+    let good = Sent::of(&own.sign(BODY, &Map::new()).headers, BODY);
+    none_of(&own, &good, messages(&good));
     for name in ["ecdsa_p256_raw_rs_ok", "rsa_v1_5_sha256_ok"] {
-        none_like(&vector("rfc9421", name), |good| {
-            let mut forged = BTreeSet::new();
-            for (header, value) in &good.headers {
-                if ["signature", "signature-input", "content-digest"].contains(&&**header) {
-                    // A list may be written with wider gaps; what is signed is the list.
-                    let same = |text: &String| text.trim().replace("  ", " ") == *value;
-                    let spoilt = spoilt(value).into_iter().filter(|text| !same(text));
-                    forged.extend(spoilt.map(|text| good.with(header, &text)));
-                    let mut without = good.clone();
-                    without.headers.retain(|(name, _)| name != header);
-                    forged.insert(without);
-                }
-            }
-            forged.extend(
-                changed(&Sent { headers: Vec::new(), ..good.clone() })
-                    .into_iter()
-                    .map(|sent| Sent { headers: good.headers.clone(), ..sent }),
-            );
-            forged
-        });
+        none_like(&vector("rfc9421", name), messages);
     }
 }
 

@@ -4,7 +4,7 @@ use gatepost::{
     event::Timestamp,
     providers::Compiled,
     secret::Secret,
-    verify::{LiveSecret, Verifier},
+    verify::{LiveSecret, Presented, Verifier},
 };
 use http::HeaderMap;
 use serde_json::Map;
@@ -104,6 +104,12 @@ fn what_came_is_signed_again_in_headers_alone() {
         (timed("{formjson:p/t}"), inside),
         (TWO.to_owned(), Ok(())),
         (
+            "{ schemes: [{ name: a, when: { header: X-New }, besides: b, signed: '{body}', signature: { header: X-A } }, \
+             { name: b, mac: token, signature: { header: X-B } }] }"
+                .to_owned(),
+            Err("two schemes must hold at once, and only one signature is made"),
+        ),
+        (
             "{ signed: '{json:id}', schemes: [{ when: { header: X-New }, signature: { header: X-A } }, \
              { signature: { from: '{json:sig}' } }] }"
                 .to_owned(),
@@ -140,6 +146,27 @@ fn the_name_of_the_secret_is_said() {
     let signed = HeaderMap::from_iter(named.sign(&presented(&none, b"{}", NOW)).expect("signed"));
     assert_eq!(signed["x-key"], "17");
     assert!(named.verify(&presented(&signed, b"{}", NOW)).is_ok());
+    assert!(named.names_secrets() && !of(TWO).names_secrets());
+    // A public key brings its name along.
+    let foreign =
+        "{ mac: ed25519, signature: { header: X-S, key_id: '{header:X-Key}' }, signed: '{body}' }";
+    let foreign = verifier(scheme(foreign), &[crate::foreign::PUBLIC[0]]).expect("a key");
+    assert!(!foreign.names_secrets());
+}
+
+/// Where the signature itself says which scheme counts, it is there when that is asked.
+#[test]
+fn a_signature_may_be_what_its_scheme_is_known_by() {
+    let verifier = of("{ signed: '{body}', schemes: [\
+        { when: { query: sum }, signature: { from: '{query:sum}' } }, \
+        { signature: { header: X-B } }] }");
+    let none = HeaderMap::new();
+    let request = presented(&none, b"{}", NOW);
+    let signed = verifier.sign_whole(&request, &Map::new()).expect("signed");
+    let query = signed.query.expect("the first scheme signs");
+    assert_eq!(query, format!("sum={}", mac(SECRET, b"{}")));
+    let target = format!("/hooks/x?{query}");
+    assert!(verifier.verify(&Presented { target: &target, ..request }).is_ok());
 }
 
 #[test]

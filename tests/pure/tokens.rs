@@ -199,7 +199,7 @@ fn claims_are_numbers_and_words() {
 #[test]
 fn the_name_of_a_tokens_key_may_be_so_long() {
     let own = Own::new("mac: jwt\nsignature: { header: X-Token }\njwt: { algs: [ES256] }");
-    let Own { mut key, verifier } = own;
+    let Own { mut key, verifier, .. } = own;
     for (length, told) in [(256, Ok(())), (257, Err(Reason::SignatureMalformed))] {
         key = key.named(&"k".repeat(length));
         let none = HeaderMap::new();

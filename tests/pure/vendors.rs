@@ -1,6 +1,7 @@
 //! What some vendors sign in ways of their own, and what is taken from it: Amazon SNS, Hook0, TrueLayer, and Twilio's URLs.
 
 use aws_lc_rs::hmac;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use gatepost::{
     answer::Reason,
     verify::{Presented, Verifier},
@@ -215,6 +216,22 @@ fn truelayer_signs_the_headers_that_it_lists() {
         let mut headers = map(&sent);
         headers.insert("tl-signature", format!("{}..{}", parts[0], parts[2]).parse().unwrap());
         assert_eq!(judge(&verifier, &headers, b"{}"), told, "{header}");
+    }
+}
+
+/// What a test key signs says which version it is of, and nothing of the kind where another vendor's is signed.
+#[test]
+fn a_test_event_of_truelayer_is_believed() {
+    for (signed, said) in [("{truelayer}", json!("2")), ("{body}", Json::Null)] {
+        let own = Own::new(&format!(
+            "mac: jws-detached\nsignature: {{ header: x-s }}\nsigned: {signed:?}\njwt: {{ algs: [ES256] }}"
+        ));
+        let headers = HeaderMap::from_iter(own.sign(b"{}", &Map::new()).headers);
+        assert_eq!(judge(&own.verifier, &headers, b"{}"), Ok(()), "{signed}");
+        let header = headers["x-s"].to_str().unwrap().split('.').next().unwrap();
+        let header: Json =
+            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).unwrap()).unwrap();
+        assert_eq!(header["tl_version"], said, "{signed}");
     }
 }
 

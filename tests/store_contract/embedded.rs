@@ -107,7 +107,7 @@ async fn what_is_in_the_file_is_counted_and_found() {
         store.complete(event, HOUR).await.unwrap();
     }
     let counted = async {
-        while store.entries() < Some(301) {
+        while store.entries() != Some(301) {
             sleep(Duration::from_millis(20)).await;
         }
     };

@@ -108,6 +108,7 @@ impl Work<'_, '_> {
         let live: Vec<_> = secrets.iter().map(live).collect();
         let shown = self.keys_secret(&language);
         let verifier = Arc::new(self.verifier(&language, &live, &public_url)?);
+        let keyring = Keyring::new(Arc::clone(&verifier), Arc::clone(self.fetcher), shown);
         self.are_new(secrets, &verifier, seen);
         let dedup = self.policy();
         let manners = self.ground.manners(shape, &self.at)?;
@@ -117,7 +118,7 @@ impl Work<'_, '_> {
             name: self.ground.name(self.name, &self.at)?,
             provider: shape.provider.clone()?,
             path: self.path(),
-            keyring: verifier.fetches().then(|| self.keyring(&verifier, shown)),
+            keyring: verifier.fetches().then(|| Arc::new(keyring)),
             verifier,
             secrets: live,
             language,
@@ -142,10 +143,6 @@ impl Work<'_, '_> {
         };
         let message = format!("no route takes events of `{}`", self.name);
         self.ground.warn("no-route", &self.ground.key(&self.at), message).label(answer);
-    }
-
-    fn keyring(&self, verifier: &Arc<Verifier>, shown: Option<Secret>) -> Arc<Keyring> {
-        Arc::new(Keyring::new(Arc::clone(verifier), Arc::clone(self.fetcher), shown))
     }
 
     /// What is shown to whoever has the provider's keys. Where that is asked for, it must be there, or the keys must.
