@@ -136,7 +136,7 @@ impl<'s> Draft<'s> {
         let text = container.text(signature, self.beside())?;
         let Place::Elsewhere(template) = &container.place else {
             let (name, mut value) = (container.header()?, text);
-            value.set_sensitive(self.scheme.parts.algorithm.is_shown());
+            value.set_sensitive(!self.scheme.parts.algorithm.signs());
             self.added.push((name, value));
             return Ok(());
         };

@@ -104,12 +104,15 @@ def body_of(name):
     provider = PROVIDERS[name]
     if provider.body is not None:
         return provider.body.replace("{millis}", str(int(time.time() * 1000))).encode()
-    with open(f"{TOP}/src/cli/samples/{provider.preset or name}.json", "rb") as file:
-        # Providers that sign a time of theirs within the body say when it was.
-        body = json.load(file)
-        if "webhookTimestamp" in body:
-            body["webhookTimestamp"] = int(time.time() * 1000)
-        return json.dumps(body).encode()
+    with open(f"{TOP}/src/cli/samples.jsonl", "rb") as file:
+        samples = {preset: body for preset, _, body in map(json.loads, file)}
+    body = samples.get(provider.preset or name, samples["*"])
+    if isinstance(body, str):
+        return body.encode()
+    # Providers that sign a time of theirs within the body say when it was.
+    if "webhookTimestamp" in body:
+        body["webhookTimestamp"] = int(time.time() * 1000)
+    return json.dumps(body).encode()
 
 
 def changed(name, sent):
