@@ -133,3 +133,19 @@ fn a_secret_that_is_sent_is_marked() {
         assert_eq!(marked(&signed.unwrap()), is_marked);
     }
 }
+
+/// A token covers a body by the digest of it; only where there is no body may that be left out, and only where the rule says so.
+#[test]
+fn a_body_without_its_digest_is_refused() {
+    for (more, may_be_left_out) in [("", false), (", or_no_body: true", true)] {
+        let own = Own::new(&format!(
+            "mac: jwt\nsignature: {{ header: x-token }}\n\
+             jwt: {{ algs: [ES256], body_hash: {{ claim: d{more} }} }}"
+        ));
+        let token = HeaderValue::from_str(&forged(&own, "", "{}")).unwrap();
+        let headers = HeaderMap::from_iter([("x-token".parse().unwrap(), token)]);
+        let said = |body: &[u8]| own.verifier.verify(&presented(&headers, body)).map(drop);
+        assert_eq!(said(b"{}"), Err(Reason::ClaimFailed), "{more}");
+        assert_eq!(said(b"").is_ok(), may_be_left_out, "{more}");
+    }
+}

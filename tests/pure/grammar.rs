@@ -150,6 +150,7 @@ fn stripes_grammar() {
         ("t=1700000000,v1=G".to_owned(), Ok(())),
         ("v1=G,t=1700000000".into(), Ok(())),
         ("t=1700000000,v1=B,v1=G".into(), Ok(())),
+        ("t=1700000000,v1=G,v1=G".into(), Ok(())),
         ("t=1700000000,v1=nonsense,v1=G".into(), Ok(())),
         ("t=1700000000,v1=G,v0=B".into(), Ok(())),
         (many(8), Ok(())),
