@@ -163,7 +163,10 @@ def copy_tree(sources):
     manifest = pathlib.Path("Cargo.toml").read_text()
     manifest = re.sub(r"\[\[bin\]\]\n.*?\n\n", "", manifest, count=1, flags=re.S)
     manifest = manifest.replace("\nedition", "\nautobins = false\nedition", 1)
-    manifest += "\n[profile.dev.package.gatepost]\ndebug = false\n"  # nobody steps through a mutant
+    # Nobody steps through a mutant. The units tell the trees apart: to cargo they are one package, and one's binaries would pass for
+    # another's.
+    units = 64 + list(AREAS).index(TREE.name)
+    manifest += f"\n[profile.dev.package.gatepost]\ndebug = false\ncodegen-units = {units}\n"
     write(TREE / "Cargo.toml", manifest.encode())
     write(TREE / "src/lib.rs", (pathlib.Path("src/lib.rs").read_text() + SWITCH).encode())
 
