@@ -68,11 +68,17 @@ pub(crate) fn known_secrets(text: &str) -> Vec<Mark> {
         let mut column = 1;
         for word in line.split_inclusive(between) {
             let bare = word.trim_end_matches(between);
-            if SECRET_PREFIXES.iter().any(|p| bare.starts_with(p) && bare.len() > p.len() + 4) {
-                marks.push(Mark {
-                    end_column: column + bare.chars().count(),
-                    ..one(number, column)
-                });
+            let begins = |text: &str| {
+                SECRET_PREFIXES.iter().any(|p| text.starts_with(p) && text.len() > p.len() + 4)
+            };
+            // Behind rubbish as well: what is no character of a word begins none.
+            let mut parts = bare.char_indices().map(|(at, _)| bare.split_at(at));
+            let found = parts.find(|(before, rest)| {
+                !before.ends_with(|c: char| c.is_ascii_graphic()) && begins(rest)
+            });
+            if let Some((before, _)) = found {
+                let end_column = column + bare.chars().count();
+                marks.push(Mark { end_column, ..one(number, column + before.chars().count()) });
             }
             column += word.chars().count();
         }
