@@ -361,9 +361,89 @@ const ADMIN: [Row; 3] = [
     ("exposure", &["config.rs::admin_exposed"]),
 ];
 
+/// Who is slow, says nothing, or floods. What honest senders feel of it is `it/hostile.rs`.
+const FLOODS: [Row; 8] = [
+    ("silent TCP", &["server/silence.rs::not_a_byte"]),
+    (
+        "silent TLS",
+        &["server/silence.rs::not_a_byte_of_tls_half_a_hello_and_nothing_after_the_handshake"],
+    ),
+    (
+        "slow headers and bodies",
+        &[
+            "server/silence.rs::a_head_without_end",
+            "server/slow.rs::who_does_not_go_on_is_ended_by_the_limits_and_by_nothing_else",
+            "it/hostile.rs::attacks_end_and_cost_nobody_else_anything",
+        ],
+    ),
+    ("slow read", &["server/silence.rs::an_answer_that_nobody_takes"]),
+    ("keep-alive idle", &["server/silence.rs::idle_after_a_request"]),
+    (
+        "HTTP/2 idle",
+        &[
+            "server/silence.rs::http2_without_a_stream",
+            "server/slow.rs::pings_do_not_keep_a_connection",
+            "server/silence.rs::old_connections_are_asked_to_close",
+        ],
+    ),
+    (
+        "rapid reset, MadeYouReset, CONTINUATION, DATA, HPACK, SETTINGS, PING, WINDOW_UPDATE, PRIORITY",
+        &[
+            "server/flood.rs::every_flood_ends_its_connection_and_no_other",
+            "server/flood.rs::a_server_without_the_limits_is_found_out",
+        ],
+    ),
+    ("a thousand open streams", &["it/hostile.rs::attacks_end_and_cost_nobody_else_anything"]),
+];
+
+/// Who changes the record where it lies.
+const TAMPER: [Row; 7] = [
+    (
+        "flip",
+        &[
+            "disk/tamper.rs::every_bit_between_two_checkpoints_is_found_where_it_is",
+            "disk/tamper.rs::a_turned_bit_anywhere_in_a_thousand_records_is_found_where_it_is",
+            "disk/tamper.rs::a_turned_bit_in_a_checkpoint_is_found",
+        ],
+    ),
+    (
+        "delete, insert or swap a record",
+        &[
+            "disk/tamper.rs::every_record_removed_doubled_moved_or_taken_from_elsewhere_is_found_where_it_is",
+        ],
+    ),
+    (
+        "cut tail",
+        &["disk/tamper.rs::a_cut_tail_is_seen_against_an_anchor_and_else_shown_as_a_shorter_tail"],
+    ),
+    (
+        "rollback, a new seal, two histories",
+        &["disk/tamper.rs::a_rollback_a_second_history_and_a_new_seal_are_seen_against_an_anchor"],
+    ),
+    (
+        "a symbolic link in a segment's place",
+        &["disk/tamper.rs::a_log_is_not_written_through_a_link"],
+    ),
+    (
+        "a clock ten years off",
+        &[
+            "audit/house.rs::a_clock_that_goes_back_is_on_record_when_it_is_more_than_a_second",
+            "faults/clock.rs::a_wall_clock_that_is_wrong_neither_repeats_nor_blocks_an_event",
+        ],
+    ),
+    ("two writers", &["it/record.rs::a_second_gateway_on_one_record_is_refused"]),
+];
+
 /// Every table, and how many rows it has.
-const TABLES: [(&[Row], usize); 5] =
-    [(&SIGNATURES, 23), (&EVENTS, 12), (&FRAMING, 5), (&HEADERS, 9), (&ADMIN, 3)];
+const TABLES: [(&[Row], usize); 7] = [
+    (&SIGNATURES, 23),
+    (&EVENTS, 12),
+    (&FRAMING, 5),
+    (&FLOODS, 8),
+    (&HEADERS, 9),
+    (&ADMIN, 3),
+    (&TAMPER, 7),
+];
 
 /// Whether there is a test of this name that is run, or a function of a benchmark.
 fn is_held(by: &str) -> bool {
