@@ -16,7 +16,7 @@ use crate::{
     dice::Dice,
     ledger::{Received, Record, Standing, report},
     run::{Run, verified},
-    world::{Gateway, RedisServer},
+    world::{Gateway, RedisServer, size},
 };
 
 /// The points at which a debug build ends by itself: those that each request passes, and those of a batch.
@@ -43,11 +43,10 @@ struct Size {
 impl Size {
     /// The variables are for long runs, and for running a seed again.
     fn of(kills: u64, events: u64) -> Self {
-        let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
         Self {
-            kills: number("KILL_COUNT").unwrap_or(kills),
-            events: number("KILL_EVENTS").unwrap_or(events),
-            seed: number("KILL_SEED").unwrap_or(1),
+            kills: size("KILL_COUNT", kills),
+            events: size("KILL_EVENTS", events),
+            seed: size("KILL_SEED", 1),
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     },
     run::{Run, sound},
     wire::Wire,
-    world::{Gateway, PATIENCE, eventually},
+    world::{Gateway, PATIENCE, eventually, size},
 };
 
 /// What the app does with an event that it sees for the first time, what its sender is told, and how often it comes in all.
@@ -225,14 +225,13 @@ async fn an_app_that_is_not_there_releases_the_claim() {
 /// Every way to fail at random, under load, and the app goes and comes back. `CHAOS_EVENTS` sizes the long run.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_app_in_chaos_loses_nothing() {
-    let events = std::env::var("CHAOS_EVENTS").ok().and_then(|n| n.parse().ok()).unwrap_or(3000);
+    let events = size("CHAOS_EVENTS", 3000) as usize;
     let run = Run::new(1).await;
     let gateway = run.gateway(0, "store: embedded, claim: 3s, join_timeout: 100ms").await;
     // Floods cost the test itself more than they show here.
     let acts = cases().into_iter().map(|case| case.act);
     let acts: Vec<_> = acts.filter(|act| !matches!(act, Act::Flood(..))).collect();
-    let seed = std::env::var("CHAOS_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(11);
-    let mut dice = Dice(seed);
+    let mut dice = Dice(size("CHAOS_SEED", 11));
     run.app.script(move |_, _| {
         let chosen = dice.below(acts.len() as u64 * 8);
         acts.get(chosen as usize).cloned().unwrap_or(Act::Say(200))
@@ -254,6 +253,7 @@ async fn an_app_in_chaos_loses_nothing() {
     let ledger = run.settle(vec![gateway]).await;
     sound(&ledger);
     let more = ledger.received.len() - events;
+    eprintln!("{events} events, {} requests, {more} deliveries more", ledger.sent.len());
     assert!(more > events / 20, "failures were frequent: {more}");
 }
 

@@ -2,7 +2,10 @@
 //! inflated, no path is another path, and what is large or deep costs no more than its bytes.
 
 use crate::{
-    raw::{GH_SECRET, Input, SLACK_SECRET, input, judged, request, send, stripe_mac},
+    raw::{
+        GH, GH_BODY, GH_SECRET, Input, SLACK_SECRET, input, judged, request, send, standard_mac,
+        standard_request, stripe_mac,
+    },
     stripe_to,
     world::{
         Gateway, Provider, Upstream,
@@ -82,6 +85,44 @@ async fn a_form_has_one_payload_and_a_body_one_charset() {
         slack("application/json", json, 200),
         slack("application/json; charset=utf-7", json, 422),
         slack("application/json", payload, 422),
+    ])
+    .await;
+}
+
+/// A name is in ASCII: what other bytes of a header mean is anybody's guess. A header that nobody reads may hold them.
+#[tokio::test]
+async fn a_name_in_a_header_is_in_ascii() {
+    let github = |delivery: &[u8], event: &[u8], status| {
+        let lines = [
+            ("X-Hub-Signature-256", GH.as_bytes()),
+            ("X-GitHub-Delivery", delivery),
+            ("X-GitHub-Event", event),
+        ];
+        input(delivery.escape_ascii().to_string(), request("/github", &lines, GH_BODY), status)
+    };
+    let standard = |id: &[u8], status| {
+        let (time, body) = (now().to_string(), b"{\"type\":\"a\"}");
+        let signature = format!("v1,{}", standard_mac(id, time.as_bytes(), body));
+        let request = standard_request(id, time.as_bytes(), body, &signature);
+        input(id.escape_ascii().to_string(), request, status)
+    };
+    let beside = |name: &str, value: &[u8], status| {
+        let body = stripe_event(&format!("evt_{name}_{}", value.len()), "invoice.paid");
+        input(name, signed_with(&[(name, value)], &body), status)
+    };
+    judged(vec![
+        github(b"72d3162e", b"push", 200),
+        github(b"72d3162e\xe9", b"push", 422),
+        github("72d3162e\u{e9}".as_bytes(), b"push", 422),
+        github(b"72d3162f", b"push\xe9", 422),
+        github(b"72d3162f", b"\xe9", 422),
+        standard(b"msg_1", 200),
+        standard(b"msg_\xe9", 422),
+        standard("msg_\u{e9}".as_bytes(), 422),
+        beside("Content-Type", b"application/json", 200),
+        beside("Content-Type", b"application/json; charset=\xe9", 422),
+        beside("Content-Type", b"\xe9", 422),
+        beside("X-Nobody-Reads-Me", b"\xe9", 200),
     ])
     .await;
 }

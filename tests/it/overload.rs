@@ -197,14 +197,15 @@ async fn ten_times_too_many_senders_lose_nothing() {
     let peak = gateway.memory("VmHWM");
     assert!(peak <= idle + 64 * 1024, "{peak} KiB, {idle} KiB when idle");
     let kept = much.tally.goodput() / fits.tally.goodput();
+    let first = after.tally.accepted.iter().map(|told| told.at + told.took - over).min().unwrap();
     eprintln!(
-        "goodput {:.0} % of peak at {:.1} times as much; a refusal costs {:.0} us; the first event afterwards after {:?}; idle {idle} KiB, peak {peak} KiB",
+        "goodput {:.0} % of peak at {:.1} times as much; a refusal costs {:.0} us; the first event afterwards after {first:?}; idle {idle} KiB, peak {peak} KiB",
         100.0 * kept,
         much.tally.offered() / fits.tally.goodput(),
         much.price_of_refusal(fits.price()),
-        after.tally.accepted.iter().map(|told| told.at + told.took - over).min().unwrap(),
     );
-    // Only a long run can tell, and only where senders and app do not fight with the gateway over the processors.
+    // Only a long run can tell; of the peak, only where senders and app do not fight with the gateway over the processors.
+    assert!(seconds == 0 || first < Duration::from_secs(5), "{first:?}");
     assert!(seconds == 0 || takes.is_zero() || kept >= 0.9, "{kept}");
 }
 
