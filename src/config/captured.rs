@@ -51,8 +51,8 @@ pub(crate) fn keep(
     secrets.retain(|known| !known.matches(secret.expose()));
     secrets.insert(0, secret.clone());
     secrets.truncate(SECRETS_MAX);
-    // No name of a source has a dot.
-    let unfinished = path.with_extension("tmp");
+    // No name of a source begins with a dot; within, it may have some.
+    let unfinished = dir.join(format!(".{source}.tmp"));
     if let Err(error) = fs::remove_file(&unfinished)
         && error.kind() != ErrorKind::NotFound
     {
