@@ -50,6 +50,7 @@ mod http1;
 mod keys;
 #[path = "../support/leak.rs"]
 mod leak;
+mod log;
 mod overload;
 mod raw;
 mod record;
