@@ -329,7 +329,10 @@ const HEADERS: [Row; 9] = [
     ),
     (
         "upstream name rebinding",
-        &["it/abuse.rs::a_name_that_leads_to_another_network_is_not_followed"],
+        &[
+            "it/abuse.rs::a_name_that_leads_to_another_network_is_not_followed",
+            "it/rebinding.rs::the_address_that_was_looked_at_is_the_one_that_is_connected_to",
+        ],
     ),
     // Ids are remembered on disk or in Redis: what fills is that, and then events are refused with 503.
     (
