@@ -91,7 +91,10 @@ const ROWS: &[Row] = &[
     Row {
         fault: "Redis Cluster moves slots (MOVED, ASK)",
         cells: "ADWX",
-        held: &[("ADWX", "faults::redis::a_cluster_that_moves_its_slots")],
+        held: &[
+            ("ADWX", "faults::redis::a_cluster_that_moves_its_slots"),
+            ("ADWX", "faults::redis::a_cluster_whose_slots_are_half_moved"),
+        ],
     },
     Row {
         fault: "upstream 2xx, 4xx, 5xx, timeout, reset before and after its head, half an answer, garbage, 1xx and header floods, a gigabyte, late 2xx, away",
@@ -214,7 +217,7 @@ const SET_OUT: [(&str, &str); 16] = [
     ("Redis flushed, evicting, stale replica promoted", "ADRIX"),
     ("partition after the forward, before *done*", "ADRWX"),
     ("NOSCRIPT, READONLY, OOM, MISCONF, NOREPLICAS, LOADING", "ADWX"),
-    ("MOVED", "ADWX"),
+    ("MOVED, ASK", "ADWX"),
     (
         "upstream 2xx, 4xx, 5xx, timeout, reset before and after, half an answer, late 2xx, garbage",
         "ADRWMX",
