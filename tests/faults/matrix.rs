@@ -145,6 +145,7 @@ const ROWS: &[Row] = &[
                 "DRVWX",
                 "faults::clock::a_wall_clock_that_is_wrong_neither_repeats_nor_blocks_an_event",
             ),
+            ("DRWX", "faults::clock::a_claim_is_kept_while_its_owners_wall_clock_jumps"),
             (
                 "DRWX",
                 "faults::clock::a_wall_clock_of_redis_that_is_wrong_costs_what_it_forgets_and_blocks_nothing",

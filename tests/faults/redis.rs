@@ -298,9 +298,9 @@ async fn a_cluster_whose_slots_are_half_moved() {
     assert_eq!(keys.len(), 8);
     keys.iter().for_each(|key| server::half_move(&nodes, key));
     run.app.always(Act::Say(200));
-    for n in 0..8 {
-        let now = if told[n] == "accepted" { "duplicate" } else { "accepted" };
-        assert_eq!(send(n).await, now, "{}", told[n]);
+    for (n, before) in told.iter().enumerate() {
+        let now = if before == "accepted" { "duplicate" } else { "accepted" };
+        assert_eq!(send(n).await, now, "{before}");
         assert_eq!(send(n).await, "duplicate");
     }
     let refusals = refusals(&nodes);
