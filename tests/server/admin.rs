@@ -205,7 +205,7 @@ async fn there_is_nothing_else() {
         "POST /-/../-/reload",
         "POST /%2d/reload",
         "POST /-/reload/9223372036854775808",
-        "GET /events/<script>",
+        "GET /events/%3Cscript%3E",
     ] {
         assert_eq!(everything.ask(line, good).await.0, 404, "{line}");
     }
