@@ -196,7 +196,7 @@ impl Killing {
             let (status, dir) = gateway.stop().await;
             assert!(status.success(), "{status}");
             verified(dir.path());
-            records.push(Record::all_in(&dir.path().join("audit")));
+            records.push(self.run.records(dir.path()));
             lives.extend(of);
         }
         Books {
