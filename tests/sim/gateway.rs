@@ -45,7 +45,7 @@ server: { host: hooks.example.com }
 tls: { mode: none }
 sources:
   shop: { provider: stripe, secret: SECRETS, enforce: ENFORCE }
-  bank: { provider: stripe, secret: { env: BANK }EVENT }
+  bank: { provider: stripe, secret: { env: BANK }MORE }
   lax: { provider: stripe, secret: { env: LAX }, dedup: { on_store_error: forward } }
   hub: { provider: github, secret: { env: HUB }, dedup: { on_unknown: release } }
 routes:
@@ -65,16 +65,14 @@ static CONFIGS: LazyLock<Vec<Config>> = LazyLock::new(|| {
         ("{ env: SHOP }", "true", "1s", ""),
         ("[{ env: NEXT }, { env: SHOP }]", "true", "900ms", ""),
         ("[{ env: SHOP }, { env: NEXT }]", "true", "1s", ""),
-        // Mistakes.
-        ("{ env: SHOP }", "false", "1s", ""),
+        ("{ env: SHOP }", "false", "1s", ""), // a mistake, and another
         ("{ env: SHOP }", "true", "1s", ", event: { account: \"{json:id}\" }"),
     ];
     variants.map(parse).into()
 });
 
-fn parse((secrets, enforce, timeout, event): (&str, &str, &str, &str)) -> Config {
-    let text = CONFIG.replace("SECRETS", secrets).replace("ENFORCE", enforce);
-    let text = text.replace("EVENT", event);
+fn parse((secrets, enforce, timeout, more): (&str, &str, &str, &str)) -> Config {
+    let text = CONFIG.replace("SECRETS", secrets).replace("ENFORCE", enforce).replace("MORE", more);
     let options = config::Options {
         env: Env::from(SECRETS),
         offline: false,
