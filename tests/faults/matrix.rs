@@ -150,7 +150,7 @@ const ROWS: &[Row] = &[
                 "DW",
                 "store_contract::differential::a_redis_whose_clock_leaps_answers_as_the_pure_functions_do",
             ),
-            ("RX", "it::disk::a_clock_that_jumps_ten_years_breaks_neither_the_record_nor_dedup"),
+            ("DX", "it::disk::a_clock_that_jumps_ten_years_breaks_neither_the_record_nor_dedup"),
         ],
     },
     Row {

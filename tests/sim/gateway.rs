@@ -39,8 +39,7 @@ use crate::{
 /// How long a claim blocks its twins.
 pub const LEASE: Duration = Duration::from_secs(3);
 
-const CONFIG: &str = r#"
-version: 1
+const CONFIG: &str = r#"version: 1
 server: { host: hooks.example.com }
 tls: { mode: none }
 sources:
