@@ -53,6 +53,7 @@ mod leak;
 mod log;
 mod overload;
 mod raw;
+mod rebinding;
 mod record;
 mod redis;
 mod refuse;
