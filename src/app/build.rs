@@ -55,19 +55,21 @@ pub(super) fn dedup_store(
     })
 }
 
-/// The upstreams in use.
-#[derive(Default)]
+/// The upstreams in use, and what stood in the files that are named.
 pub(super) struct InUse {
     /// Those of each worker.
     pub(super) each: Vec<Upstreams>,
-    /// What stood in the files that they name.
+    /// By upstream.
     files: HashMap<Name, Digest>,
+    /// At start.
+    pub(super) authority: Digest,
 }
 
 impl InUse {
-    /// None, for so many workers.
-    pub(super) fn none(workers: usize) -> Self {
-        Self { each: vec![Upstreams::default(); workers], files: HashMap::new() }
+    /// No upstream, for so many workers that use `store`.
+    pub(super) fn none(workers: usize, store: &Store) -> Self {
+        let (each, files) = (vec![Upstreams::default(); workers], HashMap::new());
+        Self { each, files, authority: authority(store) }
     }
 }
 
@@ -98,7 +100,8 @@ pub(super) fn upstreams(
         }
         files.insert(name.clone(), held);
     }
-    Ok(InUse { each: all.into_iter().map(Arc::new).collect(), files })
+    let each = all.into_iter().map(Arc::new).collect();
+    Ok(InUse { each, files, authority: before.authority })
 }
 
 /// What stands in the file of the CA that Redis is believed by.

@@ -32,7 +32,7 @@ use crate::{
     audit,
     config::Config,
     dedup::Joins,
-    event::{Digest, Timestamp},
+    event::Timestamp,
     handshake::Captures,
     receive::Budget,
     server::{self, Settings, tls::Facts},
@@ -70,8 +70,6 @@ pub(crate) struct App {
     stop: CancellationToken,
     /// Locked while a reload goes on.
     upstreams: tokio::sync::Mutex<InUse>,
-    /// What the CA file of Redis held at start.
-    authority: Digest,
     /// Where a new configuration comes from.
     loader: Option<Loader>,
     /// At start.
@@ -103,7 +101,6 @@ impl App {
         let listeners = server::listen(listen, count).map_err(StartError::of)?;
         let (asked, admin) = (config.admin.listen, build::admin_listeners(&config.admin).await?);
         let (captures, to_keep) = Captures::new();
-        let authority = build::authority(&config.dedup);
         let shared = Shared {
             captures,
             metrics: metrics.clone(),
@@ -120,7 +117,7 @@ impl App {
         let addresses = own.collect();
         let settings = ArcSwap::from_pointee(Settings::new(&config.server, &config.limits, tls));
         let settings = Arc::new(settings);
-        let upstreams = build::upstreams(&config, &metrics, &InUse::none(count))?;
+        let upstreams = build::upstreams(&config, &metrics, &InUse::none(count, &config.dedup))?;
         let (mut workers, mut drained) = (Vec::new(), Vec::new());
         let common = Common {
             config: &config,
@@ -139,7 +136,6 @@ impl App {
             settings,
             config: ArcSwap::from_pointee(config),
             upstreams: tokio::sync::Mutex::new(upstreams),
-            authority,
             shared,
             drained: Mutex::new(drained),
             background,

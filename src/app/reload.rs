@@ -46,7 +46,7 @@ impl App {
         let loader = self.loader.as_ref().ok_or("this gateway was not started from a file")?;
         let mut config = loader()?;
         let mut stuck = needs_restart(&self.config.load(), &config);
-        if build::authority(&config.dedup) != self.authority {
+        if build::authority(&config.dedup) != upstreams.authority {
             stuck.push("dedup.redis.ca");
         }
         if !stuck.is_empty() {
