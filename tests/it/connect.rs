@@ -1,14 +1,21 @@
 //! How apps are reached: several urls, TLS, HTTP/2, connections that are used again, and every way to fail at it.
 
-use std::{future::Future, sync::atomic::Ordering, time::Duration};
+use std::{
+    future::{Future, ready},
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use gatepost::{
-    deliver::{self, Balance, HttpVersion, UpstreamParams, UpstreamTls},
+    deliver::{self, Balance, Dial, HttpVersion, UpstreamParams, UpstreamTls},
     event::Name,
+    stage::BoxFuture,
     telemetry::Metrics,
 };
 use http::HeaderMap;
+use tokio::io::{DuplexStream, duplex};
 
 use crate::{
     STRIPE, stripe_to,
@@ -61,6 +68,34 @@ fn counted(gateway: &Gateway, result: &str) -> impl Future<Output = f64> {
     let series =
         format!("gatepost_delivery_attempts_total{{upstream=\"app\",result=\"{result}\"}}");
     async move { gateway.metric(&series).await }
+}
+
+/// An app at `url` as it is configured, without a gateway.
+fn params(url: &str, http: HttpVersion) -> UpstreamParams {
+    UpstreamParams {
+        name: Name::parse("app").unwrap(),
+        urls: vec![url.parse().unwrap()],
+        balance: Balance::RoundRobin,
+        connect_timeout: PATIENCE,
+        concurrency: 100,
+        idle_timeout: PATIENCE,
+        http,
+        remove_headers: Vec::new(),
+        set_headers: Vec::new(),
+        tls: UpstreamTls::default(),
+        networks: Vec::new(),
+    }
+}
+
+fn over(network: Option<&Arc<dyn Dial>>, params: UpstreamParams) -> deliver::Upstream {
+    let metrics = Metrics::new().upstream(&params.name);
+    deliver::Upstream::over(network, params, metrics).unwrap()
+}
+
+/// The status of an answer, or why there was none.
+async fn directly(upstream: &deliver::Upstream, patience: Duration) -> Result<u16, String> {
+    let answer = upstream.post(HeaderMap::new(), Bytes::from_static(b"{}"), patience).await;
+    answer.map(|(status, _)| status.as_u16())
 }
 
 #[tokio::test]
@@ -151,55 +186,42 @@ async fn no_more_attempts_than_allowed_are_in_flight() {
 #[tokio::test]
 async fn threads_share_the_limits_of_an_upstream_and_not_its_connections() {
     let app = Upstream::closed().await;
-    let name = Name::parse("app").unwrap();
-    let params = UpstreamParams {
-        name: name.clone(),
-        urls: vec![app.url().parse().unwrap()],
-        balance: Balance::RoundRobin,
-        connect_timeout: PATIENCE,
-        concurrency: 1,
-        idle_timeout: PATIENCE,
-        http: HttpVersion::Auto,
-        remove_headers: Vec::new(),
-        set_headers: Vec::new(),
-        tls: UpstreamTls::default(),
-        networks: Vec::new(),
-    };
-    let one = deliver::Upstream::new(params, Metrics::new().upstream(&name)).unwrap();
+    let params = UpstreamParams { concurrency: 1, ..params(&app.url(), HttpVersion::Auto) };
+    let one = over(None, params);
     let other = one.with_own_connections();
-    let post = |upstream, patience| {
-        let upstream: &deliver::Upstream = upstream;
-        upstream.post(HeaderMap::new(), Bytes::from_static(b"{}"), patience)
-    };
     let shut_out = async {
         eventually("the app has the first", || async { app.count() == 1 }).await;
-        let second = post(&other, Duration::from_millis(50)).await;
+        let second = directly(&other, Duration::from_millis(50)).await;
         app.open(3);
         second
     };
-    let (first, second) = tokio::join!(post(&one, PATIENCE), shut_out);
-    assert_eq!(first.unwrap().0, 200);
+    let (first, second) = tokio::join!(directly(&one, PATIENCE), shut_out);
+    assert_eq!(first.unwrap(), 200);
     assert_eq!((second.unwrap_err().as_str(), app.count()), ("no answer in time", 1));
-    post(&one, PATIENCE).await.unwrap();
+    directly(&one, PATIENCE).await.unwrap();
     assert_eq!(app.connections(), 1);
-    post(&other, PATIENCE).await.unwrap();
+    directly(&other, PATIENCE).await.unwrap();
     assert_eq!((app.count(), app.connections()), (3, 2));
 }
 
+/// Whichever of its times is over first: nothing was sent.
 #[tokio::test]
-async fn connecting_is_given_up_after_its_own_timeout() {
+async fn connecting_is_given_up_in_time_and_counts_as_not_sent() {
     // Accepts the connection and never says a word of TLS.
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    Ca::new().write(dir.path());
     let port = silent.local_addr().unwrap().port();
-    let upstream = format!(
-        "url: \"https://localhost:{port}/\", connect_timeout: 200ms, tls: {{ ca: \"{{dir}}/ca.pem\" }}"
-    );
-    let gateway = gateway_in(dir, ", timeout: 30s", &upstream).await;
-    let answer = post(&gateway, "evt_1").await;
-    assert_eq!((answer.status, answer.outcome()), (502, "upstream_failed"));
-    assert_eq!(counted(&gateway, "connect").await, 1.0);
+    for (route, connect) in [("30s", "200ms"), ("200ms", "30s")] {
+        let dir = tempfile::tempdir().unwrap();
+        Ca::new().write(dir.path());
+        let upstream = format!(
+            "url: \"https://localhost:{port}/\", connect_timeout: {connect}, tls: {{ ca: \"{{dir}}/ca.pem\" }}"
+        );
+        let gateway = gateway_in(dir, &format!(", timeout: {route}"), &upstream).await;
+        let answer = post(&gateway, "evt_1").await;
+        assert_eq!((answer.status, answer.outcome()), (502, "upstream_failed"), "{route}");
+        let counts = (counted(&gateway, "connect").await, counted(&gateway, "timeout").await);
+        assert_eq!(counts, (1.0, 0.0), "{route}");
+    }
 }
 
 /// The app's TLS, what the gateway is configured with, and the status that an event gets.
@@ -310,8 +332,9 @@ async fn answers_are_bounded() {
     assert_eq!((answer.status, answer.outcome(), answer.body.len()), (200, "accepted", 0));
 }
 
+/// A head that is not read may be that of a 200: whoever sent it may have the event.
 #[tokio::test]
-async fn rubbish_is_a_definite_failure() {
+async fn an_answer_that_cannot_be_read_is_unknown_and_the_next_attempt_is_told() {
     let header = |n: usize| format!("X-{n}: y\r\n");
     for (name, says) in [
         ("no HTTP", b"SSH-2.0-OpenSSH_9.2\r\n\r\n".to_vec()),
@@ -322,10 +345,95 @@ async fn rubbish_is_a_definite_failure() {
         ),
     ] {
         let app = RawUpstream::start(says, Then::Stay).await;
-        let gateway = Gateway::start(&stripe_to(&app.url())).await;
+        let rest = stripe_to(&app.url());
+        let rest = format!("{rest}dedup: {{ on_unknown: 1s, join_timeout: 100ms }}\n");
+        let gateway = Gateway::start(&rest).await;
         let answer = post(&gateway, "evt_1").await;
-        assert_eq!((answer.status, answer.outcome()), (502, "upstream_failed"), "{name}");
+        assert_eq!((answer.status, answer.outcome()), (502, "upstream_broke"), "{name}");
         assert_eq!(counted(&gateway, "garbage").await, 1.0, "{name}");
-        assert_eq!(app.requests.load(Ordering::Relaxed), 1, "{name}");
+        let told = || -> Vec<bool> {
+            let heads = app.heads.lock().unwrap();
+            heads.iter().map(|h| h.contains("gatepost-previous-attempt: unknown")).collect()
+        };
+        assert_eq!(told(), [false], "{name}");
+        eventually("it goes through again", || async {
+            let answer = post(&gateway, "evt_1").await;
+            assert!(
+                ["duplicate_in_flight", "upstream_broke"].contains(&answer.outcome()),
+                "{name}"
+            );
+            answer.outcome() == "upstream_broke"
+        })
+        .await;
+        assert_eq!(told(), [false, true], "{name}");
     }
+}
+
+/// Nobody looks at them while they are idle: whoever closed them would be kept waiting for ever.
+#[tokio::test]
+async fn idle_connections_are_closed_although_nothing_comes() {
+    for http in ["1.1", "2"] {
+        let app = Upstream::speaking(Speaks { h2: http == "2", tls: None }).await;
+        let upstream = format!("url: \"{}\", http: \"{http}\", idle_timeout: 100ms", app.url());
+        let gateway = gateway("", &upstream).await;
+        let answers = at_once(&gateway, "a", 20).await;
+        assert!(answers.iter().all(|answer| answer.status == 200), "{http}");
+        eventually("all are closed", || async { app.ended() == app.connections() }).await;
+        let before = app.connections();
+        accepted(&gateway, 1).await;
+        assert_eq!(app.connections(), before + 1, "{http}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_in_use_is_not_idle() {
+    for http in [HttpVersion::Http1, HttpVersion::Http2] {
+        let speaks = Speaks { h2: http == HttpVersion::Http2, tls: None };
+        let app = Upstream::with_gate(0, speaks).await;
+        let idle_timeout = Duration::ZERO;
+        let upstream = over(None, UpstreamParams { idle_timeout, ..params(&app.url(), http) });
+        let meanwhile = async {
+            eventually("the app has it", || async { app.count() == 1 }).await;
+            upstream.sweep();
+            app.open(1);
+        };
+        let (answer, ()) = tokio::join!(directly(&upstream, PATIENCE), meanwhile);
+        assert_eq!((answer, app.ended()), (Ok(200), 0), "{http:?}");
+        upstream.sweep();
+        eventually("it is closed", || async { app.ended() == 1 }).await;
+    }
+}
+
+#[tokio::test]
+async fn an_http2_connection_that_let_an_event_wait_in_vain_gets_no_other() {
+    let app = Upstream::with_gate(0, Speaks { h2: true, tls: None }).await;
+    let upstream = format!("url: \"{}\", http: \"2\"", app.url());
+    let gateway = gateway(", timeout: 300ms", &upstream).await;
+    for n in 0..2 {
+        assert_eq!(post(&gateway, &format!("evt_late_{n}")).await.status, 504);
+    }
+    assert_eq!(app.connections(), 2, "it may be dead");
+    app.open(100);
+    accepted(&gateway, 3).await;
+    assert_eq!((app.count(), app.connections()), (5, 3));
+}
+
+/// A network on which nobody ever says a word.
+#[derive(Debug, Default)]
+struct Silence(Mutex<Vec<DuplexStream>>);
+
+impl Dial for Silence {
+    fn dial(&self, _: &str, _: u16) -> BoxFuture<'_, io::Result<DuplexStream>> {
+        let (ours, theirs) = duplex(64 * 1024);
+        self.0.lock().unwrap().push(theirs);
+        Box::pin(ready(Ok(ours)))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_http2_connection_that_died_in_silence_is_found_out_before_the_patience_ends() {
+    let network: Arc<dyn Dial> = Arc::new(Silence::default());
+    let upstream = over(Some(&network), params("http://app.internal/", HttpVersion::Http2));
+    let why = directly(&upstream, Duration::from_secs(15)).await.unwrap_err();
+    assert_ne!(why, "no answer in time");
 }
