@@ -209,7 +209,9 @@ impl Upstream {
             let shared = connection.shared();
             let mut head = Box::pin(connection.send(request));
             let Ok((connection, answer)) = timeout_at(deadline, &mut head).await else {
-                shared.iter().for_each(|shared| door.pool.retire(shared));
+                if let Some(shared) = shared {
+                    door.pool.retire(&shared);
+                }
                 let late = async move { head.await.1.ok().map(|answer| answer.status()) };
                 return Ok(Exchanged::Late(Box::pin(late)));
             };
