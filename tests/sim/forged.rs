@@ -376,8 +376,11 @@ fn a_repeat_after_a_late_success_is_found() {
     passes(|ledger| {
         late(ledger, "late", "");
         again(ledger);
+        let told = "previous_attempt_unknown";
         let attempt = ledger.records.iter_mut().rfind(|record| record.kind == "attempt").unwrap();
-        attempt.reason = "previous_attempt_unknown".into();
+        (attempt.attempt, attempt.reason) = (2, told.into());
+        let received = ledger.received.last_mut().unwrap();
+        (received.attempt, received.reason) = (2, told.into());
     });
 }
 
