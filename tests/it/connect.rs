@@ -1,9 +1,13 @@
 //! How apps are reached: several urls, TLS, HTTP/2, connections that are used again, and every way to fail at it.
 
 use std::{
+    convert::Infallible,
     future::{Future, ready},
     io,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
@@ -14,8 +18,17 @@ use gatepost::{
     stage::BoxFuture,
     telemetry::Metrics,
 };
-use http::HeaderMap;
-use tokio::io::{DuplexStream, duplex};
+use http::{HeaderMap, Response};
+use http_body_util::Full;
+use hyper::{
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::{
+    io::{DuplexStream, duplex},
+    task::JoinSet,
+};
 
 use crate::{
     STRIPE, stripe_to,
@@ -401,6 +414,54 @@ async fn a_connection_that_is_in_use_is_not_idle() {
         assert_eq!((answer, app.ended()), (Ok(200), 0), "{http:?}");
         upstream.sweep();
         eventually("it is closed", || async { app.ended() == 1 }).await;
+    }
+}
+
+/// A network with one app, which takes its time over each answer.
+#[derive(Debug)]
+struct Slow {
+    h2: bool,
+    dialled: AtomicUsize,
+    apps: Mutex<JoinSet<()>>,
+}
+
+impl Dial for Slow {
+    fn dial(&self, _: &str, _: u16) -> BoxFuture<'_, io::Result<DuplexStream>> {
+        let (ours, theirs) = duplex(64 * 1024);
+        self.dialled.fetch_add(1, SeqCst);
+        let answer = service_fn(async |_| {
+            tokio::time::sleep(Duration::from_secs(6)).await;
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+        });
+        let (io, h2) = (TokioIo::new(theirs), self.h2);
+        self.apps.lock().unwrap().spawn(async move {
+            if h2 {
+                http2::Builder::new(TokioExecutor::new()).serve_connection(io, answer).await.ok();
+            } else {
+                http1::Builder::new().serve_connection(io, answer).await.ok();
+            }
+        });
+        Box::pin(ready(Ok(ours)))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn idleness_is_counted_from_the_last_answer_on() {
+    for http in [HttpVersion::Http1, HttpVersion::Http2] {
+        let h2 = http == HttpVersion::Http2;
+        let slow = Arc::new(Slow { h2, dialled: AtomicUsize::new(0), apps: Mutex::default() });
+        let network: Arc<dyn Dial> = slow.clone();
+        let idle_timeout = Duration::from_secs(4);
+        let params = UpstreamParams { idle_timeout, ..params("http://app.internal/", http) };
+        let upstream = over(Some(&network), params);
+        for n in 1..=3 {
+            assert_eq!(directly(&upstream, PATIENCE).await, Ok(200), "{http:?} {n}");
+            upstream.sweep();
+        }
+        assert_eq!(slow.dialled.load(SeqCst), 1, "{http:?}");
+        tokio::time::advance(idle_timeout).await;
+        assert_eq!(directly(&upstream, PATIENCE).await, Ok(200), "{http:?}");
+        assert_eq!(slow.dialled.load(SeqCst), 2, "{http:?}: it had been idle for too long");
     }
 }
 
