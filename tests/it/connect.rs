@@ -1,34 +1,14 @@
 //! How apps are reached: several urls, TLS, HTTP/2, connections that are used again, and every way to fail at it.
 
-use std::{
-    convert::Infallible,
-    future::{Future, ready},
-    io,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering::SeqCst},
-    },
-    time::Duration,
-};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use gatepost::{
     deliver::{self, Balance, Dial, HttpVersion, UpstreamParams, UpstreamTls},
     event::Name,
-    stage::BoxFuture,
     telemetry::Metrics,
 };
-use http::{HeaderMap, Response};
-use http_body_util::Full;
-use hyper::{
-    server::conn::{http1, http2},
-    service::service_fn,
-};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::{
-    io::{DuplexStream, duplex},
-    task::JoinSet,
-};
+use http::HeaderMap;
 
 use crate::{
     STRIPE, stripe_to,
@@ -43,7 +23,7 @@ use crate::{
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// One Stripe source; `route` and `upstream` are the insides of the YAML maps.
-async fn gateway(route: &str, upstream: &str) -> Gateway {
+pub async fn gateway(route: &str, upstream: &str) -> Gateway {
     gateway_in(tempfile::tempdir().unwrap(), route, upstream).await
 }
 
@@ -58,13 +38,13 @@ async fn gateway_in(dir: tempfile::TempDir, route: &str, upstream: &str) -> Gate
     Gateway::start_whole(dir, &text.replace("server: {", "server: { workers: 1,")).await
 }
 
-async fn post(gateway: &Gateway, id: &str) -> Answer {
+pub async fn post(gateway: &Gateway, id: &str) -> Answer {
     let body = stripe_event(id, "invoice.paid");
     gateway.post("/stripe", &Provider::Stripe(STRIPE).sign("", "", &body), &body).await
 }
 
 /// Posts `count` events, one after the other; all of them must be accepted.
-async fn accepted(gateway: &Gateway, count: usize) {
+pub async fn accepted(gateway: &Gateway, count: usize) {
     for n in 0..count {
         let answer = post(gateway, &format!("evt_{n}")).await;
         assert_eq!((answer.status, answer.outcome()), (200, "accepted"), "{n}");
@@ -72,7 +52,7 @@ async fn accepted(gateway: &Gateway, count: usize) {
 }
 
 /// Posts `count` events at once.
-async fn at_once(gateway: &Gateway, names: &str, count: usize) -> Vec<Answer> {
+pub async fn at_once(gateway: &Gateway, names: &str, count: usize) -> Vec<Answer> {
     let posts = (0..count).map(|n| async move { post(gateway, &format!("evt_{names}_{n}")).await });
     futures_util::future::join_all(posts).await
 }
@@ -84,7 +64,7 @@ fn counted(gateway: &Gateway, result: &str) -> impl Future<Output = f64> {
 }
 
 /// An app at `url` as it is configured, without a gateway.
-fn params(url: &str, http: HttpVersion) -> UpstreamParams {
+pub fn params(url: &str, http: HttpVersion) -> UpstreamParams {
     UpstreamParams {
         name: Name::parse("app").unwrap(),
         urls: vec![url.parse().unwrap()],
@@ -100,13 +80,13 @@ fn params(url: &str, http: HttpVersion) -> UpstreamParams {
     }
 }
 
-fn over(network: Option<&Arc<dyn Dial>>, params: UpstreamParams) -> deliver::Upstream {
+pub fn over(network: Option<&Arc<dyn Dial>>, params: UpstreamParams) -> deliver::Upstream {
     let metrics = Metrics::new().upstream(&params.name);
     deliver::Upstream::over(network, params, metrics).unwrap()
 }
 
 /// The status of an answer, or why there was none.
-async fn directly(upstream: &deliver::Upstream, patience: Duration) -> Result<u16, String> {
+pub async fn directly(upstream: &deliver::Upstream, patience: Duration) -> Result<u16, String> {
     let answer = upstream.post(HeaderMap::new(), Bytes::from_static(b"{}"), patience).await;
     answer.map(|(status, _)| status.as_u16())
 }
@@ -380,121 +360,4 @@ async fn an_answer_that_cannot_be_read_is_unknown_and_the_next_attempt_is_told()
         .await;
         assert_eq!(told(), [false, true], "{name}");
     }
-}
-
-/// Nobody looks at them while they are idle: whoever closed them would be kept waiting for ever.
-#[tokio::test]
-async fn idle_connections_are_closed_although_nothing_comes() {
-    for http in ["1.1", "2"] {
-        let app = Upstream::speaking(Speaks { h2: http == "2", tls: None }).await;
-        let upstream = format!("url: \"{}\", http: \"{http}\", idle_timeout: 100ms", app.url());
-        let gateway = gateway("", &upstream).await;
-        let answers = at_once(&gateway, "a", 20).await;
-        assert!(answers.iter().all(|answer| answer.status == 200), "{http}");
-        eventually("all are closed", || async { app.ended() == app.connections() }).await;
-        let before = app.connections();
-        accepted(&gateway, 1).await;
-        assert_eq!(app.connections(), before + 1, "{http}");
-    }
-}
-
-#[tokio::test]
-async fn a_connection_that_is_in_use_is_not_idle() {
-    for http in [HttpVersion::Http1, HttpVersion::Http2] {
-        let speaks = Speaks { h2: http == HttpVersion::Http2, tls: None };
-        let app = Upstream::with_gate(0, speaks).await;
-        let idle_timeout = Duration::ZERO;
-        let upstream = over(None, UpstreamParams { idle_timeout, ..params(&app.url(), http) });
-        let meanwhile = async {
-            eventually("the app has it", || async { app.count() == 1 }).await;
-            upstream.sweep();
-            app.open(1);
-        };
-        let (answer, ()) = tokio::join!(directly(&upstream, PATIENCE), meanwhile);
-        assert_eq!((answer, app.ended()), (Ok(200), 0), "{http:?}");
-        upstream.sweep();
-        eventually("it is closed", || async { app.ended() == 1 }).await;
-    }
-}
-
-/// A network with one app, which takes its time over each answer.
-#[derive(Debug)]
-struct Slow {
-    h2: bool,
-    dialled: AtomicUsize,
-    apps: Mutex<JoinSet<()>>,
-}
-
-impl Dial for Slow {
-    fn dial(&self, _: &str, _: u16) -> BoxFuture<'_, io::Result<DuplexStream>> {
-        let (ours, theirs) = duplex(64 * 1024);
-        self.dialled.fetch_add(1, SeqCst);
-        let answer = service_fn(async |_| {
-            tokio::time::sleep(Duration::from_secs(6)).await;
-            Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
-        });
-        let (io, h2) = (TokioIo::new(theirs), self.h2);
-        self.apps.lock().unwrap().spawn(async move {
-            if h2 {
-                http2::Builder::new(TokioExecutor::new()).serve_connection(io, answer).await.ok();
-            } else {
-                http1::Builder::new().serve_connection(io, answer).await.ok();
-            }
-        });
-        Box::pin(ready(Ok(ours)))
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn idleness_is_counted_from_the_last_answer_on() {
-    for http in [HttpVersion::Http1, HttpVersion::Http2] {
-        let h2 = http == HttpVersion::Http2;
-        let slow = Arc::new(Slow { h2, dialled: AtomicUsize::new(0), apps: Mutex::default() });
-        let network: Arc<dyn Dial> = slow.clone();
-        let idle_timeout = Duration::from_secs(4);
-        let params = UpstreamParams { idle_timeout, ..params("http://app.internal/", http) };
-        let upstream = over(Some(&network), params);
-        for n in 1..=3 {
-            assert_eq!(directly(&upstream, PATIENCE).await, Ok(200), "{http:?} {n}");
-            upstream.sweep();
-        }
-        assert_eq!(slow.dialled.load(SeqCst), 1, "{http:?}");
-        tokio::time::advance(idle_timeout).await;
-        assert_eq!(directly(&upstream, PATIENCE).await, Ok(200), "{http:?}");
-        assert_eq!(slow.dialled.load(SeqCst), 2, "{http:?}: it had been idle for too long");
-    }
-}
-
-#[tokio::test]
-async fn an_http2_connection_that_let_an_event_wait_in_vain_gets_no_other() {
-    let app = Upstream::with_gate(0, Speaks { h2: true, tls: None }).await;
-    let upstream = format!("url: \"{}\", http: \"2\"", app.url());
-    let gateway = gateway(", timeout: 300ms", &upstream).await;
-    for n in 0..2 {
-        assert_eq!(post(&gateway, &format!("evt_late_{n}")).await.status, 504);
-    }
-    assert_eq!(app.connections(), 2, "it may be dead");
-    app.open(100);
-    accepted(&gateway, 3).await;
-    assert_eq!((app.count(), app.connections()), (5, 3));
-}
-
-/// A network on which nobody ever says a word.
-#[derive(Debug, Default)]
-struct Silence(Mutex<Vec<DuplexStream>>);
-
-impl Dial for Silence {
-    fn dial(&self, _: &str, _: u16) -> BoxFuture<'_, io::Result<DuplexStream>> {
-        let (ours, theirs) = duplex(64 * 1024);
-        self.0.lock().unwrap().push(theirs);
-        Box::pin(ready(Ok(ours)))
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_http2_connection_that_died_in_silence_is_found_out_before_the_patience_ends() {
-    let network: Arc<dyn Dial> = Arc::new(Silence::default());
-    let upstream = over(Some(&network), params("http://app.internal/", HttpVersion::Http2));
-    let why = directly(&upstream, Duration::from_secs(15)).await.unwrap_err();
-    assert_ne!(why, "no answer in time");
 }
