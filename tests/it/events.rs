@@ -266,8 +266,9 @@ async fn depth_and_size_cost_no_memory_beyond_the_body() {
     ] {
         assert_eq!(send(&gateway, &signed_with(&[], body.as_bytes())).await, status, "{what}");
     }
+    // The body of a million keys is nearly 15 MB, and is there once.
     let peak = gateway.memory("VmHWM");
-    assert!(peak <= idle + 64 * 1024, "{peak} KiB, {idle} KiB when idle");
+    assert!(peak <= idle + 24 * 1024, "{peak} KiB, {idle} KiB when idle");
 }
 
 /// Headers that nobody signed choose neither a route nor an app: a body that was delivered under one type is a replay under

@@ -53,6 +53,7 @@ mod keys;
 mod leak;
 mod overload;
 mod raw;
+mod rebinding;
 mod record;
 mod redis;
 mod refuse;
