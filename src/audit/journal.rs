@@ -163,10 +163,7 @@ impl Journal {
 
     /// A full disk is found out while zeros are laid out, before any record is touched: that passes. Everything else stays.
     pub(super) fn refuse(&mut self, error: &io::Error) -> AuditError {
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => AuditError::Full,
-            _ => self.fence_off(error),
-        }
+        if is_full(error) { AuditError::Full } else { self.fence_off(error) }
     }
 
     /// Nothing is written any more.
@@ -290,6 +287,11 @@ impl Journal {
         self.live.laid = self.live.len;
         self.live.file.truncate(self.live.len).map_err(|error| self.fence_off(&error))
     }
+}
+
+/// Whether there was no room, which may get better.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// What a segment continues: as its first record says, or where that cannot be read, the end of the one before. Its name says the

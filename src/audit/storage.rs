@@ -164,10 +164,16 @@ impl Directory {
     }
 }
 
-/// Makes a directory, and what is missing above it, under names that survive a crash.
+/// Makes a directory, and what is missing above it, under names that survive a crash. One that is there may have been made by a
+/// run that ended before its name was durable; who may not look into what holds it has not made it.
 pub fn create_dir(path: &Path) -> io::Result<()> {
-    let Some(parent) = path.parent().filter(|_| !path.exists()) else { return Ok(()) };
-    create_dir(parent)?;
+    if path.exists() {
+        return match sync_parent(path) {
+            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => Err(error),
+            _ => Ok(()),
+        };
+    }
+    path.parent().map_or(Ok(()), create_dir)?;
     fs::create_dir_all(path)?;
     sync_parent(path)
 }
