@@ -247,6 +247,9 @@ impl Journal {
         let next = firsts.next().unwrap_or(self.live.first);
         drop(firsts);
         let Some((end, closed)) = self.begin_of(next)? else { return Ok(None) };
+        if closed <= now && closed.plus(retention) >= now {
+            return Ok(None);
+        }
         let most = (retention / GAPS_MIN).max(rotate_every * 2);
         let (mut age, mut from) = (Duration::ZERO, closed);
         // A time that is still to come was none: it was closed before the first that is not.

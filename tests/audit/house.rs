@@ -249,7 +249,9 @@ async fn a_disk_that_is_nearly_full_takes_only_how_things_ended() {
         Kind::Handshake,
         Kind::Shadow,
     ];
-    others.into_iter().for_each(|kind| house.log.note(Draft::new(kind)));
+    for kind in others {
+        house.log.note(Draft::new(kind));
+    }
     house.log.note(Draft::new(Kind::Outcome));
     house.turn(0, None).await;
     let records = house.world.records();
@@ -292,6 +294,28 @@ async fn what_was_begun_by_a_clock_that_was_ahead_is_closed_and_goes_once_it_is_
     assert_eq!(firsts(&house)[0], right[4], "what that clock closed is gone, and nothing else");
     house.writer.end();
     assert_eq!(house.world.verify().findings, []);
+}
+
+/// The record of what is removed says where the next one begins; where nobody can say that any more, nothing goes, and it is told.
+#[tokio::test(start_paused = true)]
+async fn a_segment_that_cannot_be_read_holds_up_removal_and_that_is_said_once() {
+    let mut house = House::new(|params| {
+        (params.retention, params.rotate_bytes) = (Duration::from_hours(8 * 24), 1);
+        (params.rotate_every, params.compress) = (Duration::from_hours(24), false);
+    });
+    let mut told = String::new();
+    for event in 0..16 {
+        house.clock.fetch_add(24 * 3_600_000, Ordering::SeqCst);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        house.log.note(attempt(event));
+        told += &said(|| drop(house.writer.turn()));
+        if event == 4 {
+            fs::remove_file(&house.world.files(".ndjson")[2]).unwrap();
+        }
+    }
+    assert_eq!(house.world.files(".ndjson").len(), 16);
+    assert_eq!(told.matches("old segments are kept").count(), 1, "{told}");
+    assert!(told.contains("segment-00000000000000000003.ndjson"), "{told}");
 }
 
 /// Where to begin to read, for what was written from a time on.
