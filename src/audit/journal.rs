@@ -272,7 +272,10 @@ impl Journal {
         if let Some(known) = self.begins.get(&first) {
             return Ok(Some(*known));
         }
-        let begins = self.closed.beginning(first)?;
+        let failed = |error: io::Error| {
+            io::Error::new(error.kind(), format!("{}: {error}", segment_name(first)))
+        };
+        let begins = self.closed.beginning(first).map_err(failed)?;
         self.begins.extend(begins.map(|begins| (first, begins)));
         Ok(begins)
     }

@@ -20,7 +20,7 @@ use super::{
     log::{Job, Shared, Waiters},
     record::{Draft, Kind, RECORD_BYTES_MAX},
     seal::Sealer,
-    segments,
+    segments::{self, Head},
     storage::Storage,
 };
 use crate::event::Timestamp;
@@ -56,6 +56,8 @@ pub(super) struct Writer {
     ending: Arc<AtomicBool>,
     /// When something is compressed next, at the earliest.
     pack: Instant,
+    /// Whether it cannot be told which segments are old.
+    stuck: bool,
     /// When the disk is looked after next.
     house: Instant,
 }
@@ -84,6 +86,7 @@ impl Writer {
             packing: None,
             ending: Arc::default(),
             pack: Instant::now(),
+            stuck: false,
             house: Instant::now(),
         };
         Ok((writer, recovery))
@@ -285,7 +288,7 @@ impl Writer {
     /// Removes segments that are older than the retention, oldest first. What is removed is put on record before.
     fn retire(&mut self) {
         let now = (self.clock)();
-        while let Ok(Some((first, last))) = self.journal.expired(now) {
+        while let Some((first, last)) = self.expired(now) {
             let held = self.packing.as_ref().is_some_and(|(packing, _)| *packing == first);
             if held || self.journal.unfenced().is_err() {
                 return;
@@ -303,6 +306,18 @@ impl Writer {
                 self.settle(forgotten);
             }
         }
+    }
+
+    /// The segment that goes next. Where none can be told, because another one cannot be read, that is said once.
+    fn expired(&mut self, now: Timestamp) -> Option<(u64, Head)> {
+        let found = self.journal.expired(now);
+        let was_stuck = std::mem::replace(&mut self.stuck, found.is_err());
+        if let Err(error) = &found
+            && !was_stuck
+        {
+            tracing::error!(%error, "old segments are kept, whatever their age");
+        }
+        found.ok().flatten()
     }
 
     /// The last record, the last checkpoint, and no zeros left behind.
