@@ -99,7 +99,7 @@ impl Dedup {
     /// Claims, and does what the claim's answer says.
     async fn lead<F>(
         &self,
-        seat: Seat,
+        mut seat: Seat,
         mut subject: Subject,
         until: Instant,
         work: impl FnOnce(Lease) -> F + Send,
@@ -109,7 +109,7 @@ impl Dedup {
     {
         let (event, token) = (subject, seat.token());
         crash::point("before_claim");
-        let (way, began, took) = self.claim(&mut subject, token, until).await;
+        let (way, began, took) = self.claim(&mut seat, &mut subject, until).await;
         let timed = |answer| annotate(answer, |notes| notes.dedup = Some(took));
         let answer = match way {
             Way::Work(won) => {
@@ -119,12 +119,12 @@ impl Dedup {
             }
             Way::Known(outcome) => Ok(outcome.into()),
             Way::Later(left) => in_flight(left),
-            Way::Doubt(error) => {
-                seat.unanswered(self.0.policy.lease);
-                self.let_go_later(event, subject);
-                failed(Refusal::StoreUnavailable, error.to_string())
-            }
+            Way::Doubt(error) => failed(Refusal::StoreUnavailable, error.to_string()),
         };
+        if seat.is_doubtful() {
+            seat.unanswered(self.0.policy.lease);
+            self.let_go_later(event, subject);
+        }
         seat.publish(&answer);
         timed(answer)
     }
@@ -134,13 +134,16 @@ impl Dedup {
     /// and how long it took.
     async fn claim(
         &self,
+        seat: &mut Seat,
         subject: &mut Subject,
-        token: Token,
         until: Instant,
     ) -> (Way, Instant, Duration) {
         let (mut pause, mut seen) = (POLL.0, None);
         loop {
-            let Timed { done: claimed, began, took } = self.0.claim(subject, token).await;
+            let Timed { done: claimed, began, took } = self.0.claim(subject, seat.token()).await;
+            if claimed.is_err() {
+                seat.doubt();
+            }
             if matches!(claimed, Ok(Claimed::Done { same_body: false })) {
                 self.0.source.body_mismatch.inc();
             }
@@ -183,7 +186,7 @@ impl Dedup {
             if let Some(unsettled) = unsettled {
                 add(notes, unsettled);
             }
-            if lease.is_lost() {
+            if lease.remaining().is_zero() {
                 add(notes, "the claim ended before the work did".into());
             }
         });

@@ -41,6 +41,7 @@ impl Gate {
             Move::Settle(number, answered) => self.settle(state, number, answered),
             Move::Abandon(number) => {
                 state.faults += 1;
+                state.adrift = true;
                 self.leave_seat(state, number);
                 self.end(state, number, None);
             }
@@ -147,9 +148,9 @@ impl Gate {
         let (gateway, event) = self.requests[number];
         let twins = &mut state.gateways[gateway].twins;
         match twins.enter(&self.events[event].subject, || Waits(number)) {
-            Place::Leader(token) => {
+            Place::Leader { token, doubtful } => {
                 let token = bugs::token(self.bug, token);
-                state.requests[number].at = At::Claims(token, false);
+                state.requests[number].at = At::Claims(Claiming { token, seen: false, doubtful });
                 return;
             }
             Place::Answered(answer) => self.end(state, number, Some(answer.relayed())),
@@ -161,20 +162,21 @@ impl Gate {
     }
 
     fn claim(&self, state: &mut State, number: usize, patience: Patience, answered: Answered) {
-        let At::Claims(token, seen) = state.requests[number].at else { return };
-        let claimed = match self.ask(state, number, Command::Claim(token), answered) {
+        let At::Claims(mut claiming) = state.requests[number].at else { return };
+        let claimed = match self.ask(state, number, Command::Claim(claiming.token), answered) {
             Ok(Reply::Claimed(claimed)) => Ok(claimed),
             Ok(Reply::Applied(_)) => Err(StoreError("a claim has no answer".into())),
             Err(error) => Err(error),
         };
+        claiming.doubtful |= claimed.is_err();
         let ours = matches!(claimed, Ok(Claimed::Won { .. }) | Err(_));
         let alone = !ours && self.stands_alone(state, number);
         state.breaks(Promise::SourcesApart, alone);
-        let seen = seen.then_some(Claimed::InFlight { left: LEASE });
+        let seen = claiming.seen.then_some(Claimed::InFlight { left: LEASE });
         let way = match course::after_claim(claimed, seen, patience == Patience::Left, &self.policy)
         {
             Course::Again(_) => {
-                state.requests[number].at = At::Claims(token, true);
+                state.requests[number].at = At::Claims(Claiming { seen: true, ..claiming });
                 return;
             }
             Course::Apart => {
@@ -182,15 +184,16 @@ impl Gate {
                 let key = course::apart(subject.key, subject.digest);
                 let event = self.events.iter().position(|known| known.subject.key == key);
                 state.requests[number].event = event.expect("the world knows its events");
+                state.requests[number].at = At::Claims(claiming);
                 return;
             }
             Course::Take(way) => way,
         };
-        self.go(state, number, token, &way);
+        self.go(state, number, claiming, &way);
     }
 
-    fn go(&self, state: &mut State, number: usize, token: Token, way: &Way) {
-        let now = Duration::from_millis(NOW);
+    fn go(&self, state: &mut State, number: usize, claiming: Claiming, way: &Way) {
+        let (now, token) = (Duration::from_millis(NOW), claiming.token);
         let said = match way {
             &Way::Work(won) => {
                 let ends = course::ends(now, self.policy.lease);
@@ -202,14 +205,16 @@ impl Gate {
             Way::Later(_) if self.is(Bug::AckInFlight) => Said::Duplicate,
             Way::Known(_) => Said::Duplicate,
             Way::Later(_) => Said::Later,
-            Way::Doubt(_) => {
-                self.keep_token(state, number, token);
-                Said::Doubt
-            }
+            Way::Doubt(_) => Said::Doubt,
         };
+        let looks_after =
+            claiming.doubtful && !(self.is(Bug::DoubtForgotten) && said != Said::Doubt);
+        if looks_after {
+            self.keep_token(state, number, token);
+        }
         self.publish(state, number, said);
         self.end(state, number, Some(said));
-        if said == Said::Doubt {
+        if looks_after {
             state.requests[number].at = At::Doubts(token);
         }
     }
@@ -289,6 +294,8 @@ impl Gate {
         } else {
             false
         };
+        state.overtakes(work.token);
+        state.adrift |= !settled && settlement == Input::Release(work.token);
         if late {
             self.leave_seat(state, number);
             return self.end(state, number, None);
@@ -325,8 +332,8 @@ impl Gate {
         let twins = &mut state.gateways[gateway].twins;
         let place = twins.enter(&self.events[event].subject, || Waits(number));
         state.requests[number].at = match place {
-            Place::Leader(token) if self.is(Bug::LetGoBlindly) => At::LetsGo(token),
-            Place::Leader(token) => At::Renews(bugs::token(self.bug, token)),
+            Place::Leader { token, .. } if self.is(Bug::LetGoBlindly) => At::LetsGo(token),
+            Place::Leader { token, .. } => At::Renews(bugs::token(self.bug, token)),
             Place::Answered(_) | Place::Waiting | Place::Full => At::Done,
         };
     }
@@ -346,6 +353,8 @@ impl Gate {
     fn let_go(&self, state: &mut State, number: usize, answered: Answered) {
         let At::LetsGo(token) = state.requests[number].at else { return };
         let gone = self.apply(state, number, Command::Release(token), answered).is_ok();
+        state.overtakes(token);
+        state.adrift |= !gone;
         if !gone && self.is(Bug::LetGoBlindly) {
             self.keep_token(state, number, token);
         }

@@ -94,6 +94,7 @@ impl Model for Gate {
             lost: vec![0; self.slots],
             lost_guards: 0,
             faults: 0,
+            adrift: false,
             broken: 0,
         }]
     }

@@ -170,6 +170,75 @@ async fn a_claim_that_may_still_be_on_its_way_would_be_the_next_tries() {
     assert_eq!(claimants, [claimants[0]; 2], "the same token");
 }
 
+/// A wait for somebody else does not make anybody forget that a claim of it had no answer.
+#[tokio::test(start_paused = true)]
+async fn a_claim_whose_answer_is_lost_in_a_wait_for_a_twin_is_let_go() {
+    let faulty = Arc::new(Faulty::losing_answers(&[]));
+    let (world, event) = (World::new(faulty.clone(), policy()), subject("a", ""));
+    assert_eq!(claim(&world.store, &event, A).await, WON);
+    let mut twin = Box::pin(world.pass(event, accepted()));
+    assert!(futures_util::poll!(&mut twin).is_pending(), "it sees that somebody is at work");
+    assert!(world.store.release(&event, A).await.unwrap());
+    faulty.fail(&["claim"]);
+    assert!(is_in_flight(twin.await));
+    faulty.heal();
+    world.settled().await;
+    let free = Claimed::Won { attempt: 3, after_unknown: false };
+    assert_eq!(claim(&world.store, &event, B).await, free, "nobody waits for its lease to end");
+}
+
+/// It may still be on its way, whatever is answered to those that follow it; also to those of the next try.
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_comes_after_later_ones_were_answered_is_let_go() {
+    for next_try in [false, true] {
+        let faulty = Arc::new(Faulty::failing(&[]));
+        let (world, event) = (World::new(faulty.clone(), policy()), subject("a", ""));
+        if next_try {
+            faulty.fail(&["claim"]);
+            let lost = what(world.pass(event, accepted()).await);
+            assert_eq!(lost, Err(Refusal::StoreUnavailable));
+            world.settled().await;
+            faulty.heal();
+        }
+        let (token, others) = (faulty.claimants.lock().unwrap().first().copied(), A);
+        assert_eq!(claim(&world.store, &event, others).await, WON);
+        let mut twin = Box::pin(world.pass(event, accepted()));
+        assert!(futures_util::poll!(&mut twin).is_pending());
+        let token = token.unwrap_or_else(|| *faulty.claimants.lock().unwrap().last().unwrap());
+        if !next_try {
+            faulty.fail(&["claim"]);
+            sleep(Duration::from_millis(60)).await;
+            assert!(futures_util::poll!(&mut twin).is_pending(), "one that has no answer");
+            faulty.heal();
+        }
+        assert!(is_in_flight(twin.await));
+        assert!(world.store.release(&event, others).await.unwrap());
+        let late = claim(&world.store, &event, token).await;
+        assert_eq!(late, Claimed::Won { attempt: 2, after_unknown: false }, "it is carried out");
+        world.settled().await;
+        let free = Claimed::Won { attempt: 3, after_unknown: false };
+        assert_eq!(claim(&world.store, &event, B).await, free, "in the next try: {next_try}");
+    }
+}
+
+/// The store has nothing to say about it: it is asked for nothing between the end of the lease and that of the work.
+#[tokio::test]
+async fn a_lease_that_was_overrun_is_on_record() {
+    for answer in [accepted(), refused(Refusal::UpstreamTimeout)] {
+        let brief = Policy { lease: Duration::from_millis(20), ..policy() };
+        let world = World::new(Arc::<Memory>::default(), brief);
+        let stands_still = |lease: Lease| async move {
+            while !lease.remaining().is_zero() {
+                std::hint::spin_loop();
+            }
+            answer
+        };
+        let ended = world.stage.once(subject("a", ""), stands_still).await;
+        let notes = ended.map_or_else(|refused| refused.notes, |answered| answered.notes);
+        assert_eq!(notes.error.as_deref(), Some("the claim ended before the work did"));
+    }
+}
+
 #[tokio::test]
 async fn a_hold_that_could_not_be_written_keeps_twins_away_and_is_written_later() {
     let faulty = Arc::new(Faulty::failing(&["hold"]));
