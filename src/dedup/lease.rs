@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::{
     Parts, StoreError, Subject,
-    claim::{Input, Token},
+    claim::{Claimed, Input, Token},
     course::{self, LOST, Won},
 };
 use crate::{answer::Answer, route::Routed};
@@ -145,6 +145,18 @@ impl Lease {
     /// Records a success that came after the attempt had been given up.
     pub async fn settle_late(&self) -> Result<(), StoreError> {
         self.apply(Input::Complete(self.0.parts.policy.window)).await.map(drop)
+    }
+
+    /// Has the store know how it ended.
+    pub(super) async fn settle(&self, settlement: Input) -> Result<(), StoreError> {
+        let Held { parts, subject, token, .. } = &*self.0;
+        let applied = self.apply(settlement).await?;
+        if course::claims_again(settlement, applied)
+            && let Claimed::Won { .. } = parts.claim(subject, *token).await.done?
+        {
+            self.apply(settlement).await?;
+        }
+        Ok(())
     }
 
     /// Carries out an operation on the event; says whether it was.

@@ -174,7 +174,7 @@ impl Dedup {
         let settlement = course::settlement(&answer, seat.token(), &self.0.policy);
         crash::point("before_complete");
         let unsettled = if course::settles_first(lease.won(), &answer) {
-            let settled = lease.apply(settlement).await;
+            let settled = lease.settle(settlement).await;
             settled.err().map(|error| format!("not settled: {error}").into())
         } else {
             Some("forwarded without a claim: the dedup store is unavailable".into())
@@ -209,7 +209,7 @@ impl Dedup {
             while Instant::now() < deadline {
                 sleep(pause).await;
                 pause = (pause * 2).min(RETRY_SOON);
-                if lease.apply(settlement).await.is_ok() {
+                if lease.settle(settlement).await.is_ok() {
                     return drop(seat);
                 }
             }
@@ -245,7 +245,7 @@ impl Parts {
         }
     }
 
-    async fn claim(&self, subject: &Subject, token: Token) -> Timed<Claimed> {
+    pub(super) async fn claim(&self, subject: &Subject, token: Token) -> Timed<Claimed> {
         let Policy { lease, window, .. } = *self.policy;
         self.timed("claim", self.store.claim(subject, token, lease, window)).await
     }

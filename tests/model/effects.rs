@@ -39,6 +39,7 @@ impl Gate {
             Move::Break(number) => self.unknown(state, number, Said::Broke),
             Move::TimeOut(number) => self.unknown(state, number, Said::TimedOut),
             Move::Settle(number, answered) => self.settle(state, number, answered),
+            Move::ClaimAgain(number, answered) => self.claim_again(state, number, answered),
             Move::Abandon(number) => {
                 state.faults += 1;
                 state.adrift = true;
@@ -281,19 +282,64 @@ impl Gate {
     }
 
     fn settle(&self, state: &mut State, number: usize, answered: Answered) {
-        let (work, said, late) = match state.requests[number].at {
-            At::Settles(work, said) => (work, said, false),
-            At::SettlesLate(work, said) => (work, said, true),
+        let (work, said, late, again) = match state.requests[number].at {
+            At::Settles(work, said) => (work, said, false, false),
+            At::SettlesLate(work, said) => (work, said, true, false),
+            At::SettlesAgain(work, said, late) => (work, said, late, true),
             _ => return,
         };
         let answer = said.answer();
-        let settlement =
-            self.settlement(work, course::settlement(&answer, work.token, &self.policy));
-        let settled = if late || course::settles_first(work.won, &answer) {
-            self.ask(state, number, command(settlement), answered).is_ok()
-        } else {
-            false
-        };
+        let settlement = self.settlement_of(work, said);
+        let settled = late || course::settles_first(work.won, &answer);
+        let settled = settled
+            .then(|| self.apply(state, number, command(settlement), answered).ok())
+            .flatten();
+        if settled.is_some_and(|applied| !again && course::claims_again(settlement, applied))
+            && !self.is(Bug::LostIsLeft)
+        {
+            state.requests[number].at = At::ClaimsAgain(work, said, late);
+            return;
+        }
+        let known = again || !matches!(settlement, Input::Hold(..)) || self.knows(state, number);
+        state.breaks(Promise::RepeatsAreTold, settled.is_some() && !known);
+        self.settled(state, number, (work, said, late), settled.is_some());
+    }
+
+    fn settlement_of(&self, work: Work, said: Said) -> Input {
+        self.settlement(work, course::settlement(&said.answer(), work.token, &self.policy))
+    }
+
+    /// Whether the store knows that somebody has, or may have, delivered the event.
+    fn knows(&self, state: &State, number: usize) -> bool {
+        let known = &self.events[state.requests[number].event];
+        let suppressed = known.guard.is_some_and(|guard| state.guards[guard].is_some());
+        let kept = state.events[known.slot];
+        suppressed || kept.is_some_and(|record| record.unknown || record.phase != Phase::Free)
+    }
+
+    fn claim_again(&self, state: &mut State, number: usize, answered: Answered) {
+        let At::ClaimsAgain(work, said, late) = state.requests[number].at else { return };
+        match self.ask(state, number, Command::Claim(work.token), answered) {
+            Ok(Reply::Claimed(Claimed::Won { .. })) => {
+                state.requests[number].at = At::SettlesAgain(work, said, late);
+            }
+            answer => {
+                let known = answer.is_err() || self.knows(state, number);
+                state.breaks(Promise::RepeatsAreTold, !known);
+                self.settled(state, number, (work, said, late), answer.is_ok());
+            }
+        }
+    }
+
+    /// The store knows how it ended, or cannot be told now.
+    fn settled(
+        &self,
+        state: &mut State,
+        number: usize,
+        (work, said, late): (Work, Said, bool),
+        settled: bool,
+    ) {
+        let settlement = self.settlement_of(work, said);
         state.overtakes(work.token);
         state.adrift |= !settled && settlement == Input::Release(work.token);
         if late {

@@ -226,6 +226,10 @@ fn ways() -> Vec<Property<Gate>> {
         sometimes("a claim without an answer is let go by one that was sent away", |_, s| {
             any(s, |r| r.said == Some(Said::Later) && matches!(r.at, At::LetsGo(_)))
         }),
+        sometimes("an unknown outcome is held though the store lost its claim", |_, s| {
+            let held = s.events[0].is_some_and(|record| record.phase == Phase::Held);
+            held && s.lost[0] > 0 && any(s, |r| r.said == Some(Said::TimedOut)) && s.faults == 2
+        }),
         sometimes("somebody else takes what a clock that was set back would keep", |_, s| {
             let works = |r: &Request| r.at.work().is_some_and(|work| work.won.is_some());
             s.requests.iter().filter(|r| works(r)).count() > 1 && s.lost[0] > 0 && s.faults == 1

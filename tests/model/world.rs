@@ -185,6 +185,10 @@ pub(crate) enum At {
     Settles(Work, Said),
     /// The same, but the sender was answered.
     SettlesLate(Work, Said),
+    /// The store knows of no claim of ours that could be settled so: claims once more. Whether the sender was answered.
+    ClaimsAgain(Work, Said, bool),
+    /// Has done so, and settles under that claim.
+    SettlesAgain(Work, Said, bool),
     /// Was refused because the claim had no answer; looks after it in a moment.
     Doubts(Token),
     /// Has a seat for that, and asks whether the claim is there.
@@ -216,8 +220,12 @@ impl At {
             Self::Records(_) => Point::Recording,
             Self::Forwards(_) => Point::Forwarding,
             Self::Sent(_) => Point::Sent,
-            Self::Settles(..) => Point::Settling,
-            Self::SettlesLate(..) => Point::SettlingLate,
+            Self::Settles(..) | Self::ClaimsAgain(.., false) | Self::SettlesAgain(.., false) => {
+                Point::Settling
+            }
+            Self::SettlesLate(..) | Self::ClaimsAgain(..) | Self::SettlesAgain(..) => {
+                Point::SettlingLate
+            }
             Self::Doubts(_) | Self::Renews(_) | Self::LetsGo(_) => Point::Doubting,
         })
     }
@@ -401,7 +409,9 @@ impl State {
             | At::Forwards(work)
             | At::Sent(work)
             | At::Settles(work, _)
-            | At::SettlesLate(work, _) = &mut request.at
+            | At::SettlesLate(work, _)
+            | At::ClaimsAgain(work, ..)
+            | At::SettlesAgain(work, ..) = &mut request.at
                 && work.ends != gatepost::dedup::course::LOST
             {
                 work.ends = work.ends.saturating_sub(span).max(NOW);

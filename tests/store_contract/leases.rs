@@ -5,7 +5,7 @@ use gatepost::{
     dedup::{Lease, OnStoreError, Policy},
 };
 
-use super::{faulty::Faulty, stage::*, *};
+use super::{embedded, faulty::Faulty, stage::*, *};
 
 #[tokio::test]
 async fn a_late_success_settles_a_held_event() {
@@ -237,6 +237,56 @@ async fn a_lease_that_was_overrun_is_on_record() {
         let notes = ended.map_or_else(|refused| refused.notes, |answered| answered.notes);
         assert_eq!(notes.error.as_deref(), Some("the claim ended before the work did"));
     }
+}
+
+/// The app may have the event, whether the store knows of the claim or not; unless it is somebody else's by now.
+#[tokio::test]
+async fn an_unknown_outcome_is_held_where_the_store_knows_of_no_claim() {
+    let (event, unknown) = (subject("a", ""), || refused(Refusal::UpstreamTimeout));
+    let is_held = |seen| assert!(matches!(seen, Claimed::Held { .. }), "{seen:?}");
+
+    let world = over_memory();
+    let store = world.store.clone();
+    let forgets = async { store.complete(&event, Duration::ZERO).await.unwrap() };
+    drop(world.pass_when(event, forgets, unknown()).await);
+    is_held(claim(&store, &event, A).await);
+
+    let forward = Policy { on_store_error: OnStoreError::Forward, ..policy() };
+    let away = Arc::new(Faulty::failing(&["claim"]));
+    let world = World::new(away.clone(), forward);
+    drop(world.pass_when(event, async { away.heal() }, unknown()).await);
+    is_held(claim(&world.store, &event, A).await);
+
+    let (world, others) = (over_memory(), subject("b", ""));
+    let store = world.store.clone();
+    let taken = async {
+        store.complete(&others, Duration::ZERO).await.unwrap();
+        assert_eq!(claim(&store, &others, A).await, WON);
+    };
+    drop(world.pass_when(others, taken, unknown()).await);
+    assert!(store.release(&others, A).await.unwrap(), "it is still the other's");
+}
+
+/// A claim is answered before its commit, and so may be lost while the event is at the app.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_outcome_is_held_where_the_commit_of_its_claim_failed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, file) = (embedded::open(dir.path()), || embedded::file(dir.path()));
+    let (world, event) = (World::new(store.clone(), policy()), fresh());
+    // Only the end of a transaction meets it.
+    let fails = "CREATE TABLE nobody (id INTEGER PRIMARY KEY);
+        CREATE TABLE lost (id REFERENCES nobody DEFERRABLE INITIALLY DEFERRED);
+        CREATE TRIGGER fails AFTER INSERT ON event BEGIN INSERT INTO lost VALUES (1); END";
+    file().execute_batch(fails).unwrap();
+    let meanwhile = async {
+        store.complete(&fresh(), HOUR).await.expect_err("what came before it is lost, too");
+        file().execute_batch("DROP TRIGGER fails").unwrap();
+    };
+    let told = what(world.pass_when(event, meanwhile, refused(Refusal::UpstreamTimeout)).await);
+    assert_eq!(told, Err(Refusal::UpstreamTimeout));
+    world.settled().await;
+    let seen = claim(&store, &event, B).await;
+    assert!(matches!(seen, Claimed::Held { .. }), "{seen:?}");
 }
 
 #[tokio::test]
