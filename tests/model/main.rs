@@ -16,6 +16,7 @@ mod bugs;
 mod effects;
 mod moves;
 mod promises;
+mod settle;
 mod time;
 mod world;
 

@@ -221,6 +221,26 @@ async fn a_claim_that_comes_after_later_ones_were_answered_is_let_go() {
     }
 }
 
+/// Redis does not sleep with the machine, and the lease ends there.
+#[tokio::test(start_paused = true)]
+async fn a_lease_goes_on_while_the_machine_is_suspended() {
+    static SUSPENDED: AtomicU64 = AtomicU64::new(3600); // seconds; before all this
+    let clock = || Duration::from_secs(SUSPENDED.load(Ordering::Relaxed));
+    let world = World::on_a_machine(clock, Arc::<Memory>::default(), policy());
+    let sleeper = |lease: Lease| async move {
+        assert_eq!(lease.remaining(), policy().lease);
+        SUSPENDED.fetch_add(20, Ordering::Relaxed);
+        assert_eq!(lease.remaining(), Duration::from_secs(40));
+        SUSPENDED.fetch_add(40, Ordering::Relaxed);
+        assert_eq!(lease.remaining(), Duration::ZERO);
+        let second = Duration::from_secs(1);
+        assert!(!lease.ensure(second).await, "whatever the store says: somebody may have had it");
+        refused(Refusal::StoreUnavailable)
+    };
+    let ended = world.stage.once(subject("a", ""), sleeper).await.unwrap_err();
+    assert_eq!(ended.notes.error.as_deref(), Some("the claim ended before the work did"));
+}
+
 /// The store has nothing to say about it: it is asked for nothing between the end of the lease and that of the work.
 #[tokio::test]
 async fn a_lease_that_was_overrun_is_on_record() {
