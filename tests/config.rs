@@ -74,4 +74,5 @@ fixtures! {
     event_id_missing proxy_fan_out admin_exposed upstream_is_self indentation duplicate_key many
     secret_shape public_url unknown_event route_unreachable window_short deadline later_keys
     unclosed incomplete zero_limit custom_scheme custom_keys unsigned_field
+    metadata_address
 }

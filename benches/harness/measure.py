@@ -181,6 +181,7 @@ def values(name, peer, workload):
         "SECRET": SECRET, "SECRET64": base64.b64encode(SECRET.encode()).decode(),
         "GATEPOST": os.environ.get("GATEPOST", "@REPO@/target/dist/gatepost"),
         "RELEASE": "@REPO@/target/release/gatepost",
+        "BEFORE": os.environ.get("BEFORE", "@REPO@/target/dist/gatepost"),
         **peer.get("vars", {}),
     }  # fmt: skip
 

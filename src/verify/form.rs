@@ -23,7 +23,7 @@ impl<'r> Form<'r> {
         if !headers.get_all(header::CONTENT_ENCODING).iter().all(plain) {
             return Err("the body is compressed");
         }
-        let declared = content_type(headers).unwrap_or_default();
+        let declared = content_type(headers)?;
         let mut parameters = declared.split(';').map(str::trim);
         let essence = parameters.next().unwrap_or_default();
         if !parameters.clone().filter_map(|text| parameter(text, "charset")).all(is_ascii_superset)
@@ -58,9 +58,13 @@ impl<'r> Form<'r> {
     }
 }
 
-/// The one content type that a request declares.
-pub(super) fn content_type(headers: &HeaderMap) -> Option<&str> {
-    sole(headers.get_all(header::CONTENT_TYPE).iter()).ok()?.to_str().ok()
+/// The one content type that a request declares; nothing where it declares none.
+pub(super) fn content_type(headers: &HeaderMap) -> Result<&str, Unreadable> {
+    match sole(headers.get_all(header::CONTENT_TYPE).iter()) {
+        Ok(declared) => declared.to_str().map_err(|_| "the content type is not in ASCII"),
+        Err(Unusable::Absent) => Ok(""),
+        Err(_) => Err("the content type is said twice"),
+    }
 }
 
 /// The value of a parameter of a content type.

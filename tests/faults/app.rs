@@ -1,8 +1,9 @@
 //! The app: remembers every request that reached it and when, and answers as the script of the test says.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -15,8 +16,9 @@ use tokio::{
 };
 
 use crate::{
-    ledger::{Received, Verdict},
+    ledger::{Received, Verdict, told_why},
     wire::{Clock, Head, Wire, digest},
+    witness::Witness,
 };
 
 /// What the app does with a request that it has read to its end.
@@ -68,6 +70,9 @@ struct Shared {
     /// When it had answered, by receipt.
     answered: Mutex<BTreeMap<String, u64>>,
     script: Mutex<Script>,
+    witness: Mutex<Witness>,
+    /// Receipts of what came and was not on record.
+    early: Mutex<BTreeSet<String>>,
     gate: Notify,
     open: std::sync::atomic::AtomicBool,
 }
@@ -87,6 +92,8 @@ impl App {
             received: Mutex::default(),
             answered: Mutex::default(),
             script: Mutex::new(Box::new(|_, _| Act::Say(200))),
+            witness: Mutex::default(),
+            early: Mutex::default(),
             gate: Notify::new(),
             open: false.into(),
         });
@@ -119,6 +126,19 @@ impl App {
 
     pub fn received(&self) -> Vec<Received> {
         self.shared.received.lock().unwrap().clone()
+    }
+
+    /// From now on it looks for what it receives in the record of a gateway whose state is in `dir`.
+    pub fn watch(&self, dir: &Path) {
+        self.shared.witness.lock().unwrap().watch(dir);
+    }
+
+    /// When what it received was on record: by then, or later than any time that counts.
+    pub fn recorded(&self) -> BTreeMap<String, u64> {
+        let early = self.shared.early.lock().unwrap();
+        let late = |received: &Received| early.contains(&received.receipt);
+        let when = |received: &Received| if late(received) { u64::MAX } else { received.at };
+        self.received().into_iter().map(|r| (r.receipt.clone(), when(&r))).collect()
     }
 
     /// When it had answered a request, as far as it has.
@@ -211,10 +231,14 @@ impl Shared {
             digest: digest(body),
             receipt: head.get("gatepost-receipt").into(),
             attempt: head.get("gatepost-attempt").parse().unwrap(),
+            reason: told_why(head.get("gatepost-previous-attempt"), head.get("gatepost-dedup")),
             at,
             ended: at,
             verdict: Verdict::Silent,
         };
+        if !self.witness.lock().unwrap().knows(&received.receipt) {
+            self.early.lock().unwrap().insert(received.receipt.clone());
+        }
         let mut all = self.received.lock().unwrap();
         let act = self.script.lock().unwrap()(all.len() + 1, &received);
         received.verdict = act.verdict();

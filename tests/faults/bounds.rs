@@ -83,6 +83,16 @@ pub async fn all_is_closed(gateway: &Gateway, before: Use) {
     eventually("nothing stays open", || async { Use::of(gateway).descriptors <= most }).await;
 }
 
+/// What may be kept of what was used again and again, in KiB: of each time it is next to nothing.
+const KEPT_KIB: u64 = 768;
+
+/// Holds that what has been done hundreds of times since `before` took no memory that was not given back.
+#[track_caller]
+pub fn is_given_back(gateway: &Gateway, before: Use) {
+    let now = Use::of(gateway).memory;
+    assert!(now <= before.memory + KEPT_KIB, "{} KiB, then {now} KiB", before.memory);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_line_that_misbehaves_costs_no_more_than_the_limits_allow() {
     let run = Run { limits: limits(CONNECTIONS, REQUESTS), ..Run::new(1).await };

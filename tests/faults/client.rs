@@ -8,7 +8,7 @@ use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 use crate::{
     app::Act,
-    bounds::{Use, all_is_closed, limits, peak},
+    bounds::{Use, all_is_closed, is_given_back, limits, peak},
     ledger::{Standing, Told},
     run::{Run, sound},
     sender::request,
@@ -68,18 +68,24 @@ async fn a_request_that_breaks_off_leaves_nothing() {
     let head = whole.len() - body.len();
     let calm = "gatepost_requests_in_flight";
     assert_eq!(gateway.metric(calm).await, 0.0); // the connection for this is kept, too
-    let before = Use::of(&gateway);
-    for upto in [1, head / 2, head - 1, head, head + body.len() / 2, whole.len() - 1] {
-        for how in WAYS {
-            let mut wire = connect(&gateway).await;
-            wire.write(&whole[..upto]).await.unwrap();
-            if let Some(mut wire) = leave(wire, how).await {
-                wire.closed().await;
+    let mut before = Use::of(&gateway);
+    for round in 0..30 {
+        for upto in [1, head / 2, head - 1, head, head + body.len() / 2, whole.len() - 1] {
+            for how in WAYS {
+                let mut wire = connect(&gateway).await;
+                wire.write(&whole[..upto]).await.unwrap();
+                if let Some(mut wire) = leave(wire, how).await {
+                    wire.closed().await;
+                }
             }
         }
+        eventually("all are gone", || async { gateway.metric(calm).await == 0.0 }).await;
+        all_is_closed(&gateway, before).await;
+        if round == 2 {
+            before = Use::of(&gateway); // once all is in use that ever is
+        }
     }
-    eventually("all are gone", || async { gateway.metric(calm).await == 0.0 }).await;
-    all_is_closed(&gateway, before).await;
+    is_given_back(&gateway, before);
     assert!(gateway.records().iter().all(|record| record["event_id"].is_null()));
     assert_eq!(send(&run, &gateway, "evt_1").await.outcome, "accepted");
     let ledger = run.settle(vec![gateway]).await;
@@ -131,7 +137,7 @@ async fn a_sender_that_leaves_cancels_nothing() {
     sound(&ledger);
 }
 
-/// The follower leaves, then the leader does; the ones who stay are answered.
+/// A follower leaves, then the leader does; the ones who stay are answered, and so is who only has nothing more to say.
 #[tokio::test]
 async fn a_twin_that_leaves_while_it_waits_takes_nobody_along() {
     let run = Run::patient(1).await;
@@ -142,18 +148,24 @@ async fn a_twin_that_leaves_while_it_waits_takes_nobody_along() {
     run.app.always(Act::Gated(200));
     let leader = say(&run, &gateway, "evt_1").await;
     eventually("the app has it", || async { run.app.count() == 1 }).await;
-    let follower = say(&run, &gateway, "evt_1").await;
+    let followers = [say(&run, &gateway, "evt_1").await, say(&run, &gateway, "evt_1").await];
+    let listener = say(&run, &gateway, "evt_1").await;
     let (one, other) = (send(&run, &gateway, "evt_1"), send(&run, &gateway, "evt_1"));
     let leaving = async {
-        eventually("all wait", || async { gateway.metric(waiting).await == 4.0 }).await;
-        leave(follower, Leaves::Resets).await;
+        eventually("all wait", || async { gateway.metric(waiting).await == 6.0 }).await;
+        let mut listening = leave(listener, Leaves::HalfCloses).await.unwrap();
+        for (follower, how) in followers.into_iter().zip([Leaves::Resets, Leaves::Closes]) {
+            leave(follower, how).await;
+        }
         leave(leader, Leaves::Closes).await;
         run.app.open();
+        listening.message().await.expect("who only stops to speak is answered").0
     };
-    let (one, other, ()) = tokio::join!(one, other, leaving);
+    let (one, other, head) = tokio::join!(one, other, leaving);
     for told in [one, other] {
         assert_eq!((told.status, &*told.outcome), (200, "duplicate"));
     }
+    assert_eq!((head.status(), head.get("webhook-outcome")), (200, "duplicate"));
     all_is_closed(&gateway, before).await;
     let ledger = run.settle(vec![gateway]).await;
     assert_eq!(ledger.received.len(), 1);
@@ -177,12 +189,17 @@ async fn a_hundred_twins_on_two_gateways_of_which_some_leave() {
     let before = gateways.each_ref().map(Use::of);
     let stay = (0..80).map(|n| send(&run, &gateways[n % 2], "evt_1"));
     let leaving = async {
+        let mut listening = Vec::new();
         for n in 0..20 {
             let wire = say(&run, &gateways[n % 2], "evt_1").await;
-            leave(wire, WAYS[n % 2]).await;
+            listening.extend(leave(wire, WAYS[n % 3]).await);
         }
         eventually("the app has it", || async { run.app.count() == 3 }).await;
         run.app.open();
+        for mut wire in listening {
+            let (head, _) = wire.message().await.expect("who only stops to speak is answered");
+            assert_eq!(head.status(), 200);
+        }
     };
     let (mut told, mut other) = (Vec::new(), Use::default());
     let work = async { told = tokio::join!(join_all(stay), leaving).0 };

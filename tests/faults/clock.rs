@@ -10,7 +10,7 @@ use tokio::{net::TcpStream, time::timeout};
 use crate::{
     app::Act,
     forged::seen_through,
-    ledger::{Ledger, Standing, Told},
+    ledger::{Ledger, Received, Standing, Told},
     run::Run,
     scene::{Scene, repeated},
     server::Server,
@@ -132,6 +132,53 @@ async fn a_wall_clock_that_is_wrong_neither_repeats_nor_blocks_an_event() {
         assert_eq!(repeated(&ledger), 0, "{shift}");
         let excused = ledger.records.iter().filter(|r| r.reason == "previous_attempt_unknown");
         assert_eq!(excused.count(), 2, "{shift}: what was on hold came again, and says why");
+    }))
+    .await;
+}
+
+/// A gateway's clock jumps while the app has an event: the gateway goes on renewing its claim, and another one is kept away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_is_kept_while_its_owners_wall_clock_jumps() {
+    join_all(["-3650d", "+3650d"].map(|shift| async move {
+        let run = Run { timeout: 8_000, ..Run::new(2).await };
+        let open = |received: &Received| received.id == "evt_open";
+        run.app.script(move |_, it| if open(it) { Act::Gated(200) } else { Act::Say(200) });
+        let (home, redis) = (tempfile::tempdir().unwrap(), Server::start(&[]));
+        let url = format!("redis: {{ url: \"redis://{}\" }}", redis.address());
+        let dedup = format!("store: redis, claim: 9s, join_timeout: 100ms, {url}");
+        let (clock, own) = (WallClock::in_dir(home.path()), tempfile::tempdir().unwrap());
+        let state = own.path().to_owned();
+        let owner = run.gateway_under(&clock.wrapper(), own, &state, &dedup).await;
+        let other = run.gateway(1, &dedup).await;
+        let wrong = Wrong { run, clock, shift };
+        let send = |gateway, event| wrong.send(gateway, event, Standing::Genuine);
+        let jump = async {
+            eventually("the app has it", || async { wrong.run.app.count() == 1 }).await;
+            let key = redis.cli(&["keys", "gatepost:*evt_*"]);
+            wrong.clock.set(shift);
+            let refused = || async { send(&owner, "stripe/evt_timed").await.status == 401 };
+            eventually("its time counts", refused).await;
+            // What is kept of a claim says for how long it was given.
+            let hash = "return redis.sha1hex(redis.call('GET', KEYS[1]))";
+            let kept = || redis.cli(&["eval", hash, "1", &key]);
+            let since = kept();
+            eventually("the claim is renewed", || async {
+                let told = send(&other, "github/evt_open").await;
+                assert_eq!(told.outcome, "duplicate_in_flight", "{shift}");
+                kept() != since
+            })
+            .await;
+            wrong.run.app.open();
+        };
+        let (told, ()) = tokio::join!(send(&owner, "github/evt_open"), jump);
+        assert_eq!((told.status, &*told.outcome), (200, "accepted"), "{shift}");
+        for gateway in [&owner, &other] {
+            assert_eq!(send(gateway, "github/evt_open").await.outcome, "duplicate", "{shift}");
+        }
+        let mut ledger = wrong.run.settle(vec![owner, other]).await;
+        ledger.doubt(0..u64::MAX);
+        seen_through(shift, &ledger);
+        assert_eq!(repeated(&ledger), 0, "{shift}");
     }))
     .await;
 }

@@ -130,6 +130,7 @@ async fn a_full_disk_refuses_until_there_is_room() {
         let state = home.path().join("state");
         std::fs::create_dir(&state).unwrap();
         let disk = SmallDisk::at(&state, 24 << 20);
+        run.app.watch(&disk.seen());
         let dedup = format!("store: {store}");
         let gateway = run.gateway_under(&disk.wrapper(), home, &state, &dedup).await;
         let lanes = begin(&run, 4 * EVENTS);

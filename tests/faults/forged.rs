@@ -1,7 +1,7 @@
 //! A run that holds is of use only where one that does not would be seen: what was written down of it is changed a little, in
 //! one way after the other, and each time the ledger must say what is wrong.
 
-use crate::ledger::{Ledger, Received, Record, Sent, Standing, Told, report};
+use crate::ledger::{Ledger, PREVIOUS_UNKNOWN, Received, Record, Sent, Standing, Told, report};
 
 /// What is changed, and which of these rules must be found broken.
 struct Forgery {
@@ -10,10 +10,14 @@ struct Forgery {
     rules: &'static [&'static str],
 }
 
-const FORGERIES: [Forgery; 9] = [
+const FORGERIES: [Forgery; 13] = [
     // The other source may have an event of this name.
     Forgery { name: "a delivery that was not", forge: undelivered, rules: &["lost", "isolated"] },
     Forgery { name: "an attempt that is not on record", forge: unrecorded, rules: &["unrecorded"] },
+    Forgery { name: "a record that comes later", forge: late, rules: &["unrecorded"] },
+    Forgery { name: "a word that is not on record", forge: told, rules: &["untold"] },
+    Forgery { name: "a word that nobody heard", forge: unheard, rules: &["untold"] },
+    Forgery { name: "a second delivery by another name", forge: renamed, rules: &["renamed"] },
     Forgery { name: "a second delivery", forge: again, rules: &["unexcused"] },
     Forgery { name: "the same request twice", forge: twice, rules: &["extra"] },
     Forgery { name: "a stranger that is believed", forge: believed, rules: &["unverified"] },
@@ -71,12 +75,41 @@ fn begun(ledger: &Ledger, received: &Received) -> Record {
     ledger.records.iter().find(begun).expect("its attempt is on record").clone()
 }
 
+fn begun_mut<'a>(ledger: &'a mut Ledger, received: &Received) -> &'a mut Record {
+    let mut attempts = ledger.records.iter_mut().filter(|record| record.kind == "attempt");
+    attempts.find(|record| record.receipt == received.receipt).unwrap()
+}
+
 fn undelivered(ledger: &mut Ledger, event: &Received) {
     ledger.received.retain(|received| received.event_id != event.event_id);
 }
 
 fn unrecorded(ledger: &mut Ledger, event: &Received) {
     ledger.records.retain(|record| record.kind != "attempt" || record.receipt != event.receipt);
+}
+
+fn late(ledger: &mut Ledger, event: &Received) {
+    let durable_at = begun(ledger, event).durable_at;
+    assert!(durable_at.is_some_and(|at| at <= event.at), "it was looked for: {durable_at:?}");
+    begun_mut(ledger, event).durable_at = Some(event.at + 1);
+}
+
+fn told(ledger: &mut Ledger, event: &Received) {
+    let came = ledger.received.iter_mut().find(|received| received.receipt == event.receipt);
+    came.unwrap().reason += PREVIOUS_UNKNOWN;
+}
+
+fn unheard(ledger: &mut Ledger, event: &Received) {
+    let came = ledger.received.iter_mut().find(|received| received.receipt == event.receipt);
+    came.unwrap().reason = String::new();
+    begun_mut(ledger, event).reason = PREVIOUS_UNKNOWN.into();
+}
+
+/// The books show two events, each of which was delivered once.
+fn renamed(ledger: &mut Ledger, event: &Received) {
+    again(ledger, event);
+    ledger.records.last_mut().unwrap().event_id += "_again";
+    ledger.received.last_mut().unwrap().event_id += "_again";
 }
 
 fn again(ledger: &mut Ledger, event: &Received) {

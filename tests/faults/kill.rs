@@ -196,7 +196,7 @@ impl Killing {
             let (status, dir) = gateway.stop().await;
             assert!(status.success(), "{status}");
             verified(dir.path());
-            records.push(Record::all_in(&dir.path().join("audit")));
+            records.push(self.run.records(dir.path()));
             lives.extend(of);
         }
         Books {
@@ -285,11 +285,13 @@ async fn a_forged_run_is_seen_through() {
         let begun = |r: &&Record| r.kind == "attempt" && r.receipt == event.receipt;
         let mut attempt = books.records[0].iter().find(begun).unwrap().clone();
         attempt.receipt = "req_again".into();
-        attempt.reason = reason.into();
+        (attempt.attempt, attempt.reason) = (2, reason.into());
         books.records[0].push(attempt);
         let at = killing.run.clock.now();
         books.received.push(Received {
             receipt: "req_again".into(),
+            attempt: 2,
+            reason: reason.into(),
             at,
             ended: at,
             ..event.clone()

@@ -7,12 +7,16 @@ use futures_util::future::join_all;
 
 use crate::{
     app::Act,
-    ledger::Verdict,
+    ledger::{Told, Verdict},
     network::Line,
     run::{Run, sound},
-    scene::Scene,
+    scene::{Scene, repeated},
+    server::Server,
     world::eventually,
 };
+
+/// What a sender may be told while nothing fails.
+const KNOWN: [&str; 3] = ["accepted", "duplicate", "duplicate_in_flight"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_line_that_misbehaves() {
@@ -34,17 +38,31 @@ async fn a_line_that_misbehaves() {
     .await;
 }
 
+/// Redis is far away, and may take its time: each event waits for it twice, and none is refused for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_line_delays_and_does_no_more() {
-    let scene = Scene::new(&[], 2, "").await;
-    scene.network.set(Line::Slow(Duration::from_millis(200)));
+    let redis = Server::start(&[]);
+    let scene = Scene::over(Run::new(2).await, redis, "claim: 3s, redis: { timeout: 5s, ").await;
+    let way = Duration::from_millis(200);
+    scene.network.set(Line::Slow(way));
+    let mut until = 0;
     scene
         .through(async {
             scene.acked(40).await;
+            until = scene.run.clock.now();
             scene.network.set(Line::Fair);
         })
         .await;
-    scene.settle_whole().await;
+    let requests = scene.run.senders.requests();
+    let told = || requests.iter().map(|request| (&request.sent, request.sent.told.as_ref()));
+    let told = || told().map(|(sent, told)| (sent, told.expect("an answer")));
+    let other: Vec<_> = told().filter(|(_, told)| !KNOWN.contains(&&*told.outcome)).collect();
+    assert!(other.is_empty(), "{other:?}");
+    let accepted = |(_, told): &(_, &Told)| told.outcome == "accepted" && told.at < until;
+    let took: Vec<_> = told().filter(accepted).map(|(sent, told)| told.at - sent.at).collect();
+    let least = u64::try_from((2 * way).as_micros()).unwrap();
+    assert!(took.len() > 20 && took.iter().all(|took| *took >= least), "{took:?}");
+    assert_eq!(repeated(&scene.settle_whole().await), 0);
 }
 
 /// After the forward Redis is not there: the app has said yes, so the sender is told so. *Done* is written later.

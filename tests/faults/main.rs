@@ -52,6 +52,7 @@ mod streams;
 mod trouble;
 mod upstream;
 mod wire;
+mod witness;
 #[path = "../it/world/mod.rs"]
 mod world;
 

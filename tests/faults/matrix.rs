@@ -91,7 +91,10 @@ const ROWS: &[Row] = &[
     Row {
         fault: "Redis Cluster moves slots (MOVED, ASK)",
         cells: "ADWX",
-        held: &[("ADWX", "faults::redis::a_cluster_that_moves_its_slots")],
+        held: &[
+            ("ADWX", "faults::redis::a_cluster_that_moves_its_slots"),
+            ("ADWX", "faults::redis::a_cluster_whose_slots_are_half_moved"),
+        ],
     },
     Row {
         fault: "upstream 2xx, 4xx, 5xx, timeout, reset before and after its head, half an answer, garbage, 1xx and header floods, a gigabyte, late 2xx, away",
@@ -142,6 +145,7 @@ const ROWS: &[Row] = &[
                 "DRVWX",
                 "faults::clock::a_wall_clock_that_is_wrong_neither_repeats_nor_blocks_an_event",
             ),
+            ("DRWX", "faults::clock::a_claim_is_kept_while_its_owners_wall_clock_jumps"),
             (
                 "DRWX",
                 "faults::clock::a_wall_clock_of_redis_that_is_wrong_costs_what_it_forgets_and_blocks_nothing",
@@ -150,19 +154,19 @@ const ROWS: &[Row] = &[
                 "DW",
                 "store_contract::differential::a_redis_whose_clock_leaps_answers_as_the_pure_functions_do",
             ),
-            ("RX", "it::disk::a_clock_that_jumps_ten_years_breaks_neither_the_record_nor_dedup"),
+            ("DX", "it::disk::a_clock_that_jumps_ten_years_breaks_neither_the_record_nor_dedup"),
         ],
     },
     Row {
         fault: "sender hangs up (close, FIN, reset, RST_STREAM) before and after the claim, during the forward, while joining",
         cells: "ADRWM",
         held: &[
-            ("ADRWM", "faults::client::a_sender_that_leaves_cancels_nothing"),
+            ("ADRW", "faults::client::a_sender_that_leaves_cancels_nothing"),
             ("ADRWM", "faults::client::a_request_that_breaks_off_leaves_nothing"),
-            ("ADRWM", "faults::client::a_twin_that_leaves_while_it_waits_takes_nobody_along"),
+            ("ADRW", "faults::client::a_twin_that_leaves_while_it_waits_takes_nobody_along"),
             ("ADRWM", "faults::client::impatient_senders_lose_nothing"),
-            ("ADRW", "faults::streams::a_stream_that_is_reset_cancels_nothing"),
-            ("ADRWM", "faults::streams::a_twin_whose_stream_is_reset_takes_nobody_along"),
+            ("ADRWM", "faults::streams::a_stream_that_is_reset_cancels_nothing"),
+            ("ADRW", "faults::streams::a_twin_whose_stream_is_reset_takes_nobody_along"),
         ],
     },
     Row {
@@ -214,7 +218,7 @@ const SET_OUT: [(&str, &str); 16] = [
     ("Redis flushed, evicting, stale replica promoted", "ADRIX"),
     ("partition after the forward, before *done*", "ADRWX"),
     ("NOSCRIPT, READONLY, OOM, MISCONF, NOREPLICAS, LOADING", "ADWX"),
-    ("MOVED", "ADWX"),
+    ("MOVED, ASK", "ADWX"),
     (
         "upstream 2xx, 4xx, 5xx, timeout, reset before and after, half an answer, late 2xx, garbage",
         "ADRWMX",
@@ -234,6 +238,9 @@ const SET_OUT: [(&str, &str); 16] = [
 const HEAD: &str = "# Faults\n\n\
     What may fail, what must hold all the same, and the test that shows it. Each test runs the real binary, or says in its own words what it\n\
     runs instead, and holds three records against each other: what senders were told, what the app received, and what the audit log says.\n\
+    For **R** in `faults` the app looks, whenever it receives an event, for its attempt in the files of the record as they are at that\n\
+    moment; one that comes later, or never, breaks the run. That it is synced by then is shown by `sim`, `disk` and `audit`, whose disks\n\
+    know.\n\
     This page is made from the table in `tests/faults/matrix.rs`, which a test compares with it; `BLESS=1 cargo test --test faults matrix`\n\
     writes it anew. No cell is without one.\n\n";
 

@@ -2,6 +2,7 @@
 //! elsewhere.
 
 use std::{
+    future::pending,
     net::SocketAddr,
     sync::{
         Arc,
@@ -16,9 +17,9 @@ use tokio::{
         TcpListener, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
-    sync::watch,
+    sync::{mpsc, watch},
     task::JoinSet,
-    time::sleep,
+    time::{Instant, sleep_until},
 };
 
 /// What the line does.
@@ -30,7 +31,7 @@ pub enum Line {
     Cut,
     /// Keeps what comes, and passes it on later.
     Frozen,
-    /// Every answer takes so long.
+    /// Every answer is on its way for so long.
     Slow(Duration),
     /// Half of an answer, and the end.
     HalfAnswer,
@@ -117,22 +118,48 @@ async fn there(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut state: State
     }
 }
 
-/// From Redis to the gateway.
-async fn back(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut state: State) {
-    let mut bytes = vec![0; 16 * 1024];
-    while let Ok(read @ 1..) = from.read(&mut bytes).await {
+/// From Redis to the gateway. What is slow is the way and not the server: answers that follow each other closely do not wait
+/// for each other.
+async fn back(mut from: OwnedReadHalf, to: OwnedWriteHalf, state: State) {
+    let (on_its_way, arriving) = mpsc::channel(1024);
+    let watched = state.clone();
+    let read = async move {
+        let mut bytes = vec![0; 16 * 1024];
+        while let Ok(read @ 1..) = from.read(&mut bytes).await {
+            let due = match watched.borrow().0 {
+                Line::Slow(time) => Instant::now() + time,
+                _ => Instant::now(),
+            };
+            if on_its_way.send((due, bytes[..read].to_vec())).await.is_err() {
+                return;
+            }
+        }
+    };
+    let until_read = async {
+        read.await;
+        pending::<()>().await;
+    };
+    tokio::select! {
+        () = arrive(arriving, to, state) => {}
+        () = until_read => {}
+    }
+}
+
+async fn arrive(
+    mut arriving: mpsc::Receiver<(Instant, Vec<u8>)>,
+    mut to: OwnedWriteHalf,
+    mut state: State,
+) {
+    while let Some((due, mut bytes)) = arriving.recv().await {
+        sleep_until(due).await;
         thawed(&mut state).await;
         let (line, _) = *state.borrow();
         let said = match line {
-            Line::Fair | Line::Cut | Line::Frozen | Line::HalfClosed => &bytes[..read],
-            Line::Slow(time) => {
-                sleep(time).await;
-                &bytes[..read]
-            }
-            Line::HalfAnswer => &bytes[..read / 2],
+            Line::Fair | Line::Cut | Line::Frozen | Line::HalfClosed | Line::Slow(_) => &bytes[..],
+            Line::HalfAnswer => &bytes[..bytes.len() / 2],
             Line::Garbled => {
                 bytes.iter_mut().for_each(|byte| *byte ^= 0x80);
-                &bytes[..read]
+                &bytes[..]
             }
         };
         if to.write_all(said).await.is_err() || line == Line::HalfAnswer {

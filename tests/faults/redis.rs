@@ -3,14 +3,17 @@
 
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
-use tokio::time::timeout;
+use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
     app::Act,
+    ledger::Standing,
+    network::Line,
     run::{Run, sound},
     scene::{EVENTS, LANES, Scene, events_in, local, repeated},
     server::{self, Server, free_port},
-    world::{PATIENCE, eventually},
+    wire::Wire,
+    world::{Gateway, PATIENCE, eventually},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -52,6 +55,19 @@ async fn a_restarted_redis_that_remembers_but_for_its_scripts() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopped_redis_that_carries_commands_out_later() {
     let scene = Scene::new(&[], 2, "").await;
+    // A claim that was given up is carried out all the same, after its gateway has lost the line: nobody else says anything.
+    assert_eq!(scene.send("evt_early").await.outcome, "accepted");
+    scene.redis.signal("STOP");
+    assert_eq!(scene.send("evt_late").await.outcome, "store_unavailable");
+    scene.network.set(Line::Cut);
+    scene.redis.signal("CONT");
+    eventually("it is carried out", || async { events_in(&scene.redis).len() == 2 }).await;
+    assert_eq!(scene.run.app.count(), 1, "the early one");
+    scene.network.set(Line::Fair);
+    let ready = || async { scene.gateways[0].admin("GET", "/readyz").await.status == 200 };
+    eventually("it is reached again", ready).await;
+    let told = scene.run.persist(&scene.gateways[0], "evt_late").await.pop().unwrap();
+    assert_eq!(told.outcome, "accepted");
     scene
         .through(async {
             for count in [60, 180] {
@@ -116,23 +132,24 @@ async fn an_evicting_redis_costs_as_many_duplicates_as_keys() {
 async fn a_redis_that_takes_no_writes() {
     let scene = Scene::new(&[], 2, "").await;
     let nowhere = free_port().to_string();
-    let refuse: [(&[&str], &[&str]); 3] = [
-        // READONLY: made a replica of a master that is not there.
-        (&["replicaof", "127.0.0.1", &nowhere], &["replicaof", "no", "one"]),
-        // OOM.
-        (&["config", "set", "maxmemory", "1"], &["config", "set", "maxmemory", "0"]),
-        // NOREPLICAS.
+    let refuse: [(&str, &[&str], &[&str]); 3] = [
+        // Made a replica of a master that is not there.
+        ("READONLY", &["replicaof", "127.0.0.1", &nowhere], &["replicaof", "no", "one"]),
+        ("OOM", &["config", "set", "maxmemory", "1"], &["config", "set", "maxmemory", "0"]),
         (
+            "NOREPLICAS",
             &["config", "set", "min-replicas-to-write", "1"],
             &["config", "set", "min-replicas-to-write", "0"],
         ),
     ];
     scene
         .through(async {
-            for (round, (begin, end)) in refuse.iter().enumerate() {
+            for (round, (why, begin, end)) in refuse.iter().enumerate() {
                 scene.acked(40 + 80 * round).await;
                 scene.redis.cli(begin);
                 scene.told("store_unavailable", 5).await;
+                let said = scene.redis.cli(&["info", "errorstats"]);
+                assert!(said.contains(&format!("errorstat_{why}:")), "{why}: {said}");
                 scene.redis.cli(end);
             }
         })
@@ -214,25 +231,36 @@ async fn a_stale_replica_that_takes_over() {
     assert!((50..=forgotten.len()).contains(&repeated), "{repeated} of {} lost", forgotten.len());
 }
 
-/// A slot after the other goes to another server while events come: MOVED, ASK, scripts that the new server does not know.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cluster_that_moves_its_slots() {
+/// A cluster, and a gateway that uses it.
+async fn on_a_cluster(run: &Run) -> (Vec<Server>, Gateway) {
     let nodes = server::cluster();
     let hosts: Vec<_> = nodes.iter().map(Server::address).collect();
     let dedup = format!(
         "store: redis, claim: 1500ms, join_timeout: 300ms, redis: {{ url: \"redis+cluster://{}\" }}",
         hosts.join(",")
     );
-    let run = Run::new(1).await;
-    run.app.always(Act::Late(Duration::from_millis(30), 200));
     let gateway = run.gateway(0, &dedup).await;
     eventually("it is ready", || async { gateway.admin("GET", "/readyz").await.status == 200 })
         .await;
+    (nodes, gateway)
+}
+
+/// What servers have refused so far, by their reasons.
+fn refusals(nodes: &[Server]) -> String {
+    nodes.iter().map(|node| node.cli(&["info", "errorstats"])).collect()
+}
+
+/// A slot after the other goes to another server while events come: MOVED, scripts that the new server does not know.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_moves_its_slots() {
+    let run = Run::new(1).await;
+    run.app.always(Act::Late(Duration::from_millis(30), 200));
+    let (nodes, gateway) = on_a_cluster(&run).await;
     let ids: Vec<_> = nodes.iter().map(|node| node.cli(&["cluster", "myid"])).collect();
     let events = || (0..2 * EVENTS).map(|n| format!("evt_{n:04}"));
     let lanes = run.senders.begin(events(), LANES, 5);
     run.more(60).await;
-    let (from, to, at) = (ids[0].clone(), ids[1].clone(), hosts[0].clone());
+    let (from, to, at) = (ids[0].clone(), ids[1].clone(), nodes[0].address());
     let moving = tokio::task::spawn_blocking(move || {
         let (from, to) = (["--cluster-from", &from], ["--cluster-to", &to]);
         let reshard = ["--cluster", "reshard", &at, "--cluster-slots", "2000", "--cluster-yes"];
@@ -242,9 +270,42 @@ async fn a_cluster_that_moves_its_slots() {
     assert!(done.contains("Moving slot"), "{done}");
     timeout(3 * PATIENCE, lanes.join_all()).await.expect("every event gets through in the end");
     run.again(|| run.senders.begin(events(), LANES, 0)).await;
-    let moved = nodes.iter().map(|node| node.cli(&["info", "errorstats"])).collect::<String>();
-    assert!(moved.contains("MOVED"), "{moved}");
+    let refusals = refusals(&nodes);
+    assert!(refusals.contains("errorstat_MOVED"), "{refusals}");
     let ledger = run.settle(vec![gateway]).await;
     sound(&ledger);
     assert_eq!(repeated(&ledger), 0);
+}
+
+/// Events went to another server and their slots did not, or not yet: ASK. Half of them were delivered before, the others
+/// were refused by the app.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_whose_slots_are_half_moved() {
+    let run = Run::new(1).await;
+    run.app.script(|count, _| Act::Say(if count % 2 == 0 { 200 } else { 500 }));
+    let (nodes, gateway) = on_a_cluster(&run).await;
+    let send = async |n: usize| {
+        let wire = Wire::new(TcpStream::connect(gateway.address).await.unwrap());
+        let event = format!("evt_{n}");
+        run.senders.exchange(wire, 0, &event, Standing::Genuine).await.0.unwrap().outcome
+    };
+    let mut told = Vec::new();
+    for n in 0..8 {
+        told.push(send(n).await);
+    }
+    let keys = nodes.iter().map(|node| node.cli(&["keys", "gatepost:evt_*"])).collect::<Vec<_>>();
+    let keys: Vec<_> = keys.iter().flat_map(|keys| keys.lines()).collect();
+    assert_eq!(keys.len(), 8);
+    keys.iter().for_each(|key| server::half_move(&nodes, key));
+    run.app.always(Act::Say(200));
+    for (n, before) in told.iter().enumerate() {
+        let now = if before == "accepted" { "duplicate" } else { "accepted" };
+        assert_eq!(send(n).await, now, "{before}");
+        assert_eq!(send(n).await, "duplicate");
+    }
+    let refusals = refusals(&nodes);
+    assert!(refusals.contains("errorstat_ASK"), "{refusals}");
+    let ledger = run.settle(vec![gateway]).await;
+    sound(&ledger);
+    assert_eq!(ledger.received.len(), 12);
 }

@@ -60,6 +60,7 @@ impl Run {
     /// The configuration of a gateway whose state is in `dir`: all sources to the app.
     pub fn config(&self, dir: &Path, dedup: &str) -> String {
         let Self { timeout, limits, drain, .. } = self;
+        self.app.watch(dir);
         self.lease.set(kept_away(dedup, Duration::from_millis(*timeout)));
         let (dir, app) = (dir.display(), self.app.url());
         format!(
@@ -202,12 +203,21 @@ impl Run {
         u64::try_from((self.lease.get() + SLOW).as_micros()).unwrap()
     }
 
+    /// What is on record in `dir`, and since when: as the app saw it when it received what it is about.
+    pub fn records(&self, dir: &Path) -> Vec<Record> {
+        let (mut records, seen) = (Record::all_in(&dir.join("audit")), self.app.recorded());
+        for record in records.iter_mut().filter(|record| record.kind == "attempt") {
+            record.durable_at = seen.get(&record.receipt).copied();
+        }
+        records
+    }
+
     /// Everything that is known about this run.
     pub fn ledger(&self, dirs: &[&Path]) -> Ledger {
         Ledger {
             sent: self.senders.requests().into_iter().map(|request| request.sent).collect(),
             received: self.received(),
-            records: dirs.iter().flat_map(|dir| Record::all_in(&dir.join("audit"))).collect(),
+            records: dirs.iter().flat_map(|dir| self.records(dir)).collect(),
             lease: Some(self.most_kept_away()),
             calm_at: self.calm.get(),
             ..Ledger::default()

@@ -31,6 +31,9 @@ use crate::{
 /// How soon a sender tries again. Providers wait longer; a test has no time.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// How many requests in a row a lane sends to one gateway.
+const TURN: usize = 64;
+
 /// A request, and which gateway it went to.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -160,7 +163,7 @@ impl Senders {
 
     async fn lane(self, lane: usize) {
         let mut kept: Option<(SocketAddr, Wire)> = None;
-        let mut turn = lane;
+        let mut turn = TURN * lane + lane; // as many begin at each gateway
         while self.0.open.load(Ordering::SeqCst) > 0 {
             let waits = self.acked() >= self.0.enough.load(Ordering::SeqCst);
             let next = (!waits).then(|| self.0.queue.lock().unwrap().pop_front()).flatten();
@@ -188,7 +191,7 @@ impl Senders {
     ) -> bool {
         let (gateway, address) = {
             let gateways = self.0.gateways.lock().unwrap();
-            let gateway = turn / 64 % gateways.len();
+            let gateway = turn / TURN % gateways.len();
             (gateway, gateways[gateway])
         };
         let Some(address) = address else { return false };

@@ -10,6 +10,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::{
     app::Act,
+    bounds::{Use, is_given_back},
     forged::sound_and_seen_through,
     h2::{DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, frame, post, preface},
     ledger::{Standing, Told},
@@ -117,12 +118,18 @@ async fn a_stream_that_is_reset_cancels_nothing() {
     let run = Run::patient(1).await;
     let (gateway, dialer) = start(&run, "store: embedded").await;
     let mut streams = Streams::open(&dialer).await;
-    for upto in [Upto::Head, Upto::HalfBody] {
+    let mut before = Use::of(&gateway);
+    for round in 0..200 {
+        let upto = [Upto::Head, Upto::HalfBody][round % 2];
         let stream = streams.say(&run, "evt_0", upto).await;
         in_flight(&gateway, 1.0).await;
         streams.reset(stream).await;
         in_flight(&gateway, 0.0).await;
+        if round == 40 {
+            before = Use::of(&gateway); // once all is in use that ever is
+        }
     }
+    is_given_back(&gateway, before);
     assert!(gateway.records().iter().all(|record| record["event_id"].is_null()));
     assert_eq!(ask(&run, &dialer, "evt_0").await.outcome, "accepted");
     // At once, so that it is reset before or after its claim.

@@ -86,8 +86,12 @@ impl Around {
         own: Option<((SmallDisk, WallClock), PathBuf)>,
     ) -> Self {
         let (own, state) = own.unzip();
+        let run = Run::new(1).await;
+        if let Some((disk, _)) = &own {
+            run.app.watch(&disk.seen());
+        }
         Self {
-            run: Run::new(1).await,
+            run,
             dedup: format!("store: embedded, {CLAIMS}"),
             redis: None,
             own,

@@ -220,10 +220,10 @@ async fn a_method_cannot_be_overridden() {
 #[tokio::test]
 async fn depth_and_size_cost_no_memory_beyond_the_body() {
     let app = Upstream::start().await;
-    let rest = stripe_to(&app.url()) + "defaults: { source: { max_body: 9MiB } }\n";
+    let rest = stripe_to(&app.url()) + "defaults: { source: { max_body: 16MiB } }\n";
     let gateway = Gateway::start(&rest).await;
     let idle = gateway.memory("VmRSS");
-    let keys: String = (0..500_000).map(|n| format!("\"key-{n}\":1,")).collect();
+    let keys: String = (0..1_000_000).map(|n| format!("\"key-{n}\":1,")).collect();
     let megabyte = 1 << 20;
     for (what, body, status) in [
         ("brackets", "[".repeat(100_000), 422),
@@ -262,12 +262,13 @@ async fn depth_and_size_cost_no_memory_beyond_the_body() {
             format!("{{\"id\":\"{}\",\"type\":\"invoice.paid\"}}", "i".repeat(megabyte)),
             422,
         ),
-        ("beyond the limit", " ".repeat(10 * megabyte), 413),
+        ("beyond the limit", " ".repeat(17 * megabyte), 413),
     ] {
         assert_eq!(send(&gateway, &signed_with(&[], body.as_bytes())).await, status, "{what}");
     }
+    // The body of a million keys is nearly 15 MB, and is there once.
     let peak = gateway.memory("VmHWM");
-    assert!(peak <= idle + 64 * 1024, "{peak} KiB, {idle} KiB when idle");
+    assert!(peak <= idle + 24 * 1024, "{peak} KiB, {idle} KiB when idle");
 }
 
 /// Headers that nobody signed choose neither a route nor an app: a body that was delivered under one type is a replay under

@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, net::TcpListener, path::Path, time::Duration};
 
+use rustls_pki_types::{CertificateDer, pem::PemObject as _};
+
 use crate::{
     STRIPE, stripe_to,
     world::{
@@ -12,10 +14,20 @@ use crate::{
     },
 };
 
+const PROTOCOLS: [&str; 2] = ["http/1.1", "h2"];
+
 fn renew(ca: &Ca, dir: &Path) {
     let (certificate, key) = ca.issue("localhost");
     std::fs::write(dir.join("server.pem"), certificate).unwrap();
     write_private(&dir.join("server.key"), &key);
+}
+
+/// A new connection is shown the certificate that is on disk, and no earlier one.
+async fn shows(dialers: &[Dialer], dir: &Path) {
+    let renewed = CertificateDer::from_pem_file(dir.join("server.pem")).unwrap();
+    for (protocol, dialer) in PROTOCOLS.iter().zip(dialers) {
+        assert!(dialer.shown().await == renewed, "{protocol}: another one than on disk");
+    }
 }
 
 /// Over TLS with files of our own; `note` makes one configuration differ from another.
@@ -72,8 +84,7 @@ async fn reloads_and_restarts_under_load_fail_no_request() {
     ca.write(dir.path());
     renew(&ca, dir.path());
     let first = text(dir.path(), &app.url(), 0);
-    let dialers =
-        ["http/1.1", "h2"].map(|alpn| Dialer::tls(address, &dir.path().join("ca.pem"), alpn));
+    let dialers = PROTOCOLS.map(|alpn| Dialer::tls(address, &dir.path().join("ca.pem"), alpn));
     let mut gateway = Gateway::start_on(&listener, dir, &first).await;
     let load = Load::start("load", STRIPE, manners([&dialers[0], &dialers[1]]));
     for round in 1..=rounds {
@@ -82,6 +93,7 @@ async fn reloads_and_restarts_under_load_fail_no_request() {
         write_private(&gateway.file, &text(gateway.dir(), &app.url(), round));
         let out = gateway.cli(&["reload", "--admin", &gateway.admin.to_string()]);
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        shows(&dialers, gateway.dir()).await;
         load.go_on(50).await;
         let next = text(gateway.dir(), &app.url(), round);
         let (status, dir) = gateway.stop().await;

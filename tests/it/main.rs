@@ -52,6 +52,7 @@ mod keys;
 mod leak;
 mod overload;
 mod raw;
+mod rebinding;
 mod record;
 mod redis;
 mod refuse;

@@ -197,13 +197,15 @@ async fn ten_times_too_many_senders_lose_nothing() {
     let peak = gateway.memory("VmHWM");
     assert!(peak <= idle + 64 * 1024, "{peak} KiB, {idle} KiB when idle");
     let kept = much.tally.goodput() / fits.tally.goodput();
+    let times = much.tally.offered() / fits.tally.goodput();
     let first = after.tally.accepted.iter().map(|told| told.at + told.took - over).min().unwrap();
     eprintln!(
-        "goodput {:.0} % of peak at {:.1} times as much; a refusal costs {:.0} us; the first event afterwards after {first:?}; idle {idle} KiB, peak {peak} KiB",
+        "goodput {:.0} % of peak at {times:.1} times as much; a refusal costs {:.0} us; the first event afterwards after {first:?}; idle {idle} KiB, peak {peak} KiB",
         100.0 * kept,
-        much.tally.offered() / fits.tally.goodput(),
         much.price_of_refusal(fits.price()),
     );
+    // It was as much as it is called, where senders do not fight with the gateway over the processors.
+    assert!(takes.is_zero() || times >= if seconds == 0 { 3.0 } else { 9.0 }, "{times} times");
     // Only a long run can tell; of the peak, only where senders and app do not fight with the gateway over the processors.
     assert!(seconds == 0 || first < Duration::from_secs(5), "{first:?}");
     assert!(seconds == 0 || takes.is_zero() || kept >= 0.9, "{kept}");
@@ -230,22 +232,38 @@ async fn memory_and_descriptors_stay_as_they_are() {
     load.stop().await;
     settled(&gateway).await;
     let (memory, descriptors) = (gateway.memory("VmRSS"), gateway.descriptors());
-    let (begun, load) = (Instant::now(), Load::start("soak", STRIPE, senders()));
+    let load = Load::start("soak", STRIPE, senders());
     load.go_on(3000).await;
-    while begun.elapsed().as_secs() < seconds {
-        tokio::time::sleep(Duration::from_secs(10)).await; // the length of a long run
-        let (at, rss, fds) =
-            (begun.elapsed().as_secs(), gateway.memory("VmRSS"), gateway.descriptors());
-        eprintln!("{at:>5} s  {:>8} events  {rss:>7} KiB  {fds} descriptors", load.answered());
-    }
+    let slope = if seconds == 0 { None } else { Some(slope(&gateway, &load, seconds).await) };
     let told = load.stop().await;
     settled(&gateway).await;
     let more = gateway.memory("VmRSS").saturating_sub(memory);
-    assert!(more <= 16 * 1024, "{more} KiB more than the {memory} KiB after 3000 events");
+    // Pages of the embedded store that are kept come to 700 KiB here.
+    let (more, most) = slope.map_or((more, 2 * 1024), |more| (more, 1024));
+    assert!(more <= most, "{more} KiB more; {memory} KiB after 3000 events");
     let left = gateway.descriptors();
     assert!(left <= descriptors + POOLED, "{left} descriptors, {descriptors} after 3000 events");
     assert_eq!(accepted(&told).count(), told.len());
     eprintln!("{} events: {more} KiB more, {descriptors} descriptors, then {left}", told.len());
+}
+
+/// How many KiB more it has at the end of so many seconds, which begin when nothing should fill up any longer: after a minute
+/// and a half, and as many events as the embedded store needs to keep all the pages that it may (4 MiB).
+async fn slope(gateway: &Gateway, load: &Load, seconds: u64) -> u64 {
+    let (begun, mut warm) = (Instant::now(), None);
+    loop {
+        tokio::time::sleep(Duration::from_secs(10)).await; // the length of a long run
+        let (at, rss, fds) = (begun.elapsed(), gateway.memory("VmRSS"), gateway.descriptors());
+        let events = load.answered();
+        eprintln!("{:>5} s  {events:>8} events  {rss:>7} KiB  {fds} descriptors", at.as_secs());
+        if at < Duration::from_secs(90) || events < 30_000 {
+            continue;
+        }
+        let (since, memory) = *warm.get_or_insert((at, rss));
+        if at >= since + Duration::from_secs(seconds) {
+            return rss.saturating_sub(memory);
+        }
+    }
 }
 
 /// Connections to the app that workers keep: as many as each had requests at once.

@@ -173,6 +173,18 @@ fn bodies_that_two_readers_could_read_differently_are_refused() {
     ] {
         assert_eq!(named(&stripe, &[header], body), names, "{header:?}");
     }
+    let twice =
+        [("content-type", "application/json"), ("content-type", "application/json; charset=utf-7")];
+    for (headers, why) in [
+        (&twice[..], "the content type is said twice"),
+        (
+            &[("content-type", "application/json; charset=\u{e9}")],
+            "the content type is not in ASCII",
+        ),
+        (&[("content-type", "\u{e9}")], "the content type is not in ASCII"),
+    ] {
+        assert_eq!(named(&stripe, headers, body), Err(why), "{headers:?}");
+    }
     for (kind, why) in [
         ("application/json", "no event id"),
         ("Text/JSON", "no event id"),

@@ -193,7 +193,20 @@ async fn a_browser_cannot_reload() {
 async fn there_is_nothing_else() {
     let good = "host: localhost\r\ngatepost-admin: 1\r\n";
     let everything = door(Scope::Everything);
-    for line in ["GET /-/reload", "GET /", "POST /metrics", "GET /metrics/", "DELETE /readyz"] {
+    for line in [
+        "GET /-/reload",
+        "GET /",
+        "POST /metrics",
+        "GET /metrics/",
+        "DELETE /readyz",
+        "POST /replay",
+        "POST /replay/../../x",
+        "POST /replay/-1",
+        "POST /-/../-/reload",
+        "POST /%2d/reload",
+        "POST /-/reload/9223372036854775808",
+        "GET /events/%3Cscript%3E",
+    ] {
         assert_eq!(everything.ask(line, good).await.0, 404, "{line}");
     }
     let metrics_only = door(Scope::MetricsOnly);

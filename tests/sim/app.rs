@@ -9,9 +9,9 @@ use tokio::{
 };
 
 use crate::{
-    ledger::{Received, Verdict},
+    ledger::{Received, Verdict, told_why},
     process::Process,
-    world::World,
+    world::{Mistake, World},
 };
 
 /// The network between one process and the app.
@@ -147,6 +147,10 @@ async fn serve(process: Arc<Process>, mut stream: DuplexStream) {
 
 /// Writes down that it came; returns where.
 fn note(world: &World, asked: &Asked, manner: Manner) -> usize {
+    let mut previous = asked.header("gatepost-previous-attempt");
+    if world.has(Mistake::NeverTold) {
+        previous.clear();
+    }
     let received = Received {
         source: asked.header("gatepost-source"),
         id: asked.header("gatepost-provider-id"),
@@ -154,6 +158,7 @@ fn note(world: &World, asked: &Asked, manner: Manner) -> usize {
         digest: Digest::of(&asked.body).to_string(),
         receipt: asked.header("gatepost-receipt"),
         attempt: asked.header("gatepost-attempt").parse().unwrap_or(0),
+        reason: told_why(&previous, &asked.header("gatepost-dedup")),
         at: world.tick(),
         ended: world.tick(),
         verdict: if manner.takes() { Verdict::Silent } else { Verdict::Refused },

@@ -1,6 +1,6 @@
 //! The ledger is a check, so it is checked: a true one passes, and each lie in it is found by the rule named for it.
 
-use crate::ledger::{Ledger, Received, Record, Sent, Standing, Told, Verdict, report};
+use crate::ledger::{Ledger, Received, Record, Sent, Standing, Told, Verdict, report, told_why};
 
 /// A ledger in which all is well: one event that failed once, one that was sent twice, one that nobody wanted.
 fn honest() -> Ledger {
@@ -65,10 +65,20 @@ impl Ledger {
             digest: format!("digest of {id}"),
             receipt: receipt.into(),
             attempt: 1,
+            reason: String::new(),
             at,
             ended: at + 1,
             verdict,
         });
+    }
+
+    /// Says on record and to the app which attempt this is, and why the event may have come before.
+    fn excuse(&mut self, receipt: &str, attempt: u32, reason: &str) {
+        let begun = self.records.iter_mut().find(|r| r.receipt == receipt && r.kind == "attempt");
+        let begun = begun.unwrap();
+        (begun.attempt, begun.reason) = (attempt, reason.into());
+        let received = self.received.iter_mut().find(|r| r.receipt == receipt).unwrap();
+        (received.attempt, received.reason) = (attempt, reason.into());
     }
 
     /// A request that reached the app, as all three saw it.
@@ -164,8 +174,7 @@ fn a_delivery_after_a_clean_one_is_found() {
     // With an excuse of its own, or where the store is known to have lost the key, it passes.
     passes(|ledger| {
         ledger.attempt("shop", "b", "r7", 70, ("accepted", 200), Verdict::Accepted);
-        let begun = ledger.records.iter_mut().find(|r| r.receipt == "r7");
-        begun.unwrap().reason = "previous_attempt_unknown".into();
+        ledger.excuse("r7", 2, "previous_attempt_unknown");
     });
     passes(|ledger| {
         ledger.attempt("shop", "b", "r7", 70, ("accepted", 200), Verdict::Accepted);
@@ -173,8 +182,7 @@ fn a_delivery_after_a_clean_one_is_found() {
     });
     // An unclaimed delivery is not settled, and says so.
     passes(|ledger| {
-        let begun = ledger.records.iter_mut().find(|r| r.receipt == "r3");
-        begun.unwrap().reason = "dedup_unavailable".into();
+        ledger.excuse("r3", 1, "dedup_unavailable");
         ledger.attempt("shop", "b", "r7", 70, ("accepted", 200), Verdict::Accepted);
     });
 }
@@ -185,6 +193,57 @@ fn an_effect_without_a_record_is_found() {
     finds("unrecorded", |ledger| ledger.records.retain(of("r6")));
     finds("unrecorded", |ledger| ledger.records[0].durable_at = Some(13));
     finds("unrecorded", |ledger| ledger.received[0].attempt = 2);
+}
+
+/// An app is told what is on record of the attempts before, and nothing else.
+#[test]
+fn a_word_that_is_not_on_record_is_found() {
+    let why = "previous_attempt_unknown";
+    for reason in [why, "dedup_unavailable"] {
+        finds("untold", |ledger| ledger.received[3].reason = reason.into());
+        finds("untold", |ledger| {
+            ledger.excuse("r6", 2, reason);
+            ledger.received[3].reason.clear();
+        });
+        passes(|ledger| ledger.excuse("r6", 2, reason));
+    }
+    // Of what, at the first attempt?
+    finds("untold", |ledger| ledger.excuse("r6", 1, why));
+    let told = [("", ""), ("unknown", ""), ("", "unavailable"), ("unknown", "unavailable")];
+    let told = told.map(|(previous, dedup)| told_why(previous, dedup));
+    assert_eq!(told[..3], ["", why, "dedup_unavailable"]);
+    assert!(told[3].contains("unknown") && told_why("perhaps", "").contains("perhaps"));
+}
+
+#[test]
+fn an_event_with_two_ids_of_ours_is_found() {
+    let rename = |ledger: &mut Ledger, receipt: &str| {
+        let (records, received) = (&mut ledger.records, &mut ledger.received);
+        let records = records.iter_mut().filter(|r| r.receipt == receipt);
+        records.for_each(|record| record.event_id += "_again");
+        let received = received.iter_mut().filter(|r| r.receipt == receipt);
+        received.for_each(|received| received.event_id += "_again");
+    };
+    // Two deliveries that look like those of two events, each of them clean.
+    finds("renamed", |ledger| {
+        ledger.attempt("shop", "b", "r7", 70, ("accepted", 200), Verdict::Accepted);
+        rename(ledger, "r7");
+    });
+    // After a failure, where a second one is due; and where only the record says so, of what nobody wanted.
+    finds("renamed", |ledger| rename(ledger, "r2"));
+    finds("renamed", |ledger| {
+        ledger.record("ignored", "shop", "c", "r7", "ignored");
+        rename(ledger, "r7");
+    });
+    // Another body is another event where the id is not signed.
+    passes(|ledger| {
+        ledger.attempt("shop", "b", "r7", 70, ("accepted", 200), Verdict::Accepted);
+        rename(ledger, "r7");
+        ledger.sent.last_mut().unwrap().digest = "another".into();
+        ledger.received.last_mut().unwrap().digest = "another".into();
+        let of_it = ledger.records.iter_mut().filter(|r| r.receipt == "r7");
+        of_it.for_each(|record| record.digest = "another".into());
+    });
 }
 
 #[test]

@@ -39,13 +39,12 @@ use crate::{
 /// How long a claim blocks its twins.
 pub const LEASE: Duration = Duration::from_secs(3);
 
-const CONFIG: &str = r#"
-version: 1
+const CONFIG: &str = r#"version: 1
 server: { host: hooks.example.com }
 tls: { mode: none }
 sources:
   shop: { provider: stripe, secret: SECRETS, enforce: ENFORCE }
-  bank: { provider: stripe, secret: { env: BANK } }
+  bank: { provider: stripe, secret: { env: BANK }MORE }
   lax: { provider: stripe, secret: { env: LAX }, dedup: { on_store_error: forward } }
   hub: { provider: github, secret: { env: HUB }, dedup: { on_unknown: release } }
 routes:
@@ -62,19 +61,17 @@ audit: { headers: [user-agent] }
 /// Configurations that replace each other while requests are under way: another timeout, a secret being rotated.
 static CONFIGS: LazyLock<Vec<Config>> = LazyLock::new(|| {
     let variants = [
-        ("{ env: SHOP }", "true", "1s"),
-        ("[{ env: NEXT }, { env: SHOP }]", "true", "900ms"),
-        ("[{ env: SHOP }, { env: NEXT }]", "true", "1s"),
-        ("{ env: SHOP }", "false", "1s"), // a mistake
+        ("{ env: SHOP }", "true", "1s", ""),
+        ("[{ env: NEXT }, { env: SHOP }]", "true", "900ms", ""),
+        ("[{ env: SHOP }, { env: NEXT }]", "true", "1s", ""),
+        ("{ env: SHOP }", "false", "1s", ""), // a mistake, and another
+        ("{ env: SHOP }", "true", "1s", ", event: { account: \"{json:id}\" }"),
     ];
-    variants
-        .into_iter()
-        .map(|(secrets, enforce, timeout)| parse(secrets, enforce, timeout))
-        .collect()
+    variants.map(parse).into()
 });
 
-fn parse(secrets: &str, enforce: &str, timeout: &str) -> Config {
-    let text = CONFIG.replace("SECRETS", secrets).replace("ENFORCE", enforce);
+fn parse((secrets, enforce, timeout, more): (&str, &str, &str, &str)) -> Config {
+    let text = CONFIG.replace("SECRETS", secrets).replace("ENFORCE", enforce).replace("MORE", more);
     let options = config::Options {
         env: Env::from(SECRETS),
         offline: false,
@@ -263,7 +260,11 @@ impl Machine {
 impl World {
     /// Any configuration that may be in force.
     fn config(&self) -> &'static Config {
-        let at = if self.has(Mistake::AnybodyIsBelieved) { 3 } else { self.below(3) };
+        let at = match self.mistake {
+            Some(Mistake::AnybodyIsBelieved) => 3,
+            Some(Mistake::KnownAnew) => 4 * self.below(2),
+            _ => self.below(3),
+        };
         &CONFIGS[usize::try_from(at).unwrap()]
     }
 }

@@ -337,6 +337,16 @@ fn a_failure_after_the_app_accepted_is_found() {
 }
 
 #[test]
+fn an_app_that_is_not_told_is_found() {
+    finds(Mistake::NeverTold, "untold");
+}
+
+#[test]
+fn an_event_that_is_known_by_another_id_is_found() {
+    finds(Mistake::KnownAnew, "renamed");
+}
+
+#[test]
 fn a_seed_is_the_same_run_every_time() {
     for seed in 0..8 {
         let [one, two] = [(); 2].map(|()| run(seed, EVENTS, None, true).trace);

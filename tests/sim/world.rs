@@ -38,6 +38,10 @@ pub enum Mistake {
     TimeoutIsSuccess,
     /// Senders are told 500 where the app had accepted and the store failed.
     FailAfterSuccess,
+    /// Apps are not told that an attempt before may have reached them.
+    NeverTold,
+    /// What an event is known by changes with the configuration.
+    KnownAnew,
 }
 
 /// What happens in a run, and how often: so many in a thousand.

@@ -82,9 +82,11 @@ async fn a_frozen_redis_may_act_later_and_the_same_claim_is_still_ours() {
         assert!(error.contains("no answer") || error.contains("not connected"), "{error}");
     }
     server.signal("CONT");
+    let key = format!("gatepost:{}", event.key.event_id());
+    redis::wait_for("a claim without an answer", || server.cli(&["exists", &key]) == "1");
     recovers(&store).await;
     let claimed = claim(&store, &event, A).await;
-    assert_eq!(claimed, WON, "however many of the five were carried out");
+    assert_eq!(claimed, WON, "however many more of the five were carried out");
     assert!(in_flight(claim(&store, &event, B).await));
 }
 
@@ -178,4 +180,25 @@ async fn a_demoted_master_is_left() {
     assert!(error.contains("is a replica"), "{error}");
     old.cli(&["replicaof", "no", "one"]);
     recovers(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_that_is_half_moved_is_asked_for_where_it_goes() {
+    let nodes = redis::cluster();
+    let store = connect(&as_user(settings(format!("redis+cluster://{}", nodes[0].address()))));
+    let (done, open, new) = (fresh(), fresh(), fresh());
+    store.complete(&done, HOUR).await.unwrap();
+    claim(&store, &open, A).await;
+    for event in [&done, &open, &new] {
+        redis::half_move(&nodes, &format!("gatepost:{}", event.key.event_id()));
+    }
+    assert_eq!(claim(&store, &done, B).await, DONE);
+    assert!(in_flight(claim(&store, &open, B).await));
+    assert_eq!(claim(&store, &new, A).await, WON);
+    for event in [&open, &new] {
+        store.complete(event, HOUR).await.unwrap();
+        assert_eq!(claim(&store, event, B).await, DONE);
+    }
+    let asked = nodes.iter().map(|node| node.cli(&["info", "errorstats"])).collect::<String>();
+    assert!(asked.contains("errorstat_ASK"), "{asked}");
 }

@@ -185,7 +185,7 @@ fn certificates(dir: &Path) -> PathBuf {
 
 /// A user `gate` who may do what Gatepost does and nothing else, as a line of a configuration.
 pub(crate) const USER: &str = "user gate on >s3cr3t-p4ss ~gatepost:* -@all \
-                               +evalsha +eval +get +set +del +pttl +info +cluster|slots";
+                               +evalsha +eval +get +set +del +pttl +info +cluster|slots +asking";
 
 /// A cluster of three masters, with that user.
 pub(crate) fn cluster() -> Vec<Server> {
@@ -203,6 +203,19 @@ pub(crate) fn cluster() -> Vec<Server> {
         wait_for("the cluster", || node.cli(&["cluster", "info"]).contains("cluster_state:ok"));
     }
     nodes
+}
+
+/// Moves a key of a cluster to another server and not its slot: the old server says ASK, and where to.
+pub(crate) fn half_move(nodes: &[Server], key: &str) {
+    let is_at = |node: &&Server| !node.cli(&["get", key]).starts_with("MOVED");
+    let from = nodes.iter().find(is_at).expect("one of them has the slot");
+    let to = nodes.iter().find(|node| node.port != from.port).expect("there are others");
+    let (from_id, to_id) = (from.cli(&["cluster", "myid"]), to.cli(&["cluster", "myid"]));
+    let slot = from.cli(&["cluster", "keyslot", key]);
+    assert_eq!(to.cli(&["cluster", "setslot", &slot, "importing", &from_id]), "OK");
+    assert_eq!(from.cli(&["cluster", "setslot", &slot, "migrating", &to_id]), "OK");
+    let moved = from.cli(&["migrate", "127.0.0.1", &to.port.to_string(), key, "0", "5000"]);
+    assert!(["OK", "NOKEY"].contains(&&*moved), "{moved}");
 }
 
 /// A master, its replica, both with that user, and a sentinel that watches them as `main`.

@@ -114,7 +114,7 @@ sections! {
         /// Memory for bodies in flight.
         pub body_memory: Size = Size::mib(256),
         /// Streams per HTTP/2 connection.
-        pub h2_streams: NonZeroU32 = count(128),
+        pub h2_streams: NonZeroU32 = count(100),
         /// How long a connection may be idle.
         pub idle_timeout: Span = Span::secs(30),
         /// Age at which a connection is asked to close, so that load spreads.

@@ -5,6 +5,7 @@ pub mod chaos;
 pub mod crowd;
 pub mod disk;
 pub mod gateway;
+pub mod names;
 pub mod provider;
 pub mod redis;
 pub mod sender;

@@ -1,6 +1,7 @@
 //! A real Redis of our own.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
@@ -57,6 +58,20 @@ impl RedisServer {
             .output()
             .unwrap();
         String::from_utf8(out.stdout).unwrap()
+    }
+
+    /// How often it was told what, scripts' own commands included; but for what a connection begins with and is probed by, and
+    /// what `redis-cli` says by itself.
+    pub fn commands(&self) -> BTreeMap<String, u64> {
+        let stats = self.cli(&["info", "commandstats"]);
+        let calls = |line: &str| {
+            let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+            Some((name.to_owned(), rest.split(',').next()?.parse().ok()?))
+        };
+        let mut commands: BTreeMap<String, u64> = stats.lines().filter_map(calls).collect();
+        let of_a_connection = ["command", "client", "hello", "info", "ping"];
+        commands.retain(|name, _| !of_a_connection.iter().any(|begins| name.starts_with(begins)));
+        commands
     }
 }
 

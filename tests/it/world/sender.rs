@@ -58,6 +58,12 @@ impl Dialer {
         self.over(stream).await
     }
 
+    /// The certificate that a new connection is shown.
+    pub async fn shown(&self) -> CertificateDer<'static> {
+        let Either::Right(line) = self.connect().await.unwrap() else { panic!("no TLS") };
+        line.get_ref().1.peer_certificates().unwrap()[0].clone()
+    }
+
     /// The same on a connection that is there already.
     pub async fn over(&self, stream: TcpStream) -> io::Result<Line> {
         stream.set_nodelay(true)?;

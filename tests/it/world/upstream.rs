@@ -2,7 +2,7 @@
 
 use std::{
     convert::Infallible,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -100,8 +100,17 @@ impl Upstream {
         Self::with_gate(0, Speaks::default()).await
     }
 
+    /// Answers everything with 200, at an address of the test's choice.
+    pub async fn at(address: SocketAddr) -> Self {
+        Self::with_gate_at(address, usize::MAX >> 4, Speaks::default()).await
+    }
+
     async fn with_gate(permits: usize, speaks: Speaks) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::with_gate_at((Ipv4Addr::LOCALHOST, 0).into(), permits, speaks).await
+    }
+
+    async fn with_gate_at(address: SocketAddr, permits: usize, speaks: Speaks) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State {
             reply: Mutex::new(Reply::status(200)),

@@ -6,7 +6,9 @@
 //! | `lost` | who was told 2xx is delivered by then, or a rule on record allows the answer |
 //! | `extra` | an app gets an event at most once, and once more per excuse on record; an attempt never comes twice |
 //! | `unexcused` | what comes after a clean delivery has an excuse of its own |
+//! | `renamed` | an event has one id of ours, on every attempt and in every record |
 //! | `unrecorded` | what reaches an app has an attempt on record, durable before it came |
+//! | `untold` | an app is told of earlier attempts what is on record of them, and nothing of any at the first |
 //! | `unverified` | what was not signed reaches no app, no store and no record of events |
 //! | `isolated` | events of one source are never taken for those of another |
 //! | `wedged` | no claim keeps an event away for longer than a lease; once everything works and every lease is over, each goes through |
@@ -97,6 +99,8 @@ pub struct Received {
     pub receipt: String,
     /// `Gatepost-Attempt`.
     pub attempt: u32,
+    /// Why it may have had the event before, as it is told: [`told_why`].
+    pub reason: String,
     pub at: u64,
     /// When the app had decided.
     pub ended: u64,
@@ -114,6 +118,19 @@ pub enum Verdict {
     Refused,
 }
 
+/// The reason that a record gives where an app is told this: `Gatepost-Previous-Attempt` and `Gatepost-Dedup`.
+pub fn told_why(previous: &str, dedup: &str) -> String {
+    match (previous, dedup) {
+        ("", "") => String::new(),
+        ("unknown", "") => PREVIOUS_UNKNOWN.into(),
+        ("", "unavailable") => "dedup_unavailable".into(),
+        _ => format!("previous attempt {previous:?}, dedup {dedup:?}"),
+    }
+}
+
+/// An attempt before this one ended in the dark.
+pub const PREVIOUS_UNKNOWN: &str = "previous_attempt_unknown";
+
 /// A line of an audit log, as far as it matters here. What it does not say is empty.
 #[derive(Clone, Debug, Default)]
 pub struct Record {
@@ -130,7 +147,7 @@ pub struct Record {
     pub error: String,
     /// What a control record says happened.
     pub what: String,
-    /// When it became durable, where the test knows the disk.
+    /// When it became durable, or was seen, where the test knows.
     pub durable_at: Option<u64>,
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Finding, Ledger, Received, Record, Sent, Standing, Told, Verdict};
+use super::{Finding, Ledger, PREVIOUS_UNKNOWN, Received, Record, Sent, Standing, Told, Verdict};
 
 /// Source and the provider's id.
 type Id<'a> = (&'a str, &'a str);
@@ -195,6 +195,12 @@ impl<'a> Joined<'a> {
             if begun.filter(ours).is_none_or(late) {
                 self.find("unrecorded", describe_receipt(received));
             }
+            let told = |record: &Record| record.reason == received.reason;
+            let first = received.attempt < 2 && received.reason == PREVIOUS_UNKNOWN;
+            if first || !begun.is_none_or(told) {
+                let (about, told) = (describe_receipt(received), &received.reason);
+                self.find("untold", format!("{about}: told {told:?}"));
+            }
         }
     }
 
@@ -228,7 +234,7 @@ impl<'a> Joined<'a> {
                 if done.len() > forgotten && !reason && !done.contains(receipt) {
                     found.push(("unexcused", describe_receipt(received)));
                 }
-                if attempt.is_some_and(|attempt| attempt.reason() == "previous_attempt_unknown") {
+                if attempt.is_some_and(|attempt| attempt.reason() == PREVIOUS_UNKNOWN) {
                     done.clear(); // the store was not told of any before
                 }
                 if attempt.is_some_and(Attempt::is_clean) {
@@ -249,12 +255,15 @@ impl<'a> Joined<'a> {
         };
         let mut found = Vec::new();
         let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
+        let mut names: BTreeMap<_, &str> = BTreeMap::new();
         let mut look = |event_id, source, id, digest, about: String| {
             if !self.genuine.contains(&(source, id, digest)) {
                 let rule = if others(source, id, digest) { "isolated" } else { "unverified" };
                 found.push((rule, about));
             } else if *owners.entry(event_id).or_insert(source) != source {
                 found.push(("isolated", about));
+            } else if *names.entry((source, id, digest)).or_insert(event_id) != event_id {
+                found.push(("renamed", about));
             }
         };
         for r in &self.ledger.received {
