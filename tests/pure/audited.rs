@@ -132,6 +132,7 @@ fn dedup(store: Arc<dyn DedupStore>) -> Dedup {
         tracker: TaskTracker::new(),
         metrics: metrics.dedup("memory"),
         source: metrics.source("shop", "proxy", 1),
+        suspended: || Duration::ZERO,
     }))
 }
 
