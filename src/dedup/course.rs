@@ -107,6 +107,14 @@ pub fn keeps_seat(settlement: Input, settled: bool) -> bool {
     !settled && !matches!(settlement, Input::Release(_))
 }
 
+/// Whether the event is claimed once more, to be settled so under that claim: the store knows of none of ours, because it lost
+/// it, was away, or time ended it; but the upstream may have the event, and who tries again shall wait and be told. Somebody
+/// else who has it by now keeps it.
+#[must_use]
+pub fn claims_again(settlement: Input, applied: bool) -> bool {
+    !applied && matches!(settlement, Input::Hold(..))
+}
+
 /// Whether a claim that had no answer is released, now that renewing it was answered so. Otherwise it may still be on its
 /// way, and its token has to be kept.
 #[must_use]

@@ -40,6 +40,8 @@ pub(super) enum Place {
 pub(super) struct Seat {
     joins: Joins,
     token: Token,
+    /// Whether a claim by it has had no answer.
+    doubtful: bool,
     /// Taken when the seat is given up: from then on the key may be somebody else's.
     key: Option<EventKey>,
 }
@@ -62,8 +64,9 @@ impl Joins {
             sender
         });
         match found {
-            twins::Place::Leader(token) => {
-                Place::Leader(Seat { joins: self.clone(), token, key: Some(subject.key) })
+            twins::Place::Leader { token, doubtful } => {
+                let (joins, key) = (self.clone(), Some(subject.key));
+                Place::Leader(Seat { joins, token, doubtful, key })
             }
             twins::Place::Answered(answer) => Place::Answered(relayed(&answer)),
             twins::Place::Waiting | twins::Place::Full => place,
@@ -85,6 +88,16 @@ impl Seat {
     /// By what the leader claims.
     pub(super) fn token(&self) -> Token {
         self.token
+    }
+
+    /// A claim had no answer: whatever is answered to the next one, it may have been carried out, or may still be.
+    pub(super) fn doubt(&mut self) {
+        self.doubtful = true;
+    }
+
+    /// Whether a claim by the token may be there that nobody knows of.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.doubtful
     }
 
     /// Gives the leader's answer to all who wait for it.

@@ -9,11 +9,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
-
 use super::{
     Parts, StoreError, Subject,
-    claim::{Input, Token},
+    claim::{Claimed, Input, Token},
+    clock::Watch,
     course::{self, LOST, Won},
 };
 use crate::{answer::Answer, route::Routed};
@@ -42,8 +41,8 @@ impl Fresh {
 
 /// A claim that is ours until it is settled. Cloning shares it.
 ///
-/// Its end is counted by the monotonic clock, from before the store was asked: the store never thinks that it ends sooner
-/// than we do.
+/// Its end is counted from before the store was asked, by a clock that nobody sets and that goes on while the machine is
+/// suspended: the store never thinks that it ends sooner than we do.
 #[derive(Clone, Debug)]
 pub struct Lease(Arc<Held>);
 
@@ -53,7 +52,7 @@ struct Held {
     subject: Subject,
     token: Token,
     won: Option<Won>,
-    began: Instant,
+    age: Watch,
     /// When it ends, in milliseconds since it began; [`LOST`] once the store said that it is not ours.
     ends: AtomicU64,
     ending: Ending,
@@ -78,18 +77,18 @@ impl fmt::Debug for Ending {
 }
 
 impl Lease {
-    /// A claim that was asked for at `began`. It won nothing where the store did not answer, and the source prefers
+    /// A claim that was asked for when `age` began. It won nothing where the store did not answer, and the source prefers
     /// duplicates to refusals.
     pub(super) fn new(
         parts: Arc<Parts>,
         subject: Subject,
         token: Token,
         won: Option<Won>,
-        began: Instant,
+        age: Watch,
     ) -> Self {
         let ends = course::ends(Duration::ZERO, parts.policy.lease).into();
         let ending = Ending::default();
-        Self(Arc::new(Held { parts, subject, token, won, began, ends, ending }))
+        Self(Arc::new(Held { parts, subject, token, won, age, ends, ending }))
     }
 
     /// How many times the event was claimed, this time included; 1 where nobody knows.
@@ -117,7 +116,7 @@ impl Lease {
         if self.unclaimed() {
             return Duration::MAX;
         }
-        course::left(self.0.ends.load(Ordering::Relaxed), self.0.began.elapsed())
+        course::left(self.0.ends.load(Ordering::Relaxed), self.0.age.elapsed())
     }
 
     /// Makes sure that at least `time` is left, renewing where it is not. False: somebody else may have the event by
@@ -145,6 +144,18 @@ impl Lease {
     /// Records a success that came after the attempt had been given up.
     pub async fn settle_late(&self) -> Result<(), StoreError> {
         self.apply(Input::Complete(self.0.parts.policy.window)).await.map(drop)
+    }
+
+    /// Has the store know how it ended.
+    pub(super) async fn settle(&self, settlement: Input) -> Result<(), StoreError> {
+        let Held { parts, subject, token, .. } = &*self.0;
+        let applied = self.apply(settlement).await?;
+        if course::claims_again(settlement, applied)
+            && let Claimed::Won { .. } = parts.claim(subject, *token).await.done?
+        {
+            self.apply(settlement).await?;
+        }
+        Ok(())
     }
 
     /// Carries out an operation on the event; says whether it was.
@@ -181,7 +192,7 @@ impl Lease {
 
     /// Extends the claim to `term` from now.
     async fn renew(&self, term: Duration) -> Result<bool, StoreError> {
-        let asked = self.0.began.elapsed();
+        let asked = self.0.age.elapsed();
         let ours = self.apply(Input::Renew(self.0.token, term)).await?;
         let before = self.0.ends.load(Ordering::Relaxed);
         let ends = course::renewed(before, asked, term, ours);

@@ -4,6 +4,7 @@
 //! is written whatever is there; only the owner releases. A store may forget and may fail: that costs duplicates, not events.
 
 pub mod claim;
+mod clock;
 pub mod course;
 mod embedded;
 mod join;
@@ -15,6 +16,7 @@ pub mod twins;
 
 use std::{fmt, time::Duration};
 
+pub use clock::suspended;
 pub use embedded::Embedded;
 pub use join::Joins;
 pub use lease::{Fresh, Lease};

@@ -19,6 +19,7 @@ use tower::ServiceExt as _;
 use super::{
     DedupStore, Fresh, Joins, Lease, Policy, StoreError, Subject,
     claim::{Claimed, Input, Token},
+    clock::Watch,
     course::{self, Course, Way},
     join::{Place, Seat},
 };
@@ -57,6 +58,8 @@ pub struct Parts {
     pub metrics: DedupMetrics,
     /// Metrics of the source.
     pub source: SourceMetrics,
+    /// For how long the machine was suspended so far: [`suspended`](super::suspended).
+    pub suspended: fn() -> Duration,
 }
 
 impl<N: Next<Fresh>> Stage<Routed, N> for Dedup {
@@ -99,7 +102,7 @@ impl Dedup {
     /// Claims, and does what the claim's answer says.
     async fn lead<F>(
         &self,
-        seat: Seat,
+        mut seat: Seat,
         mut subject: Subject,
         until: Instant,
         work: impl FnOnce(Lease) -> F + Send,
@@ -109,22 +112,22 @@ impl Dedup {
     {
         let (event, token) = (subject, seat.token());
         crash::point("before_claim");
-        let (way, began, took) = self.claim(&mut subject, token, until).await;
+        let (way, age, took) = self.claim(&mut seat, &mut subject, until).await;
         let timed = |answer| annotate(answer, |notes| notes.dedup = Some(took));
         let answer = match way {
             Way::Work(won) => {
                 crash::point("after_claim");
-                let lease = Lease::new(self.0.clone(), subject, token, won, began);
+                let lease = Lease::new(self.0.clone(), subject, token, won, age);
                 return timed(self.carry(seat, lease, work).await);
             }
             Way::Known(outcome) => Ok(outcome.into()),
             Way::Later(left) => in_flight(left),
-            Way::Doubt(error) => {
-                seat.unanswered(self.0.policy.lease);
-                self.let_go_later(event, subject);
-                failed(Refusal::StoreUnavailable, error.to_string())
-            }
+            Way::Doubt(error) => failed(Refusal::StoreUnavailable, error.to_string()),
         };
+        if seat.is_doubtful() {
+            seat.unanswered(self.0.policy.lease);
+            self.let_go_later(event, subject);
+        }
         seat.publish(&answer);
         timed(answer)
     }
@@ -134,19 +137,22 @@ impl Dedup {
     /// and how long it took.
     async fn claim(
         &self,
+        seat: &mut Seat,
         subject: &mut Subject,
-        token: Token,
         until: Instant,
-    ) -> (Way, Instant, Duration) {
+    ) -> (Way, Watch, Duration) {
         let (mut pause, mut seen) = (POLL.0, None);
         loop {
-            let Timed { done: claimed, began, took } = self.0.claim(subject, token).await;
+            let Timed { done: claimed, age, took } = self.0.claim(subject, seat.token()).await;
+            if claimed.is_err() {
+                seat.doubt();
+            }
             if matches!(claimed, Ok(Claimed::Done { same_body: false })) {
                 self.0.source.body_mismatch.inc();
             }
-            let patient = began + took + pause <= until;
+            let patient = Instant::now() + pause <= until;
             match course::after_claim(claimed, seen, patient, &self.0.policy) {
-                Course::Take(way) => return (way, began, took),
+                Course::Take(way) => return (way, age, took),
                 Course::Apart => subject.key = course::apart(subject.key, subject.digest),
                 Course::Again(in_flight) => {
                     seen = Some(in_flight);
@@ -171,7 +177,7 @@ impl Dedup {
         let settlement = course::settlement(&answer, seat.token(), &self.0.policy);
         crash::point("before_complete");
         let unsettled = if course::settles_first(lease.won(), &answer) {
-            let settled = lease.apply(settlement).await;
+            let settled = lease.settle(settlement).await;
             settled.err().map(|error| format!("not settled: {error}").into())
         } else {
             Some("forwarded without a claim: the dedup store is unavailable".into())
@@ -183,7 +189,7 @@ impl Dedup {
             if let Some(unsettled) = unsettled {
                 add(notes, unsettled);
             }
-            if lease.is_lost() {
+            if lease.remaining().is_zero() {
                 add(notes, "the claim ended before the work did".into());
             }
         });
@@ -206,7 +212,7 @@ impl Dedup {
             while Instant::now() < deadline {
                 sleep(pause).await;
                 pause = (pause * 2).min(RETRY_SOON);
-                if lease.apply(settlement).await.is_ok() {
+                if lease.settle(settlement).await.is_ok() {
                     return drop(seat);
                 }
             }
@@ -242,7 +248,7 @@ impl Parts {
         }
     }
 
-    async fn claim(&self, subject: &Subject, token: Token) -> Timed<Claimed> {
+    pub(super) async fn claim(&self, subject: &Subject, token: Token) -> Timed<Claimed> {
         let Policy { lease, window, .. } = *self.policy;
         self.timed("claim", self.store.claim(subject, token, lease, window)).await
     }
@@ -253,19 +259,19 @@ impl Parts {
         operation: &'static str,
         work: impl Future<Output = Result<T, StoreError>>,
     ) -> Timed<T> {
-        let began = Instant::now();
+        let age = Watch::start(self.suspended);
         let done = work.await;
-        let took = began.elapsed();
+        let took = age.elapsed();
         self.metrics.operations.observe(operation, took.as_secs_f64());
         self.metrics.up.set(i64::from(done.is_ok()));
-        Timed { done, began, took }
+        Timed { done, age, took }
     }
 }
 
 /// What an operation of the store brought, when it was begun, and how long it took.
 pub(super) struct Timed<T> {
     pub(super) done: Result<T, StoreError>,
-    began: Instant,
+    age: Watch,
     took: Duration,
 }
 

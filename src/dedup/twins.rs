@@ -50,7 +50,12 @@ pub struct Led<W, A> {
 #[derive(Debug)]
 pub enum Place<A> {
     /// It is the first, and claims with this.
-    Leader(Token),
+    Leader {
+        /// By what it claims.
+        token: Token,
+        /// Whether an earlier claim by it has had no answer: it may have been carried out, or may still be.
+        doubtful: bool,
+    },
     /// The leader has the same body, and its answer is known already.
     Answered(A),
     /// Another one is ahead.
@@ -75,21 +80,21 @@ impl<W: Waiter, A: Clone> Twins<W, A> {
                     others: Vec::new(),
                     answer: None,
                 });
-                Place::Leader(self.token(&subject.key))
+                self.lead(&subject.key)
             }
             Entry::Occupied(entry) => entry.into_mut().follow(subject.digest, waiter),
         }
     }
 
-    /// A new token, or that of a claim without an answer: if it was carried out, it is ours.
-    fn token(&mut self, key: &EventKey) -> Token {
+    /// With a new token, or that of a claim without an answer: if it was carried out, it is ours.
+    fn lead(&mut self, key: &EventKey) -> Place<A> {
         if !self.unanswered.is_empty()
             && let Some((token, _)) = self.unanswered.remove(key)
         {
-            return token;
+            return Place::Leader { token, doubtful: true };
         }
         self.last.0 += 1;
-        self.last
+        Place::Leader { token: self.last, doubtful: false }
     }
 
     /// The leader is through. Gives back those who waited; what comes now is the first again.

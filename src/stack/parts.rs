@@ -136,6 +136,7 @@ impl<'a> Parts<'a> {
             tracker: self.shared.tracker.clone(),
             metrics: self.shared.metrics.dedup(self.shared.store.kind()),
             source: SourceMetrics::clone(&self.metrics),
+            suspended: dedup::suspended,
         }))
     }
 

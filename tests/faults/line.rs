@@ -1,7 +1,7 @@
 //! The line to Redis misbehaves, or a gateway sleeps over its lease. None is lost; what is delivered twice has an excuse on
 //! record.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use futures_util::future::join_all;
 
@@ -98,6 +98,13 @@ async fn a_partition_after_the_forward() {
     assert!(unsettled.count() > 0, "that a duplicate may follow is on record");
 }
 
+/// Whether all threads of a process are stopped: each one is when it notices.
+fn stands_still(pid: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let mut states = threads.map(|thread| fs::read_to_string(thread.unwrap().path().join("stat")));
+    states.all(|stat| stat.unwrap().contains(") T "))
+}
+
 /// A gateway is stopped for longer than its lease while the app has the event; another one delivers it meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stale_owner_that_goes_on() {
@@ -106,6 +113,7 @@ async fn a_stale_owner_that_goes_on() {
     let meanwhile = async {
         eventually("the app has it", || async { scene.run.app.count() == 1 }).await;
         scene.gateways[0].signal("STOP");
+        eventually("it stands still", || async { stands_still(scene.gateways[0].pid()) }).await;
         scene.run.app.open();
         // The other gateway lets the retry through once the lease is over.
         let told = scene.run.persist(&scene.gateways[1], "evt_1").await;
@@ -123,6 +131,9 @@ async fn a_stale_owner_that_goes_on() {
     sound(&ledger);
     let excused = ledger.records.iter().filter(|r| r.reason == "previous_attempt_unknown");
     assert_eq!(excused.count(), 1);
+    let said = "the claim ended before the work did";
+    let overrun = ledger.records.iter().filter(|r| r.error.contains(said));
+    assert_eq!(overrun.count(), 1, "the one that slept says so itself");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

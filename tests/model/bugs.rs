@@ -45,6 +45,10 @@ pub(crate) enum Bug {
     OneToken,
     /// A claim without an answer is released without asking first whether it is there.
     LetGoBlindly,
+    /// That a claim had no answer is forgotten where a twin was seen.
+    DoubtForgotten,
+    /// An unknown outcome is not held where the store lost the claim.
+    LostIsLeft,
     /// A timeout counts as a certain failure.
     UnknownReleases,
     /// The store does not remember that an attempt ended in the dark.
@@ -58,7 +62,7 @@ pub(crate) enum Bug {
 }
 
 /// Each mistake, and the promise that it breaks.
-pub(crate) const BUGS: [(Bug, Promise); 21] = [
+pub(crate) const BUGS: [(Bug, Promise); 23] = [
     (Bug::AckInFlight, Promise::AckRests),
     (Bug::DoneFirst, Promise::AckRests),
     (Bug::UnknownIsSuccess, Promise::AckRests),
@@ -78,8 +82,10 @@ pub(crate) const BUGS: [(Bug, Promise); 21] = [
     (Bug::UnknownReleases, Promise::RepeatsAreTold),
     (Bug::ForgetsUnknown, Promise::RepeatsAreTold),
     (Bug::RevivesLease, Promise::RepeatsAreTold),
+    (Bug::LostIsLeft, Promise::RepeatsAreTold),
     (Bug::UnwrittenRefused, Promise::SuccessIsTold),
     (Bug::KeyWithoutSource, Promise::SourcesApart),
+    (Bug::DoubtForgotten, Promise::NoneLeftBehind),
 ];
 
 /// The product's `step`, or what a mistake makes of it.

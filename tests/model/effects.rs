@@ -6,7 +6,7 @@ use gatepost::{
     answer::Outcome,
     dedup::{
         StoreError,
-        claim::{Claimed, Input, Kept, Phase, Reply, Token},
+        claim::{Claimed, Kept, Phase, Reply, Token},
         course::{self, Course, Way},
         twins::Place,
     },
@@ -39,8 +39,10 @@ impl Gate {
             Move::Break(number) => self.unknown(state, number, Said::Broke),
             Move::TimeOut(number) => self.unknown(state, number, Said::TimedOut),
             Move::Settle(number, answered) => self.settle(state, number, answered),
+            Move::ClaimAgain(number, answered) => self.claim_again(state, number, answered),
             Move::Abandon(number) => {
                 state.faults += 1;
+                state.adrift = true;
                 self.leave_seat(state, number);
                 self.end(state, number, None);
             }
@@ -109,7 +111,7 @@ impl Gate {
     }
 
     /// Asks the store for something, which may be carried out at any later time where there is no answer.
-    fn ask(
+    pub(crate) fn ask(
         &self,
         state: &mut State,
         number: usize,
@@ -125,7 +127,7 @@ impl Gate {
         Err(StoreError("no answer".into()))
     }
 
-    fn apply(
+    pub(crate) fn apply(
         &self,
         state: &mut State,
         number: usize,
@@ -147,9 +149,9 @@ impl Gate {
         let (gateway, event) = self.requests[number];
         let twins = &mut state.gateways[gateway].twins;
         match twins.enter(&self.events[event].subject, || Waits(number)) {
-            Place::Leader(token) => {
+            Place::Leader { token, doubtful } => {
                 let token = bugs::token(self.bug, token);
-                state.requests[number].at = At::Claims(token, false);
+                state.requests[number].at = At::Claims(Claiming { token, seen: false, doubtful });
                 return;
             }
             Place::Answered(answer) => self.end(state, number, Some(answer.relayed())),
@@ -161,20 +163,21 @@ impl Gate {
     }
 
     fn claim(&self, state: &mut State, number: usize, patience: Patience, answered: Answered) {
-        let At::Claims(token, seen) = state.requests[number].at else { return };
-        let claimed = match self.ask(state, number, Command::Claim(token), answered) {
+        let At::Claims(mut claiming) = state.requests[number].at else { return };
+        let claimed = match self.ask(state, number, Command::Claim(claiming.token), answered) {
             Ok(Reply::Claimed(claimed)) => Ok(claimed),
             Ok(Reply::Applied(_)) => Err(StoreError("a claim has no answer".into())),
             Err(error) => Err(error),
         };
+        claiming.doubtful |= claimed.is_err();
         let ours = matches!(claimed, Ok(Claimed::Won { .. }) | Err(_));
         let alone = !ours && self.stands_alone(state, number);
         state.breaks(Promise::SourcesApart, alone);
-        let seen = seen.then_some(Claimed::InFlight { left: LEASE });
+        let seen = claiming.seen.then_some(Claimed::InFlight { left: LEASE });
         let way = match course::after_claim(claimed, seen, patience == Patience::Left, &self.policy)
         {
             Course::Again(_) => {
-                state.requests[number].at = At::Claims(token, true);
+                state.requests[number].at = At::Claims(Claiming { seen: true, ..claiming });
                 return;
             }
             Course::Apart => {
@@ -182,15 +185,16 @@ impl Gate {
                 let key = course::apart(subject.key, subject.digest);
                 let event = self.events.iter().position(|known| known.subject.key == key);
                 state.requests[number].event = event.expect("the world knows its events");
+                state.requests[number].at = At::Claims(claiming);
                 return;
             }
             Course::Take(way) => way,
         };
-        self.go(state, number, token, &way);
+        self.go(state, number, claiming, &way);
     }
 
-    fn go(&self, state: &mut State, number: usize, token: Token, way: &Way) {
-        let now = Duration::from_millis(NOW);
+    fn go(&self, state: &mut State, number: usize, claiming: Claiming, way: &Way) {
+        let (now, token) = (Duration::from_millis(NOW), claiming.token);
         let said = match way {
             &Way::Work(won) => {
                 let ends = course::ends(now, self.policy.lease);
@@ -202,14 +206,16 @@ impl Gate {
             Way::Later(_) if self.is(Bug::AckInFlight) => Said::Duplicate,
             Way::Known(_) => Said::Duplicate,
             Way::Later(_) => Said::Later,
-            Way::Doubt(_) => {
-                self.keep_token(state, number, token);
-                Said::Doubt
-            }
+            Way::Doubt(_) => Said::Doubt,
         };
+        let looks_after =
+            claiming.doubtful && !(self.is(Bug::DoubtForgotten) && said != Said::Doubt);
+        if looks_after {
+            self.keep_token(state, number, token);
+        }
         self.publish(state, number, said);
         self.end(state, number, Some(said));
-        if said == Said::Doubt {
+        if looks_after {
             state.requests[number].at = At::Doubts(token);
         }
     }
@@ -275,58 +281,13 @@ impl Gate {
         request.at = At::Settles(work, bugs::ended(self.bug, said));
     }
 
-    fn settle(&self, state: &mut State, number: usize, answered: Answered) {
-        let (work, said, late) = match state.requests[number].at {
-            At::Settles(work, said) => (work, said, false),
-            At::SettlesLate(work, said) => (work, said, true),
-            _ => return,
-        };
-        let answer = said.answer();
-        let settlement =
-            self.settlement(work, course::settlement(&answer, work.token, &self.policy));
-        let settled = if late || course::settles_first(work.won, &answer) {
-            self.ask(state, number, command(settlement), answered).is_ok()
-        } else {
-            false
-        };
-        if late {
-            self.leave_seat(state, number);
-            return self.end(state, number, None);
-        }
-        if said == Said::Accepted && !settled {
-            state.requests[number].excuse.get_or_insert(Excuse::Unwritten);
-        }
-        let told = if self.is(Bug::UnwrittenRefused) && !settled { Said::Doubt } else { said };
-        state.breaks(Promise::SuccessIsTold, said == Said::Accepted && !told.is_ack());
-        if course::keeps_seat(settlement, settled) {
-            let (gateway, key) = (self.requests[number].0, self.key(number));
-            let twins = state.gateways[gateway].twins.keep(&key, told);
-            self.answer_all(state, &twins, told);
-            self.end(state, number, Some(told));
-            state.requests[number].at = At::SettlesLate(work, told);
-        } else {
-            if !(self.is(Bug::SeatStays) && said == Said::Failed) {
-                self.publish(state, number, told);
-            }
-            self.end(state, number, Some(told));
-        }
-    }
-
-    fn settlement(&self, work: Work, settlement: Input) -> Input {
-        match (self.bug, settlement) {
-            (Some(Bug::UnknownReleases), Input::Hold(token, _)) => Input::Release(token),
-            (Some(Bug::SuccessReleases), Input::Complete(_)) => Input::Release(work.token),
-            _ => settlement,
-        }
-    }
-
     fn look_after(&self, state: &mut State, number: usize) {
         let (gateway, event) = self.requests[number];
         let twins = &mut state.gateways[gateway].twins;
         let place = twins.enter(&self.events[event].subject, || Waits(number));
         state.requests[number].at = match place {
-            Place::Leader(token) if self.is(Bug::LetGoBlindly) => At::LetsGo(token),
-            Place::Leader(token) => At::Renews(bugs::token(self.bug, token)),
+            Place::Leader { token, .. } if self.is(Bug::LetGoBlindly) => At::LetsGo(token),
+            Place::Leader { token, .. } => At::Renews(bugs::token(self.bug, token)),
             Place::Answered(_) | Place::Waiting | Place::Full => At::Done,
         };
     }
@@ -346,6 +307,8 @@ impl Gate {
     fn let_go(&self, state: &mut State, number: usize, answered: Answered) {
         let At::LetsGo(token) = state.requests[number].at else { return };
         let gone = self.apply(state, number, Command::Release(token), answered).is_ok();
+        state.overtakes(token);
+        state.adrift |= !gone;
         if !gone && self.is(Bug::LetGoBlindly) {
             self.keep_token(state, number, token);
         }
@@ -360,7 +323,7 @@ impl Gate {
     }
 
     /// The leader's answer goes to its twins, and those with another body look for a seat again.
-    fn publish(&self, state: &mut State, number: usize, said: Said) {
+    pub(crate) fn publish(&self, state: &mut State, number: usize, said: Said) {
         let (gateway, key) = (self.requests[number].0, self.key(number));
         let Some(led) = state.gateways[gateway].twins.vacate(&key) else { return };
         self.answer_all(state, &led.twins, said);
@@ -371,14 +334,14 @@ impl Gate {
     }
 
     /// Nobody gets an answer.
-    fn leave_seat(&self, state: &mut State, number: usize) {
+    pub(crate) fn leave_seat(&self, state: &mut State, number: usize) {
         let (gateway, key) = (self.requests[number].0, self.key(number));
         let Some(led) = state.gateways[gateway].twins.vacate(&key) else { return };
         let_in(state, &led.twins);
         let_in(state, &led.others);
     }
 
-    fn answer_all(&self, state: &mut State, waiting: &[Waits], said: Said) {
+    pub(crate) fn answer_all(&self, state: &mut State, waiting: &[Waits], said: Said) {
         for Waits(number) in waiting {
             if state.requests[*number].at == At::Follows {
                 self.end(state, *number, Some(said.relayed()));
@@ -386,7 +349,7 @@ impl Gate {
         }
     }
 
-    fn end(&self, state: &mut State, number: usize, said: Option<Said>) {
+    pub(crate) fn end(&self, state: &mut State, number: usize, said: Option<Said>) {
         state.requests[number].at = At::Done;
         if let Some(said) = said {
             state.tell(self, number, said);

@@ -16,6 +16,7 @@ mod bugs;
 mod effects;
 mod moves;
 mod promises;
+mod settle;
 mod time;
 mod world;
 
@@ -208,7 +209,7 @@ fn world_of(bug: Bug) -> Gate {
         }
         Bug::RevivesLease => Gate { kinds: LATE, ..twins(3) },
         Bug::TrustsClock => Gate { kinds: BACK, ..twins(1) },
-        Bug::LetGoBlindly | Bug::OneToken => twins(2),
+        Bug::LetGoBlindly | Bug::OneToken | Bug::DoubtForgotten | Bug::LostIsLeft => twins(2),
         _ => twins(1),
     };
     Gate { bug: Some(bug), ..gate }

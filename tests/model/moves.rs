@@ -30,6 +30,7 @@ pub(crate) enum Move {
     Break(usize),
     TimeOut(usize),
     Settle(usize, Answered),
+    ClaimAgain(usize, Answered),
     /// Gives up writing how it ended.
     Abandon(usize),
     /// The upstream's answer comes after its time.
@@ -94,6 +95,7 @@ impl Model for Gate {
             lost: vec![0; self.slots],
             lost_guards: 0,
             faults: 0,
+            adrift: false,
             broken: 0,
         }]
     }
@@ -160,7 +162,14 @@ impl Gate {
             }
             At::Forwards(_) => moves.extend(answers().map(|a| Move::Forward(number, a))),
             At::Sent(_) => self.ends_of(state, number, moves),
-            At::Settles(..) => moves.extend(answers().map(|a| Move::Settle(number, a))),
+            At::Settles(..) | At::SettlesAgain(.., false) => {
+                moves.extend(answers().map(|a| Move::Settle(number, a)));
+            }
+            At::SettlesAgain(.., true) => moves.push(Move::Settle(number, Answered::Yes)),
+            At::ClaimsAgain(.., false) => {
+                moves.extend(answers().map(|a| Move::ClaimAgain(number, a)));
+            }
+            At::ClaimsAgain(.., true) => moves.push(Move::ClaimAgain(number, Answered::Yes)),
             At::SettlesLate(..) => {
                 moves.push(Move::Settle(number, Answered::Yes));
                 if self.may(state, Fault::Store) {
@@ -231,7 +240,10 @@ impl Gate {
                 .map(|number| &state.requests[number])
                 .filter(|request| self.events[request.event].slot == slot);
             let renewed = running.clone().any(|r| r.at.work().is_some_and(|w| w.token == token));
-            let settling = |at| matches!(at, At::Settles(work, _) if work.token == token);
+            let settling = |at| {
+                let (At::Settles(work, _) | At::SettlesAgain(work, ..)) = at else { return false };
+                work.token == token
+            };
             (!renewed).then(|| (record.until, running.any(|r| settling(r.at))))
         };
         (0..self.slots).filter_map(ends).min_by_key(|(until, _)| *until)

@@ -10,7 +10,7 @@ use stateright::Property;
 
 use crate::{
     bugs,
-    world::{At, Excuse, Fault, Gate, Known, NOW, Point, Request, Said, State, Wire},
+    world::{At, Excuse, Fault, Gate, Known, NOW, Point, Request, Said, State, Wire, blocks},
 };
 
 /// A promise of the protocol.
@@ -25,6 +25,7 @@ pub(crate) enum Promise {
     RepeatsAreTold,
     SuccessIsTold,
     SourcesApart,
+    NoneLeftBehind,
 }
 
 impl Promise {
@@ -39,6 +40,7 @@ impl Promise {
             Self::RepeatsAreTold => "S7: an attempt that may be a repeat is told so",
             Self::SuccessIsTold => "S8: after an upstream's 2xx the answer is 2xx",
             Self::SourcesApart => "S9: one source's events are nothing to another's",
+            Self::NoneLeftBehind => "S10: a claim without an answer is taken up, or let go",
         }
     }
 
@@ -93,6 +95,7 @@ fn promises() -> Vec<Property<Gate>> {
         always(Promise::RepeatsAreTold.name(), |_, s| s.keeps(Promise::RepeatsAreTold)),
         always(Promise::SuccessIsTold.name(), |_, s| s.keeps(Promise::SuccessIsTold)),
         always(Promise::SourcesApart.name(), |_, s| s.keeps(Promise::SourcesApart)),
+        always(Promise::NoneLeftBehind.name(), |_, s| none_left_behind(s)),
     ]
 }
 
@@ -126,6 +129,17 @@ fn no_wedge(gate: &Gate, state: &State) -> bool {
         !matches!(claimed, Claimed::InFlight { .. } | Claimed::Held { .. })
     });
     free && (!state.quiet() || state.gateways.iter().all(|gateway| gateway.twins.led.is_empty()))
+}
+
+/// Where nothing is under way, nobody has to wait for a lease to end: a claim that is there is the next one's at its gateway.
+fn none_left_behind(state: &State) -> bool {
+    let kept = || state.gateways.iter().flat_map(|gateway| gateway.twins.unanswered.values());
+    let live = state.events.iter().flatten().filter(|record| blocks(record));
+    let mut owners = live.filter_map(|record| match record.phase {
+        Phase::Leased(token) => Some(token),
+        Phase::Free | Phase::Held | Phase::Done(_) => None,
+    });
+    state.adrift || !state.quiet() || owners.all(|owner| kept().any(|(token, _)| *token == owner))
 }
 
 /// At most one request believes with reason that an event is its own, unless the store forgot about it.
@@ -208,6 +222,13 @@ fn ways() -> Vec<Property<Gate>> {
         }),
         sometimes("a claim without an answer is let go", |_, s| {
             any(s, |r| matches!(r.at, At::LetsGo(_)))
+        }),
+        sometimes("a claim without an answer is let go by one that was sent away", |_, s| {
+            any(s, |r| r.said == Some(Said::Later) && matches!(r.at, At::LetsGo(_)))
+        }),
+        sometimes("an unknown outcome is held though the store lost its claim", |_, s| {
+            let held = s.events[0].is_some_and(|record| record.phase == Phase::Held);
+            held && s.lost[0] > 0 && any(s, |r| r.said == Some(Said::TimedOut)) && s.faults == 2
         }),
         sometimes("somebody else takes what a clock that was set back would keep", |_, s| {
             let works = |r: &Request| r.at.work().is_some_and(|work| work.won.is_some());

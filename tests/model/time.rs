@@ -64,6 +64,7 @@ impl Gate {
 
     pub(crate) fn crash(&self, state: &mut State, gateway: usize) {
         state.faults += 1;
+        state.adrift = true;
         for number in 0..self.requests.len() {
             if self.requests[number].0 != gateway {
                 continue;

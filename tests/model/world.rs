@@ -158,6 +158,16 @@ pub(crate) struct Work {
     pub(crate) ends: Millis,
 }
 
+/// A leader that claims.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Claiming {
+    pub(crate) token: Token,
+    /// Whether it has seen somebody else at work.
+    pub(crate) seen: bool,
+    /// Whether a claim by this token had no answer.
+    pub(crate) doubtful: bool,
+}
+
 /// Where a request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum At {
@@ -166,8 +176,8 @@ pub(crate) enum At {
     Again,
     /// Waits for its twin's answer.
     Follows,
-    /// Leads, and claims; whether it has seen somebody else at work.
-    Claims(Token, bool),
+    /// Leads, and claims.
+    Claims(Claiming),
     Records(Work),
     Forwards(Work),
     Sent(Work),
@@ -175,6 +185,10 @@ pub(crate) enum At {
     Settles(Work, Said),
     /// The same, but the sender was answered.
     SettlesLate(Work, Said),
+    /// The store knows of no claim of ours that could be settled so: claims once more. Whether the sender was answered.
+    ClaimsAgain(Work, Said, bool),
+    /// Has done so, and settles under that claim.
+    SettlesAgain(Work, Said, bool),
     /// Was refused because the claim had no answer; looks after it in a moment.
     Doubts(Token),
     /// Has a seat for that, and asks whether the claim is there.
@@ -206,8 +220,12 @@ impl At {
             Self::Records(_) => Point::Recording,
             Self::Forwards(_) => Point::Forwarding,
             Self::Sent(_) => Point::Sent,
-            Self::Settles(..) => Point::Settling,
-            Self::SettlesLate(..) => Point::SettlingLate,
+            Self::Settles(..) | Self::ClaimsAgain(.., false) | Self::SettlesAgain(.., false) => {
+                Point::Settling
+            }
+            Self::SettlesLate(..) | Self::ClaimsAgain(..) | Self::SettlesAgain(..) => {
+                Point::SettlingLate
+            }
             Self::Doubts(_) | Self::Renews(_) | Self::LetsGo(_) => Point::Doubting,
         })
     }
@@ -316,6 +334,8 @@ pub(crate) struct State {
     /// How often it lost what it knows of signed bytes.
     pub(crate) lost_guards: u8,
     pub(crate) faults: u8,
+    /// Whether a claim may be left to its lease: what ends it had no answer, or was given up, or overtook the claim.
+    pub(crate) adrift: bool,
     /// Promises broken on the way, by their bits.
     pub(crate) broken: u16,
 }
@@ -346,6 +366,12 @@ impl State {
         slot: usize,
     ) -> impl Iterator<Item = &'a Request> {
         self.requests.iter().filter(move |request| gate.events[request.event].slot == slot)
+    }
+
+    /// The claim by `token` is over; it may be carried out once more.
+    pub(crate) fn overtakes(&mut self, token: Token) {
+        let late = |(.., command): &Order| *command == Command::Claim(token);
+        self.adrift |= self.late.iter().any(late);
     }
 
     pub(crate) fn applied(&self, gate: &Gate, slot: usize) -> usize {
@@ -383,7 +409,9 @@ impl State {
             | At::Forwards(work)
             | At::Sent(work)
             | At::Settles(work, _)
-            | At::SettlesLate(work, _) = &mut request.at
+            | At::SettlesLate(work, _)
+            | At::ClaimsAgain(work, ..)
+            | At::SettlesAgain(work, ..) = &mut request.at
                 && work.ends != gatepost::dedup::course::LOST
             {
                 work.ends = work.ends.saturating_sub(span).max(NOW);

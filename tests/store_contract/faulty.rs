@@ -28,7 +28,12 @@ impl Faulty {
     }
 
     pub(crate) fn heal(&self) {
-        *self.broken.lock().unwrap() = &[];
+        self.fail(&[]);
+    }
+
+    /// Fails in these operations from now on.
+    pub(crate) fn fail(&self, operations: &'static [&'static str]) {
+        *self.broken.lock().unwrap() = operations;
     }
 }
 

@@ -5,7 +5,7 @@ use gatepost::{
     dedup::{Lease, OnStoreError, Policy},
 };
 
-use super::{faulty::Faulty, stage::*, *};
+use super::{embedded, faulty::Faulty, stage::*, *};
 
 #[tokio::test]
 async fn a_late_success_settles_a_held_event() {
@@ -168,6 +168,145 @@ async fn a_claim_that_may_still_be_on_its_way_would_be_the_next_tries() {
     assert!(world.pass(subject("a", ""), accepted()).await.is_ok());
     let claimants = faulty.claimants.lock().unwrap().clone();
     assert_eq!(claimants, [claimants[0]; 2], "the same token");
+}
+
+/// A wait for somebody else does not make anybody forget that a claim of it had no answer.
+#[tokio::test(start_paused = true)]
+async fn a_claim_whose_answer_is_lost_in_a_wait_for_a_twin_is_let_go() {
+    let faulty = Arc::new(Faulty::losing_answers(&[]));
+    let (world, event) = (World::new(faulty.clone(), policy()), subject("a", ""));
+    assert_eq!(claim(&world.store, &event, A).await, WON);
+    let mut twin = Box::pin(world.pass(event, accepted()));
+    assert!(futures_util::poll!(&mut twin).is_pending(), "it sees that somebody is at work");
+    assert!(world.store.release(&event, A).await.unwrap());
+    faulty.fail(&["claim"]);
+    assert!(is_in_flight(twin.await));
+    faulty.heal();
+    world.settled().await;
+    let free = Claimed::Won { attempt: 3, after_unknown: false };
+    assert_eq!(claim(&world.store, &event, B).await, free, "nobody waits for its lease to end");
+}
+
+/// It may still be on its way, whatever is answered to those that follow it; also to those of the next try.
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_comes_after_later_ones_were_answered_is_let_go() {
+    for next_try in [false, true] {
+        let faulty = Arc::new(Faulty::failing(&[]));
+        let (world, event) = (World::new(faulty.clone(), policy()), subject("a", ""));
+        if next_try {
+            faulty.fail(&["claim"]);
+            let lost = what(world.pass(event, accepted()).await);
+            assert_eq!(lost, Err(Refusal::StoreUnavailable));
+            world.settled().await;
+            faulty.heal();
+        }
+        let (token, others) = (faulty.claimants.lock().unwrap().first().copied(), A);
+        assert_eq!(claim(&world.store, &event, others).await, WON);
+        let mut twin = Box::pin(world.pass(event, accepted()));
+        assert!(futures_util::poll!(&mut twin).is_pending());
+        let token = token.unwrap_or_else(|| *faulty.claimants.lock().unwrap().last().unwrap());
+        if !next_try {
+            faulty.fail(&["claim"]);
+            sleep(Duration::from_millis(60)).await;
+            assert!(futures_util::poll!(&mut twin).is_pending(), "one that has no answer");
+            faulty.heal();
+        }
+        assert!(is_in_flight(twin.await));
+        assert!(world.store.release(&event, others).await.unwrap());
+        let late = claim(&world.store, &event, token).await;
+        assert_eq!(late, Claimed::Won { attempt: 2, after_unknown: false }, "it is carried out");
+        world.settled().await;
+        let free = Claimed::Won { attempt: 3, after_unknown: false };
+        assert_eq!(claim(&world.store, &event, B).await, free, "in the next try: {next_try}");
+    }
+}
+
+/// Redis does not sleep with the machine, and the lease ends there.
+#[tokio::test(start_paused = true)]
+async fn a_lease_goes_on_while_the_machine_is_suspended() {
+    static SUSPENDED: AtomicU64 = AtomicU64::new(3600); // seconds; before all this
+    let clock = || Duration::from_secs(SUSPENDED.load(Ordering::Relaxed));
+    let world = World::on_a_machine(clock, Arc::<Memory>::default(), policy());
+    let sleeper = |lease: Lease| async move {
+        assert_eq!(lease.remaining(), policy().lease);
+        SUSPENDED.fetch_add(20, Ordering::Relaxed);
+        assert_eq!(lease.remaining(), Duration::from_secs(40));
+        SUSPENDED.fetch_add(40, Ordering::Relaxed);
+        assert_eq!(lease.remaining(), Duration::ZERO);
+        let second = Duration::from_secs(1);
+        assert!(!lease.ensure(second).await, "whatever the store says: somebody may have had it");
+        refused(Refusal::StoreUnavailable)
+    };
+    let ended = world.stage.once(subject("a", ""), sleeper).await.unwrap_err();
+    assert_eq!(ended.notes.error.as_deref(), Some("the claim ended before the work did"));
+}
+
+/// The store has nothing to say about it: it is asked for nothing between the end of the lease and that of the work.
+#[tokio::test]
+async fn a_lease_that_was_overrun_is_on_record() {
+    for answer in [accepted(), refused(Refusal::UpstreamTimeout)] {
+        let brief = Policy { lease: Duration::from_millis(20), ..policy() };
+        let world = World::new(Arc::<Memory>::default(), brief);
+        let stands_still = |lease: Lease| async move {
+            while !lease.remaining().is_zero() {
+                std::hint::spin_loop();
+            }
+            answer
+        };
+        let ended = world.stage.once(subject("a", ""), stands_still).await;
+        let notes = ended.map_or_else(|refused| refused.notes, |answered| answered.notes);
+        assert_eq!(notes.error.as_deref(), Some("the claim ended before the work did"));
+    }
+}
+
+/// The app may have the event, whether the store knows of the claim or not; unless it is somebody else's by now.
+#[tokio::test]
+async fn an_unknown_outcome_is_held_where_the_store_knows_of_no_claim() {
+    let (event, unknown) = (subject("a", ""), || refused(Refusal::UpstreamTimeout));
+    let is_held = |seen| assert!(matches!(seen, Claimed::Held { .. }), "{seen:?}");
+
+    let world = over_memory();
+    let store = world.store.clone();
+    let forgets = async { store.complete(&event, Duration::ZERO).await.unwrap() };
+    drop(world.pass_when(event, forgets, unknown()).await);
+    is_held(claim(&store, &event, A).await);
+
+    let forward = Policy { on_store_error: OnStoreError::Forward, ..policy() };
+    let away = Arc::new(Faulty::failing(&["claim"]));
+    let world = World::new(away.clone(), forward);
+    drop(world.pass_when(event, async { away.heal() }, unknown()).await);
+    is_held(claim(&world.store, &event, A).await);
+
+    let (world, others) = (over_memory(), subject("b", ""));
+    let store = world.store.clone();
+    let taken = async {
+        store.complete(&others, Duration::ZERO).await.unwrap();
+        assert_eq!(claim(&store, &others, A).await, WON);
+    };
+    drop(world.pass_when(others, taken, unknown()).await);
+    assert!(store.release(&others, A).await.unwrap(), "it is still the other's");
+}
+
+/// A claim is answered before its commit, and so may be lost while the event is at the app.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_outcome_is_held_where_the_commit_of_its_claim_failed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, file) = (embedded::open(dir.path()), || embedded::file(dir.path()));
+    let (world, event) = (World::new(store.clone(), policy()), fresh());
+    // Only the end of a transaction meets it.
+    let fails = "CREATE TABLE nobody (id INTEGER PRIMARY KEY);
+        CREATE TABLE lost (id REFERENCES nobody DEFERRABLE INITIALLY DEFERRED);
+        CREATE TRIGGER fails AFTER INSERT ON event BEGIN INSERT INTO lost VALUES (1); END";
+    file().execute_batch(fails).unwrap();
+    let meanwhile = async {
+        store.complete(&fresh(), HOUR).await.expect_err("what came before it is lost, too");
+        file().execute_batch("DROP TRIGGER fails").unwrap();
+    };
+    let told = what(world.pass_when(event, meanwhile, refused(Refusal::UpstreamTimeout)).await);
+    assert_eq!(told, Err(Refusal::UpstreamTimeout));
+    world.settled().await;
+    let seen = claim(&store, &event, B).await;
+    assert!(matches!(seen, Claimed::Held { .. }), "{seen:?}");
 }
 
 #[tokio::test]

@@ -162,7 +162,7 @@ fn a_thousand_wait_for_a_leader_and_only_who_has_gone_makes_room() {
     for crowd in crowds {
         let mut all = Twins::<Twin, ()>::new(Token(0));
         let first = all.enter(&same, || unreachable!("it leads"));
-        assert!(matches!(first, Place::Leader(Token(1))));
+        assert!(matches!(first, Place::Leader { token: Token(1), doubtful: false }));
         for (subject, (waiting, gone)) in [same, other].iter().zip(crowd) {
             for twin in [vec![Twin::Waits; waiting], vec![Twin::Gone; gone]].concat() {
                 assert!(matches!(all.enter(subject, || twin), Place::Waiting), "{crowd:?}");

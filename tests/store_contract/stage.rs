@@ -43,6 +43,15 @@ pub(crate) fn policy() -> Policy {
 
 impl World {
     pub(crate) fn new(store: Arc<dyn DedupStore>, policy: Policy) -> Self {
+        Self::on_a_machine(gatepost::dedup::suspended, store, policy)
+    }
+
+    /// On a machine that was suspended for that long so far.
+    pub(crate) fn on_a_machine(
+        suspended: fn() -> Duration,
+        store: Arc<dyn DedupStore>,
+        policy: Policy,
+    ) -> Self {
         let (metrics, tracker) = (Metrics::new(), TaskTracker::new());
         let stage = Dedup(Arc::new(Parts {
             store: store.clone(),
@@ -51,6 +60,7 @@ impl World {
             tracker: tracker.clone(),
             metrics: metrics.dedup("memory"),
             source: metrics.source("stripe", "proxy", 1),
+            suspended,
         }));
         Self { stage, store, metrics, tracker, ran: Arc::default() }
     }
