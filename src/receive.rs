@@ -146,21 +146,13 @@ where
         let length = self.0.check(&parts, peer)?;
         let mut memory = self.0.memory.share(length.unwrap_or(0))?;
         let body = self.0.collect(body, length, &mut memory).await?;
+        let body = Bytes::from_owner(Paid { body, _memory: memory });
         #[expect(clippy::cast_precision_loss, reason = "no body is longer than 2^53 bytes")]
         self.0.lengths.observe(body.len() as f64);
         let source = self.0.source.clone();
         let (method, uri, headers) = (parts.method, parts.uri, parts.headers);
-        let whole = Whole {
-            source,
-            receipt,
-            received_at,
-            peer,
-            method,
-            uri,
-            headers,
-            body,
-            _held: (place, memory),
-        };
+        let whole =
+            Whole { source, receipt, received_at, peer, method, uri, headers, body, _place: place };
         next.oneshot(Envelope(Arc::new(whole))).await
     }
 }
@@ -263,8 +255,21 @@ struct Whole {
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
-    /// Place and memory: given back when the last clone of the envelope is dropped, wherever the work goes on by then.
-    _held: (Option<Share>, Share),
+    /// Given back when the last clone of the envelope is dropped, wherever the work goes on by then.
+    _place: Option<Share>,
+}
+
+/// A body and its memory, which is given back with the last that holds any of it: what was begun to be sent may outlast the
+/// envelope.
+struct Paid {
+    body: Bytes,
+    _memory: Share,
+}
+
+impl AsRef<[u8]> for Paid {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
 }
 
 impl Envelope {

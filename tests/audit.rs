@@ -16,6 +16,8 @@ mod edges;
 mod house;
 #[path = "support/said.rs"]
 mod said;
+#[path = "audit/starts.rs"]
+mod starts;
 
 use std::{
     fs,
@@ -30,11 +32,11 @@ use std::{
     time::Duration,
 };
 
-use audit_world::{World, attempt, disk::Disk, name};
+use audit_world::{World, about, attempt, disk::Disk, name};
 use gatepost::{
     audit::{
-        AuditError, CopyTo, QUEUE_RECORDS_MAX, REJECTED_BYTES_PER_SECOND, REJECTED_PER_SECOND,
-        idle, is_ripe, open, open_by_hand, open_on, siblings,
+        AuditError, CopyTo, Draft, Kind, QUEUE_RECORDS_MAX, REJECTED_BYTES_PER_SECOND,
+        REJECTED_PER_SECOND, idle, is_ripe, open, open_by_hand, open_on, siblings,
     },
     event::Timestamp,
 };
@@ -256,7 +258,9 @@ async fn a_full_disk_refuses_and_recovers() {
         .until(&log, "the disk is low", |log| log.health().trouble == Some(AuditError::Full))
         .await;
     assert_eq!(log.append(attempt(1)).await, Err(AuditError::Full));
-    log.note(attempt(2)); // how something ended that was begun before
+    let mut ending = Draft::new(Kind::Outcome);
+    ending.event(&about(2));
+    log.note(ending); // how something ended that was begun before
     disk.faults.free.store(1 << 30, Ordering::SeqCst);
     world.until(&log, "there is room again", |log| log.health().trouble.is_none()).await;
     log.append(attempt(3)).await.unwrap();

@@ -191,9 +191,9 @@ pub enum Refusal {
     },
     /// The upstream refused in a way that is the event's fault (other 4xx).
     UpstreamRejected(StatusCode),
-    /// The upstream failed for certain: refused, 5xx, 3xx, 401, 403, 404, 405, 410, rubbish.
+    /// The upstream failed for certain: refused, 5xx, 3xx, 401, 403, 404, 405, 410.
     UpstreamFailed,
-    /// The connection to the upstream broke after bytes were sent: it may or may not have acted.
+    /// The connection to the upstream broke after bytes were sent, or its answer cannot be read: it may or may not have acted.
     UpstreamBroke,
     /// The upstream did not answer in time: it may or may not have acted.
     UpstreamTimeout,

@@ -1,10 +1,10 @@
 //! A worker: one thread with a runtime, sockets, stacks and connections of its own. What becomes of an event happens on
 //! the thread that accepted its connection, so that threads neither wake each other nor fight over memory.
 
-use std::{net::TcpListener, sync::Arc};
+use std::{net::TcpListener, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use tokio::{runtime::Builder, sync::oneshot};
+use tokio::{runtime::Builder, sync::oneshot, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{StartError, build};
@@ -55,6 +55,8 @@ impl Worker {
         let shared = Shared { store, tracker, draining, closed, ..common.shared.clone() };
         let front = Front::new(common.config, upstreams, &shared);
         let worker = Self { front: Arc::new(ArcSwap::from_pointee(front)), shared };
+        let sweeping = sweep(Arc::clone(&worker.front));
+        drop(background.spawn(stop.clone().run_until_cancelled_owned(sweeping)));
         drop(entered);
         let params = ServerParams {
             settings: Arc::clone(common.settings),
@@ -87,6 +89,17 @@ impl Worker {
         Ok((worker, drained))
     }
 }
+
+/// Closes idle connections to apps from time to time: nobody looks at them while nothing comes.
+async fn sweep(front: Arc<ArcSwap<Front<Arriving>>>) {
+    loop {
+        sleep(SWEEP_EVERY).await;
+        front.load().sweep();
+    }
+}
+
+/// How often that is.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// A process that has lost a worker would look alive and answer only some of its senders: it ends instead, so that
 /// whoever watches it starts it anew. Panics of requests do not come this far.

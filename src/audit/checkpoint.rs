@@ -6,8 +6,9 @@
 //! took it from standard output can be compared against as it is.
 
 use std::{
+    fmt::Display,
     fs,
-    io::{self, BufRead as _, Read as _, Write as _},
+    io::{self, BufRead as _, Read as _},
     path::Path,
 };
 
@@ -22,7 +23,8 @@ use zeroize::Zeroizing;
 
 use super::{
     record::Hash,
-    storage::{create_dir, sync_parent},
+    segments::{Piece, Segments},
+    storage::{create_dir, is_blank, put},
 };
 
 /// The checkpoints of a log, a line each.
@@ -83,19 +85,32 @@ pub(super) struct PublicKey {
 }
 
 impl Signer {
-    /// Reads the key at `path`; makes one, readable by its owner only, where nothing is there.
-    pub(super) fn load_or_make(path: &Path) -> Result<Self, String> {
-        let failed = |error: io::Error| format!("{}: {error}", path.display());
-        match fs::read(path).map(Zeroizing::new) {
-            Ok(pem) => Self::from_pem(&pem)
-                .ok_or_else(|| format!("{}: not an Ed25519 key (PKCS#8 in PEM)", path.display())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let pem = make_pem().ok_or("no key could be made")?;
-                write_private(path, pem.as_bytes()).map_err(failed)?;
-                Self::from_pem(pem.as_bytes()).ok_or_else(|| "no key could be made".to_owned())
-            }
-            Err(error) => Err(failed(error)),
+    /// Reads the key at `path`. Where nothing is there, or what an interrupted start left, one is made, readable by its owner
+    /// only; but never behind a log that another one has signed.
+    pub(super) fn load_or_make(path: &Path, log: &Path) -> Result<Self, String> {
+        let said = |why: &dyn Display| format!("{}: {why}", path.display());
+        let found = match fs::read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            found => found.map_err(|error| said(&error))?,
+        };
+        let found = Zeroizing::new(found);
+        if let Some(signer) = Self::from_pem(&found) {
+            return Ok(signer);
         }
+        if is_begun(log) {
+            return Err(said(&format_args!(
+                "not there, or not an Ed25519 key (PKCS#8 in PEM), and the log in {} was signed with one: put it back. \
+                 (Or put another in its place, by `openssl genpkey -algorithm ed25519`; what is signed already stays so.)",
+                log.display()
+            )));
+        }
+        if !is_blank(&found) {
+            return Err(said(&"not an Ed25519 key (PKCS#8 in PEM)"));
+        }
+        let pem = make_pem().ok_or("no key could be made")?;
+        let dir = path.parent().map_or(Ok(()), create_dir);
+        dir.and_then(|()| put(path, pem.as_bytes(), 0o600)).map_err(|error| said(&error))?;
+        Self::from_pem(pem.as_bytes()).ok_or_else(|| "no key could be made".to_owned())
     }
 
     fn from_pem(pem: &[u8]) -> Option<Self> {
@@ -125,15 +140,14 @@ fn make_pem() -> Option<Zeroizing<String>> {
     )))
 }
 
-fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    if let Some(parent) = path.parent() {
-        create_dir(parent)?;
-    }
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    sync_parent(path)
+/// Whether a log holds anything that a key has signed, or is about to.
+fn is_begun(log: &Path) -> bool {
+    let sealed = fs::read(log.join(CHECKPOINTS)).is_ok_and(|notes| !is_blank(&notes));
+    sealed
+        || Segments::of(log).is_ok_and(|segments| {
+            let begins = |first| segments.open(first, 0)?.advance();
+            segments.firsts().any(|first| begins(first).ok() != Some(Piece::End))
+        })
 }
 
 impl PublicKey {

@@ -163,10 +163,7 @@ impl Journal {
 
     /// A full disk is found out while zeros are laid out, before any record is touched: that passes. Everything else stays.
     pub(super) fn refuse(&mut self, error: &io::Error) -> AuditError {
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => AuditError::Full,
-            _ => self.fence_off(error),
-        }
+        if is_full(error) { AuditError::Full } else { self.fence_off(error) }
     }
 
     /// Nothing is written any more.
@@ -200,9 +197,10 @@ impl Journal {
         self.lay_out(self.step).map_err(|error| self.refuse(&error))
     }
 
-    /// Whether the live segment has become large or old enough to be closed.
+    /// Whether the live segment has become large or old enough to be closed. One that begins in a time to come was begun by a
+    /// clock that was wrong, and would not become old for as long.
     pub(super) fn is_due(&self, now: Timestamp) -> bool {
-        let old = |since: Timestamp| now >= since.plus(self.params.rotate_every);
+        let old = |since: Timestamp| now < since || now >= since.plus(self.params.rotate_every);
         self.live.len > 0
             && (self.live.len >= self.params.rotate_bytes || self.live.since.is_some_and(old))
     }
@@ -249,20 +247,24 @@ impl Journal {
         let next = firsts.next().unwrap_or(self.live.first);
         drop(firsts);
         let Some((end, closed)) = self.begin_of(next)? else { return Ok(None) };
-        if closed.plus(retention) >= now {
+        if closed <= now && closed.plus(retention) >= now {
             return Ok(None);
         }
         let most = (retention / GAPS_MIN).max(rotate_every * 2);
         let (mut age, mut from) = (Duration::ZERO, closed);
+        // A time that is still to come was none: it was closed before the first that is not.
+        let mut passed = Some(closed).filter(|closed| *closed <= now);
         let later: Vec<_> = self.closed.firsts().skip(2).chain([self.live.first]).collect();
         for first in later {
             if let Some((_, begun)) = self.begin_of(first)? {
                 age += begun.since(from).min(most);
                 from = begun;
+                passed = passed.or(Some(begun).filter(|begun| *begun <= now));
             }
         }
         age += now.since(from).min(most);
-        Ok((age > retention).then_some((oldest, end)))
+        let old = passed.is_some_and(|closed| closed.plus(retention) < now) && age > retention;
+        Ok(old.then_some((oldest, end)))
     }
 
     /// What the first record of a segment says, read once.
@@ -270,7 +272,10 @@ impl Journal {
         if let Some(known) = self.begins.get(&first) {
             return Ok(Some(*known));
         }
-        let begins = self.closed.beginning(first)?;
+        let failed = |error: io::Error| {
+            io::Error::new(error.kind(), format!("{}: {error}", segment_name(first)))
+        };
+        let begins = self.closed.beginning(first).map_err(failed)?;
         self.begins.extend(begins.map(|begins| (first, begins)));
         Ok(begins)
     }
@@ -288,6 +293,11 @@ impl Journal {
         self.live.laid = self.live.len;
         self.live.file.truncate(self.live.len).map_err(|error| self.fence_off(&error))
     }
+}
+
+/// Whether there was no room, which may get better.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// What a segment continues: as its first record says, or where that cannot be read, the end of the one before. Its name says the

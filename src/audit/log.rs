@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     journal::AuditError,
-    record::{Draft, weight},
+    record::{Draft, Kind, weight},
 };
 use crate::{event::Name, telemetry::AuditMetrics};
 
@@ -173,7 +173,8 @@ impl AuditLog {
         durable.await.unwrap_or(Err(AuditError::Closed))
     }
 
-    /// Records `draft` if that is possible without waiting; else drops and counts it. It rides with the next batch.
+    /// Records `draft` if that is possible without waiting; else drops and counts it. It rides with the next batch. While the
+    /// disk is nearly full, only how something ended is taken.
     pub fn note(&self, draft: Draft) {
         if self.0.shared.push(Job { draft, waiter: None }).is_err() {
             self.0.shared.metrics.dropped.inc();
@@ -233,11 +234,13 @@ impl Drop for Owner {
 }
 
 impl Queue {
-    /// Whether one more may wait. While the disk is nearly full, only what is begun already goes on record.
-    fn admit(&self, awaited: bool) -> Result<(), AuditError> {
+    /// Whether one more may wait. While the disk is nearly full, only how something ended goes on record: what room is left is
+    /// not for what strangers send.
+    fn admit(&self, job: &Job) -> Result<(), AuditError> {
+        let awaited = job.waiter.is_some();
         let room = if awaited { QUEUE_RECORDS_MAX } else { QUEUE_RECORDS_MAX / 2 };
         match &self.health.trouble {
-            Some(AuditError::Full) if !awaited => {}
+            Some(AuditError::Full) if !awaited && job.draft.kind == Kind::Outcome => {}
             Some(trouble) => return Err(trouble.clone()),
             None => {}
         }
@@ -284,9 +287,8 @@ impl Shared {
     /// Wakes the writer only when it sleeps and has reason to get up: most of the time a record costs no system call.
     fn push(&self, job: Job) -> Result<(), AuditError> {
         let mut queue = self.lock();
-        let awaited = job.waiter.is_some();
-        queue.admit(awaited)?;
-        queue.awaited += usize::from(awaited);
+        queue.admit(&job)?;
+        queue.awaited += usize::from(job.waiter.is_some());
         queue.jobs.push(job);
         let wake = queue.wake_at.is_some_and(|awaited| queue.is_ripe(awaited));
         if wake {

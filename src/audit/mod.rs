@@ -31,7 +31,7 @@ pub use log::{
 };
 pub use open::{ByHand, OpenError, open, open_by_hand, open_on};
 pub use record::{Draft, Kind};
-pub use stages::{Audit, Note, ShadowAudit};
+pub use stages::{Audit, LateEnding, Note, ShadowAudit};
 pub use writer::{Clock, idle};
 
 use crate::{
@@ -62,6 +62,7 @@ pub struct Recorded {
     routed: Routed,
     lease: Lease,
     seq: u64,
+    audit: Audit,
 }
 
 impl Recorded {

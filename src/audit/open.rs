@@ -70,7 +70,7 @@ fn begin(
     metrics: AuditMetrics,
     clock: Clock,
 ) -> Result<(Arc<Shared>, Writer), OpenError> {
-    let signer = Signer::load_or_make(&params.checkpoint_key)
+    let signer = Signer::load_or_make(&params.checkpoint_key, storage.path())
         .map_err(|why| OpenError(format!("audit checkpoint key: {why}")))?;
     let failed = |why: &dyn Display| OpenError::failed(&params.dir, why);
     let shared = Shared::new(metrics);

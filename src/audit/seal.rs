@@ -2,7 +2,8 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, BufReader, BufWriter, Seek as _, SeekFrom, Write as _},
+    io::{self, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write as _},
+    path::Path,
     sync::{Arc, mpsc},
     thread,
     time::Duration,
@@ -192,8 +193,21 @@ fn copy(place: &CopyTo, line: &[u8]) -> io::Result<()> {
             out.write_all(line).and_then(|()| out.flush())
         }
         CopyTo::File(path) => {
+            // A line of its own, whatever a crash or a full disk broke off before it.
+            let begin: &[u8] = if is_broken_off(path)? { b"\n" } else { b"" };
             let mut file = OpenOptions::new().create(true).append(true).open(path)?;
-            file.write_all(line).and_then(|()| file.sync_data())
+            file.write_all(&[begin, line].concat()).and_then(|()| file.sync_data())
         }
     }
+}
+
+/// Whether a file ends in the middle of a line.
+fn is_broken_off(path: &Path) -> io::Result<bool> {
+    if !fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() > 0) {
+        return Ok(false);
+    }
+    let (mut file, mut last) = (File::open(path)?, [0]);
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    Ok(last != *b"\n")
 }

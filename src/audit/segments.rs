@@ -6,6 +6,7 @@ use std::{
     fs::File,
     io::{self, BufRead, BufReader, Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use super::{
@@ -179,13 +180,34 @@ pub(super) fn tidy_up(storage: &dyn Storage) -> io::Result<Segments> {
     Ok(segments)
 }
 
-/// Compresses a closed segment. The plain one goes only when the compressed one is durable under its name.
-pub(super) fn pack(storage: &dyn Storage, first: u64) -> io::Result<()> {
+/// Compresses a closed segment, unless it is told to `stop`. The plain one goes only when the compressed one is durable under its
+/// name.
+pub(super) fn pack(storage: &dyn Storage, first: u64, stop: &AtomicBool) -> io::Result<()> {
     let (plain, packed) = (segment_name(first), packed_name(first));
-    let old = File::open(storage.path().join(&plain))?;
-    replace(storage, &packed, |sink| zstd::stream::copy_encode(old, sink, LEVEL))?;
+    let old = Until { file: File::open(storage.path().join(&plain))?, stop };
+    replace(storage, &packed, |sink| {
+        zstd::stream::copy_encode(&old, sink, LEVEL).and_then(|()| old.go_on())
+    })?;
     storage.remove(&plain)?;
     storage.sync_dir()
+}
+
+/// A file that is read until somebody has no more time for it.
+struct Until<'a> {
+    file: File,
+    stop: &'a AtomicBool,
+}
+
+impl Until<'_> {
+    fn go_on(&self) -> io::Result<()> {
+        if self.stop.load(Ordering::Relaxed) { Err(io::Error::other("given up")) } else { Ok(()) }
+    }
+}
+
+impl io::Read for &Until<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.go_on().and_then(|()| (&self.file).read(into))
+    }
 }
 
 /// Removes a closed segment.

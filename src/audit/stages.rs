@@ -2,14 +2,14 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, StatusCode};
 use tower::ServiceExt as _;
 
 use super::{AuditError, AuditLog, Detail, Draft, Flagged, Kind, Recorded, Rejected};
 use crate::{
     answer::{Answer, Answered, Manners, Notes, Outcome, Recording, Refusal, Verdict, annotate},
     crash,
-    dedup::{Fresh, Lease},
+    dedup::{Fresh, Lease, StoreError},
     event::{Digest, EventType, Name, Receipt},
     receive::{Envelope, Inbound},
     route::Shadow,
@@ -35,13 +35,45 @@ impl<N: Next<Recorded>> Stage<Fresh, N> for Audit {
         let (mut attempt, ending) = both.and_ending();
         origin(&mut attempt, event.envelope(), &self.detail);
         attempt.text("reason", excuse(&lease));
-        let held = lease.clone();
-        let recorded = |seq| Recorded { routed, lease, seq };
+        let (held, audit) = (lease.clone(), self.clone());
+        let recorded = |seq| Recorded { routed, lease, seq, audit };
         let (log, detail) = (self.log.clone(), Arc::clone(&self.detail));
         let note = |ending, _: &Answer| {
             held.finally(move |answer| conclude(&log, ending, answer, &detail.manners));
         };
         record_first(&self.log, attempt, next, recorded, ending, note).await
+    }
+}
+
+impl Recorded {
+    /// What is left to be said once the app's word comes after its time.
+    pub fn late_ending(&self) -> LateEnding {
+        let (event, target) = (self.routed.event(), self.routed.target());
+        let mut draft = request(Kind::Outcome, event.envelope());
+        draft.event(event.about());
+        draft.target(Some(&target.route), Some(&target.upstream), Some(self.lease.attempt()));
+        draft.number("attempt_seq", Some(self.seq));
+        LateEnding { log: self.audit.log.clone(), draft }
+    }
+}
+
+/// A second ending of an attempt that was given up.
+#[derive(Debug)]
+pub struct LateEnding {
+    log: AuditLog,
+    draft: Draft,
+}
+
+impl LateEnding {
+    /// The app has accepted the event, and the store knows it or could not be told. No sender hears of it before its retry,
+    /// whose answer rests on this.
+    pub fn accepted(mut self, status: StatusCode, unsettled: Option<StoreError>) {
+        self.draft.text("outcome", Some("accepted"));
+        self.draft.text("reason", Some("late"));
+        self.draft.number("upstream_status", Some(status.as_u16()));
+        let unsettled = unsettled.map(|error| format!("not settled: {error}"));
+        self.draft.text("error", unsettled.as_deref());
+        self.log.note(self.draft);
     }
 }
 

@@ -2,6 +2,7 @@
 //! put a disk below the log that fills up, fails and loses what was not synced. Reading has no effect and uses plain files.
 
 use std::{
+    ffi::OsString,
     fmt,
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
@@ -83,6 +84,30 @@ pub(super) fn replace(
     made.and_then(|sink| storage.sync_dir().map_err(io::Error::other).map(|()| sink))
 }
 
+/// Puts a small file of its own in its place, durably: whatever interrupts it, the old one is there or all of the new one, and
+/// nothing is in the way of the next try.
+pub fn put(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let mut name = OsString::from("."); // no source, key or certificate is called so
+    name.push(path.file_name().ok_or(io::ErrorKind::InvalidInput)?);
+    name.push(UNFINISHED);
+    let unfinished = path.with_file_name(name);
+    let write = || {
+        let mut file =
+            OpenOptions::new().write(true).create_new(true).mode(mode).open(&unfinished)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&unfinished, path)
+    };
+    drop(fs::remove_file(&unfinished)); // of an interrupted run
+    write().inspect_err(|_| drop(fs::remove_file(&unfinished)))?; // a full disk needs the room
+    sync_parent(path)
+}
+
+/// Whether a file was made and its content never came: that is what a crash leaves where it was written in its place.
+pub fn is_blank(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
+}
+
 /// Writes the last bytes of a file that ends at `end` once more. What a failed sync left behind can be read, but the kernel
 /// believes that it is on the disk, and would not write it with the next sync either.
 pub(super) fn write_again(
@@ -139,16 +164,22 @@ impl Directory {
     }
 }
 
-/// Makes a directory, and what is missing above it, under names that survive a crash.
+/// Makes a directory, and what is missing above it, under names that survive a crash. One that is there may have been made by a
+/// run that ended before its name was durable; who may not look into what holds it has not made it.
 pub fn create_dir(path: &Path) -> io::Result<()> {
-    let Some(parent) = path.parent().filter(|_| !path.exists()) else { return Ok(()) };
-    create_dir(parent)?;
+    if path.exists() {
+        return match sync_parent(path) {
+            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => Err(error),
+            _ => Ok(()),
+        };
+    }
+    path.parent().map_or(Ok(()), create_dir)?;
     fs::create_dir_all(path)?;
     sync_parent(path)
 }
 
 /// Makes the name of a new file or directory durable.
-pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
+pub fn sync_parent(path: &Path) -> io::Result<()> {
     let path = std::path::absolute(path)?;
     File::open(path.parent().unwrap_or(&path))?.sync_all()
 }

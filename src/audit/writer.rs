@@ -3,7 +3,10 @@
 
 use std::{
     io,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -13,11 +16,11 @@ use tokio::time::Instant;
 use super::{
     Params,
     checkpoint::Signer,
-    journal::{AuditError, BATCH_BYTES_MAX, Journal, Recovery},
+    journal::{AuditError, BATCH_BYTES_MAX, Journal, Recovery, is_full},
     log::{Job, Shared, Waiters},
     record::{Draft, Kind, RECORD_BYTES_MAX},
     seal::Sealer,
-    segments,
+    segments::{self, Head},
     storage::Storage,
 };
 use crate::event::Timestamp;
@@ -26,6 +29,8 @@ use crate::event::Timestamp;
 const IDLE_WAIT: Duration = Duration::from_secs(5);
 /// How often the disk, and old segments, are looked after.
 const HOUSE_EVERY: Duration = Duration::from_secs(1);
+/// When a segment that found no room is compressed again.
+const PACK_AGAIN: Duration = Duration::from_mins(1);
 /// A clock that goes back by more than this is put on record.
 const CLOCK_BACK_MILLIS: i64 = 1000;
 
@@ -47,6 +52,12 @@ pub(super) struct Writer {
     /// What the batch holds, and whether somebody waits for it since then.
     batch: Vec<(Kind, Option<Instant>)>,
     packing: Option<(u64, JoinHandle<io::Result<()>>)>,
+    /// Whether what is being compressed is given up.
+    ending: Arc<AtomicBool>,
+    /// When something is compressed next, at the earliest.
+    pack: Instant,
+    /// Whether it cannot be told which segments are old.
+    stuck: bool,
     /// When the disk is looked after next.
     house: Instant,
 }
@@ -73,6 +84,9 @@ impl Writer {
             waiters: Waiters::default(),
             batch: Vec::new(),
             packing: None,
+            ending: Arc::default(),
+            pack: Instant::now(),
+            stuck: false,
             house: Instant::now(),
         };
         Ok((writer, recovery))
@@ -248,10 +262,11 @@ impl Writer {
         if let Some((first, done)) = self.packing.take_if(|(_, thread)| thread.is_finished()) {
             self.packed(first, done);
         }
-        let next = self.journal.unpacked().filter(|_| self.params.compress);
+        let now = self.params.compress && self.pack <= Instant::now();
+        let next = self.journal.unpacked().filter(|_| now);
         let (None, Some(first)) = (&self.packing, next) else { return };
-        let storage = self.storage.clone();
-        let work = move || segments::pack(&*storage, first);
+        let (storage, stop) = (self.storage.clone(), self.ending.clone());
+        let work = move || segments::pack(&*storage, first, &stop);
         match thread::Builder::new().name("audit-pack".into()).spawn(work) {
             Ok(thread) => self.packing = Some((first, thread)),
             Err(error) => tracing::warn!(%error, "a closed segment was not compressed"),
@@ -262,6 +277,7 @@ impl Writer {
         let result = thread.join().unwrap_or_else(|_panic| Err(io::Error::other("panicked")));
         match result {
             Ok(()) => self.journal.packed(first),
+            Err(error) if is_full(&error) => self.pack = Instant::now() + PACK_AGAIN,
             Err(error) => {
                 tracing::warn!(segment = first, %error, "a closed segment was not compressed");
                 self.params.compress = false; // until the next start; it is only about space
@@ -272,7 +288,7 @@ impl Writer {
     /// Removes segments that are older than the retention, oldest first. What is removed is put on record before.
     fn retire(&mut self) {
         let now = (self.clock)();
-        while let Ok(Some((first, last))) = self.journal.expired(now) {
+        while let Some((first, last)) = self.expired(now) {
             let held = self.packing.as_ref().is_some_and(|(packing, _)| *packing == first);
             if held || self.journal.unfenced().is_err() {
                 return;
@@ -292,14 +308,27 @@ impl Writer {
         }
     }
 
+    /// The segment that goes next. Where none can be told, because another one cannot be read, that is said once.
+    fn expired(&mut self, now: Timestamp) -> Option<(u64, Head)> {
+        let found = self.journal.expired(now);
+        let was_stuck = std::mem::replace(&mut self.stuck, found.is_err());
+        if let Err(error) = &found
+            && !was_stuck
+        {
+            tracing::error!(%error, "old segments are kept, whatever their age");
+        }
+        found.ok().flatten()
+    }
+
     /// The last record, the last checkpoint, and no zeros left behind.
     pub(super) fn end(mut self) {
+        self.ending.store(true, Ordering::Relaxed); // the next run does it
         if self.write(vec![Draft::control("stopped")]).is_ok() {
             let result = self.seal().and_then(|()| self.journal.cut());
             self.settle(result);
         }
-        if let Some((first, thread)) = self.packing.take() {
-            self.packed(first, thread);
+        if let Some((_, thread)) = self.packing.take() {
+            drop(thread.join());
         }
         self.sealer.close();
     }

@@ -1,14 +1,10 @@
 //! `gatepost init`: a first configuration, commented, that passes `gatepost check` as it stands.
 
-use std::{
-    fs,
-    io::{ErrorKind, Write as _},
-    path::Path,
-    process::ExitCode,
-};
+use std::{path::Path, process::ExitCode};
 
 use super::{NO, NOT_FOUND, out};
 use crate::{
+    audit::storage::put,
     config::suggest,
     providers::{self, Preset},
     units::Span,
@@ -42,15 +38,14 @@ impl Args {
             }
         }
         let text = text(&presets, &self.to, &self.host);
-        let written =
-            fs::File::create_new(path).and_then(|mut file| file.write_all(text.as_bytes()));
-        match written {
+        if path.symlink_metadata().is_ok() {
+            let there = format!("{} is there already; nothing was written", path.display());
+            return out::fail(NO, &there);
+        }
+        match put(path, text.as_bytes(), 0o666) {
             Ok(()) => {
                 out::say(&next_steps(path, &presets));
                 ExitCode::SUCCESS
-            }
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                out::fail(NO, &format!("{} is there already; nothing was written", path.display()))
             }
             Err(error) => out::fail(NO, &format!("{}: {error}", path.display())),
         }

@@ -2,12 +2,12 @@
 
 use std::{
     fs,
-    io::{ErrorKind, Write as _},
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
 };
 
 use crate::{
-    audit::storage::create_dir,
+    audit::storage::{create_dir, is_blank, put},
     verify::{TestKey, Verifier},
 };
 
@@ -41,24 +41,22 @@ pub(super) fn in_storage(
 pub(super) fn in_file(verifier: &Verifier, file: &Path) -> Option<Result<TestKey, String>> {
     let said = |why: &dyn std::fmt::Display| format!("{}: {why}", file.display());
     match fs::read_to_string(file) {
-        Ok(pem) => Some(verifier.read_test_key(&pem)?.map_err(|why| said(&why))),
-        Err(error) if error.kind() == ErrorKind::NotFound => {
+        Err(error) if error.kind() != ErrorKind::NotFound => Some(Err(said(&error))),
+        Ok(pem) if !is_blank(pem.as_bytes()) => {
+            Some(verifier.read_test_key(&pem)?.map_err(|why| said(&why)))
+        }
+        _ => {
             let new = verifier.test_key()?;
             Some(new.and_then(|key| keep(&key, file).map(|()| key)))
         }
-        Err(error) => Some(Err(said(&error))),
     }
 }
 
 /// Writes a key that only we may read, all of it or nothing, and never over another.
 fn keep(key: &TestKey, file: &Path) -> Result<(), String> {
-    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty());
-    let pem = key.to_pem()?;
-    let new = tempfile::NamedTempFile::new_in(dir.unwrap_or(Path::new(".")));
-    let written = new.and_then(|mut new| {
-        new.write_all(pem.as_bytes())?;
-        new.persist_noclobber(file).map_err(|error| error.error)
-    });
-    let said = |e| format!("the test key cannot be kept in {}: {e}", file.display());
-    written.map(drop).map_err(said)
+    let said = |e: io::Error| format!("the test key cannot be kept in {}: {e}", file.display());
+    if fs::read(file).is_ok_and(|other| !is_blank(&other)) {
+        return Err(said(ErrorKind::AlreadyExists.into()));
+    }
+    put(file, key.to_pem()?.as_bytes(), 0o600).map_err(said)
 }

@@ -1,13 +1,16 @@
 //! Secrets that providers send: a file per source in the storage directory, which only we may read, the newest secret first.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, ErrorKind, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    fs,
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
 };
 
-use crate::{audit::storage::create_dir, event::Name, secret::Secret};
+use crate::{
+    audit::storage::{create_dir, put},
+    event::Name,
+    secret::Secret,
+};
 
 /// Secrets of one source, at most: a provider that has one for each subscription sends several.
 const SECRETS_MAX: usize = 16;
@@ -45,25 +48,12 @@ pub(crate) fn keep(
     replace: bool,
 ) -> io::Result<()> {
     let path = file(storage, source.as_str());
-    let dir = storage.join("captured");
-    create_dir(&dir)?;
+    create_dir(&storage.join("captured"))?;
     let mut secrets = if replace { Vec::new() } else { read(storage, source.as_str())? };
     secrets.retain(|known| !known.matches(secret.expose()));
     secrets.insert(0, secret.clone());
     secrets.truncate(SECRETS_MAX);
-    // No name of a source has a dot.
-    let unfinished = path.with_extension("tmp");
-    if let Err(error) = fs::remove_file(&unfinished)
-        && error.kind() != ErrorKind::NotFound
-    {
-        return Err(error);
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-    for secret in &secrets {
-        file.write_all(secret.expose())?;
-        file.write_all(b"\n")?;
-    }
-    file.sync_all()?;
-    fs::rename(&unfinished, &path)?;
-    File::open(&dir)?.sync_all()
+    let lines = secrets.iter().flat_map(|secret| [secret.expose(), b"\n"]);
+    let text = zeroize::Zeroizing::new(lines.collect::<Vec<_>>().concat());
+    put(&path, &text, 0o600)
 }

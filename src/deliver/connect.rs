@@ -106,19 +106,19 @@ impl Address {
     pub(super) async fn connect(&self) -> Result<Connection, NotSent> {
         if let Some(network) = &self.dial {
             let stream = network.dial(&self.host, self.port).await;
-            let stream = stream.map_err(|error| NotSent::new("connect", &error))?;
+            let stream = stream.map_err(|error| NotSent::connect(&error))?;
             let h2 = self.http == HttpVersion::Http2;
             return Connection::open(Either::Left(Either::Right(stream)), h2).await;
         }
         let tcp = TcpStream::connect(&*self.addresses().await?).await;
-        let tcp = tcp.map_err(|error| NotSent::new("connect", &error))?;
-        tcp.set_nodelay(true).map_err(|error| NotSent::new("connect", &error))?;
+        let tcp = tcp.map_err(|error| NotSent::connect(&error))?;
+        tcp.set_nodelay(true).map_err(|error| NotSent::connect(&error))?;
         let Some((config, name)) = &self.tls else {
             let h2 = self.http == HttpVersion::Http2;
             return Connection::open(Either::Left(Either::Left(tcp)), h2).await;
         };
         let tls = TlsConnector::from(Arc::clone(config)).connect(name.clone(), tcp).await;
-        let tls = tls.map_err(|error| NotSent::new("tls", &error))?;
+        let tls = tls.map_err(|error| NotSent::tls(&error))?;
         let h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
         Connection::open(Either::Right(tls), h2).await
     }
@@ -127,7 +127,7 @@ impl Address {
     /// that leads elsewhere a moment later leads nobody there.
     async fn addresses(&self) -> Result<Vec<SocketAddr>, NotSent> {
         let found = lookup_host((self.host.as_str(), self.port)).await;
-        let found: Vec<_> = found.map_err(|error| NotSent::new("connect", &error))?.collect();
+        let found: Vec<_> = found.map_err(|error| NotSent::connect(&error))?.collect();
         let is_allowed = |address: &&SocketAddr| {
             let ip = address.ip().to_canonical();
             let named = self.networks.iter().any(|network| network.contains(&ip));
@@ -136,7 +136,7 @@ impl Address {
         let allowed: Vec<_> = found.iter().filter(is_allowed).copied().collect();
         if allowed.is_empty() {
             let why = format!("{} leads to {found:?}, where it may not", self.host);
-            return Err(NotSent::new("connect", &why));
+            return Err(NotSent::connect(&why));
         }
         Ok(allowed)
     }

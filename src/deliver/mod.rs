@@ -21,7 +21,6 @@ use crate::{
     answer::{Answer, Answered, Outcome, RETRY_AFTER, Refusal, Relayed, annotate},
     audit::{Flagged, Recorded},
     crash,
-    dedup::Lease,
     event::{Name, Timestamp},
     receive::Envelope,
     route::Target,
@@ -164,7 +163,8 @@ impl Deliver {
         if !lease.ensure(routed.target().timeout + LEASE_MARGIN).await {
             return Err(Refusal::StoreUnavailable.into());
         }
-        let answer = self.attempt(event.envelope(), standing, routed.target(), Some(lease)).await;
+        let sent = self.attempt(event.envelope(), standing, routed.target(), Some(&recorded));
+        let answer = sent.await;
         annotate(answer, |notes| notes.attempt = Some(lease.attempt()))
     }
 
@@ -185,7 +185,7 @@ impl Deliver {
         envelope: &Envelope,
         standing: Standing<'_>,
         target: &Target,
-        lease: Option<&Lease>,
+        recorded: Option<&Recorded>,
     ) -> Answer {
         let Some(upstream) = self.0.upstreams.get(&target.upstream) else {
             return Err(Refusal::Bug.into()); // the configuration knows every upstream that a route names
@@ -204,7 +204,7 @@ impl Deliver {
         crash::point("after_upstream");
         let took = since.elapsed();
         upstream.metrics.duration.observe(took.as_secs_f64());
-        annotate(self.conclude(exchanged, upstream, lease), |notes| {
+        annotate(self.conclude(exchanged, upstream, recorded), |notes| {
             notes.upstream = Some(target.upstream.clone());
             notes.upstream_time = Some(took);
         })
@@ -228,7 +228,12 @@ impl Deliver {
     }
 
     /// Counts an exchange and says what it means.
-    fn conclude(&self, exchanged: Exchanged, upstream: &Upstream, lease: Option<&Lease>) -> Answer {
+    fn conclude(
+        &self,
+        exchanged: Exchanged,
+        upstream: &Upstream,
+        recorded: Option<&Recorded>,
+    ) -> Answer {
         let failed = |refusal: Refusal, result, error: String| {
             upstream.metrics.results.count(result);
             annotate(Err(refusal.into()), |notes| notes.error = Some(error.into()))
@@ -253,26 +258,28 @@ impl Deliver {
             }
             Exchanged::NotSent(why) => failed(Refusal::UpstreamFailed, why.result, why.error),
             Exchanged::NoRoom => Err(Refusal::Overloaded("upstream_concurrency").into()),
-            Exchanged::Broke(error) => failed(Refusal::UpstreamBroke, "reset", error),
-            Exchanged::Garbage(error) => failed(Refusal::UpstreamFailed, "garbage", error),
+            Exchanged::Broke(result, error) => failed(Refusal::UpstreamBroke, result, error),
             Exchanged::Late(late) => {
                 upstream.metrics.results.count("timeout");
-                self.wait_for(late, lease);
+                self.wait_for(late, recorded);
                 Err(Refusal::UpstreamTimeout.into())
             }
         }
     }
 
-    /// The app may still accept the event; then it is done, and its retry a duplicate.
-    fn wait_for(&self, late: Late, lease: Option<&Lease>) {
-        let Some(lease) = lease.cloned() else { return };
+    /// The app may still accept the event; then it is done, and its retry a duplicate that rests on a record.
+    fn wait_for(&self, late: Late, recorded: Option<&Recorded>) {
+        let Some(recorded) = recorded else { return };
+        let (lease, ending) = (recorded.lease().clone(), recorded.late_ending());
         let until = Instant::now() + self.0.late;
         drop(self.0.tracker.spawn(async move {
-            if let Ok(Some(status)) = timeout_at(until, late).await
-                && status.is_success()
-                && let Err(error) = lease.settle_late().await
-            {
-                tracing::error!(kind = "attempt", %error, "a late success could not be recorded as done");
+            let Ok(Some(status)) = timeout_at(until, late).await else { return };
+            if status.is_success() {
+                let unsettled = lease.settle_late().await.err();
+                if let Some(error) = &unsettled {
+                    tracing::error!(kind = "attempt", %error, "a late success could not be recorded as done");
+                }
+                ending.accepted(status, unsettled);
             }
         }));
     }
@@ -308,8 +315,7 @@ const fn class(status: StatusCode) -> &'static str {
         200..=299 => "2xx",
         300..=399 => "3xx",
         400..=499 => "4xx",
-        500..=599 => "5xx",
-        _ => "garbage",
+        _ => "5xx", // as is everything beyond (RFC 9110 §15)
     }
 }
 

@@ -2,14 +2,14 @@
 //!
 //! An HTTP/1.1 connection is driven by whoever uses it, in the same task: no message passes between tasks on the way of
 //! an event. While it is idle nobody reads from it; that the app has closed it is seen at the next use, before a byte is
-//! written, and the request goes out on another one.
+//! written, and the request goes out on another one. What is not used any more is swept.
 
 use std::{
     future::poll_fn,
     io::{self, IoSlice},
     pin::{Pin, pin},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     task::{Context, Poll, ready},
@@ -59,13 +59,16 @@ pub(super) struct Http1 {
 #[derive(Clone, Debug)]
 pub(super) struct Http2 {
     sender: http2::SendRequest<Full<Bytes>>,
-    _task: Arc<JoinSet<()>>,
+    task: Arc<JoinSet<()>>,
 }
+
+/// What the pool knows a shared connection by that was given to somebody.
+pub(super) type SharedBy = Weak<JoinSet<()>>;
 
 impl Connection {
     /// Speaks the first words of HTTP on `stream`.
     pub(super) async fn open(stream: Stream, h2: bool) -> Result<Self, NotSent> {
-        let failed = |error: hyper::Error| NotSent::new("connect", &cause(&error));
+        let failed = |error: hyper::Error| NotSent::connect(&cause(&error));
         if !h2 {
             let io = TokioIo::new(Metered { io: stream, left: ANSWER_BYTES_MAX });
             let mut builder = http1::Builder::new();
@@ -75,13 +78,22 @@ impl Connection {
         }
         let io = TokioIo::new(stream);
         let mut builder = http2::Builder::new(TokioExecutor::new());
-        builder.timer(TokioTimer::new()).keep_alive_interval(H2_PING);
+        builder.timer(TokioTimer::new());
+        builder.keep_alive_interval(H2_PING).keep_alive_timeout(H2_PONG);
         builder.max_header_list_size(HEAD_BYTES_MAX);
         let (sender, connection) = builder.handshake(io).await.map_err(failed)?;
         // How the connection ends is seen by the requests on it.
         let mut task = JoinSet::new();
         task.spawn(async move { drop(connection.await) });
-        Ok(Self::Http2(Http2 { sender, _task: Arc::new(task) }))
+        Ok(Self::Http2(Http2 { sender, task: Arc::new(task) }))
+    }
+
+    /// What others have it by, too.
+    pub(super) fn shared(&self) -> Option<SharedBy> {
+        match self {
+            Self::Http1(_) => None,
+            Self::Http2(http2) => Some(Arc::downgrade(&http2.task)),
+        }
     }
 
     /// Sends a request and waits for the head of its answer. What was certainly not written comes back with the error.
@@ -193,7 +205,8 @@ impl AsyncWrite for Metered {
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     idle: Mutex<Vec<(Http1, Instant)>>,
-    shared: Mutex<Option<Http2>>,
+    /// And when it was last used.
+    shared: Mutex<Option<(Http2, Instant)>>,
     /// Held while a connection is made that all may share.
     connecting: tokio::sync::Mutex<()>,
     /// The last connection was not one to share.
@@ -212,8 +225,20 @@ impl Pool {
             }
         }
         drop(idle);
-        let shared = lock(&self.shared);
-        shared.clone().filter(|http2| !http2.sender.is_closed()).map(Connection::Http2)
+        let mut shared = self.shared(idle_timeout);
+        let (http2, used) = shared.as_mut()?;
+        *used = Instant::now();
+        Some(Connection::Http2(http2.clone()))
+    }
+
+    /// The connection that is shared, unless it has ended, or nobody but us has it and it was idle for `idle_timeout`.
+    fn shared(&self, idle_timeout: Duration) -> MutexGuard<'_, Option<(Http2, Instant)>> {
+        let mut shared = lock(&self.shared);
+        shared.take_if(|(http2, used)| {
+            let is_idle = Arc::strong_count(&http2.task) == 1 && used.elapsed() >= idle_timeout;
+            is_idle || http2.sender.is_closed()
+        });
+        shared
     }
 
     /// A new connection; where it may be shared, one for all who need one now.
@@ -233,7 +258,7 @@ impl Pool {
         };
         let connection = address.connect().await?;
         if let Connection::Http2(http2) = &connection {
-            *lock(&self.shared) = Some(http2.clone());
+            *lock(&self.shared) = Some((http2.clone(), Instant::now()));
         }
         self.apart.store(matches!(connection, Connection::Http1(_)), Relaxed);
         Ok(connection)
@@ -241,17 +266,30 @@ impl Pool {
 
     /// Keeps a connection for the next request; one that is shared is kept already.
     pub(super) fn put(&self, connection: Connection) {
-        if let Connection::Http1(http1) = connection {
-            let mut idle = lock(&self.idle);
-            if http1.is_open() && idle.len() < IDLE_MAX {
-                idle.push((http1, Instant::now()));
+        match connection {
+            Connection::Http1(http1) => {
+                let mut idle = lock(&self.idle);
+                if http1.is_open() && idle.len() < IDLE_MAX {
+                    idle.push((http1, Instant::now()));
+                }
+            }
+            Connection::Http2(_) => {
+                lock(&self.shared).iter_mut().for_each(|(_, used)| *used = Instant::now());
             }
         }
+    }
+
+    /// Gives a connection to nobody else, because an answer on it is late: it may have died in silence, and would take every
+    /// event until that is found out. Who has it goes on.
+    pub(super) fn retire(&self, connection: &SharedBy) {
+        let late = |(http2, _): &mut (Http2, _)| Arc::as_ptr(&http2.task) == connection.as_ptr();
+        drop(lock(&self.shared).take_if(late));
     }
 
     /// Closes what has been idle for too long.
     pub(super) fn sweep(&self, idle_timeout: Duration) {
         lock(&self.idle).retain(|(_, since)| since.elapsed() < idle_timeout);
+        drop(self.shared(idle_timeout));
     }
 }
 
@@ -275,5 +313,8 @@ const HEAD_BYTES_MAX: u32 = 64 * 1024;
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// Header lines of an answer.
 const HEADERS_MAX: usize = 128;
-/// How often an idle HTTP/2 connection is checked.
-const H2_PING: Duration = Duration::from_secs(20);
+/// How long an HTTP/2 connection on which an answer is waited for may be silent before it is asked whether it lives.
+const H2_PING: Duration = Duration::from_secs(5);
+/// How long that may take. With the time before as long as a route waits where nothing else is said: an app that is merely
+/// busy for so long has lost the event to its timeout anyway.
+const H2_PONG: Duration = Duration::from_secs(5);

@@ -48,14 +48,13 @@ struct Door {
 pub(super) enum Exchanged {
     /// An answer; its body where it was wanted, whole, and in bounds.
     Answered { status: StatusCode, headers: HeaderMap, body: Option<Bytes> },
-    /// It was certainly not taken.
+    /// It was certainly not taken: nothing of it was sent.
     NotSent(NotSent),
     /// No room within the time; nothing was sent.
     NoRoom,
-    /// The connection broke after something was sent: it may have been taken.
-    Broke(String),
-    /// The answer was no HTTP.
-    Garbage(String),
+    /// Something was sent, and no answer came that could be read: it may have been taken. What that counts as, and a
+    /// sentence for the operator.
+    Broke(&'static str, String),
     /// No answer within the time; one may still come.
     Late(Late),
 }
@@ -72,9 +71,14 @@ pub(super) struct NotSent {
     pub(super) error: String,
 }
 
+/// No attempt that may have been taken counts under these.
 impl NotSent {
-    pub(super) fn new(result: &'static str, error: &dyn Display) -> Self {
-        Self { result, error: error.to_string() }
+    pub(super) fn connect(error: &dyn Display) -> Self {
+        Self { result: "connect", error: error.to_string() }
+    }
+
+    pub(super) fn tls(error: &dyn Display) -> Self {
+        Self { result: "tls", error: error.to_string() }
     }
 }
 
@@ -148,9 +152,7 @@ impl Upstream {
         *request.headers_mut() = headers;
         match self.exchange(request, false, Instant::now() + patience).await {
             Exchanged::Answered { status, headers, .. } => Ok((status, headers)),
-            Exchanged::NotSent(NotSent { error, .. })
-            | Exchanged::Broke(error)
-            | Exchanged::Garbage(error) => Err(error),
+            Exchanged::NotSent(NotSent { error, .. }) | Exchanged::Broke(_, error) => Err(error),
             Exchanged::NoRoom | Exchanged::Late(_) => Err("no answer in time".to_owned()),
         }
     }
@@ -164,7 +166,7 @@ impl Upstream {
     ) -> Exchanged {
         let room = timeout_at(deadline, Arc::clone(&self.room).acquire_owned()).await;
         let Ok(Ok(room)) = room else { return Exchanged::NoRoom };
-        let mut why = NotSent::new("connect", &"no url");
+        let mut why = NotSent::connect(&"no url");
         for door in self.turn() {
             let busy = Arc::clone(&door.address);
             match self.attempt(door, request, want_body, deadline).await {
@@ -204,12 +206,19 @@ impl Upstream {
                 },
             };
             door.address.direct(&mut request, &connection);
+            let shared = connection.shared();
             let mut head = Box::pin(connection.send(request));
             let Ok((connection, answer)) = timeout_at(deadline, &mut head).await else {
+                if let Some(shared) = shared {
+                    door.pool.retire(&shared);
+                }
                 let late = async move { head.await.1.ok().map(|answer| answer.status()) };
                 return Ok(Exchanged::Late(Box::pin(late)));
             };
             let mut failed = match answer {
+                Ok(answer) if answer.status().is_informational() => {
+                    return Ok(Exchanged::Broke(GARBAGE, "an upgrade nobody asked for".to_owned()));
+                }
                 Ok(answer) => {
                     return Ok(door.finish(connection, answer, want_body, deadline).await);
                 }
@@ -218,7 +227,7 @@ impl Upstream {
             match failed.take_message() {
                 None => return Ok(broke(&failed.into_error())),
                 Some(unsent) if is_new => {
-                    let why = NotSent::new("reset", &"closed before anything was sent");
+                    let why = NotSent::connect(&"closed before anything was sent");
                     return Err(Box::new((unsent, why)));
                 }
                 Some(unsent) => request = unsent,
@@ -243,10 +252,8 @@ impl Upstream {
         let patience = Instant::now() + self.params.connect_timeout;
         // In a box, so that the many requests that find a connection do not carry the space for making one.
         let connecting = Box::pin(door.pool.connect(&door.address, self.params.idle_timeout));
-        timeout_at(deadline.min(patience), connecting).await.unwrap_or_else(|_elapsed| {
-            let result = if deadline < patience { "timeout" } else { "connect" };
-            Err(NotSent::new(result, &"connecting took too long"))
-        })
+        let connected = timeout_at(deadline.min(patience), connecting).await;
+        connected.unwrap_or_else(|_late| Err(NotSent::connect(&"connecting took too long")))
     }
 }
 
@@ -272,10 +279,14 @@ impl Door {
     }
 }
 
+/// An answer that we cannot read may be the 200 of an app that took the event.
 fn broke(error: &hyper::Error) -> Exchanged {
     let garbage = error.is_parse() || error.is_parse_status() || error.is_parse_too_large();
-    if garbage { Exchanged::Garbage(cause(error)) } else { Exchanged::Broke(cause(error)) }
+    Exchanged::Broke(if garbage { GARBAGE } else { "reset" }, cause(error))
 }
+
+/// What an answer counts as that cannot be read.
+const GARBAGE: &str = "garbage";
 
 /// Longest body that is relayed with `reply: full`.
 const REPLY_BYTES_MAX: usize = 64 * 1024;

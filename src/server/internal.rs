@@ -6,8 +6,8 @@
 use std::{
     collections::HashSet,
     fs,
-    io::{ErrorKind, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    io::ErrorKind,
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -17,9 +17,11 @@ use rcgen::{
     Issuer, KeyPair, KeyUsagePurpose, PublicKeyData as _, date_time_ymd,
 };
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::tls::{Facts, TlsError, facts};
 use crate::{
+    audit::storage::{put, sync_parent},
     config::CertFiles,
     event::{Digest, Timestamp},
 };
@@ -39,11 +41,13 @@ pub(super) fn files(
     let files = CertFiles { cert: dir.join("server.pem"), key: dir.join("server.key") };
     let mut names: Vec<_> = hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
     names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
-    if lasts(&ca_file(storage), &[], now) && lasts(&files.cert, &names, now) && files.key.exists() {
+    let whole = key_of(&files.cert, &files.key).is_some();
+    if whole && lasts(&ca_file(storage), &[], now) && lasts(&files.cert, &names, now) {
         return Ok(files);
     }
     let mut private = fs::DirBuilder::new();
-    private.recursive(true).mode(0o700).create(&dir).map_err(|e| TlsError::file(&dir, &e))?;
+    let made = private.recursive(true).mode(0o700).create(&dir).and_then(|()| sync_parent(&dir));
+    made.map_err(|error| TlsError::file(&dir, &error))?;
     remove(&files.cert)?; // so that half of a change is made anew, whatever interrupts it
     let ca = authority(&dir, now)?;
     let key = KeyPair::generate()?;
@@ -72,12 +76,19 @@ fn lasts(file: &Path, names: &[String], now: Timestamp) -> bool {
     })
 }
 
+/// The key in `key`, if it is that of the certificate in `cert`: a crash may have come between the writing of the two.
+fn key_of(cert: &Path, key: &Path) -> Option<KeyPair> {
+    let key = KeyPair::from_pem(&fs::read_to_string(key).ok()?).ok()?;
+    let cert = CertificateDer::from_pem_file(cert).ok()?;
+    let (_, cert) = X509Certificate::from_der(&cert).ok()?;
+    (cert.public_key().subject_public_key.data == key.der_bytes()).then_some(key)
+}
+
 /// The CA, from its key: what it signs names it by its subject and key alone, so both are made of the key again.
 fn authority(dir: &Path, now: Timestamp) -> Result<Issuer<'static, KeyPair>, TlsError> {
     let (key_file, ca_file) = (dir.join("ca.key"), dir.join("ca.pem"));
     if lasts(&ca_file, &[], now)
-        && let Some(key) =
-            fs::read_to_string(&key_file).ok().and_then(|p| KeyPair::from_pem(&p).ok())
+        && let Some(key) = key_of(&ca_file, &key_file)
     {
         return Ok(Issuer::new(authority_params(&key, now), key));
     }
@@ -132,15 +143,7 @@ fn remove(file: &Path) -> Result<(), TlsError> {
 
 /// Whole or not at all, and never readable by others for a moment.
 fn write(file: &Path, text: &str, mode: u32) -> Result<(), TlsError> {
-    let new = file.with_extension("new");
-    let mut options = fs::OpenOptions::new();
-    let opened = options.write(true).create(true).truncate(true).mode(mode).open(&new);
-    let written = opened.and_then(|mut out| {
-        out.write_all(text.as_bytes())?;
-        out.sync_all()?;
-        fs::rename(&new, file)
-    });
-    written.map_err(|error| TlsError::file(file, &error))
+    put(file, text.as_bytes(), mode).map_err(|error| TlsError::file(file, &error))
 }
 
 const DAY: Duration = Duration::from_hours(24);

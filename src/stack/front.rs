@@ -42,6 +42,7 @@ impl<T, S: BuildHasher> Doors<T, S> {
 pub struct Front<B> {
     doors: Doors<(Respond, Stack<B>)>,
     unknown: Respond,
+    upstreams: Upstreams,
 }
 
 impl<B> Front<B>
@@ -69,6 +70,7 @@ where
         Self {
             doors: Doors::new(config.sources.iter().map(door), RandomState::new()),
             unknown: Respond::new(UNKNOWN_SOURCE, header.clone(), unknown, Vec::new()),
+            upstreams: Arc::clone(upstreams),
         }
     }
 
@@ -96,6 +98,11 @@ where
             Some((respond, stack)) => respond.answer(inbound, stack.clone()).await,
             None => self.unknown.refuse(&inbound, Refusal::UnknownSource),
         }
+    }
+
+    /// Closes connections to apps that have been idle for too long.
+    pub fn sweep(&self) {
+        self.upstreams.values().for_each(|upstream| upstream.sweep());
     }
 
     /// Counts and logs what was answered without us, because no request could be made of it; the name it gets.

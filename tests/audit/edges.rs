@@ -8,7 +8,7 @@ use base64::{
 };
 use gatepost::{
     audit::{
-        Draft, Kind,
+        CopyTo, Draft, Kind,
         export::export,
         open_on,
         segments::{Lines, Piece, Segments},
@@ -295,7 +295,9 @@ async fn a_new_key_is_written_behind_those_before_it() {
     let mut known = old.trim_end().to_owned();
     for count in 2..4 {
         fs::write(&public, &known).unwrap();
-        fs::remove_file(&world.params.checkpoint_key).unwrap();
+        let other = World::new();
+        other.fill(1).await;
+        fs::copy(&other.params.checkpoint_key, &world.params.checkpoint_key).unwrap();
         let sealed = fs::read_to_string(&world.files("checkpoints")[0]).unwrap();
         world.fill(2).await;
         let now = fs::read_to_string(&world.files("checkpoints")[0]).unwrap();
@@ -308,4 +310,19 @@ async fn a_new_key_is_written_behind_those_before_it() {
         assert_eq!(fs::read_to_string(&public).unwrap(), keys, "none is written twice");
         known = keys; // and now with a newline at its end
     }
+}
+
+/// A copy that a crash or a full disk broke off costs no other: the next one has a line of its own.
+#[tokio::test]
+async fn a_copy_behind_one_that_broke_off_counts() {
+    let world = World::with_root(|params, root| {
+        params.copy_to = vec![CopyTo::File(root.join("copies"))];
+    });
+    let copies = world.root.path().join("copies");
+    world.fill(1).await;
+    let whole = fs::read_to_string(&copies).unwrap();
+    fs::write(&copies, &whole[..whole.len() - 9]).unwrap();
+    world.fill(1).await;
+    let report = world.against(&copies).unwrap();
+    assert_eq!((report.findings.as_slice(), report.copies), ([].as_slice(), 3));
 }

@@ -232,6 +232,92 @@ async fn below_its_free_bytes_a_disk_is_full_and_at_them_it_is_not() {
     }
 }
 
+/// What is left of a disk that is nearly full is for the endings of what was acknowledged: no stranger gets any of it.
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_is_nearly_full_takes_only_how_things_ended() {
+    let mut house = House::new(|params| params.free_bytes_min = 1000);
+    house.log.note(Draft::new(Kind::Rejected));
+    house.disk.faults.free.store(999, Ordering::SeqCst);
+    house.turn(0, None).await;
+    let before = house.world.records().len();
+    let others = [
+        Kind::Attempt,
+        Kind::Duplicate,
+        Kind::Ignored,
+        Kind::Malformed,
+        Kind::Rejected,
+        Kind::Handshake,
+        Kind::Shadow,
+    ];
+    for kind in others {
+        house.log.note(Draft::new(kind));
+    }
+    house.log.note(Draft::new(Kind::Outcome));
+    house.turn(0, None).await;
+    let records = house.world.records();
+    let new: Vec<_> = records[before..].iter().map(|record| record["kind"].clone()).collect();
+    assert_eq!(new, ["outcome"]);
+    let counted = format!("gatepost_audit_notes_dropped_total {}", others.len());
+    assert!(house.world.metrics.render().contains(&counted));
+}
+
+/// Its age would be that of a time to come: for a year it would not grow old, and what was closed by that clock would not either.
+#[tokio::test(start_paused = true)]
+async fn what_was_begun_by_a_clock_that_was_ahead_is_closed_and_goes_once_it_is_right() {
+    const DAY: u64 = 24 * 3_600_000;
+    const YEAR: i64 = 365 * 24 * 3_600_000;
+    let mut house = House::new(|params| {
+        (params.retention, params.compress) = (Duration::from_hours(8 * 24), false);
+        params.rotate_every = Duration::from_hours(24);
+    });
+    let firsts =
+        |house: &House| Segments::of(house.world.dir()).unwrap().firsts().collect::<Vec<_>>();
+    house.turn(0, Some(0)).await;
+    house.clock.fetch_add(YEAR, Ordering::SeqCst);
+    for event in 1..4 {
+        house.turn(DAY, Some(event)).await;
+    }
+    let ahead = firsts(&house);
+    assert_eq!(ahead.len(), 4);
+    house.clock.fetch_sub(YEAR, Ordering::SeqCst);
+    house.turn(0, Some(4)).await;
+    let right = firsts(&house);
+    assert_eq!(right.len(), 5, "a new one begins at the right time");
+    house.turn(0, Some(5)).await;
+    house.turn(DAY - 1, Some(6)).await;
+    assert_eq!(firsts(&house), right, "and lasts as long as any other");
+    for event in 7..14 {
+        house.turn(DAY, Some(event)).await;
+        assert_eq!(firsts(&house)[0], 1, "nothing is old yet");
+    }
+    house.turn(DAY, Some(14)).await;
+    assert_eq!(firsts(&house)[0], right[4], "what that clock closed is gone, and nothing else");
+    house.writer.end();
+    assert_eq!(house.world.verify().findings, []);
+}
+
+/// The record of what is removed says where the next one begins; where nobody can say that any more, nothing goes, and it is told.
+#[tokio::test(start_paused = true)]
+async fn a_segment_that_cannot_be_read_holds_up_removal_and_that_is_said_once() {
+    let mut house = House::new(|params| {
+        (params.retention, params.rotate_bytes) = (Duration::from_hours(8 * 24), 1);
+        (params.rotate_every, params.compress) = (Duration::from_hours(24), false);
+    });
+    let mut told = String::new();
+    for event in 0..16 {
+        house.clock.fetch_add(24 * 3_600_000, Ordering::SeqCst);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        house.log.note(attempt(event));
+        told += &said(|| assert!(house.writer.turn()));
+        if event == 4 {
+            fs::remove_file(&house.world.files(".ndjson")[2]).unwrap();
+        }
+    }
+    assert_eq!(house.world.files(".ndjson").len(), 16);
+    assert_eq!(told.matches("old segments are kept").count(), 1, "{told}");
+    assert!(told.contains("segment-00000000000000000003.ndjson"), "{told}");
+}
+
 /// Where to begin to read, for what was written from a time on.
 #[tokio::test(start_paused = true)]
 async fn a_time_falls_into_the_last_segment_that_begins_before_it() {

@@ -30,6 +30,19 @@ routes:
 upstreams: { app: "http://127.0.0.1:9" }
 "#;
 
+/// What a limit on the size of files ends in the middle, as a crash would, is in nobody's way.
+#[test]
+fn a_file_that_was_not_written_whole_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -c 0; ulimit -f 0; exec \"$0\" init stripe"]);
+    let ended = shell.arg(env!("CARGO_BIN_EXE_gatepost")).current_dir(dir.path()).output().unwrap();
+    assert!(!ended.status.success(), "{ended:?}");
+    assert!(!dir.path().join("gatepost.yaml").exists());
+    assert_eq!(gatepost(dir.path(), &["init", "stripe"], &[]).0, Some(0));
+    assert_eq!(gatepost(dir.path(), &["check", "--offline", "--deny-warnings"], &[]).0, Some(0));
+}
+
 #[test]
 fn init_writes_what_check_accepts() {
     let dir = tempfile::tempdir().unwrap();

@@ -42,7 +42,7 @@ pub struct Plan {
     fault: Mutex<Option<Fault>>,
     /// Bytes by which files may still grow.
     room: Mutex<Option<u64>>,
-    /// Syncs of segments that hang: whether they do, and how many.
+    /// Syncs of segments, and writes to what is not whole yet, that hang: whether they do, and how many.
     hanging: Mutex<(bool, usize)>,
     changed: Condvar,
 }
@@ -92,7 +92,14 @@ impl Plan {
         self.changed.notify_all();
     }
 
-    /// Waits until so many syncs hang.
+    fn wait(&self) {
+        let mut hanging = self.hanging.lock().unwrap();
+        hanging.1 += usize::from(hanging.0);
+        self.changed.notify_all();
+        drop(self.changed.wait_while(hanging, |(hang, _)| *hang).unwrap());
+    }
+
+    /// Waits until so many hang.
     pub fn until_hanging(&self, count: usize) {
         let hanging = self.hanging.lock().unwrap();
         drop(self.changed.wait_while(hanging, |(_, hanging)| *hanging < count).unwrap());
@@ -147,6 +154,9 @@ impl StorageFile for File {
     /// A full disk takes what fits, and then says that it is full.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.plan.check(Ask::Write, &self.name)?;
+        if self.name.ends_with(".tmp") {
+            self.plan.wait();
+        }
         let (mut len, mut room) = (self.len.lock().unwrap(), self.plan.room.lock().unwrap());
         let grows = (offset + bytes.len() as u64).saturating_sub(*len);
         let fits = grows.min(room.unwrap_or(u64::MAX));
@@ -165,10 +175,7 @@ impl StorageFile for File {
 
     fn sync(&self) -> io::Result<()> {
         if self.name.starts_with("segment-") {
-            let mut hanging = self.plan.hanging.lock().unwrap();
-            hanging.1 += usize::from(hanging.0);
-            self.plan.changed.notify_all();
-            drop(self.plan.changed.wait_while(hanging, |(hang, _)| *hang).unwrap());
+            self.plan.wait();
         }
         self.plan.note(&self.name, Done::Sync);
         self.plan.check(Ask::Sync, &self.name)?;

@@ -23,6 +23,7 @@ mod dice;
 mod faults;
 mod faulty;
 mod meanwhile;
+mod packing;
 mod power;
 mod report;
 mod room;

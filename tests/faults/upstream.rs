@@ -71,10 +71,10 @@ fn cases() -> Vec<Case> {
         case(
             "speaks something else",
             bytes("SSH-2.0-OpenSSH_9.2\r\n", End::Stay, Silent),
-            failed,
+            broke,
             2,
         ),
-        case("says nonsense", bytes("\x00\x01\x02\r\n\r\n", End::Close, Silent), failed, 2),
+        case("says nonsense", bytes("\x00\x01\x02\r\n\r\n", End::Close, Silent), broke, 2),
         case(
             "says two lengths",
             bytes(
@@ -82,7 +82,7 @@ fn cases() -> Vec<Case> {
                 End::Close,
                 Silent,
             ),
-            failed,
+            broke,
             2,
         ),
         case(
@@ -98,7 +98,7 @@ fn cases() -> Vec<Case> {
         case(
             "headers without end",
             flood("HTTP/1.1 200 OK\r\n", "x-more: and more and more\r\n", Silent),
-            failed,
+            broke,
             2,
         ),
         case("a gigabyte", flood(GIGABYTE, "0123456789abcdef", Accepted), well, 1),

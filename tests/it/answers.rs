@@ -39,68 +39,75 @@ async fn relaying(upstream: &str) -> Gateway {
 async fn whatever_an_app_says_a_provider_hears_a_status_of_ours() {
     let early = "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n";
     let many = early.repeat(1000) + "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
-    let rows: &[(&str, &str, Then, u16)] = &[
-        ("a status alone", "HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", Then::Stay, 200),
-        ("a body to the end", "HTTP/1.1 200 OK\r\n\r\nabc", Then::HangUp, 200),
-        ("half a body", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", Then::HangUp, 200),
+    let well = |status| (status, "accepted");
+    let (failed, broke) = ((502, "upstream_failed"), (502, "upstream_broke"));
+    let rows: &[(&str, &str, Then, (u16, &str))] = &[
+        ("a status alone", "HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", Then::Stay, well(200)),
+        ("a body to the end", "HTTP/1.1 200 OK\r\n\r\nabc", Then::HangUp, well(200)),
+        ("half a body", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", Then::HangUp, well(200)),
         (
             "a length and chunks",
             "HTTP/1.1 200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
             Then::Stay,
-            200,
+            well(200),
         ),
         (
             "chunks that are none",
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
             Then::Stay,
-            200,
+            well(200),
         ),
         (
             "a coding that is none",
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: cow\r\n\r\nabc",
             Then::HangUp,
-            200,
+            well(200),
         ),
         (
             "two lengths",
             "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
             Then::Stay,
-            502,
+            broke,
         ),
-        ("a length that is none", "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", Then::Stay, 502),
+        (
+            "a length that is none",
+            "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+            Then::Stay,
+            broke,
+        ),
         (
             "a hundred, then an answer",
             "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n",
             Then::Stay,
-            201,
+            well(201),
         ),
-        ("a thousand hints, then an answer", &many, Then::Stay, 200),
+        ("a thousand hints, then an answer", &many, Then::Stay, well(200)),
         (
             "another protocol",
             "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
             Then::Stay,
-            502,
+            broke,
         ),
         (
             "a redirect",
             "HTTP/1.1 301 Moved\r\nLocation: http://169.254.169.254/latest/\r\nContent-Length: 0\r\n\r\n",
             Then::Stay,
-            502,
+            failed,
         ),
-        ("gone", "HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n", Then::Stay, 502),
-        ("a status beyond all", "HTTP/1.1 999 ?\r\nContent-Length: 0\r\n\r\n", Then::Stay, 502),
-        ("a status below all", "HTTP/1.1 099 ?\r\nContent-Length: 0\r\n\r\n", Then::Stay, 502),
-        ("HTTP/2 in words", "HTTP/2 200\r\nContent-Length: 0\r\n\r\n", Then::Stay, 502),
-        ("HTTP/0.9", "<html>hello</html>\r\n\r\n", Then::HangUp, 502),
-        ("NUL in a header", "HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n", Then::Stay, 502),
-        ("half a head", "HTTP/1.1 200 OK\r\nContent-Le", Then::HangUp, 502),
-        ("nothing", "", Then::HangUp, 502),
+        ("gone", "HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n", Then::Stay, failed),
+        ("a status beyond all", "HTTP/1.1 999 ?\r\nContent-Length: 0\r\n\r\n", Then::Stay, failed),
+        ("a status below all", "HTTP/1.1 099 ?\r\nContent-Length: 0\r\n\r\n", Then::Stay, broke),
+        ("HTTP/2 in words", "HTTP/2 200\r\nContent-Length: 0\r\n\r\n", Then::Stay, broke),
+        ("HTTP/0.9", "<html>hello</html>\r\n\r\n", Then::HangUp, broke),
+        ("NUL in a header", "HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n", Then::Stay, broke),
+        ("half a head", "HTTP/1.1 200 OK\r\nContent-Le", Then::HangUp, broke),
+        ("nothing", "", Then::HangUp, broke),
     ];
     for (name, says, then, told) in rows {
         let app = RawUpstream::start(says.as_bytes().to_vec(), *then).await;
         let gateway = relaying(&app.url()).await;
         let answer = post(&gateway, "evt_1").await;
-        assert_eq!(answer.status, *told, "{name}");
+        assert_eq!((answer.status, answer.outcome()), *told, "{name}");
         assert_eq!(app.count(), 1, "{name}: asked once, wherever it points to");
     }
 }

@@ -105,6 +105,19 @@ async fn a_secret_is_captured_in_its_window_only_and_used_at_once() {
     assert!(log.contains("capture_closed"), "{log}");
 }
 
+/// Whatever the names of sources are, each has a file of its own, also while another one is written.
+#[tokio::test]
+async fn sources_with_names_like_files_keep_their_secrets() {
+    let app = Upstream::start().await;
+    let gateway = Gateway::start(&sources(&app.url()).replace("more", "hooks.tmp")).await;
+    for (source, secret) in [("hooks.tmp", SECOND), ("hooks", SECRET)] {
+        assert!(capture(&gateway, &[source, "--no-wait", "--for", "5m"]).status.success());
+        assert_eq!(offer(&gateway, &format!("/{source}"), secret).await.status, 200);
+    }
+    let other = std::fs::read_to_string(gateway.dir().join("captured/hooks.tmp")).unwrap();
+    assert_eq!((other, kept(gateway.dir())), (format!("{SECOND}\n"), Some(format!("{SECRET}\n"))));
+}
+
 #[tokio::test(flavor = "multi_thread")] // the gateway is asked while the command waits
 async fn who_waits_is_told_the_fingerprint_and_where_the_secret_is() {
     let app = Upstream::start().await;

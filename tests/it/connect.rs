@@ -1,10 +1,10 @@
 //! How apps are reached: several urls, TLS, HTTP/2, connections that are used again, and every way to fail at it.
 
-use std::{future::Future, sync::atomic::Ordering, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use gatepost::{
-    deliver::{self, Balance, HttpVersion, UpstreamParams, UpstreamTls},
+    deliver::{self, Balance, Dial, HttpVersion, UpstreamParams, UpstreamTls},
     event::Name,
     telemetry::Metrics,
 };
@@ -23,7 +23,7 @@ use crate::{
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// One Stripe source; `route` and `upstream` are the insides of the YAML maps.
-async fn gateway(route: &str, upstream: &str) -> Gateway {
+pub async fn gateway(route: &str, upstream: &str) -> Gateway {
     gateway_in(tempfile::tempdir().unwrap(), route, upstream).await
 }
 
@@ -38,13 +38,13 @@ async fn gateway_in(dir: tempfile::TempDir, route: &str, upstream: &str) -> Gate
     Gateway::start_whole(dir, &text.replace("server: {", "server: { workers: 1,")).await
 }
 
-async fn post(gateway: &Gateway, id: &str) -> Answer {
+pub async fn post(gateway: &Gateway, id: &str) -> Answer {
     let body = stripe_event(id, "invoice.paid");
     gateway.post("/stripe", &Provider::Stripe(STRIPE).sign("", "", &body), &body).await
 }
 
 /// Posts `count` events, one after the other; all of them must be accepted.
-async fn accepted(gateway: &Gateway, count: usize) {
+pub async fn accepted(gateway: &Gateway, count: usize) {
     for n in 0..count {
         let answer = post(gateway, &format!("evt_{n}")).await;
         assert_eq!((answer.status, answer.outcome()), (200, "accepted"), "{n}");
@@ -52,7 +52,7 @@ async fn accepted(gateway: &Gateway, count: usize) {
 }
 
 /// Posts `count` events at once.
-async fn at_once(gateway: &Gateway, names: &str, count: usize) -> Vec<Answer> {
+pub async fn at_once(gateway: &Gateway, names: &str, count: usize) -> Vec<Answer> {
     let posts = (0..count).map(|n| async move { post(gateway, &format!("evt_{names}_{n}")).await });
     futures_util::future::join_all(posts).await
 }
@@ -61,6 +61,34 @@ fn counted(gateway: &Gateway, result: &str) -> impl Future<Output = f64> {
     let series =
         format!("gatepost_delivery_attempts_total{{upstream=\"app\",result=\"{result}\"}}");
     async move { gateway.metric(&series).await }
+}
+
+/// An app at `url` as it is configured, without a gateway.
+pub fn params(url: &str, http: HttpVersion) -> UpstreamParams {
+    UpstreamParams {
+        name: Name::parse("app").unwrap(),
+        urls: vec![url.parse().unwrap()],
+        balance: Balance::RoundRobin,
+        connect_timeout: PATIENCE,
+        concurrency: 100,
+        idle_timeout: PATIENCE,
+        http,
+        remove_headers: Vec::new(),
+        set_headers: Vec::new(),
+        tls: UpstreamTls::default(),
+        networks: Vec::new(),
+    }
+}
+
+pub fn over(network: Option<&Arc<dyn Dial>>, params: UpstreamParams) -> deliver::Upstream {
+    let metrics = Metrics::new().upstream(&params.name);
+    deliver::Upstream::over(network, params, metrics).unwrap()
+}
+
+/// The status of an answer, or why there was none.
+pub async fn directly(upstream: &deliver::Upstream, patience: Duration) -> Result<u16, String> {
+    let answer = upstream.post(HeaderMap::new(), Bytes::from_static(b"{}"), patience).await;
+    answer.map(|(status, _)| status.as_u16())
 }
 
 #[tokio::test]
@@ -151,55 +179,42 @@ async fn no_more_attempts_than_allowed_are_in_flight() {
 #[tokio::test]
 async fn threads_share_the_limits_of_an_upstream_and_not_its_connections() {
     let app = Upstream::closed().await;
-    let name = Name::parse("app").unwrap();
-    let params = UpstreamParams {
-        name: name.clone(),
-        urls: vec![app.url().parse().unwrap()],
-        balance: Balance::RoundRobin,
-        connect_timeout: PATIENCE,
-        concurrency: 1,
-        idle_timeout: PATIENCE,
-        http: HttpVersion::Auto,
-        remove_headers: Vec::new(),
-        set_headers: Vec::new(),
-        tls: UpstreamTls::default(),
-        networks: Vec::new(),
-    };
-    let one = deliver::Upstream::new(params, Metrics::new().upstream(&name)).unwrap();
+    let params = UpstreamParams { concurrency: 1, ..params(&app.url(), HttpVersion::Auto) };
+    let one = over(None, params);
     let other = one.with_own_connections();
-    let post = |upstream, patience| {
-        let upstream: &deliver::Upstream = upstream;
-        upstream.post(HeaderMap::new(), Bytes::from_static(b"{}"), patience)
-    };
     let shut_out = async {
         eventually("the app has the first", || async { app.count() == 1 }).await;
-        let second = post(&other, Duration::from_millis(50)).await;
+        let second = directly(&other, Duration::from_millis(50)).await;
         app.open(3);
         second
     };
-    let (first, second) = tokio::join!(post(&one, PATIENCE), shut_out);
-    assert_eq!(first.unwrap().0, 200);
+    let (first, second) = tokio::join!(directly(&one, PATIENCE), shut_out);
+    assert_eq!(first.unwrap(), 200);
     assert_eq!((second.unwrap_err().as_str(), app.count()), ("no answer in time", 1));
-    post(&one, PATIENCE).await.unwrap();
+    directly(&one, PATIENCE).await.unwrap();
     assert_eq!(app.connections(), 1);
-    post(&other, PATIENCE).await.unwrap();
+    directly(&other, PATIENCE).await.unwrap();
     assert_eq!((app.count(), app.connections()), (3, 2));
 }
 
+/// Whichever of its times is over first: nothing was sent.
 #[tokio::test]
-async fn connecting_is_given_up_after_its_own_timeout() {
+async fn connecting_is_given_up_in_time_and_counts_as_not_sent() {
     // Accepts the connection and never says a word of TLS.
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    Ca::new().write(dir.path());
     let port = silent.local_addr().unwrap().port();
-    let upstream = format!(
-        "url: \"https://localhost:{port}/\", connect_timeout: 200ms, tls: {{ ca: \"{{dir}}/ca.pem\" }}"
-    );
-    let gateway = gateway_in(dir, ", timeout: 30s", &upstream).await;
-    let answer = post(&gateway, "evt_1").await;
-    assert_eq!((answer.status, answer.outcome()), (502, "upstream_failed"));
-    assert_eq!(counted(&gateway, "connect").await, 1.0);
+    for (route, connect) in [("30s", "200ms"), ("200ms", "30s")] {
+        let dir = tempfile::tempdir().unwrap();
+        Ca::new().write(dir.path());
+        let upstream = format!(
+            "url: \"https://localhost:{port}/\", connect_timeout: {connect}, tls: {{ ca: \"{{dir}}/ca.pem\" }}"
+        );
+        let gateway = gateway_in(dir, &format!(", timeout: {route}"), &upstream).await;
+        let answer = post(&gateway, "evt_1").await;
+        assert_eq!((answer.status, answer.outcome()), (502, "upstream_failed"), "{route}");
+        let counts = (counted(&gateway, "connect").await, counted(&gateway, "timeout").await);
+        assert_eq!(counts, (1.0, 0.0), "{route}");
+    }
 }
 
 /// The app's TLS, what the gateway is configured with, and the status that an event gets.
@@ -310,8 +325,9 @@ async fn answers_are_bounded() {
     assert_eq!((answer.status, answer.outcome(), answer.body.len()), (200, "accepted", 0));
 }
 
+/// A head that is not read may be that of a 200: whoever sent it may have the event.
 #[tokio::test]
-async fn rubbish_is_a_definite_failure() {
+async fn an_answer_that_cannot_be_read_is_unknown_and_the_next_attempt_is_told() {
     let header = |n: usize| format!("X-{n}: y\r\n");
     for (name, says) in [
         ("no HTTP", b"SSH-2.0-OpenSSH_9.2\r\n\r\n".to_vec()),
@@ -322,10 +338,26 @@ async fn rubbish_is_a_definite_failure() {
         ),
     ] {
         let app = RawUpstream::start(says, Then::Stay).await;
-        let gateway = Gateway::start(&stripe_to(&app.url())).await;
+        let rest = stripe_to(&app.url());
+        let rest = format!("{rest}dedup: {{ on_unknown: 1s, join_timeout: 100ms }}\n");
+        let gateway = Gateway::start(&rest).await;
         let answer = post(&gateway, "evt_1").await;
-        assert_eq!((answer.status, answer.outcome()), (502, "upstream_failed"), "{name}");
+        assert_eq!((answer.status, answer.outcome()), (502, "upstream_broke"), "{name}");
         assert_eq!(counted(&gateway, "garbage").await, 1.0, "{name}");
-        assert_eq!(app.requests.load(Ordering::Relaxed), 1, "{name}");
+        let told = || -> Vec<bool> {
+            let heads = app.heads.lock().unwrap();
+            heads.iter().map(|h| h.contains("gatepost-previous-attempt: unknown")).collect()
+        };
+        assert_eq!(told(), [false], "{name}");
+        eventually("it goes through again", || async {
+            let answer = post(&gateway, "evt_1").await;
+            assert!(
+                ["duplicate_in_flight", "upstream_broke"].contains(&answer.outcome()),
+                "{name}"
+            );
+            answer.outcome() == "upstream_broke"
+        })
+        .await;
+        assert_eq!(told(), [false, true], "{name}");
     }
 }

@@ -1,5 +1,8 @@
 //! What the app answers and what the provider is told.
 
+use serde_json::Value;
+use tokio::{net::TcpListener, task::JoinSet};
+
 use crate::{
     STRIPE, stripe_to,
     world::{
@@ -72,6 +75,58 @@ async fn a_timeout_is_unknown_held_and_completed_by_a_late_answer() {
     })
     .await;
     assert_eq!(app.count(), 1);
+    // What the duplicate rests on, beside what is on record of the timeout.
+    eventually("it is on record", || async { late(&gateway).is_some() }).await;
+    let (records, late) = (gateway.records(), late(&gateway).unwrap());
+    let attempt = records.iter().find(|record| record["kind"] == "attempt").unwrap();
+    assert_eq!((&late["attempt_seq"], &late["attempt"]), (&attempt["seq"], &attempt["attempt"]));
+    assert_eq!((&late["receipt"], &late["event_id"]), (&attempt["receipt"], &attempt["event_id"]));
+    assert_eq!((&late["outcome"], &late["upstream_status"]), (&"accepted".into(), &200.into()));
+    assert!(late["status"].is_null(), "nobody was told by then");
+    let ended = |record: &&Value| record["kind"] == "outcome";
+    let ended: Vec<_> = records.iter().filter(ended).map(|record| &record["outcome"]).collect();
+    assert_eq!(ended.len(), 2);
+    assert!(ended.contains(&&"upstream_timeout".into()));
+}
+
+/// What is on record of a success that came too late.
+fn late(gateway: &Gateway) -> Option<Value> {
+    let late = |record: &Value| record["kind"] == "outcome" && record["reason"] == "late";
+    gateway.records().into_iter().find(late)
+}
+
+/// An app that takes its time and does not even read: what was to be sent to it is still there.
+#[tokio::test]
+async fn a_body_counts_for_as_long_as_a_late_answer_is_waited_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let mut silent = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            silent.push(stream);
+        }
+    });
+    let rest = stripe_to(&url).replace("to: app }", "to: app, timeout: 300ms }");
+    let gateway = Gateway::start(&format!(
+        "{rest}dedup: {{ on_unknown: 1m }}\nlimits: {{ body_memory: 16500KiB }}\n\
+         defaults: {{ source: {{ max_body: 16400KiB }} }}\n"
+    ))
+    .await;
+    let post = async |id: &str, bytes: usize| {
+        let mut body = stripe_event(id, "invoice.paid");
+        body.resize(bytes, b' ');
+        gateway.post("/stripe", &Provider::Stripe(STRIPE).sign("", "", &body), &body).await.status
+    };
+    // More than sockets take.
+    assert_eq!(post("evt_1", 16 << 20).await, 504);
+    assert_eq!(post("evt_2", 400 << 10).await, 503);
+    assert_eq!(gateway.metric("gatepost_shed_total{reason=\"body_memory\"}").await, 1.0);
+    tasks.shutdown().await;
+    eventually("the app is gone, and the body with it", || async {
+        post("evt_3", 400 << 10).await == 502
+    })
+    .await;
 }
 
 #[tokio::test]

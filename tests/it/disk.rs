@@ -275,12 +275,58 @@ async fn a_clock_that_jumps_ten_years_breaks_neither_the_record_nor_dedup() {
     verified(&gateway.dir().join("audit"));
 }
 
-/// What was made at the first start is still there after a power cut: every new name is synced in the directory that holds it.
+/// Wherever the room ends in a first start, the next one needs room, and nobody who removes anything.
+#[tokio::test]
+async fn a_first_start_on_a_full_disk_leaves_nothing_in_the_way_of_the_next() {
+    let app = Upstream::start().await;
+    let mut failed = 0;
+    let sizes = [4, 8, 12, 16, 20, 24, 64, 300];
+    let memory = "dedup: { store: memory }\n";
+    for (kib, dedup) in sizes.iter().flat_map(|kib| [(kib, ""), (kib, memory)]) {
+        let home = tempfile::tempdir().unwrap();
+        let state = home.path().join("state");
+        std::fs::create_dir(&state).unwrap();
+        let text = gateway::yaml(&state, &(stripe_to(&app.url()) + dedup));
+        let text = text.replace("mode: none", "mode: internal").replace("1MiB", "1B");
+        let disk = SmallDisk::at(&state, kib << 10);
+        let wrapper = disk.wrapper();
+        let mut command = std::process::Command::new(&wrapper[0]);
+        command.args(&wrapper[1..]).arg(gateway::binary().get_program());
+        let first = Gateway::spawn(command, home, &text).await;
+        let home = match first {
+            Ok(gateway) => gateway.stop().await.1,
+            Err((home, log)) => {
+                let why = ["No space left", "the audit log's disk is full", "disk I/O error"];
+                assert!(why.iter().any(|why| log.contains(why)), "{log}");
+                failed += 1;
+                home
+            }
+        };
+        disk.resize(64 << 20);
+        let gateway = Gateway::start_under(&wrapper, home, &text).await;
+        assert!(is_ready(&gateway).await, "{kib} KiB at first");
+        let (_, _home) = gateway.stop().await;
+        verified(&disk.seen().join("audit"));
+    }
+    assert!(failed >= 12, "{failed} of the disks were full");
+}
+
+/// What was made at the first start is still there after a power cut: every new name is synced in the directory that holds it. So is
+/// that of a directory which an earlier run may have made and not come to sync.
 #[tokio::test]
 async fn the_names_of_a_first_start_are_durable() {
+    for was_there in [false, true] {
+        names_are_durable(was_there).await;
+    }
+}
+
+async fn names_are_durable(was_there: bool) {
     let home = tempfile::tempdir().unwrap();
     let (state, trace) = (home.path().join("new/state"), home.path().join("trace"));
-    let strace = ["strace", "-D", "-f", "-y", "-e", "trace=mkdir,fsync,openat", "-o"];
+    if was_there {
+        std::fs::create_dir_all(state.join("audit")).unwrap();
+    }
+    let strace = ["strace", "-D", "-f", "-y", "-e", "trace=mkdir,fsync,openat,rename", "-o"];
     let mut wrapper: Vec<String> = strace.map(str::to_owned).to_vec();
     wrapper.push(trace.to_str().unwrap().to_owned());
     let text = gateway::yaml(&state, &stripe_to("http://127.0.0.1:9"));
@@ -294,15 +340,19 @@ async fn the_names_of_a_first_start_are_durable() {
         (state.parent().unwrap().to_owned(), "mkdir("),
         (state.clone(), "mkdir("),
         (state.join("audit"), "mkdir("),
-        (state.join("audit-signing.key"), "O_CREAT"),
+        (state.join("audit-signing.key"), "rename("),
         (state.join("audit/segment-00000000000000000001.ndjson"), "O_CREAT"),
         (state.join("audit/checkpoints"), "O_CREAT"),
         (state.join("dedup.sqlite3"), "O_CREAT"),
         (state.join("dedup.sqlite3-wal"), "O_CREAT"),
     ] {
         let name = format!("\"{}\"", made.display());
+        if was_there && call == "mkdir(" && *made == *state.parent().unwrap() {
+            continue; // what holds it was made before, and synced before that
+        }
         let at =
             lines.iter().position(|l| l.contains(call) && l.contains(&name) && !l.contains("= -1"));
+        let at = at.or((was_there && call == "mkdir(").then_some(0));
         let at = at.unwrap_or_else(|| panic!("{name} is not made:\n{trace}"));
         let parent = format!("<{}>)", made.parent().unwrap().display());
         let synced = lines[at..].iter().any(|l| l.contains("fsync(") && l.contains(&parent));

@@ -47,6 +47,7 @@ mod handover;
 mod hostile;
 mod howto;
 mod http1;
+mod idle;
 mod keys;
 #[path = "../support/leak.rs"]
 mod leak;

@@ -154,6 +154,9 @@ async fn a_test_key_is_kept_and_accepted_once_it_is_configured() {
     text += "routes:\n";
     text.extend(names.map(|name| format!("  - {{ source: {name}, to: app }}\n")));
     text += &format!("upstreams: {{ app: \"{}\" }}\n", app.url());
+    // One that a crash left without its content is none.
+    std::fs::create_dir(dir.path().join("test-keys")).unwrap();
+    write_private(&dir.path().join("test-keys/ed25519.pem"), "");
     let gateway = Gateway::start_in(dir, &text).await;
     let send = |name: &str| {
         said(&gateway.cli(&["send", name, "--to", &format!("http://{}/{name}", gateway.address)]))

@@ -242,6 +242,42 @@ async fn what_may_be_delivered_again_is_on_record() {
     assert_eq!(outcome["error"], "not settled: dedup store: away");
 }
 
+/// The app's word after its time: a second ending of the same attempt, of which no sender was told.
+#[tokio::test]
+async fn a_late_success_is_a_second_ending() {
+    for (unsettled, error) in [
+        (None, Value::Null),
+        (Some(StoreError("away".into())), "not settled: dedup store: away".into()),
+    ] {
+        let world = World::new(Rejected::Sampled);
+        let below = service_fn(move |recorded: Recorded| {
+            let ending = recorded.late_ending();
+            let too_late = unsettled.clone();
+            std::future::ready({
+                ending.accepted(StatusCode::CREATED, too_late);
+                Err(Refusal::UpstreamTimeout.into())
+            })
+        });
+        world.pass(below).await.unwrap_err();
+        world.log.close().await.unwrap();
+        let [attempt, late, ended] = world.records().try_into().unwrap();
+        for key in ["receipt", "event_id", "provider_id", "digest", "attempt", "route", "upstream"]
+        {
+            assert!(!late[key].is_null(), "{key}");
+            assert_eq!((&late[key], &ended[key]), (&attempt[key], &attempt[key]), "{key}");
+        }
+        let said = ["kind", "outcome", "reason", "upstream_status", "status", "error"];
+        let accepted = ["outcome".into(), "accepted".into(), "late".into(), 201.into()];
+        let said: Vec<_> = said.iter().map(|key| late[*key].clone()).collect();
+        assert_eq!(said, [&accepted[..], &[Value::Null, error]].concat());
+        assert_eq!(
+            (&late["attempt_seq"], &ended["attempt_seq"]),
+            (&attempt["seq"], &attempt["seq"])
+        );
+        assert_eq!(ended["outcome"], "upstream_timeout");
+    }
+}
+
 /// A store that takes its time over how an event ended.
 #[derive(Debug, Default)]
 struct Slow {

@@ -163,7 +163,15 @@ async fn memory_is_shared_by_all_bodies_and_given_back() {
     let envelope = envelopes.try_recv().unwrap();
     let six = || inbound(&[("content-length", "6")], &["012345"], &Arc::default());
     assert_eq!(pass(accepts(), six()).await, Err(Refusal::Overloaded("body_memory")));
+    let body = envelope.body().clone();
     drop(envelope);
+    assert_eq!(
+        pass(accepts(), six()).await,
+        Err(Refusal::Overloaded("body_memory")),
+        "whoever still has the body, has the memory"
+    );
+    assert_eq!(body, "0123456789");
+    drop(body);
     assert!(pass(accepts(), six()).await.is_ok());
 }
 

@@ -304,3 +304,39 @@ fn the_internal_certificate_is_kept_until_a_host_is_added_or_its_end_is_near() {
         assert_eq!(mode.mode() & 0o777, 0o600, "{name} is ours alone");
     }
 }
+
+/// What belongs together is put there one after the other. Whatever is interrupted, what does not fit is made anew, and what is made
+/// is good for whoever trusts the authority that is there.
+#[tokio::test]
+async fn an_internal_certificate_that_was_half_made_is_made_anew() {
+    let other = tempfile::tempdir().unwrap();
+    let now = Timestamp::now();
+    made(other.path(), &["a.test"], now);
+    let pem = |name: &str| std::fs::read_to_string(other.path().join("tls").join(name)).unwrap();
+    let (key, authority) = (pem("server.key"), pem("ca.key"));
+    for (name, text) in [
+        ("server.key", ""),
+        ("server.key", &*key),
+        ("server.pem", ""),
+        ("ca.key", ""),
+        ("ca.key", &authority),
+        ("ca.pem", ""),
+        (".server.key.tmp", "half"),
+        ("server.new", "half"),
+    ] {
+        let storage = tempfile::tempdir().unwrap();
+        let hosts = ["a.test".to_owned(), "b.test".to_owned()];
+        made(storage.path(), &[&hosts[0]], now);
+        std::fs::write(storage.path().join("tls").join(name), text).unwrap();
+        let config = Tls { mode: TlsMode::Internal, tls13_only: false, client_ca: None };
+        for hosts in [&hosts[..1], &hosts] {
+            let made = load(&config, hosts, storage.path(), now).unwrap().unwrap();
+            let server =
+                Server::start(Settings { tls: Some(made.config), ..super::world::settings() });
+            let ca =
+                std::fs::read_to_string(gatepost::server::tls::ca_file(storage.path())).unwrap();
+            let asked = Sender::trusting(&ca).connect(&server, "a.test").await;
+            assert!(asked.is_ok(), "{name} {text} {hosts:?}");
+        }
+    }
+}

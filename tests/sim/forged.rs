@@ -347,6 +347,43 @@ fn a_claim_that_outlives_its_lease_is_found() {
     });
 }
 
+/// An app's late word ends the doubt: what comes after it has no excuse.
+#[test]
+fn a_repeat_after_a_late_success_is_found() {
+    let late = |ledger: &mut Ledger, reason: &str, error: &str| {
+        ledger.attempt("shop", "d", "r7", 70, ("upstream_timeout", 504), Verdict::Silent);
+        ledger.record("outcome", "shop", "d", "r7", "accepted");
+        let record = ledger.records.last_mut().unwrap();
+        (record.reason, record.error) = (reason.into(), error.into());
+    };
+    passes(|ledger| {
+        late(ledger, "late", "");
+        ledger.send("shop", "d", "r8", 90, ("duplicate", 200));
+    });
+    let again = |ledger: &mut Ledger| {
+        ledger.attempt("shop", "d", "r8", 90, ("accepted", 200), Verdict::Accepted);
+    };
+    let mut ledger = honest();
+    late(&mut ledger, "late", "");
+    again(&mut ledger);
+    let rules: Vec<_> = ledger.check().iter().map(|finding| finding.rule).collect();
+    assert_eq!(rules, ["extra", "unexcused"]);
+    passes(|ledger| {
+        late(ledger, "late", "not settled: away");
+        again(ledger);
+    });
+    // Told, because its hold was over before the late word came.
+    passes(|ledger| {
+        late(ledger, "late", "");
+        again(ledger);
+        let told = "previous_attempt_unknown";
+        let attempt = ledger.records.iter_mut().rfind(|record| record.kind == "attempt").unwrap();
+        (attempt.attempt, attempt.reason) = (2, told.into());
+        let received = ledger.received.last_mut().unwrap();
+        (received.attempt, received.reason) = (2, told.into());
+    });
+}
+
 #[test]
 fn a_line_of_a_log_is_read() {
     let line = r#"{"v":1,"seq":7,"ts":"2026-11-24T17:03:00.123Z","kind":"attempt","receipt":"req_1","source":"shop","event_id":"evt_1","provider_id":"a","digest":"sha256:00ff","attempt":2,"reason":"previous_attempt_unknown","prev":"00"}"#;

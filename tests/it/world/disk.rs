@@ -84,6 +84,15 @@ impl SmallDisk {
         PathBuf::from(format!("/proc/{}/root{}", self.holder.id(), self.place.display()))
     }
 
+    /// Makes it larger, with all that is on it.
+    pub fn resize(&self, bytes: u64) {
+        let wrapper = self.wrapper();
+        let options = format!("remount,size={bytes}");
+        let mut mount = Command::new(&wrapper[0]);
+        mount.args(&wrapper[1..]).args(["mount", "-o", &options]).arg(&self.place);
+        assert!(mount.status().unwrap().success());
+    }
+
     /// Takes all its room, until this file is removed.
     pub fn fill(&self) -> PathBuf {
         let filler = self.seen().join("filler");

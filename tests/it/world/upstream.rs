@@ -62,6 +62,7 @@ struct State {
     reply: Mutex<Reply>,
     received: Mutex<Vec<Received>>,
     connections: AtomicUsize,
+    ended: AtomicUsize,
     /// One permit per answer; tests that hold answers back start with none.
     gate: Semaphore,
     /// What an answer takes.
@@ -105,7 +106,8 @@ impl Upstream {
         Self::with_gate_at(address, usize::MAX >> 4, Speaks::default()).await
     }
 
-    async fn with_gate(permits: usize, speaks: Speaks) -> Self {
+    /// Gives so many answers, and more once it is opened.
+    pub async fn with_gate(permits: usize, speaks: Speaks) -> Self {
         Self::with_gate_at((Ipv4Addr::LOCALHOST, 0).into(), permits, speaks).await
     }
 
@@ -116,6 +118,7 @@ impl Upstream {
             reply: Mutex::new(Reply::status(200)),
             received: Mutex::new(Vec::new()),
             connections: AtomicUsize::new(0),
+            ended: AtomicUsize::new(0),
             gate: Semaphore::new(permits),
             takes: Mutex::default(),
         });
@@ -133,6 +136,11 @@ impl Upstream {
     /// How many connections it has accepted.
     pub fn connections(&self) -> usize {
         self.state.connections.load(Ordering::Relaxed)
+    }
+
+    /// How many of them have ended.
+    pub fn ended(&self) -> usize {
+        self.state.ended.load(Ordering::Relaxed)
     }
 
     /// What it answers from now on.
@@ -184,13 +192,15 @@ async fn converse(
     h2: bool,
 ) {
     state.connections.fetch_add(1, Ordering::Relaxed);
-    let service = service_fn(move |request| answer(request, Arc::clone(&state)));
+    let answering = Arc::clone(&state);
+    let service = service_fn(move |request| answer(request, Arc::clone(&answering)));
     let io = TokioIo::new(stream);
     if h2 {
         let _ = http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await;
     } else {
         let _ = http1::Builder::new().serve_connection(io, service).await;
     }
+    state.ended.fetch_add(1, Ordering::Relaxed);
 }
 
 async fn answer(
@@ -226,8 +236,8 @@ pub async fn dead_address() -> SocketAddr {
 #[derive(Debug)]
 pub struct RawUpstream {
     pub address: SocketAddr,
-    /// Requests read to their end.
-    pub requests: Arc<AtomicUsize>,
+    /// Heads of the requests that were read to their end, in lower case.
+    pub heads: Arc<Mutex<Vec<String>>>,
     /// Connections that it closed.
     pub closed: Arc<AtomicUsize>,
     _tasks: JoinSet<()>,
@@ -244,16 +254,16 @@ impl RawUpstream {
     pub async fn start(says: Vec<u8>, then: Then) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (requests, closed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let counts = (Arc::clone(&requests), Arc::clone(&closed));
+        let (heads, closed) = (Arc::<Mutex<Vec<String>>>::default(), Arc::new(AtomicUsize::new(0)));
+        let seen = (Arc::clone(&heads), Arc::clone(&closed));
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((mut stream, _)) = listener.accept().await {
-                let (says, (requests, closed)) = (says.clone(), counts.clone());
+                let (says, (heads, closed)) = (says.clone(), seen.clone());
                 connections.spawn(async move {
-                    while read_request(&mut stream).await.is_some() {
-                        requests.fetch_add(1, Ordering::Relaxed);
+                    while let Some(head) = read_request(&mut stream).await {
+                        heads.lock().unwrap().push(head);
                         let said = stream.write_all(&says).await;
                         if said.is_err() || then == Then::HangUp {
                             break;
@@ -264,7 +274,7 @@ impl RawUpstream {
                 });
             }
         });
-        Self { address, requests, closed, _tasks: tasks }
+        Self { address, heads, closed, _tasks: tasks }
     }
 
     pub fn url(&self) -> String {
@@ -272,7 +282,7 @@ impl RawUpstream {
     }
 
     pub fn count(&self) -> usize {
-        self.requests.load(Ordering::Relaxed)
+        self.heads.lock().unwrap().len()
     }
 
     pub fn closed(&self) -> usize {
@@ -280,8 +290,8 @@ impl RawUpstream {
     }
 }
 
-/// Reads a request with a `Content-Length` to its end.
-pub async fn read_request(stream: &mut TcpStream) -> Option<()> {
+/// Reads a request with a `Content-Length` to its end; its head, in lower case.
+pub async fn read_request(stream: &mut TcpStream) -> Option<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.ok()?);
@@ -289,5 +299,6 @@ pub async fn read_request(stream: &mut TcpStream) -> Option<()> {
     let head = String::from_utf8(head).ok()?.to_ascii_lowercase();
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: "))?;
     let mut body = vec![0; length.parse().ok()?];
-    stream.read_exact(&mut body).await.ok().map(drop)
+    stream.read_exact(&mut body).await.ok()?;
+    Some(head)
 }

@@ -15,11 +15,15 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// Whether it ended in a delivery after which none is expected: it was accepted, and the store was told.
+    /// Whether it ended in a delivery after which none is expected: it was accepted, be it late, and the store was told.
     fn is_clean(&self) -> bool {
-        let well = |record: &&Record| record.outcome == "accepted" && record.error.is_empty();
+        let well = |record: &&Record| record.outcome == "accepted";
+        let late = |record: &&Record| well(record) && record.reason == "late";
         let claimed = self.reason() != "dedup_unavailable";
-        claimed && !self.outcomes.is_empty() && self.outcomes.iter().all(well)
+        let told = self.outcomes.iter().all(|record| record.error.is_empty());
+        let all = !self.outcomes.is_empty() && self.outcomes.iter().all(well);
+        let ended = all || self.outcomes.iter().any(late);
+        claimed && told && ended
     }
 
     /// Why the event may have come before this attempt.

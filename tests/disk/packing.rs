@@ -1,0 +1,97 @@
+//! Closed segments are compressed beside everything else: a disk that is full puts it off, and the end of a run does not wait for it.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use gatepost::{
+    audit::{AuditLog, ByHand, open_by_hand},
+    event::Timestamp,
+};
+
+use crate::{
+    audit_world::{World, attempt},
+    faults::all_there,
+    faulty::Faulty,
+};
+
+/// A log with one closed segment, which is compressed with the next turn.
+fn closed_one(world: &World) -> (Arc<Faulty>, AuditLog, ByHand) {
+    let disk = Faulty::open(world.dir());
+    let clock = Arc::new(Timestamp::now);
+    let opened = open_by_hand(disk.clone(), &world.params, world.metrics.audit(), clock);
+    let (log, mut writer) = opened.expect("a log");
+    log.note(attempt(0));
+    writer.turn();
+    assert_eq!(world.files(".ndjson").len(), 2);
+    (disk, log, writer)
+}
+
+fn world() -> World {
+    World::with(|params| params.rotate_bytes = 1)
+}
+
+/// Compressing a large segment takes longer than a service manager waits.
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_run_does_not_wait_for_a_segment_to_be_compressed() {
+    let world = world();
+    let (disk, log, mut writer) = closed_one(&world);
+    disk.plan.hang(true);
+    tokio::time::advance(Duration::from_secs(2)).await;
+    writer.turn();
+    disk.plan.until_hanging(1); // in the middle of what it writes
+    let end = thread::spawn(move || writer.end());
+    disk.plan.until_hanging(2); // and the last record of the run is on its way
+    disk.plan.hang(false);
+    end.join().unwrap();
+    assert_eq!(world.files(".zst"), Vec::<PathBuf>::new(), "it was given up");
+    assert_eq!(world.files(".tmp"), Vec::<PathBuf>::new());
+    drop((log, disk));
+    all_there(&world, &[]);
+    let (_, log, mut writer) = closed_one_more(&world);
+    turns(&mut writer, "the next run does it", || !world.files(".zst").is_empty()).await;
+    writer.end();
+    drop(log);
+    all_there(&world, &[]);
+}
+
+fn closed_one_more(world: &World) -> (Arc<Faulty>, AuditLog, ByHand) {
+    let disk = Faulty::open(world.dir());
+    let clock = Arc::new(Timestamp::now);
+    let opened = open_by_hand(disk.clone(), &world.params, world.metrics.audit(), clock);
+    let (log, writer) = opened.expect("a log");
+    (disk, log, writer)
+}
+
+/// Time passes until what runs beside the writer is done.
+async fn turns(writer: &mut ByHand, what: &str, done: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !done() {
+        assert!(Instant::now() < deadline, "never happened: {what}");
+        tokio::time::advance(Duration::from_secs(2)).await;
+        writer.turn();
+        thread::yield_now();
+    }
+}
+
+/// What would make room is not given up because there was none for a moment.
+#[tokio::test(start_paused = true)]
+async fn a_segment_that_found_no_room_is_compressed_once_there_is_some() {
+    let world = world();
+    let (disk, log, mut writer) = closed_one(&world);
+    disk.plan.give(Some(0));
+    disk.plan.hang(true);
+    tokio::time::advance(Duration::from_secs(2)).await;
+    writer.turn();
+    disk.plan.until_hanging(1);
+    disk.plan.hang(false);
+    turns(&mut writer, "it was tried", || world.files(".tmp").is_empty()).await;
+    disk.plan.give(None);
+    turns(&mut writer, "it is compressed", || !world.files(".zst").is_empty()).await;
+    drop(log);
+    writer.end();
+    all_there(&world, &[]);
+}
