@@ -1,10 +1,11 @@
 //! Builds what a configuration asks for: stores, certificates, upstreams, admin listeners.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, fs, path::PathBuf, sync::Arc};
 
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use zeroize::Zeroizing;
 
 use super::StartError;
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
     config::{self, Config, Store},
     dedup::{DedupStore, Embedded, Memory, Redis},
     deliver::Upstream,
-    event::Timestamp,
+    event::{Digest, Name, Timestamp},
     server::tls::{self, Facts},
     stack::Upstreams,
     telemetry::Metrics,
@@ -54,29 +55,68 @@ pub(super) fn dedup_store(
     })
 }
 
-/// The upstreams of a configuration, for each worker. Those that were there `before` and are configured alike are kept,
-/// with their connections.
+/// The upstreams in use, and what stood in the files that are named.
+pub(super) struct InUse {
+    /// Those of each worker.
+    pub(super) each: Vec<Upstreams>,
+    /// By upstream.
+    files: HashMap<Name, Digest>,
+    /// At start.
+    pub(super) authority: Digest,
+}
+
+impl InUse {
+    /// No upstream, for so many workers that use `store`.
+    pub(super) fn none(workers: usize, store: &Store) -> Self {
+        let (each, files) = (vec![Upstreams::default(); workers], HashMap::new());
+        Self { each, files, authority: authority(store) }
+    }
+}
+
+/// The upstreams of a configuration, for each worker. Those that were there `before`, are configured alike and name files
+/// that hold the same are kept, with their connections.
 pub(super) fn upstreams(
     config: &Config,
     metrics: &Metrics,
-    before: &[Upstreams],
-) -> Result<Vec<Upstreams>, StartError> {
-    let mut all = vec![HashMap::new(); before.len()];
+    before: &InUse,
+) -> Result<InUse, StartError> {
+    let (mut all, mut files) = (vec![HashMap::new(); before.each.len()], HashMap::new());
     for params in &config.upstreams {
         let name = &params.name;
-        let kept = |own: &Upstreams| own.get(name).filter(|old| old.params() == params).cloned();
-        let each: Vec<_> = if let Some(kept) = before.iter().map(kept).collect() {
+        // Looked at before they are used: what is replaced meanwhile differs the next time.
+        let held = contents([&params.tls.ca, &params.tls.cert, &params.tls.key]);
+        let same = before.files.get(name) == Some(&held);
+        let kept =
+            |own: &Upstreams| own.get(name).filter(|old| same && old.params() == params).cloned();
+        let each: Vec<_> = if let Some(kept) = before.each.iter().map(kept).collect() {
             kept
         } else {
             let first = Upstream::new(params.clone(), metrics.upstream(name));
             let first = first.map_err(|e| StartError(format!("upstream {name}: {e}")))?;
-            before.iter().map(|_| Arc::new(first.with_own_connections())).collect()
+            before.each.iter().map(|_| Arc::new(first.with_own_connections())).collect()
         };
         for (own, upstream) in all.iter_mut().zip(each) {
             own.insert(name.clone(), upstream);
         }
+        files.insert(name.clone(), held);
     }
-    Ok(all.into_iter().map(Arc::new).collect())
+    let each = all.into_iter().map(Arc::new).collect();
+    Ok(InUse { each, files, authority: before.authority })
+}
+
+/// What stands in the file of the CA that Redis is believed by.
+pub(super) fn authority(store: &Store) -> Digest {
+    let Store::Redis(settings) = store else { return contents([&None]) };
+    contents([&settings.ca])
+}
+
+/// A digest of what stands in `files`; one that cannot be read is like none, and whoever uses it says why.
+fn contents<const N: usize>(files: [&Option<PathBuf>; N]) -> Digest {
+    let held = files.map(|file| {
+        let bytes = file.as_ref().and_then(|file| fs::read(file).ok()).unwrap_or_default();
+        Digest::of(&Zeroizing::new(bytes)).0
+    });
+    Digest::of(held.as_flattened())
 }
 
 /// Binds where health and metrics are served: for the operator, and for metrics collectors elsewhere.

@@ -36,9 +36,10 @@ use crate::{
     handshake::Captures,
     receive::Budget,
     server::{self, Settings, tls::Facts},
-    stack::{Shared, Upstreams},
+    stack::Shared,
     telemetry::Metrics,
 };
+use build::InUse;
 use worker::{Common, Worker};
 
 /// Why the process cannot start; a sentence for the operator.
@@ -67,8 +68,8 @@ pub(crate) struct App {
     background: TaskTracker,
     /// Ends them.
     stop: CancellationToken,
-    /// The upstreams in use, of each worker. Locked while a reload goes on.
-    upstreams: tokio::sync::Mutex<Vec<Upstreams>>,
+    /// Locked while a reload goes on.
+    upstreams: tokio::sync::Mutex<InUse>,
     /// Where a new configuration comes from.
     loader: Option<Loader>,
     /// At start.
@@ -116,7 +117,7 @@ impl App {
         let addresses = own.collect();
         let settings = ArcSwap::from_pointee(Settings::new(&config.server, &config.limits, tls));
         let settings = Arc::new(settings);
-        let upstreams = build::upstreams(&config, &metrics, &vec![Upstreams::default(); count])?;
+        let upstreams = build::upstreams(&config, &metrics, &InUse::none(count, &config.dedup))?;
         let (mut workers, mut drained) = (Vec::new(), Vec::new());
         let common = Common {
             config: &config,
@@ -125,7 +126,7 @@ impl App {
             background: &background,
             stop: &stop,
         };
-        for (number, (own, listeners)) in upstreams.iter().zip(listeners).enumerate() {
+        for (number, (own, listeners)) in upstreams.each.iter().zip(listeners).enumerate() {
             let (worker, ended) = Worker::start(number, &common, own, listeners)?;
             workers.push(worker);
             drained.push(ended);
@@ -182,14 +183,32 @@ impl App {
         self.background.close();
         let ended = timeout_at(grace(), self.background.wait()).await.is_ok();
         // The record is closed last: everything above may still have had something to say.
-        let closed = self.shared.log.close().await;
-        if let Err(error) = &closed {
-            tracing::error!(%error, "the record was not closed properly");
+        let closed = timeout_at(deadline.max(closing()), self.shared.log.close()).await;
+        match &closed {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the record was not closed properly"),
+            Err(_elapsed) => tracing::error!("the record was not closed in time: its disk hangs"),
         }
         let whole = connections.iter().all(|drained| matches!(drained, Ok(0)));
-        let clean = whole && detached && ended && closed.is_ok();
+        let clean = whole && detached && ended && matches!(closed, Ok(Ok(())));
         if clean { Stopped::Clean } else { Stopped::CutShort }
     }
+
+    /// Stops, and closes what is left: the stores. On a thread of its own, because a disk that hangs is not waited for for ever.
+    pub(crate) async fn end(self: Arc<Self>) -> Stopped {
+        let stopped = self.stop().await;
+        let closed = tokio::task::spawn_blocking(move || drop(self));
+        if timeout_at(closing(), closed).await.is_err() {
+            tracing::error!("the stores were not closed in time: their disk hangs");
+            return Stopped::CutShort;
+        }
+        stopped
+    }
+}
+
+/// The least that whatever is on disk gets for being closed.
+fn closing() -> Instant {
+    Instant::now() + Duration::from_secs(4)
 }
 
 /// The least that each step of stopping gets, whatever the steps before it took.

@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
-use super::{App, build, worker::Worker};
+use super::{
+    App,
+    build::{self, InUse},
+    worker::Worker,
+};
 use crate::{
     config::{Config, Store},
     dedup::RedisSettings,
     event::Timestamp,
     secret::Secret,
     server::Settings,
-    stack::{Front, Upstreams},
+    stack::Front,
 };
 
 /// Reads the configuration again, or says everything that is wrong with it.
@@ -17,7 +21,8 @@ pub(crate) type Loader = Box<dyn Fn() -> Result<Config, String> + Send + Sync>;
 
 impl App {
     /// Loads the configuration again and swaps it in. A request runs wholly in one generation; the old one dies with its
-    /// last request. Certificates are read again even where the file is the same. Returns the new configuration's
+    /// last request. Certificates are read again even where the file is the same, and so is what
+    /// upstreams name. Returns the new configuration's
     /// fingerprint, or a sentence on why the running one stays in force.
     pub(crate) async fn reload(&self) -> Result<String, String> {
         let result = self.take_over(&mut *self.upstreams.lock().await);
@@ -37,10 +42,13 @@ impl App {
         result
     }
 
-    fn take_over(&self, upstreams: &mut Vec<Upstreams>) -> Result<String, String> {
+    fn take_over(&self, upstreams: &mut InUse) -> Result<String, String> {
         let loader = self.loader.as_ref().ok_or("this gateway was not started from a file")?;
         let mut config = loader()?;
-        let stuck = needs_restart(&self.config.load(), &config);
+        let mut stuck = needs_restart(&self.config.load(), &config);
+        if build::authority(&config.dedup) != upstreams.authority {
+            stuck.push("dedup.redis.ca");
+        }
         if !stuck.is_empty() {
             let stuck = stuck.join(", ");
             return Err(format!("{stuck} can change only with a restart; nothing was changed"));
@@ -50,7 +58,7 @@ impl App {
         let metrics = &self.shared.metrics;
         let (tls, _) = build::tls(&config, metrics).map_err(|e| e.0)?;
         *upstreams = build::upstreams(&config, metrics, upstreams).map_err(|e| e.0)?;
-        let workers = self.workers.iter().zip(&*upstreams);
+        let workers = self.workers.iter().zip(&upstreams.each);
         let front = |(worker, own): (&Worker, _)| Front::new(&config, own, &worker.shared);
         let fronts: Vec<_> = workers.map(front).collect();
         let settings = Settings::new(&config.server, &config.limits, tls);

@@ -1,28 +1,32 @@
 //! Signals and the service manager: TERM and INT drain, a second one ends at once, HUP reloads.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{pin::pin, process::ExitCode, sync::Arc};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{App, StartError, Stopped};
 
-/// Says `ready` once signals are listened to, and runs until told to stop; then drains.
+/// Says `ready` once signals are listened to, and runs until told to stop; then drains, and gives `app` up.
 pub(crate) async fn run_until_signalled(
-    app: &Arc<App>,
-    ready: impl FnOnce(),
+    app: Arc<App>,
+    ready: impl FnOnce(&App),
 ) -> Result<ExitCode, StartError> {
     let mut signals = Signals::new()?;
-    ready();
+    ready(&app);
     notify(&[sd_notify::NotifyState::Ready]);
     while signals.reload().await {
-        reload(app).await;
+        reload(&app).await;
     }
     tracing::info!(kind = "stop", "draining; a second signal ends at once");
     notify(&[sd_notify::NotifyState::Stopping]);
+    let rest = Arc::downgrade(&app);
+    let mut ending = pin!(app.end());
     let stopped = tokio::select! {
-        stopped = app.stop() => stopped,
+        stopped = &mut ending => stopped,
         () = signals.stop() => {
             tracing::warn!(kind = "stop", "second signal: ending at once");
+            // Dropped, it would wait for a disk that hangs.
+            std::mem::forget(rest.upgrade());
             return Ok(ExitCode::from(130));
         }
     };

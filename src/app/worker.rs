@@ -12,6 +12,7 @@ use crate::{
     config::{Config, Store},
     server::{self, Arriving, ServerParams, Settings},
     stack::{Front, Shared, Upstreams},
+    telemetry::finish_log,
 };
 
 /// What workers are started with.
@@ -109,6 +110,7 @@ impl Drop for Essential {
     fn drop(&mut self) {
         if std::thread::panicking() {
             tracing::error!(kind = "stop", "a worker thread panicked: the process ends");
+            finish_log();
             std::process::abort();
         }
     }

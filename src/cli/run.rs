@@ -12,7 +12,7 @@ use crate::{
     config::{self, Config, Env, Loaded, Options, Store},
     event::Timestamp,
     server::tls::Facts,
-    telemetry::start_logging,
+    telemetry::{finish_log, start_logging},
     units::many,
 };
 
@@ -45,7 +45,7 @@ fn run(file: Option<&Path>) -> Result<ExitCode, ExitCode> {
     Ok(on_runtime(async move {
         let app = App::start(config, Some(loader)).await?;
         let say = if out::is_terminal() { greet } else { announce };
-        app::run_until_signalled(&app, || say(&app, &path, since)).await
+        app::run_until_signalled(app, |app| say(app, &path, since)).await
     }))
 }
 
@@ -55,7 +55,11 @@ pub(super) fn on_runtime(work: impl Future<Output = Result<ExitCode, StartError>
         Ok(runtime) => runtime,
         Err(error) => return out::fail(NO, &format!("the runtime did not start: {error}")),
     };
-    runtime.block_on(work).unwrap_or_else(|error| out::fail(NO, &error.to_string()))
+    let ended = runtime.block_on(work);
+    // Dropped, it would wait for what hangs on another thread.
+    runtime.shutdown_background();
+    finish_log();
+    ended.unwrap_or_else(|error| out::fail(NO, &error.to_string()))
 }
 
 /// Where the record of the configuration is.

@@ -1,12 +1,17 @@
 //! Log lines: JSON unless on a terminal, one wide line per request, capped where strangers cause them.
 
 use std::{
+    backtrace::{Backtrace, BacktraceStatus},
     collections::HashMap,
     fmt::{self, Write as _},
     io::{self, IsTerminal as _},
-    sync::{Arc, Mutex, PoisonError},
+    panic,
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+    thread,
     time::{Duration, Instant},
 };
+
+use prometheus_client::metrics::counter::Counter;
 
 use tracing::{Event, Subscriber, field::Field};
 use tracing_subscriber::{
@@ -15,10 +20,31 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
+use super::Lines;
 use crate::{event::Timestamp, units::choices};
 
 /// Log lines about refused requests, per source and second.
 const REFUSED_LINES_PER_SECOND: u64 = 5;
+
+/// Bytes of lines that may wait for who reads them.
+const WAITING_BYTES_MAX: usize = 1 << 20;
+/// How long the end waits for who reads the last lines.
+const LAST_LINES_WAIT: Duration = Duration::from_secs(1);
+/// How long a panic waits for who reads of it: it may be the end.
+const PANIC_WAIT: Duration = Duration::from_millis(100);
+
+/// The process's own, as its subscriber is.
+static LINES: LazyLock<Lines> = LazyLock::new(|| Lines::new(WAITING_BYTES_MAX));
+
+/// How many lines of the log were lost.
+pub(super) fn lines_lost() -> Counter {
+    LINES.lost()
+}
+
+/// Before the process ends: waits until its last lines are out, if somebody reads them.
+pub(crate) fn finish_log() {
+    LINES.drained(LAST_LINES_WAIT);
+}
 
 /// What is sampled of each source: one sampler for all threads.
 #[derive(Debug, Default)]
@@ -89,7 +115,7 @@ pub(crate) fn start_logging(filter: &str, format: LogFormat) -> Result<(), Strin
     let libraries = if debugs { "" } else { "h2=error,rustls=error," };
     let whole = EnvFilter::try_new(format!("{libraries}{filter}"));
     let filter = whole.map_err(|e| format!("log level {filter:?}: {e}"))?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| &*LINES);
     let terminal = io::stderr().is_terminal();
     let json = match format {
         LogFormat::Auto => !terminal,
@@ -101,7 +127,27 @@ pub(crate) fn start_logging(filter: &str, format: LogFormat) -> Result<(), Strin
     } else {
         lines.compact().with_target(false).with_ansi(terminal).try_init()
     };
-    started.map_err(|e| e.to_string())
+    started.map_err(|e| e.to_string())?;
+    let thread = thread::Builder::new().name("log".into());
+    thread.spawn(|| LINES.carry(io::stderr(), say_lost)).map_err(|e| e.to_string())?;
+    panic::set_hook(Box::new(note_panic));
+    Ok(())
+}
+
+/// It goes the way of all lines, after those that wait.
+fn say_lost(lost: u64) {
+    tracing::error!(kind = "log", lost, "lines of the log were lost: standard error was not read");
+}
+
+/// As Rust says it, where all lines go: a panic does not wait for a reader, either, or not for long.
+fn note_panic(info: &panic::PanicHookInfo<'_>) {
+    let (thread, backtrace) = (thread::current(), Backtrace::capture());
+    let mut text = format!("\nthread '{}' {info}\n", thread.name().unwrap_or("<unnamed>"));
+    if backtrace.status() == BacktraceStatus::Captured {
+        writeln!(text, "{backtrace}").ok(); // a String takes everything
+    }
+    LINES.push(text.as_bytes());
+    LINES.drained(PANIC_WAIT);
 }
 
 /// `{"ts":…,"level":…,"msg":…,…}`: fields flat, absent ones absent, control characters escaped.

@@ -3,15 +3,17 @@
 //! Label values come from the configuration or from closed lists in the code, never from the network. A stage asks for its
 //! handles once, when its stack is built; nothing is looked up per request, and every series exists at 0 from start.
 
+mod lines;
 mod lists;
 mod log;
 
 use std::sync::{Arc, atomic::AtomicU64};
 
+pub use lines::Lines;
 pub(crate) use lists::*;
 pub use log::LogFormat;
-pub(crate) use log::start_logging;
 use log::{Sampler, Samplers};
+pub(crate) use log::{finish_log, start_logging};
 use prometheus_client::{
     encoding::text::encode,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -142,7 +144,9 @@ fn offset() -> Histogram {
 impl Metrics {
     /// A registry with every metric in it.
     pub fn new() -> Self {
-        let all = All::new();
+        let mut all = All::new();
+        let lost = "Lines of the log that were lost because standard error was not read";
+        all.registry.register("log_lines_lost", lost, log::lines_lost());
         let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
         all.build.get_or_create_owned(&version).set(1);
         drop(counters(&all.shed, &[], "reason", &SHED_REASONS));

@@ -190,6 +190,31 @@ async fn a_window_is_opened_for_a_source_that_has_one() {
     assert!(String::from_utf8_lossy(&out.stderr).contains("cannot be loaded again"), "{out:?}");
 }
 
+/// Names of sources may have dots; whatever they are called, none has what another one's file is written as.
+#[tokio::test]
+async fn sources_with_dots_keep_their_secrets_to_themselves() {
+    let names = ["hooks.tmp", "hooks", "hooks.tmp.tmp", "hooks.new"];
+    let app = Upstream::start().await;
+    let rest = sources(&app.url());
+    let rest = names.iter().filter(|name| **name != "hooks").fold(rest, |rest, name| {
+        let source = &rest[rest.find("  more:").unwrap()..rest.find("  fixed:").unwrap()];
+        let source = source.replace("more", name);
+        let rest = rest.replace("  more:", &format!("{source}  more:"));
+        rest.replace("routes: [", &format!("routes: [ {{ source: {name}, to: app }},"))
+    });
+    let gateway = Gateway::start(&rest).await;
+    let secret = |n: usize| n.to_string().repeat(64);
+    for (n, name) in names.iter().enumerate() {
+        let out = capture(&gateway, &[name, "--no-wait"]);
+        assert!(out.status.success(), "{out:?}");
+        assert_eq!(offer(&gateway, &format!("/{name}"), &secret(n)).await.status, 200, "{name}");
+    }
+    for (n, name) in names.iter().enumerate() {
+        let kept = std::fs::read_to_string(gateway.dir().join("captured").join(name));
+        assert_eq!(kept.unwrap_or_default(), secret(n) + "\n", "{name}");
+    }
+}
+
 /// A crash before the secret is kept leaves none; one after it leaves the secret, used from the next start on. The record
 /// speaks of it in both cases.
 #[tokio::test]

@@ -51,6 +51,7 @@ mod idle;
 mod keys;
 #[path = "../support/leak.rs"]
 mod leak;
+mod log;
 mod overload;
 mod raw;
 mod rebinding;

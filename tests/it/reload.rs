@@ -3,7 +3,7 @@
 use crate::{
     STRIPE, stripe_to,
     world::{
-        Gateway, Provider, Upstream, eventually,
+        Ca, Gateway, Provider, Speaks, Upstream, eventually,
         gateway::{write_private, yaml},
         provider::stripe_event,
     },
@@ -102,4 +102,55 @@ async fn every_worker_takes_the_new_configuration_over() {
     assert!(String::from_utf8_lossy(&out.stderr).contains("server.workers"), "{out:?}");
     let (status, _dir) = gateway.stop().await;
     assert!(status.success());
+}
+
+/// Files that a configuration names are a part of it: what replaces a certificate asks for a reload and changes nothing else.
+#[tokio::test]
+async fn an_apps_authority_and_our_certificate_are_read_again() {
+    let (old, new) = (Ca::new(), Ca::new());
+    let asks = Speaks { h2: false, tls: Some(new.server("localhost", &[], true)) };
+    let app = Upstream::speaking(asks).await;
+    let dir = tempfile::tempdir().unwrap();
+    old.write(dir.path());
+    let path = dir.path().display();
+    let tls =
+        format!("ca: \"{path}/ca.pem\", cert: \"{path}/client.pem\", key: \"{path}/client.key\"");
+    let rest = stripe_to(&app.url()).replace("url: ", &format!("tls: {{ {tls} }}, url: "));
+    let gateway = Gateway::start_in(dir, &rest).await;
+    let body = stripe_event("evt_1", "invoice.paid");
+    let headers = Provider::Stripe(STRIPE).sign("", "", &body);
+    assert_eq!(gateway.post("/stripe", &headers, &body).await.status, 502);
+    new.write(gateway.dir());
+    let reload = || gateway.cli(&["reload", "--admin", &gateway.admin.to_string()]);
+    assert!(reload().status.success());
+    assert_eq!(gateway.post("/stripe", &headers, &body).await.status, 200);
+    // The same files again: the connection is kept.
+    assert!(reload().status.success());
+    let body = stripe_event("evt_2", "invoice.paid");
+    let headers = Provider::Stripe(STRIPE).sign("", "", &body);
+    assert_eq!(gateway.post("/stripe", &headers, &body).await.status, 200);
+    // What cannot be read changes nothing.
+    std::fs::remove_file(gateway.dir().join("client.key")).unwrap();
+    let out = reload();
+    assert_eq!(out.status.code(), Some(78));
+    assert!(String::from_utf8_lossy(&out.stderr).contains("client.key"), "{out:?}");
+}
+
+/// A connection to Redis cannot be swapped under a running process: that its authority changed is said, and not passed over.
+#[tokio::test]
+async fn another_authority_of_redis_needs_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    Ca::new().write(dir.path());
+    let ca = dir.path().join("ca.pem");
+    let dedup = format!(
+        "dedup: {{ store: redis, redis: {{ url: \"rediss://127.0.0.1:9\", ca: \"{}\" }} }}\n",
+        ca.display()
+    );
+    let gateway = Gateway::start_in(dir, &(stripe_to("http://127.0.0.1:9") + &dedup)).await;
+    let reload = || gateway.cli(&["reload", "--admin", &gateway.admin.to_string()]);
+    assert!(reload().status.success());
+    Ca::new().write(gateway.dir());
+    let out = reload();
+    assert_eq!(out.status.code(), Some(78));
+    assert!(String::from_utf8_lossy(&out.stderr).contains("dedup.redis.ca"), "{out:?}");
 }

@@ -4,7 +4,12 @@ use std::os::unix::process::ExitStatusExt as _;
 
 use crate::{
     STRIPE, stripe_to,
-    world::{Gateway, Provider, Upstream, eventually, gateway, provider::stripe_event},
+    world::{
+        Gateway, Provider, Upstream,
+        disk::{Failing, file},
+        eventually, gateway,
+        provider::stripe_event,
+    },
 };
 
 #[tokio::test]
@@ -51,6 +56,64 @@ async fn a_second_signal_ends_at_once() {
     };
     let (answer, ()) = tokio::join!(posting, ending);
     assert!(answer.is_err(), "cut off");
+}
+
+/// A gateway that drains, while the disk of its record takes a write and does not come back; for as long as the second lives.
+async fn draining_on_a_disk_that_hangs() -> (Gateway, Failing) {
+    let dir = tempfile::tempdir().unwrap();
+    let text = gateway::yaml(dir.path(), &stripe_to("http://127.0.0.1:9"));
+    let text = text.replace("drain_timeout: 5s", "drain_timeout: 1s");
+    let gateway = Gateway::start_whole(dir, &text).await;
+    let segment = file(&gateway.dir().join("audit"), "segment-", ".ndjson");
+    let hangs = Failing::hanging(&gateway, &segment);
+    let body = stripe_event("evt_1", "invoice.paid");
+    let headers = Provider::Stripe(STRIPE).sign("", "", &body);
+    let posting = gateway.try_request("POST", "/stripe", &headers, &body);
+    let ending = async {
+        eventually("the request is there", || async {
+            gateway.metric("gatepost_requests_in_flight").await > 0.0
+        })
+        .await;
+        gateway.signal("TERM");
+    };
+    let (answer, ()) = tokio::join!(posting, ending);
+    assert!(answer.is_err(), "what is not on record is not acknowledged");
+    eventually("nothing is left but the record", || async {
+        tokio::net::TcpStream::connect(gateway.admin).await.is_err()
+    })
+    .await;
+    (gateway, hangs)
+}
+
+/// How the process ended: all of it but what the disk holds.
+async fn left(gateway: &Gateway, hangs: Failing) -> Option<i32> {
+    let stat = format!("/proc/{}/stat", gateway.pid());
+    eventually("its main thread has ended", || async {
+        std::fs::read_to_string(&stat).unwrap().contains(") Z ")
+    })
+    .await;
+    drop(hangs);
+    gateway.ended().await.code()
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once_while_the_disk_hangs() {
+    let (gateway, hangs) = draining_on_a_disk_that_hangs().await;
+    gateway.signal("TERM");
+    assert_eq!(left(&gateway, hangs).await, Some(130));
+    eventually("it is said", || async {
+        gateway.log().iter().any(|line| line.contains("second signal: ending at once"))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_is_waited_for_for_a_bounded_time() {
+    let (gateway, hangs) = draining_on_a_disk_that_hangs().await;
+    assert_eq!(left(&gateway, hangs).await, Some(1));
+    let said = |what: &str| gateway.log().iter().any(|line| line.contains(what));
+    eventually("it is said", || async { said("\"stopped\"") }).await;
+    assert!(said("the record was not closed in time"));
 }
 
 /// What has lost a worker would answer only some of its senders: it ends, and whoever watches it starts it anew.

@@ -36,6 +36,7 @@ mod json;
 mod keyring;
 mod keys;
 mod language;
+mod lines;
 mod messages;
 mod mixed;
 mod near_misses;

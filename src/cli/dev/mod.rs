@@ -76,7 +76,7 @@ impl Args {
             return demo::show(&app, &demo_app).await;
         }
         let port = app.addresses.first().map_or(listen.port(), SocketAddr::port);
-        run_until_signalled(&app, || setup.greet(&to, port)).await
+        run_until_signalled(app, |_| setup.greet(&to, port)).await
     }
 }
 

@@ -3,16 +3,22 @@
 
 use std::{
     fs::File,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Read as _},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStderr, Command, Stdio},
 };
 
 use super::Gateway;
 
 /// System calls of a process that fail, until this goes.
 #[derive(Debug)]
-pub struct Failing(Child);
+pub struct Failing {
+    strace: Child,
+    /// Where it tells of each new thread; it ends where it cannot.
+    _said: BufReader<ChildStderr>,
+    /// What ends it.
+    end: &'static str,
+}
 
 impl Failing {
     /// Makes `calls` on `file` end as `how` says.
@@ -25,18 +31,26 @@ impl Failing {
             .stderr(Stdio::piped())
             .spawn()
             .expect("strace: tests/setup installs it");
-        let lines = BufReader::new(strace.stderr.take().unwrap()).lines();
-        let attached = lines.map_while(Result::ok).find(|line| line.contains("attached"));
-        assert!(attached.is_some(), "strace needs root, or kernel.yama.ptrace_scope=0");
-        Self(strace)
+        let mut said = BufReader::new(strace.stderr.take().unwrap());
+        let attached =
+            said.by_ref().lines().map_while(Result::ok).any(|line| line.contains("attached"));
+        assert!(attached, "strace needs root, or kernel.yama.ptrace_scope=0");
+        Self { strace, _said: said, end: "INT" }
+    }
+
+    /// Makes syncs of `file` hang: whoever syncs it stands still until this goes, and even the end of the process waits for that.
+    pub fn hanging(gateway: &Gateway, file: &Path) -> Self {
+        let mut hanging = Self::start(gateway, "fdatasync", "delay_enter=60000000", file);
+        hanging.end = "KILL";
+        hanging
     }
 }
 
 impl Drop for Failing {
     fn drop(&mut self) {
-        let pid = self.0.id().to_string();
-        let _ = Command::new("kill").args(["-INT", &pid]).status();
-        let _ = self.0.wait();
+        let pid = self.strace.id().to_string();
+        let _ = Command::new("kill").args([&format!("-{}", self.end), &pid]).status();
+        let _ = self.strace.wait();
     }
 }
 

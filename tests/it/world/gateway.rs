@@ -51,6 +51,8 @@ pub struct Gateway {
     pub file: PathBuf,
     child: Mutex<Child>,
     log: Arc<Mutex<Vec<String>>>,
+    /// Held by whoever reads its log, line by line.
+    reading: Arc<tokio::sync::Mutex<()>>,
     client: Client<HttpConnector, Full<Bytes>>,
     dir: Option<tempfile::TempDir>,
 }
@@ -156,8 +158,9 @@ impl Gateway {
         let log = Arc::new(Mutex::new(Vec::new()));
         let (ready, started) = tokio::sync::oneshot::channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
-        let lines = Arc::clone(&log);
-        std::thread::spawn(move || read_log(stderr, &lines, ready));
+        let reading = Arc::default();
+        let (lines, each) = (Arc::clone(&log), Arc::clone(&reading));
+        std::thread::spawn(move || read_log(stderr, &lines, &each, ready));
         let started = tokio::time::timeout(PATIENCE, started).await;
         let Ok(Ok((address, admin))) = started else {
             let _ = child.kill();
@@ -165,7 +168,16 @@ impl Gateway {
             return Err((dir, log.lock().unwrap().join("\n")));
         };
         let client = Client::builder(TokioExecutor::new()).build_http();
-        Ok(Self { address, admin, file, child: Mutex::new(child), log, client, dir: Some(dir) })
+        Ok(Self {
+            address,
+            admin,
+            file,
+            child: Mutex::new(child),
+            log,
+            reading,
+            client,
+            dir: Some(dir),
+        })
     }
 
     pub fn dir(&self) -> &Path {
@@ -196,6 +208,11 @@ impl Gateway {
     /// Log lines so far.
     pub fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
+    }
+
+    /// Nobody reads its log as long as this lives.
+    pub async fn unread(&self) -> tokio::sync::OwnedMutexGuard<()> {
+        Arc::clone(&self.reading).lock_owned().await
     }
 
     /// Posts to `path`.
@@ -337,10 +354,12 @@ pub fn write_private(path: &Path, text: &str) {
 fn read_log(
     stderr: impl std::io::BufRead,
     lines: &Mutex<Vec<String>>,
+    reading: &tokio::sync::Mutex<()>,
     ready: tokio::sync::oneshot::Sender<(SocketAddr, SocketAddr)>,
 ) {
     let mut ready = Some(ready);
     for line in stderr.lines().map_while(Result::ok) {
+        let _each = reading.blocking_lock();
         if let Ok(json) = serde_json::from_str::<Value>(&line)
             && json["msg"] == "ready"
             && let Some(ready) = ready.take()
