@@ -21,9 +21,8 @@ pub(crate) type Loader = Box<dyn Fn() -> Result<Config, String> + Send + Sync>;
 
 impl App {
     /// Loads the configuration again and swaps it in. A request runs wholly in one generation; the old one dies with its
-    /// last request. Certificates are read again even where the file is the same, and so is what
-    /// upstreams name. Returns the new configuration's
-    /// fingerprint, or a sentence on why the running one stays in force.
+    /// last request. Certificates are read again even where the file is the same, and so is what upstreams name. Returns the
+    /// new configuration's fingerprint, or a sentence on why the running one stays in force.
     pub(crate) async fn reload(&self) -> Result<String, String> {
         let result = self.take_over(&mut *self.upstreams.lock().await);
         self.shared.metrics.reloaded(result.is_ok(), Timestamp::now().as_seconds());
@@ -45,10 +44,7 @@ impl App {
     fn take_over(&self, upstreams: &mut InUse) -> Result<String, String> {
         let loader = self.loader.as_ref().ok_or("this gateway was not started from a file")?;
         let mut config = loader()?;
-        let mut stuck = needs_restart(&self.config.load(), &config);
-        if build::authority(&config.dedup) != upstreams.authority {
-            stuck.push("dedup.redis.ca");
-        }
+        let stuck = needs_restart(&self.config.load(), &config);
         if !stuck.is_empty() {
             let stuck = stuck.join(", ");
             return Err(format!("{stuck} can change only with a restart; nothing was changed"));
@@ -67,6 +63,13 @@ impl App {
             worker.front.store(Arc::new(front));
         }
         self.settings.store(Arc::new(settings));
+        if build::authority(&config.dedup) != upstreams.authority {
+            // Refused, it would keep a new certificate of ours from being used.
+            tracing::warn!(
+                kind = "reload",
+                "what stands in the file of dedup.redis.ca has changed: it is used from the next restart on"
+            );
+        }
         self.config.store(Arc::new(config));
         Ok(fingerprint)
     }
