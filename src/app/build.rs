@@ -61,12 +61,12 @@ pub(super) struct InUse {
     pub(super) each: Vec<Upstreams>,
     /// By upstream.
     files: HashMap<Name, Digest>,
-    /// At start.
+    /// The CA of Redis, when the store was made.
     pub(super) authority: Digest,
 }
 
 impl InUse {
-    /// No upstream, for so many workers that use `store`.
+    /// No upstream yet, for so many workers; before `store` is made.
     pub(super) fn none(workers: usize, store: &Store) -> Self {
         let (each, files) = (vec![Upstreams::default(); workers], HashMap::new());
         Self { each, files, authority: authority(store) }

@@ -12,7 +12,7 @@ mod watch;
 mod worker;
 
 use std::{
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -98,6 +98,7 @@ impl App {
         let (background, stop) = (TaskTracker::new(), CancellationToken::new());
         let (tls, certificates) = build::tls(&config, &metrics)?;
         let (count, listen) = (config.server.workers, &config.server.listen);
+        let nothing = InUse::none(count, &config.dedup);
         let listeners = server::listen(listen, count).map_err(StartError::of)?;
         let (asked, admin) = (config.admin.listen, build::admin_listeners(&config.admin).await?);
         let (captures, to_keep) = Captures::new();
@@ -113,11 +114,10 @@ impl App {
             draining: CancellationToken::new(),
             closed: CancellationToken::new(),
         };
-        let own = listeners.first().into_iter().flatten().filter_map(|l| l.local_addr().ok());
-        let addresses = own.collect();
-        let settings = ArcSwap::from_pointee(Settings::new(&config.server, &config.limits, tls));
-        let settings = Arc::new(settings);
-        let upstreams = build::upstreams(&config, &metrics, &InUse::none(count, &config.dedup))?;
+        let addresses = bound(&listeners);
+        let settings = Settings::new(&config.server, &config.limits, tls);
+        let settings = Arc::new(ArcSwap::from_pointee(settings));
+        let upstreams = build::upstreams(&config, &metrics, &nothing)?;
         let (mut workers, mut drained) = (Vec::new(), Vec::new());
         let common = Common {
             config: &config,
@@ -204,6 +204,12 @@ impl App {
         }
         stopped
     }
+}
+
+/// Where senders reach us.
+fn bound(listeners: &[Vec<TcpListener>]) -> Vec<SocketAddr> {
+    let own = listeners.first().into_iter().flatten();
+    own.filter_map(|listener| listener.local_addr().ok()).collect()
 }
 
 /// The least that whatever is on disk gets for being closed.

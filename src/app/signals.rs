@@ -22,13 +22,14 @@ pub(crate) async fn run_until_signalled(
     let rest = Arc::downgrade(&app);
     let mut ending = pin!(app.end());
     let stopped = tokio::select! {
-        stopped = &mut ending => stopped,
-        () = signals.stop() => {
-            tracing::warn!(kind = "stop", "second signal: ending at once");
-            // Dropped, it would wait for a disk that hangs.
-            std::mem::forget(rest.upgrade());
-            return Ok(ExitCode::from(130));
-        }
+        stopped = &mut ending => Some(stopped),
+        () = signals.stop() => None,
+    };
+    // Whoever has it still: dropped, it would wait for a disk that hangs.
+    std::mem::forget(rest.upgrade());
+    let Some(stopped) = stopped else {
+        tracing::warn!(kind = "stop", "second signal: ending at once");
+        return Ok(ExitCode::from(130));
     };
     tracing::info!(kind = "stop", clean = stopped == Stopped::Clean, "stopped");
     Ok(if stopped == Stopped::Clean { ExitCode::SUCCESS } else { ExitCode::from(1) })

@@ -100,7 +100,7 @@ impl Signer {
         if is_begun(log) {
             return Err(said(&format_args!(
                 "not there, or not an Ed25519 key (PKCS#8 in PEM), and the log in {} was signed with one: put it back. \
-                 (Or put another in its place, by `openssl genpkey -algorithm ed25519`; what is signed already stays so.)",
+                 (Or put another in its place, by `openssl genpkey -algorithm ed25519 -out FILE`; what is signed already stays so.)",
                 log.display()
             )));
         }
@@ -143,11 +143,12 @@ fn make_pem() -> Option<Zeroizing<String>> {
 /// Whether a log holds anything that a key has signed, or is about to.
 fn is_begun(log: &Path) -> bool {
     let sealed = fs::read(log.join(CHECKPOINTS)).is_ok_and(|notes| !is_blank(&notes));
-    sealed
-        || Segments::of(log).is_ok_and(|segments| {
-            let begins = |first| segments.open(first, 0)?.advance();
-            segments.firsts().any(|first| begins(first).ok() != Some(Piece::End))
-        })
+    let holds = |segments: Segments| {
+        let begins = |first| segments.open(first, 0)?.advance();
+        segments.firsts().any(|first| begins(first).ok() != Some(Piece::End))
+    };
+    let unknown = |error: io::Error| error.kind() != io::ErrorKind::NotFound;
+    sealed || Segments::of(log).map_or_else(unknown, holds)
 }
 
 impl PublicKey {

@@ -62,7 +62,7 @@ pub struct Recorded {
     routed: Routed,
     lease: Lease,
     seq: u64,
-    audit: Audit,
+    log: AuditLog,
 }
 
 impl Recorded {

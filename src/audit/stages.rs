@@ -35,8 +35,8 @@ impl<N: Next<Recorded>> Stage<Fresh, N> for Audit {
         let (mut attempt, ending) = both.and_ending();
         origin(&mut attempt, event.envelope(), &self.detail);
         attempt.text("reason", excuse(&lease));
-        let (held, audit) = (lease.clone(), self.clone());
-        let recorded = |seq| Recorded { routed, lease, seq, audit };
+        let (held, log) = (lease.clone(), self.log.clone());
+        let recorded = |seq| Recorded { routed, lease, seq, log };
         let (log, detail) = (self.log.clone(), Arc::clone(&self.detail));
         let note = |ending, _: &Answer| {
             held.finally(move |answer| conclude(&log, ending, answer, &detail.manners));
@@ -53,7 +53,7 @@ impl Recorded {
         draft.event(event.about());
         draft.target(Some(&target.route), Some(&target.upstream), Some(self.lease.attempt()));
         draft.number("attempt_seq", Some(self.seq));
-        LateEnding { log: self.audit.log.clone(), draft }
+        LateEnding { log: self.log.clone(), draft }
     }
 }
 

@@ -165,13 +165,14 @@ impl Directory {
 }
 
 /// Makes a directory, and what is missing above it, under names that survive a crash. One that is there may have been made by a
-/// run that ended before its name was durable; who may not look into what holds it has not made it.
+/// run that ended before its name was durable: where that cannot be said of what holds it, somebody else made it.
 pub fn create_dir(path: &Path) -> io::Result<()> {
+    if path.as_os_str().is_empty() {
+        return Ok(()); // where we are
+    }
     if path.exists() {
-        return match sync_parent(path) {
-            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => Err(error),
-            _ => Ok(()),
-        };
+        sync_parent(path).ok();
+        return Ok(());
     }
     path.parent().map_or(Ok(()), create_dir)?;
     fs::create_dir_all(path)?;

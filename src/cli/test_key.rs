@@ -52,7 +52,7 @@ pub(super) fn in_file(verifier: &Verifier, file: &Path) -> Option<Result<TestKey
     }
 }
 
-/// Writes a key that only we may read, all of it or nothing, and never over another.
+/// Writes a key that only we may read, all of it or nothing, and not over one that is there.
 fn keep(key: &TestKey, file: &Path) -> Result<(), String> {
     let said = |e: io::Error| format!("the test key cannot be kept in {}: {e}", file.display());
     if fs::read(file).is_ok_and(|other| !is_blank(&other)) {

@@ -114,6 +114,7 @@ impl Dedup {
         crash::point("before_claim");
         let (way, age, took) = self.claim(&mut seat, &mut subject, until).await;
         let timed = |answer| annotate(answer, |notes| notes.dedup = Some(took));
+        let is_done = matches!(way, Way::Known(_)); // no claim is carried out behind that
         let answer = match way {
             Way::Work(won) => {
                 crash::point("after_claim");
@@ -124,7 +125,7 @@ impl Dedup {
             Way::Later(left) => in_flight(left),
             Way::Doubt(error) => failed(Refusal::StoreUnavailable, error.to_string()),
         };
-        if seat.is_doubtful() {
+        if seat.is_doubtful() && !is_done {
             seat.unanswered(self.0.policy.lease);
             self.let_go_later(event, subject);
         }

@@ -315,6 +315,6 @@ const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 const HEADERS_MAX: usize = 128;
 /// How long an HTTP/2 connection on which an answer is waited for may be silent before it is asked whether it lives.
 const H2_PING: Duration = Duration::from_secs(5);
-/// How long that may take. With the time before as long as a route waits where nothing else is said: an app that is merely
-/// busy for so long has lost the event to its timeout anyway.
-const H2_PONG: Duration = Duration::from_secs(5);
+/// How long that may take. Long, because an app may be busy with an event for as long as a route waits; what comes meanwhile
+/// has another connection as soon as one answer on this one is late.
+const H2_PONG: Duration = Duration::from_secs(20);

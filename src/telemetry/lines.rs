@@ -8,6 +8,7 @@ use std::{
     io::{self, ErrorKind, Write},
     mem,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
     time::Duration,
 };
 
@@ -15,6 +16,9 @@ use prometheus_client::metrics::counter::Counter;
 
 /// What the writer's buffer keeps of its room when it is empty.
 const SPARE_BYTES: usize = 64 << 10;
+
+/// When what is full, and waits for nobody, is tried again.
+const FULL_WAIT: Duration = Duration::from_millis(10);
 
 /// The lines that wait.
 #[derive(Debug)]
@@ -72,13 +76,17 @@ impl Lines {
 
     /// Writes what comes, for ever; `say` is told how many lines were lost, each time that it goes on.
     pub fn carry(&self, mut out: impl Write, say: impl Fn(u64)) -> ! {
-        let mut batch = Vec::new();
+        let (mut batch, mut broken_off) = (Vec::new(), false);
         loop {
             let due = self.take(&mut batch);
             if due > 0 {
                 say(due); // in the place of what was lost: what waited was taken, so that there is room
             }
-            let lost = unwritten(&mut out, &batch);
+            let is_begun = !broken_off || written(&mut out, b"\n") == 1;
+            let taken = if is_begun { written(&mut out, &batch) } else { 0 };
+            let (taken, rest) = batch.split_at(taken);
+            broken_off = taken.last().map_or(!is_begun, |last| *last != b'\n');
+            let lost = count(rest);
             self.lost.inc_by(lost);
             batch.clear();
             batch.shrink_to(SPARE_BYTES);
@@ -139,17 +147,19 @@ impl Write for &Lines {
     }
 }
 
-/// Writes `batch`; returns how many lines of it were not taken.
-fn unwritten(out: &mut impl Write, batch: &[u8]) -> u64 {
-    let mut rest = batch;
+/// Writes `bytes`; returns how many of them were taken.
+fn written(out: &mut impl Write, bytes: &[u8]) -> usize {
+    let mut rest = bytes;
     while !rest.is_empty() {
         match out.write(rest) {
             Ok(n) if n > 0 => rest = rest.get(n..).unwrap_or_default(),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            // Somebody who has the other end of it, too, wanted no write to wait.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(FULL_WAIT),
             Ok(_) | Err(_) => break,
         }
     }
-    count(rest)
+    bytes.len() - rest.len()
 }
 
 fn count(lines: &[u8]) -> u64 {

@@ -136,7 +136,11 @@ pub(crate) fn start_logging(filter: &str, format: LogFormat) -> Result<(), Strin
 
 /// It goes the way of all lines, after those that wait.
 fn say_lost(lost: u64) {
-    tracing::error!(kind = "log", lost, "lines of the log were lost: standard error was not read");
+    tracing::error!(
+        kind = "log",
+        lost,
+        "lines of the log were lost: standard error could not be written"
+    );
 }
 
 /// As Rust says it, where all lines go: a panic does not wait for a reader, either, or not for long.

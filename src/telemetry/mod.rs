@@ -145,7 +145,7 @@ impl Metrics {
     /// A registry with every metric in it.
     pub fn new() -> Self {
         let mut all = All::new();
-        let lost = "Lines of the log that were lost because standard error was not read";
+        let lost = "Lines of the log that were lost because standard error could not be written";
         all.registry.register("log_lines_lost", lost, log::lines_lost());
         let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
         all.build.get_or_create_owned(&version).set(1);

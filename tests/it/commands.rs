@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::{
     STRIPE, stripe_to,
     world::{
-        Gateway, Upstream,
+        Gateway, Upstream, eventually,
         gateway::{binary, write_private, yaml},
     },
 };
@@ -145,4 +145,31 @@ fn schema_providers_and_completions_print() {
         text(&binary().args(["completions", "bash"]).output().unwrap().stdout).contains("gatepost")
     );
     assert!(text(&binary().arg("version").output().unwrap().stdout).starts_with("gatepost "));
+}
+
+/// Ends with the test.
+struct Started(std::process::Child);
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        drop(self.0.kill()); // it may have ended by itself
+        drop(self.0.wait());
+    }
+}
+
+/// A directory that is named without one before it is made where the process was started.
+#[tokio::test]
+async fn a_relative_directory_is_made_where_the_process_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = yaml(std::path::Path::new("data"), &stripe_to("http://127.0.0.1:9"));
+    write_private(&dir.path().join("gatepost.yaml"), &text);
+    let run = binary()
+        .args(["run", "-c", "gatepost.yaml"])
+        .current_dir(dir.path())
+        .stderr(std::process::Stdio::null())
+        .spawn();
+    let mut gateway = Started(run.unwrap());
+    let key = dir.path().join("data/audit-signing.key");
+    eventually("it has begun its record", || async { key.exists() }).await;
+    assert_eq!(gateway.0.try_wait().unwrap(), None, "and goes on");
 }

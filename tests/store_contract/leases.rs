@@ -221,6 +221,27 @@ async fn a_claim_that_comes_after_later_ones_were_answered_is_let_go() {
     }
 }
 
+/// Behind *done* no claim is carried out any more: there is nothing to be looked after, however many come again.
+#[tokio::test(start_paused = true)]
+async fn a_claim_without_an_answer_is_forgotten_once_the_event_is_done() {
+    let faulty = Arc::new(Faulty::failing(&["claim"]));
+    let (world, event) = (World::new(faulty.clone(), policy()), subject("a", ""));
+    let lost = what(world.pass(event, accepted()).await);
+    assert_eq!(lost, Err(Refusal::StoreUnavailable));
+    world.settled().await;
+    faulty.heal();
+    world.store.complete(&event, HOUR).await.expect("another gateway has it done");
+    for _ in 0..3 {
+        let again = what(world.pass(event, accepted()).await);
+        assert_eq!(again, Ok(Outcome::Duplicate(None)));
+        world.settled().await;
+    }
+    let mut tokens = faulty.claimants.lock().unwrap().clone();
+    assert_eq!(tokens.len(), 4);
+    tokens.dedup();
+    assert_eq!(tokens.len(), 3, "the second took the first one's up, and nobody the second one's");
+}
+
 /// Redis does not sleep with the machine, and the lease ends there.
 #[tokio::test(start_paused = true)]
 async fn a_lease_goes_on_while_the_machine_is_suspended() {

@@ -9,7 +9,8 @@
 //! than there can be: Redis counts by the wall clock, which may be set back.
 //!
 //! Keys are `<prefix>evt_…`, by our own id of the event, and `<prefix>sig_…` for the replay guard. In a cluster both begin
-//! with the guard as hash tag. The Redis user needs what `docs/redis.md` says, and the keys `<prefix>*`. Redis 7 is needed, because completing must work when Redis is out of memory (`allow-oom`).
+//! with the guard as hash tag. The Redis user needs what `docs/redis.md` says, and the keys `<prefix>*`. Redis 7 is needed,
+//! because completing must work when Redis is out of memory (`allow-oom`).
 
 mod link;
 mod target;
