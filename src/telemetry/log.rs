@@ -148,7 +148,7 @@ fn note_panic(info: &panic::PanicHookInfo<'_>) {
     let (thread, backtrace) = (thread::current(), Backtrace::capture());
     let mut text = format!("\nthread '{}' {info}\n", thread.name().unwrap_or("<unnamed>"));
     if backtrace.status() == BacktraceStatus::Captured {
-        writeln!(text, "{backtrace}").ok(); // a String takes everything
+        writeln!(text, "stack backtrace:\n{backtrace}").ok(); // a String takes everything
     }
     LINES.push(text.as_bytes());
     LINES.drained(PANIC_WAIT);

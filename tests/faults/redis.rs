@@ -22,8 +22,8 @@ async fn a_killed_redis_that_comes_back_empty() {
     let lanes = scene.begin();
     scene.acked(60).await;
     scene.redis.kill();
-    let lost = scene.run.clock.now();
     scene.told("store_unavailable", 3).await;
+    let lost = scene.run.clock.now(); // what was claimed before has reached the app
     scene.redis.up();
     timeout(PATIENCE, lanes.join_all()).await.unwrap();
     scene.again().await;
@@ -104,7 +104,8 @@ async fn a_flushed_redis() {
         .through(async {
             scene.acked(100).await;
             scene.redis.cli(&["flushall"]);
-            lost = scene.run.clock.now();
+            scene.acked(100 + LANES).await;
+            lost = scene.run.clock.now(); // what was claimed before has reached the app
         })
         .await;
     let forgotten = scene.begun(lost);
