@@ -79,3 +79,29 @@ async fn a_log_that_was_sealed_wants_its_key() {
         }
     }
 }
+
+/// Checkpoints alone say that there was a log; a file for them that holds nothing does not.
+#[tokio::test]
+async fn checkpoints_without_records_want_their_key_and_empty_ones_do_not() {
+    for (text, wanted) in [("a checkpoint", true), ("", false), ("\0\0\0", false)] {
+        let world = World::new();
+        fs::create_dir_all(world.dir()).unwrap();
+        fs::write(world.dir().join("checkpoints"), text).unwrap();
+        let opened = open(&world.params, world.metrics.audit());
+        let said = opened.map(drop).map_err(|error| error.to_string());
+        assert_eq!(said.is_err_and(|said| said.contains("was signed with")), wanted, "{text:?}");
+        assert_eq!(world.params.checkpoint_key.exists(), !wanted, "{text:?}");
+    }
+}
+
+/// What cannot be read may be the key all the same: nothing takes its place.
+#[tokio::test]
+async fn a_key_that_cannot_be_read_is_let_be() {
+    let world = World::new();
+    let path = &world.params.checkpoint_key;
+    std::os::unix::fs::symlink(path, path).unwrap();
+    let opened = open(&world.params, world.metrics.audit());
+    let said = opened.expect_err("it leads to itself").to_string();
+    assert!(said.contains("audit-signing.key"), "{said}");
+    assert!(fs::symlink_metadata(path).unwrap().is_symlink(), "{said}");
+}
