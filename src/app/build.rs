@@ -106,8 +106,8 @@ pub(super) fn upstreams(
 
 /// What stands in the file of the CA that Redis is believed by.
 pub(super) fn authority(store: &Store) -> Digest {
-    let Store::Redis(settings) = store else { return contents([&None]) };
-    contents([&settings.ca])
+    let ca = if let Store::Redis(settings) = store { &settings.ca } else { &None };
+    contents([ca])
 }
 
 /// A digest of what stands in `files`; one that cannot be read is like none, and whoever uses it says why.

@@ -12,7 +12,7 @@ use crate::{
     dedup::{Fresh, Lease, StoreError},
     event::{Digest, EventType, Name, Receipt},
     receive::{Envelope, Inbound},
-    route::Shadow,
+    route::{Routed, Shadow},
     stage::{Next, Stage},
 };
 
@@ -28,12 +28,8 @@ pub struct Audit {
 impl<N: Next<Recorded>> Stage<Fresh, N> for Audit {
     async fn pass(self, fresh: Fresh, next: N) -> Answer {
         let (routed, lease) = fresh.into_parts();
-        let (event, target) = (routed.event(), routed.target());
-        let mut both = request(Kind::Attempt, event.envelope());
-        both.event(event.about());
-        both.target(Some(&target.route), Some(&target.upstream), Some(lease.attempt()));
-        let (mut attempt, ending) = both.and_ending();
-        origin(&mut attempt, event.envelope(), &self.detail);
+        let (mut attempt, ending) = delivery(Kind::Attempt, &routed, &lease).and_ending();
+        origin(&mut attempt, routed.event().envelope(), &self.detail);
         attempt.text("reason", excuse(&lease));
         let (held, log) = (lease.clone(), self.log.clone());
         let recorded = |seq| Recorded { routed, lease, seq, log };
@@ -48,10 +44,7 @@ impl<N: Next<Recorded>> Stage<Fresh, N> for Audit {
 impl Recorded {
     /// What is left to be said once the app's word comes after its time.
     pub fn late_ending(&self) -> LateEnding {
-        let (event, target) = (self.routed.event(), self.routed.target());
-        let mut draft = request(Kind::Outcome, event.envelope());
-        draft.event(event.about());
-        draft.target(Some(&target.route), Some(&target.upstream), Some(self.lease.attempt()));
+        let mut draft = delivery(Kind::Outcome, &self.routed, &self.lease);
         draft.number("attempt_seq", Some(self.seq));
         LateEnding { log: self.log.clone(), draft }
     }
@@ -120,6 +113,15 @@ fn excuse(lease: &Lease) -> Option<&'static str> {
 fn request(kind: Kind, envelope: &Envelope) -> Draft {
     let mut draft = Draft::new(kind);
     draft.request(envelope.receipt(), envelope.source());
+    draft
+}
+
+/// The same where an event is delivered: which one it is, and where it goes.
+fn delivery(kind: Kind, routed: &Routed, lease: &Lease) -> Draft {
+    let (event, target) = (routed.event(), routed.target());
+    let mut draft = request(kind, event.envelope());
+    draft.event(event.about());
+    draft.target(Some(&target.route), Some(&target.upstream), Some(lease.attempt()));
     draft
 }
 

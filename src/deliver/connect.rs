@@ -142,8 +142,9 @@ impl Address {
     }
 }
 
-/// Where clouds tell a machine's secrets to whoever asks from it.
+/// Where clouds tell a machine's secrets to whoever asks from it, however the address is written.
 pub(crate) fn is_metadata(ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
     ["169.254.169.254", "fd00:ec2::254", "100.100.100.200"]
         .iter()
         .any(|known| known.parse() == Ok(ip))

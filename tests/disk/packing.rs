@@ -7,23 +7,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gatepost::{
-    audit::{AuditLog, ByHand, open_by_hand},
-    event::Timestamp,
-};
+use gatepost::audit::{AuditLog, ByHand};
 
 use crate::{
     audit_world::{World, attempt},
     faults::all_there,
     faulty::Faulty,
+    room::by_hand,
 };
 
 /// A log with one closed segment, which is compressed with the next turn.
 fn closed_one(world: &World) -> (Arc<Faulty>, AuditLog, ByHand) {
-    let disk = Faulty::open(world.dir());
-    let clock = Arc::new(Timestamp::now);
-    let opened = open_by_hand(disk.clone(), &world.params, world.metrics.audit(), clock);
-    let (log, mut writer) = opened.expect("a log");
+    let (disk, log, mut writer) = by_hand(world);
     log.note(attempt(0));
     writer.turn();
     assert_eq!(world.files(".ndjson").len(), 2);
@@ -51,19 +46,11 @@ async fn the_end_of_a_run_does_not_wait_for_a_segment_to_be_compressed() {
     assert_eq!(world.files(".tmp"), Vec::<PathBuf>::new());
     drop((log, disk));
     all_there(&world, &[]);
-    let (_, log, mut writer) = closed_one_more(&world);
+    let (_, log, mut writer) = by_hand(&world);
     turns(&mut writer, "the next run does it", || !world.files(".zst").is_empty()).await;
     writer.end();
     drop(log);
     all_there(&world, &[]);
-}
-
-fn closed_one_more(world: &World) -> (Arc<Faulty>, AuditLog, ByHand) {
-    let disk = Faulty::open(world.dir());
-    let clock = Arc::new(Timestamp::now);
-    let opened = open_by_hand(disk.clone(), &world.params, world.metrics.audit(), clock);
-    let (log, writer) = opened.expect("a log");
-    (disk, log, writer)
 }
 
 /// Time passes until what runs beside the writer is done.

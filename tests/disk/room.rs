@@ -19,7 +19,7 @@ use crate::{
 const BATCH_BYTES_MAX: u64 = 1 << 20;
 
 /// A log whose writer takes a turn when it is told.
-fn by_hand(world: &World) -> (Arc<Faulty>, AuditLog, ByHand) {
+pub fn by_hand(world: &World) -> (Arc<Faulty>, AuditLog, ByHand) {
     let disk = Faulty::open(world.dir());
     let clock = Arc::new(Timestamp::now);
     let opened = open_by_hand(disk.clone(), &world.params, world.metrics.audit(), clock);

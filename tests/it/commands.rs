@@ -6,7 +6,7 @@ use crate::{
     STRIPE, stripe_to,
     world::{
         Gateway, Upstream, eventually,
-        gateway::{binary, write_private, yaml},
+        gateway::{Spawned, binary, write_private, yaml},
     },
 };
 
@@ -147,16 +147,6 @@ fn schema_providers_and_completions_print() {
     assert!(text(&binary().arg("version").output().unwrap().stdout).starts_with("gatepost "));
 }
 
-/// Ends with the test.
-struct Started(std::process::Child);
-
-impl Drop for Started {
-    fn drop(&mut self) {
-        drop(self.0.kill()); // it may have ended by itself
-        drop(self.0.wait());
-    }
-}
-
 /// A directory that is named without one before it is made where the process was started.
 #[tokio::test]
 async fn a_relative_directory_is_made_where_the_process_is() {
@@ -168,7 +158,7 @@ async fn a_relative_directory_is_made_where_the_process_is() {
         .current_dir(dir.path())
         .stderr(std::process::Stdio::null())
         .spawn();
-    let mut gateway = Started(run.unwrap());
+    let mut gateway = Spawned(run.unwrap());
     let key = dir.path().join("data/audit-signing.key");
     eventually("it has begun its record", || async { key.exists() }).await;
     assert_eq!(gateway.0.try_wait().unwrap(), None, "and goes on");

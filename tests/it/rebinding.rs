@@ -58,6 +58,13 @@ impl World {
         [&self.app, &self.inner].map(|place| (place.connections(), place.count()))
     }
 
+    /// Whether each goes where it must: what its name leads to, and what it leads to a moment later.
+    async fn events(&self, rows: &[(Vec<IpAddr>, IpAddr, Goes)]) {
+        for (n, (first, then, goes)) in rows.iter().enumerate() {
+            self.event(n, first, *then, *goes).await;
+        }
+    }
+
     async fn event(&self, n: usize, first: &[IpAddr], then: IpAddr, goes: Goes) {
         let what = format!("{n}: {first:?}, then {then}");
         let mut seen = self.seen();
@@ -96,7 +103,7 @@ impl World {
 async fn the_address_that_was_looked_at_is_the_one_that_is_connected_to() {
     use Goes::{App, Inner, Nowhere};
     let world = World::start(", networks: [127.0.0.0/24]").await;
-    for (n, (first, then, goes)) in [
+    let rows = [
         (vec![APP], INNER, App),
         (vec![INNER], APP, Nowhere),
         (vec![ip("10.1.2.3")], APP, Nowhere),
@@ -106,15 +113,11 @@ async fn the_address_that_was_looked_at_is_the_one_that_is_connected_to() {
         (vec![INNER, APP], INNER, App),
         (vec![ip("::1"), APP], INNER, App),
         (vec![APP], APP, App),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        world.event(n, &first, then, goes).await;
-    }
+    ];
+    world.events(&rows).await;
     // Where nothing is said, anywhere but to where a cloud tells a machine's secrets.
     let world = World::start("").await;
-    for (n, (first, then, goes)) in [
+    let rows = [
         (vec![APP], INNER, App),
         (vec![INNER], APP, Inner),
         (vec![ip("169.254.169.254")], APP, Nowhere),
@@ -123,10 +126,6 @@ async fn the_address_that_was_looked_at_is_the_one_that_is_connected_to() {
         (vec![ip("100.100.100.200")], APP, Nowhere),
         (vec![ip("169.254.169.254"), APP], INNER, App),
         (vec![APP], APP, App),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        world.event(n, &first, then, goes).await;
-    }
+    ];
+    world.events(&rows).await;
 }

@@ -9,7 +9,7 @@ use gatepost::providers;
 
 use crate::world::{
     Gateway, Upstream,
-    gateway::{binary, records, write_private},
+    gateway::{Spawned, binary, records, write_private},
     provider::Headers,
 };
 
@@ -188,16 +188,6 @@ async fn a_test_key_is_kept_and_accepted_once_it_is_configured() {
     assert_eq!(app.count(), 2 * names.len());
 }
 
-/// Ends a process when it is dropped.
-struct Child(std::process::Child);
-
-impl Drop for Child {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_throw_away_gateway_accepts_what_is_sent_for_its_presets() {
     let (app, dir) = (Upstream::start().await, tempfile::tempdir().unwrap());
@@ -206,7 +196,7 @@ async fn a_throw_away_gateway_accepts_what_is_sent_for_its_presets() {
     let args = ["dev", "--listen", any, "--admin", any, "--to", &to, "--keep"];
     let mut dev = binary();
     let dev = dev.args(args).arg(&keep).stderr(Stdio::piped()).stdout(Stdio::null()).spawn();
-    let mut dev = Child(dev.unwrap());
+    let mut dev = Spawned(dev.unwrap());
     let lines = std::io::BufReader::new(dev.0.stderr.take().unwrap()).lines().map_while(Result::ok);
     let mut lines = lines.skip_while(|line| !line.contains("https://localhost:"));
     let line = lines.next().unwrap();

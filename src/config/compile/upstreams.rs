@@ -110,7 +110,7 @@ impl Ground<'_> {
             let what = if own { "this is `server.host`" } else { "this is our own address" };
             self.error("upstream-is-self", path, message)
                 .label(format!("{what}; events would loop"));
-        } else if ip.is_some_and(|ip| is_metadata(ip.to_canonical())) {
+        } else if ip.is_some_and(is_metadata) {
             let message = format!("upstream `{name}` is a cloud's metadata service");
             self.error("metadata-address", path, message).label("no webhook belongs there");
         }

@@ -372,6 +372,16 @@ fn read_log(
     }
 }
 
+/// Ends a process when it is dropped.
+pub struct Spawned(pub Child);
+
+impl Drop for Spawned {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 impl Drop for Gateway {
     fn drop(&mut self) {
         let mut child = self.child.lock().unwrap();
