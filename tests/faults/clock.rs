@@ -211,7 +211,7 @@ async fn a_wall_clock_of_redis_that_is_wrong_costs_what_it_forgets_and_blocks_no
         scene.through(wrong).await;
         // A clock that leaps ahead loses what was there; so does one that was behind when it is put right.
         let leaps = shift != "+0 x100";
-        let forgotten = if leaps { scene.begun(at) } else { BTreeSet::new() };
+        let forgotten = if leaps { scene.run.touched(at) } else { BTreeSet::new() };
         let ledger = scene.settle(forgotten).await;
         seen_through(shift, &ledger);
         let repeated = repeated(&ledger);
@@ -220,7 +220,7 @@ async fn a_wall_clock_of_redis_that_is_wrong_costs_what_it_forgets_and_blocks_no
     .await;
 }
 
-/// Changes the clock while one gateway sleeps over its lease on an event; the other one takes it over soon. When that was.
+/// Changes the clock while one gateway sleeps over its lease on an event; the other one takes it over soon. When it changed.
 async fn overslept(scene: &Scene, clock: &WallClock, shift: &str) -> u64 {
     let sleeper = &scene.gateways[1];
     let owner = async {
@@ -231,10 +231,12 @@ async fn overslept(scene: &Scene, clock: &WallClock, shift: &str) -> u64 {
         let came = || scene.run.app.received().iter().any(|r| r.id == "evt_held_too");
         eventually("the app has it", || async { came() }).await;
         scene.run.senders.gateway(1, None);
-        sleeper.signal("STOP");
-        let at = set(scene, clock, shift).await;
-        persist(scene, "evt_held_too").await;
-        sleeper.signal("CONT");
+        let others = async {
+            let at = set(scene, clock, shift).await;
+            persist(scene, "evt_held_too").await;
+            at
+        };
+        let at = scene.run.asleep(1, sleeper, others).await;
         scene.run.senders.gateway(1, Some(sleeper.address));
         at
     };
@@ -243,11 +245,12 @@ async fn overslept(scene: &Scene, clock: &WallClock, shift: &str) -> u64 {
     at
 }
 
-/// Changes the clock. When whatever was claimed by the old time had reached the app: one that came later has.
+/// Changes the clock, and sees an event through by the new time. When that began: what was claimed by the old one had come.
 async fn set(scene: &Scene, clock: &WallClock, shift: &str) -> u64 {
     clock.set(shift);
+    let at = scene.run.clock.now();
     persist(scene, &format!("evt_by_{shift}")).await;
-    scene.run.clock.now()
+    at
 }
 
 /// Sends until it is accepted.

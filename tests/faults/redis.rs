@@ -22,12 +22,12 @@ async fn a_killed_redis_that_comes_back_empty() {
     let lanes = scene.begin();
     scene.acked(60).await;
     scene.redis.kill();
+    let lost = scene.run.clock.now();
     scene.told("store_unavailable", 3).await;
-    let lost = scene.run.clock.now(); // what was claimed before has reached the app
     scene.redis.up();
     timeout(PATIENCE, lanes.join_all()).await.unwrap();
     scene.again().await;
-    let forgotten = scene.begun(lost);
+    let forgotten = scene.run.touched(lost);
     let ledger = scene.settle(forgotten.clone()).await;
     let repeated = repeated(&ledger);
     assert!((30..=forgotten.len()).contains(&repeated), "{repeated} of {} lost", forgotten.len());
@@ -104,11 +104,10 @@ async fn a_flushed_redis() {
         .through(async {
             scene.acked(100).await;
             scene.redis.cli(&["flushall"]);
-            scene.acked(100 + LANES).await;
-            lost = scene.run.clock.now(); // what was claimed before has reached the app
+            lost = scene.run.clock.now();
         })
         .await;
-    let forgotten = scene.begun(lost);
+    let forgotten = scene.run.touched(lost);
     let ledger = scene.settle(forgotten.clone()).await;
     let repeated = repeated(&ledger);
     assert!((60..=forgotten.len()).contains(&repeated), "{repeated} of {} lost", forgotten.len());
@@ -122,7 +121,7 @@ async fn an_evicting_redis_costs_as_many_duplicates_as_keys() {
     let fill = "for n = 1, 4000 do redis.call('SET', 'other' .. n, string.rep('x', 500)) end";
     scene.redis.cli(&["eval", fill, "0"]);
     scene.redis.cli(&["config", "set", "maxmemory", "0"]);
-    let forgotten = &scene.begun(u64::MAX) - &events_in(&scene.redis);
+    let forgotten = &scene.run.touched(u64::MAX) - &events_in(&scene.redis);
     assert!(forgotten.len() > EVENTS / 10, "some are evicted: {} of {EVENTS}", forgotten.len());
     scene.again().await;
     let ledger = scene.settle(forgotten.clone()).await;
@@ -192,10 +191,10 @@ async fn a_redis_that_is_still_loading() {
     scene.acked(60).await;
     let fill = "for n = 1, 3000 do redis.call('SET', 'other' .. n, string.rep('x', 100)) end";
     scene.redis.cli(&["eval", fill, "0"]);
-    let saved = scene.begun(u64::MAX);
+    let saved = events_in(&scene.redis);
     scene.redis.cli(&["save"]);
     scene.redis.kill();
-    let forgotten = &scene.begun(u64::MAX) - &saved;
+    let lost = scene.run.clock.now();
     scene.redis.up();
     // It goes on loading until it was met so: ten seconds, were it left alone.
     let says = |what: &'static str| scene.redis.cli(&["info", "persistence"]).contains(what);
@@ -206,7 +205,8 @@ async fn a_redis_that_is_still_loading() {
     eventually("loaded", || async { says("loading:0") }).await;
     timeout(PATIENCE, lanes.join_all()).await.unwrap();
     scene.again().await;
-    // What was delivered between the save and the kill.
+    // What was claimed or done between the save and the kill.
+    let forgotten = &scene.run.touched(lost) - &saved;
     scene.settle(forgotten).await;
 }
 

@@ -1,8 +1,10 @@
 //! What all runs have in common: a clock, an app, senders, the directories of gateways, and the ledger that joins them.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
+    fs,
+    ops::Range,
     path::Path,
     time::Duration,
 };
@@ -19,7 +21,7 @@ use crate::{
     BANK, GITHUB, STRIPE,
     app::App,
     ledger::{Ledger, Received, Record, Sent, Standing, Told, Verdict, report},
-    sender::Senders,
+    sender::{Request, Senders},
     wire::{Clock, Wire},
     world::{Gateway, PATIENCE, eventually, gateway::binary},
 };
@@ -42,14 +44,17 @@ pub struct Run {
     pub lease: Cell<Duration>,
     /// From when on nothing was refused any more.
     pub calm: Cell<Option<u64>>,
+    /// Which gateways were stopped, and when.
+    pub slept: RefCell<Vec<(usize, Range<u64>)>>,
 }
 
 impl Run {
     pub async fn new(gateways: usize) -> Self {
         let clock = Clock::start();
         let (app, senders) = (App::start(clock).await, Senders::new(clock, gateways));
+        let (limits, slept) = ("{}".into(), RefCell::default());
         let (lease, calm) = (Cell::new(Duration::ZERO), Cell::new(None));
-        Self { clock, app, senders, timeout: 500, limits: "{}".into(), drain: "5s", lease, calm }
+        Self { clock, app, senders, timeout: 500, limits, drain: "5s", lease, calm, slept }
     }
 
     /// The same, where nothing shall take too long, however slow the machine is.
@@ -173,25 +178,52 @@ impl Run {
         }
     }
 
-    /// Our ids of the events whose delivery has begun so far.
-    pub fn begun(&self) -> BTreeSet<String> {
-        self.app.received().into_iter().map(|received| received.event_id).collect()
+    /// Our ids of the events of which a store may have known something at that time: their delivery had begun, or a request
+    /// was open that may have claimed them.
+    pub fn touched(&self, at: u64) -> BTreeSet<String> {
+        let mut sent: Vec<_> = self.senders.requests().into_iter().map(|r| r.sent).collect();
+        sent.retain(|sent| {
+            sent.at <= at && sent.told.as_ref().is_none_or(|told| told.at >= at)
+        });
+        let open: BTreeSet<_> = sent.iter().map(|sent| (&*sent.source, &*sent.id)).collect();
+        let mut received = self.app.received();
+        received.retain(|r| r.at <= at || open.contains(&(&*r.source, &*r.id)));
+        received.into_iter().map(|received| received.event_id).collect()
+    }
+
+    /// Stops a gateway's process while something goes on.
+    pub async fn asleep<T>(
+        &self,
+        number: usize,
+        gateway: &Gateway,
+        meanwhile: impl Future<Output = T>,
+    ) -> T {
+        gateway.signal("STOP");
+        eventually("it stands still", || async { stands_still(gateway.pid()) }).await;
+        let from = self.clock.now();
+        let out = meanwhile.await;
+        self.slept.borrow_mut().push((number, from..self.clock.now()));
+        gateway.signal("CONT");
+        out
     }
 
     /// What the app received. Where the machine was so slow that an answer of the app came later than its timeout after the
-    /// request was sent to the gateway, nobody knows whether it was in time.
+    /// request was sent to the gateway, nobody knows whether it was in time; nor where the gateway slept meanwhile.
     fn received(&self) -> Vec<Received> {
-        let requests = self.senders.requests();
-        let told =
-            requests.iter().filter_map(|r| Some((&*r.sent.told.as_ref()?.receipt, r.sent.at)));
-        let sent: BTreeMap<_, _> = told.collect();
-        let slow = |received: &Received| {
-            let sent = sent.get(&*received.receipt)?;
-            Some(self.app.answered(&received.receipt)? > sent + self.timeout * 1000)
+        let (requests, slept) = (self.senders.requests(), self.slept.borrow());
+        let told = requests.iter().filter_map(|r| Some((&*r.sent.told.as_ref()?.receipt, r)));
+        let told: BTreeMap<_, _> = told.collect();
+        let unheard = |received: &Received| {
+            let Request { sent, gateway } = *told.get(&*received.receipt)?;
+            let ended = sent.told.as_ref()?.at;
+            let amid = |span: &Range<u64>| sent.at < span.end && ended > span.start;
+            let overslept = slept.iter().any(|(number, span)| number == gateway && amid(span));
+            let due = sent.at + self.timeout * 1000;
+            Some(overslept || self.app.answered(&received.receipt)? > due)
         };
         let mut all = self.app.received();
         for received in &mut all {
-            if received.verdict == Verdict::Accepted && slow(received) == Some(true) {
+            if received.verdict == Verdict::Accepted && unheard(received) == Some(true) {
                 received.verdict = Verdict::Silent;
             }
         }
@@ -236,6 +268,13 @@ impl Run {
         paths.iter().for_each(|dir| verified(dir));
         self.ledger(&paths)
     }
+}
+
+/// Whether all threads of a process are stopped: each one is when it notices.
+fn stands_still(pid: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let mut states = threads.map(|thread| fs::read_to_string(thread.unwrap().path().join("stat")));
+    states.all(|stat| stat.unwrap().contains(") T "))
 }
 
 /// For how long a claim and the hold after it may keep an event away, as the part `dedup` of a configuration says.

@@ -101,12 +101,6 @@ impl Scene {
         self.run.count(outcome)
     }
 
-    /// Events whose delivery had begun before `at`: their keys may be lost.
-    pub fn begun(&self, at: u64) -> BTreeSet<String> {
-        let received = self.run.app.received();
-        received.into_iter().filter(|r| r.at <= at).map(|r| r.event_id).collect()
-    }
-
     /// The books, where Redis has lost what it knew of `forgotten`. No more than that comes twice without another excuse.
     pub async fn settle(self, forgotten: BTreeSet<String>) -> Ledger {
         let mut ledger = self.run.settle(self.gateways).await;

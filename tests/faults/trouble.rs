@@ -67,8 +67,8 @@ pub struct Around {
     pub state: PathBuf,
     /// When the clock was off.
     pub off: Vec<(u64, u64)>,
-    /// What Redis lost, by our ids.
-    pub forgotten: BTreeSet<String>,
+    /// When Redis lost all that it knew.
+    pub flushed: Option<u64>,
 }
 
 /// What ends a trouble when it goes.
@@ -97,7 +97,7 @@ impl Around {
             own,
             state: state.unwrap_or_else(|| home.path().to_owned()),
             off: Vec::new(),
-            forgotten: BTreeSet::new(),
+            flushed: None,
         }
     }
 
@@ -137,7 +137,7 @@ impl Around {
             Trouble::Told(begin, _) => drop(self.redis().cli(begin)),
             Trouble::Flushed => {
                 self.redis().cli(&["flushall"]);
-                self.forgotten.append(&mut self.run.begun());
+                self.flushed = Some(self.run.clock.now());
             }
             Trouble::Record(calls, how) => {
                 going = Going::By(Failing::start(gateway, calls, how, &live(&audit)));
@@ -199,7 +199,8 @@ impl Around {
         for (from, to) in self.off {
             ledger.doubt(from..to);
         }
-        ledger.forgotten = self.forgotten.into_iter().map(|event| (event, 1)).collect();
+        let forgotten = self.flushed.map(|at| self.run.touched(at)).unwrap_or_default();
+        ledger.forgotten = forgotten.into_iter().map(|event| (event, 1)).collect();
         ledger
     }
 }
