@@ -142,13 +142,22 @@ impl Address {
     }
 }
 
-/// Where clouds tell a machine's secrets to whoever asks from it, however the address is written.
+/// Where clouds tell a machine's secrets, or a container's, to whoever asks from it, however the address is written.
 pub(crate) fn is_metadata(ip: IpAddr) -> bool {
     let ip = ip.to_canonical();
-    ["169.254.169.254", "fd00:ec2::254", "100.100.100.200"]
-        .iter()
-        .any(|known| known.parse() == Ok(ip))
+    METADATA.iter().any(|known| known.parse() == Ok(ip))
 }
+
+/// Most clouds; AWS' and Google's by IPv6; Alibaba's; the credentials of tasks in ECS and of pods in EKS.
+const METADATA: [&str; 7] = [
+    "169.254.169.254",
+    "fd00:ec2::254",
+    "fd20:ce::254",
+    "100.100.100.200",
+    "169.254.170.2",
+    "169.254.170.23",
+    "fd00:ec2::23",
+];
 
 fn client_config(tls: &UpstreamTls, http: HttpVersion) -> Result<ClientConfig, String> {
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))

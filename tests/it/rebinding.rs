@@ -124,6 +124,7 @@ async fn the_address_that_was_looked_at_is_the_one_that_is_connected_to() {
         (vec![ip("::ffff:169.254.169.254")], APP, Nowhere),
         (vec![ip("fd00:ec2::254")], APP, Nowhere),
         (vec![ip("100.100.100.200")], APP, Nowhere),
+        (vec![ip("169.254.170.23")], APP, Nowhere),
         (vec![ip("169.254.169.254"), APP], INNER, App),
         (vec![APP], APP, App),
     ];
