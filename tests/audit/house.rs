@@ -177,6 +177,39 @@ fn a_batch_is_made_of_what_is_wanted_or_of_much() {
     }
 }
 
+/// However much waits, no batch is larger than a crash may tear, and none much smaller: each is a sync.
+#[tokio::test(start_paused = true)]
+async fn what_waits_is_synced_by_the_mebibyte() {
+    const SYNC_BYTES: u64 = 768 * 1024; // less than a batch may have, by the largest record
+    let mut house = House::new(|params| params.rotate_bytes = u64::MAX);
+    house.turn(0, Some(0)).await; // lays out the segment
+    let size = |house: &House| {
+        house.world.records().iter().map(|r| r.to_string().len() as u64).sum::<u64>()
+    };
+    let (before, syncs) = (size(&house), house.disk.faults.syncs.load(Ordering::SeqCst));
+    for event in 1..4000 {
+        house.log.note(attempt(event));
+    }
+    house.turn(0, None).await;
+    let (written, syncs) =
+        (size(&house) - before, house.disk.faults.syncs.load(Ordering::SeqCst) - syncs);
+    let batches = written.div_ceil(SYNC_BYTES);
+    assert!(batches >= 2, "{written} bytes");
+    assert_eq!(syncs as u64, batches + 1, "{written} bytes, and once the room for them");
+}
+
+/// Whatever ends the writer, whoever waits for it is told, and so is whoever comes afterwards.
+#[tokio::test(start_paused = true)]
+async fn a_writer_that_is_gone_keeps_nobody_waiting() {
+    let House { log, writer, .. } = House::new(|_| ());
+    let waiting = log.append(attempt(0));
+    let dropped = async { drop(writer) };
+    let (told, ()) = tokio::join!(waiting, dropped);
+    assert_eq!(told, Err(AuditError::Closed));
+    assert_eq!(log.health().trouble, Some(AuditError::Closed));
+    assert_eq!(log.append(attempt(1)).await, Err(AuditError::Closed));
+}
+
 /// A place that takes them late: a pipe into which nothing goes before somebody reads.
 #[tokio::test(start_paused = true)]
 async fn copies_are_where_they_belong_when_a_run_has_ended() {
@@ -290,7 +323,9 @@ async fn what_was_begun_by_a_clock_that_was_ahead_is_closed_and_goes_once_it_is_
         house.turn(DAY, Some(event)).await;
         assert_eq!(firsts(&house)[0], 1, "nothing is old yet");
     }
-    house.turn(DAY, Some(14)).await;
+    house.turn(1, None).await;
+    assert_eq!(firsts(&house)[0], 1, "eight days, and not a moment longer");
+    house.turn(1, None).await;
     assert_eq!(firsts(&house)[0], right[4], "what that clock closed is gone, and nothing else");
     house.writer.end();
     assert_eq!(house.world.verify().findings, []);

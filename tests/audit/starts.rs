@@ -50,6 +50,20 @@ async fn a_first_start_that_was_interrupted_needs_nobody() {
     }
 }
 
+/// A line that somebody else has signed, or nobody, is not in the way of a start, and stays.
+#[tokio::test]
+async fn what_others_wrote_beside_the_checkpoints_stays() {
+    let world = World::new();
+    world.fill(1).await;
+    let file = &world.files("checkpoints")[0];
+    let foreign = "what others wrote\n";
+    let before = fs::read_to_string(file).unwrap() + foreign;
+    fs::write(file, &before).unwrap();
+    world.fill(1).await;
+    let after = fs::read_to_string(file).unwrap();
+    assert!(after.starts_with(&before) && after.len() > before.len(), "{after}");
+}
+
 /// Once something was sealed, no crash explains that its key is gone: somebody has to say where it is, or that another one is to
 /// sign from now on, by putting it there.
 #[tokio::test]

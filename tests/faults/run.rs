@@ -182,9 +182,7 @@ impl Run {
     /// was open that may have claimed them.
     pub fn touched(&self, at: u64) -> BTreeSet<String> {
         let mut sent: Vec<_> = self.senders.requests().into_iter().map(|r| r.sent).collect();
-        sent.retain(|sent| {
-            sent.at <= at && sent.told.as_ref().is_none_or(|told| told.at >= at)
-        });
+        sent.retain(|sent| sent.at <= at && sent.told.as_ref().is_none_or(|told| told.at >= at));
         let open: BTreeSet<_> = sent.iter().map(|sent| (&*sent.source, &*sent.id)).collect();
         let mut received = self.app.received();
         received.retain(|r| r.at <= at || open.contains(&(&*r.source, &*r.id)));
