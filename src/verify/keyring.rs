@@ -7,6 +7,7 @@ use std::{
 };
 
 use tokio::{sync::Mutex as Turn, time::Instant};
+use tracing::Instrument as _;
 
 use super::{KeySet, Keys, Verifier, Want};
 use crate::{event::Timestamp, fetch::Documents, secret::Secret};
@@ -145,25 +146,45 @@ impl Keyring {
     }
 
     /// Sees to it that the keys are there that a request wants, or that it is known that they cannot be had. Tells `count` how (one of [`crate::telemetry::FETCH_RESULTS`])
-    /// a fetch ended, if this was the one to do it.
+    /// a fetch ended, if this was the one to do it. A fetch goes on where whoever asked for it does not wait: else a sender that
+    /// hangs up in time would have it begun again and again, and never ended.
     pub async fn bring(
         &self,
         want: &Want,
-        count: impl Fn(&'static str),
+        count: impl Fn(&'static str) + Send + 'static,
     ) -> Result<(), Unavailable> {
-        let turn = self.place(want, |place| Arc::clone(&place.turn));
-        let _turn = turn.lock().await;
+        let turn = self.place(want, |place| Arc::clone(&place.turn)).lock_owned().await;
         let now = Instant::now();
         if let Some(settled) = self.place(want, |place| place.settled(want, now)) {
             return settled;
         }
-        let Some(fetcher) = &self.fetcher else { return Err(Unavailable) };
+        let Some(fetcher) = self.fetcher.clone() else { return Err(Unavailable) };
         if !self.may_fetch(want, now) {
             count("busy");
             return self.place(want, |place| place.failed(want, now));
         }
         self.place(want, |place| place.asked = Some((now, false)));
-        match self.fetch(want, &**fetcher).await {
+        let (keyring, wanted) = (self.clone(), want.clone());
+        let renewed = async move {
+            let _turn = turn;
+            keyring.renew(&wanted, &*fetcher, count).await
+        };
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "no end has to wait for it, and it is over within fetch.timeout"
+        )]
+        let renewed = tokio::spawn(renewed.in_current_span()).await;
+        // A bug, or the end of the runtime.
+        renewed.unwrap_or_else(|_| self.place(want, |place| place.failed(want, Instant::now())))
+    }
+
+    async fn renew(
+        &self,
+        want: &Want,
+        fetcher: &dyn Documents,
+        count: impl Fn(&'static str),
+    ) -> Result<(), Unavailable> {
+        match self.fetch(want, fetcher).await {
             Ok((keys, max_age)) => {
                 count("ok");
                 self.keep(want, keys, max_age);

@@ -234,7 +234,8 @@ impl<N: Next<Verified>> Stage<Envelope, N> for Verify {
             let (Err(Stop::Wanting(want)), Some(keyring)) = (&judged, &known.keyring) else {
                 break;
             };
-            let count = |result| metrics.key_fetches.count(result);
+            let metrics = Arc::clone(&metrics);
+            let count = move |result| metrics.key_fetches.count(result);
             if keyring.bring(want, count).await.is_err() {
                 break;
             }

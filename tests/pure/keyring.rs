@@ -245,6 +245,7 @@ async fn old_keys_may_be_given_no_time_and_nobody_waits_for_new_ones_who_has_the
     world.takes(secs(1));
     let mut asks = pin!(world.send("k1"));
     assert!(poll!(asks.as_mut()).is_pending());
+    tokio::task::yield_now().await; // to who fetches them
     let other = poll!(pin!(world.send("k1")));
     assert_eq!((other, world.asked()), (std::task::Poll::Ready(Ok(())), 2));
     assert_eq!(asks.await, Ok(()));
@@ -284,7 +285,7 @@ async fn one_asks_and_the_others_wait_for_it() {
     );
 }
 
-/// Who hangs up while keys are on their way has asked for nothing: the next one asks, and is told what it hears.
+/// Who hangs up while keys are on their way has asked for those who follow: they wait for the same answer.
 #[tokio::test(start_paused = true)]
 async fn who_hangs_up_decides_nothing_for_those_who_follow() {
     for (before, key) in [(None, "k1"), (Some(["k1"]), "k2")] {
@@ -299,8 +300,32 @@ async fn who_hangs_up_decides_nothing_for_those_who_follow() {
         let mut gone = Box::pin(world.send(key));
         assert!(poll!(gone.as_mut()).is_pending());
         drop(gone);
-        assert_eq!((world.send(key).await, world.asked()), (Ok(()), asked + 2), "{key}");
+        assert_eq!((world.send(key).await, world.asked()), (Ok(()), asked + 1), "{key}");
     }
+}
+
+/// Who does so again and again keeps no key good that was withdrawn, and nobody from one that is new.
+#[tokio::test(start_paused = true)]
+async fn who_hangs_up_again_and_again_changes_nothing() {
+    let world = World::new(JWKS, 24 * HOUR);
+    world.has(&["k1"], None);
+    assert_eq!(world.send("k1").await, Ok(()));
+    world.takes(Duration::from_millis(100));
+    world.has(&["k2"], None);
+    sleep(secs(300)).await; // for which keys are good, whatever is said of them
+    for _ in 0..120 {
+        let mut gone = Box::pin(world.send("k3"));
+        assert!(poll!(gone.as_mut()) != std::task::Poll::Ready(Ok(())));
+        drop(gone);
+        sleep(secs(1)).await;
+    }
+    assert_eq!(
+        world.asked(),
+        4,
+        "once for keys that are old, and once a minute for one that is not there"
+    );
+    assert_eq!(world.send("k1").await, UNKNOWN);
+    assert_eq!(world.send("k2").await, Ok(()));
 }
 
 #[tokio::test(start_paused = true)]
