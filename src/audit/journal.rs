@@ -6,6 +6,8 @@
 
 use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
+use rustix::io::Errno;
+
 use super::{
     Params,
     record::{Draft, hash_of},
@@ -205,11 +207,15 @@ impl Journal {
             && (self.live.len >= self.params.rotate_bytes || self.live.since.is_some_and(old))
     }
 
-    /// Begins a new segment and closes the live one. Between batches only.
-    pub(super) fn rotate(&mut self) -> Result<(), AuditError> {
+    /// Begins a new segment and closes the live one; false where the process has too many files open for that, and nothing was
+    /// done. Between batches only.
+    pub(super) fn rotate(&mut self) -> Result<bool, AuditError> {
         self.unfenced()?;
         let first = self.durable.seq + 1;
-        let file = self.storage.create(&segment_name(first)).map_err(|e| self.refuse(&e))?;
+        let file = match self.storage.create(&segment_name(first)) {
+            Err(error) if is_out_of_descriptors(&error) => return Ok(false),
+            made => made.map_err(|error| self.refuse(&error))?,
+        };
         let fresh = Live { file, first, since: None, len: 0, laid: 0 };
         let old = std::mem::replace(&mut self.live, fresh);
         let made = self.lay_out(self.step);
@@ -223,7 +229,8 @@ impl Journal {
             return Err(self.refuse(&error));
         }
         self.closed.found.insert(old.first, false);
-        old.file.truncate(old.len).map_err(|error| self.fence_off(&error))
+        let cut = old.file.truncate(old.len).map_err(|error| self.fence_off(&error));
+        cut.map(|()| true)
     }
 
     /// The oldest closed segment that is not compressed.
@@ -298,6 +305,13 @@ impl Journal {
 /// Whether there was no room, which may get better.
 pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Whether a file was not opened, nor made, because too many are open: that says nothing about the disk, and passes. Strangers
+/// can bring it about, with connections.
+pub(super) fn is_out_of_descriptors(error: &io::Error) -> bool {
+    let known = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|code| known.contains(&code))
 }
 
 /// What a segment continues: as its first record says, or where that cannot be read, the end of the one before. Its name says the

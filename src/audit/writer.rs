@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::{
     Params,
     checkpoint::Signer,
-    journal::{AuditError, BATCH_BYTES_MAX, Journal, Recovery, is_full},
+    journal::{AuditError, BATCH_BYTES_MAX, Journal, Recovery, is_full, is_out_of_descriptors},
     log::{Job, Shared, Waiters},
     record::{Draft, Kind, RECORD_BYTES_MAX},
     seal::Sealer,
@@ -60,6 +60,8 @@ pub(super) struct Writer {
     stuck: bool,
     /// When the disk is looked after next.
     house: Instant,
+    /// When the next segment is begun at the earliest, where one is due.
+    rotate: Instant,
 }
 
 impl Writer {
@@ -88,6 +90,7 @@ impl Writer {
             pack: Instant::now(),
             stuck: false,
             house: Instant::now(),
+            rotate: Instant::now(),
         };
         Ok((writer, recovery))
     }
@@ -138,9 +141,13 @@ impl Writer {
     pub(super) fn record(&mut self, jobs: &mut Vec<Job>) -> Result<(), AuditError> {
         let at = self.now();
         let ts = at.to_string();
-        if self.journal.is_due(at) {
+        if self.journal.is_due(at) && self.rotate <= Instant::now() {
             let rotated = self.seal().and_then(|()| self.journal.rotate());
-            self.settle(rotated);
+            if rotated == Ok(false) {
+                tracing::warn!("too many files are open: the log goes on in its old segment");
+                self.rotate = Instant::now() + HOUSE_EVERY;
+            }
+            self.settle(rotated.map(drop));
         }
         let mut result = Ok(());
         for Job { draft, waiter } in jobs.drain(..) {
@@ -277,7 +284,9 @@ impl Writer {
         let result = thread.join().unwrap_or_else(|_panic| Err(io::Error::other("panicked")));
         match result {
             Ok(()) => self.journal.packed(first),
-            Err(error) if is_full(&error) => self.pack = Instant::now() + PACK_AGAIN,
+            Err(error) if is_full(&error) || is_out_of_descriptors(&error) => {
+                self.pack = Instant::now() + PACK_AGAIN;
+            }
             Err(error) => {
                 tracing::warn!(segment = first, %error, "a closed segment was not compressed");
                 self.params.compress = false; // until the next start; it is only about space
@@ -301,7 +310,12 @@ impl Writer {
             }
             if let Err(error) = self.journal.remove(first) {
                 tracing::error!(segment = first, %error, "an old segment was not removed");
-            } else if let Err(error) = self.sealer.forget_before(last.seq) {
+                continue;
+            }
+            if let Err(error) = self.sealer.forget_before(last.seq)
+                && !is_out_of_descriptors(&error)
+            // else they go with those of the next segment
+            {
                 let forgotten = Err(self.journal.refuse(&error));
                 self.settle(forgotten);
             }

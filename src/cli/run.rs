@@ -6,6 +6,8 @@ use std::{
     time::Instant,
 };
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use super::{CONFIG, NO, config::refuse, out};
 use crate::{
     app::{self, App, Loader, StartError},
@@ -37,6 +39,7 @@ fn run(file: Option<&Path>) -> Result<ExitCode, ExitCode> {
     if warnings.warnings() > 0 {
         out::say(&warnings.human(out::colour()));
     }
+    allow_files(config.limits.connections.get());
     let again = path.clone();
     let loader: Loader = Box::new(move || match config::load(&again, &Options::from_env()) {
         Ok(loaded) => Ok(loaded.config),
@@ -48,6 +51,27 @@ fn run(file: Option<&Path>) -> Result<ExitCode, ExitCode> {
         app::run_until_signalled(app, |app| say(app, &path, since)).await
     }))
 }
+
+/// Takes as many open files as the process may have: most systems let it begin with a thousand (`getrlimit(2)`), for the sake of
+/// programs that use `select(2)`. Says where that is less than its connections alone may need.
+fn allow_files(connections: usize) {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let taken = setrlimit(Resource::Nofile, limit);
+    let Rlimit { current, .. } = getrlimit(Resource::Nofile);
+    if let Some(files) = current.filter(|files| *files < (connections + FILES_BESIDE) as u64) {
+        let error = taken.err();
+        tracing::warn!(
+            files,
+            connections,
+            ?error,
+            "fewer files may be open than limits.connections needs: raise the limit of the process (LimitNOFILE=, ulimit -n), or lower limits.connections"
+        );
+    }
+}
+
+/// Files that are open beside the connections of senders: those of workers and stores, and some to apps.
+const FILES_BESIDE: usize = 100;
 
 /// Runs `work` on this thread; a start that fails ends with its sentence. Events are served by threads of their own.
 pub(super) fn on_runtime(work: impl Future<Output = Result<ExitCode, StartError>>) -> ExitCode {

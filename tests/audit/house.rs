@@ -353,6 +353,45 @@ async fn a_segment_that_cannot_be_read_holds_up_removal_and_that_is_said_once() 
     assert!(told.contains("segment-00000000000000000003.ndjson"), "{told}");
 }
 
+/// Strangers can bring that about: it is no word about the disk, and passes without anybody's doing.
+#[tokio::test(start_paused = true)]
+async fn too_many_open_files_put_off_the_next_segment_and_nothing_else() {
+    const DAY: u64 = 24 * 3_600_000;
+    let mut house = House::new(|params| {
+        (params.retention, params.rotate_bytes) = (Duration::from_hours(8 * 24), 1);
+        (params.rotate_every, params.compress) = (Duration::from_hours(24), false);
+    });
+    let live = |house: &House| Segments::of(house.world.dir()).unwrap().firsts().next_back();
+    let attempts = |house: &House| {
+        house.world.records().iter().filter(|record| record["kind"] == "attempt").count()
+    };
+    for event in 0..9 {
+        house.turn(DAY, Some(event)).await; // each in a segment of its own
+    }
+    let (before, began) = (attempts(&house), live(&house));
+    house.disk.faults.exhausted.store(true, Ordering::SeqCst);
+    let told = said(|| {
+        for event in 9..12 {
+            house.log.note(attempt(event));
+            house.writer.turn();
+        }
+    });
+    assert_eq!(told.matches("too many files are open").count(), 1, "not for each batch: {told}");
+    assert_eq!((attempts(&house), live(&house)), (before + 3, began), "the old one goes on");
+    // The oldest goes all the same; the checkpoints that cover it stay with the others.
+    let (first, sealed) = (house.world.records()[0]["seq"].clone(), checkpoints(&house.world));
+    house.turn(DAY, Some(12)).await;
+    assert_ne!(house.world.records()[0]["seq"], first);
+    assert!(checkpoints(&house.world).starts_with(&sealed));
+    assert_eq!(house.log.health().trouble, None);
+    house.disk.faults.exhausted.store(false, Ordering::SeqCst);
+    house.turn(DAY, Some(13)).await;
+    assert!(live(&house) > began, "begun when it can be");
+    assert!(!checkpoints(&house.world).starts_with(&sealed[..1]), "gone with the next ones");
+    house.writer.end();
+    assert_eq!(house.world.verify().findings, []);
+}
+
 /// Where to begin to read, for what was written from a time on.
 #[tokio::test(start_paused = true)]
 async fn a_time_falls_into_the_last_segment_that_begins_before_it() {

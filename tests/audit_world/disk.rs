@@ -16,6 +16,8 @@ use gatepost::audit::storage::{Directory, Storage, StorageFile};
 pub struct Faults {
     /// Files cannot grow.
     pub full: AtomicBool,
+    /// No file can be opened: too many are.
+    pub exhausted: AtomicBool,
     /// Syncs of files fail.
     pub sync_fails: AtomicBool,
     /// While it is held, syncs hang.
@@ -65,6 +67,9 @@ impl Storage for Disk {
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
+        if self.faults.exhausted.load(Ordering::SeqCst) {
+            return Err(io::Error::from_raw_os_error(24)); // EMFILE
+        }
         Ok(self.file(self.below.create(name)?))
     }
 

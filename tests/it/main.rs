@@ -34,6 +34,7 @@ mod commands;
 mod confirm;
 mod connect;
 mod deliver;
+mod descriptors;
 mod disk;
 mod doctor;
 mod duplicate;

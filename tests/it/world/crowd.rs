@@ -166,7 +166,7 @@ pub struct Line {
 /// What counts of an answer.
 #[derive(Debug)]
 pub struct Said {
-    status: u16,
+    pub status: u16,
     /// Whether it says when to come back.
     comes_back: bool,
 }
