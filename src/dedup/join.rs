@@ -6,17 +6,26 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::oneshot;
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{Subject, claim::Token, twins};
 use crate::{
-    answer::{Answer, Outcome},
+    answer::{Answer, Outcome, Relayed},
     event::EventKey,
 };
 
+/// How many events a process keeps at most whose end the store could not be told. Without their apps' answers each takes less
+/// than two kilobytes.
+pub const LATE_MAX: usize = 32_768;
+
 /// The events under way in this process. Cloning shares them: all stacks of a process use one, through reloads.
 #[derive(Clone, Debug)]
-pub struct Joins(Arc<Mutex<Twins>>);
+pub struct Joins {
+    twins: Arc<Mutex<Twins>>,
+    /// Room for events that are kept after their answer.
+    late: Arc<Semaphore>,
+}
 
 type Twins = twins::Twins<Follower, Box<Answer>>;
 type Follower = oneshot::Sender<Answer>;
@@ -46,11 +55,19 @@ pub(super) struct Seat {
     key: Option<EventKey>,
 }
 
+/// A seat that is kept after its answer was given.
+#[derive(Debug)]
+pub(super) struct Kept {
+    _seat: Seat,
+    _room: OwnedSemaphorePermit,
+}
+
 impl Default for Joins {
     /// Nothing under way, in a process with a random name of its own.
     fn default() -> Self {
         let name = RandomState::new().build_hasher().finish();
-        Self(Arc::new(Mutex::new(Twins::new(Token(u128::from(name) << 64)))))
+        let twins = Mutex::new(Twins::new(Token(u128::from(name) << 64)));
+        Self { twins: Arc::new(twins), late: Arc::new(Semaphore::new(LATE_MAX)) }
     }
 }
 
@@ -74,7 +91,7 @@ impl Joins {
     }
 
     fn lock(&self) -> MutexGuard<'_, Twins> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.twins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -105,11 +122,14 @@ impl Seat {
         answer_all(self.vacate(), answer);
     }
 
-    /// The same, and to all who come while the seat is kept, because the store does not know yet how it ended.
-    pub(super) fn keep(&self, answer: &Answer) {
-        let kept = Box::new(answer.clone());
+    /// The same, and without what the app said beside its status to all who come while the seat is kept, because the store does
+    /// not know yet how it ended. Not where [`LATE_MAX`] are kept already; else until what this gives back is dropped.
+    pub(super) fn keep(self, answer: &Answer) -> Result<Kept, Self> {
+        let Ok(room) = Arc::clone(&self.joins.late).try_acquire_owned() else { return Err(self) };
+        let kept = Box::new(brief(answer));
         let twins = self.key.map(|key| self.joins.lock().keep(&key, kept));
         answer_all(twins.unwrap_or_default(), answer);
+        Ok(Kept { _seat: self, _room: room })
     }
 
     /// Notes that the claim may have been carried out without an answer, and blocks the event for `lease`.
@@ -137,6 +157,18 @@ fn answer_all(followers: Vec<Follower>, answer: &Answer) {
     for follower in followers {
         drop(follower.send(relayed(answer))); // one that gave up waiting needs no answer
     }
+}
+
+/// An answer as it may be kept for long, and for many events.
+fn brief(answer: &Answer) -> Answer {
+    let mut answer = answer.clone();
+    if let Ok(answered) = &mut answer
+        && let Outcome::Accepted(relayed) = &mut answered.what
+    {
+        let (status, body) = (relayed.status, Bytes::new());
+        *relayed = Relayed { status, content_type: None, body, full: false };
+    }
+    answer
 }
 
 /// What a follower answers: the same as its leader, except that it was a duplicate where the leader was accepted.

@@ -18,7 +18,7 @@ use std::{fmt, time::Duration};
 
 pub use clock::suspended;
 pub use embedded::Embedded;
-pub use join::Joins;
+pub use join::{Joins, LATE_MAX};
 pub use lease::{Fresh, Lease};
 pub use memory::Memory;
 pub use redis::{Redis, RedisSettings};

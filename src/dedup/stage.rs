@@ -39,6 +39,8 @@ const POLL: (Duration, Duration) = (Duration::from_millis(50), Duration::from_mi
 /// When what the store did not do is tried again, at most.
 const RETRY_SOON: Duration = Duration::from_secs(1);
 
+const NOT_WRITTEN: &str = "how an event ended could not be written: a duplicate may follow";
+
 /// The stage.
 #[derive(Clone, Debug)]
 pub struct Dedup(pub Arc<Parts>);
@@ -196,8 +198,7 @@ impl Dedup {
         });
         lease.ended(&answer);
         if course::keeps_seat(settlement, settled) {
-            seat.keep(&answer);
-            self.settle_later(seat, lease, settlement);
+            self.settle_later(seat, &answer, lease, settlement);
         } else {
             seat.publish(&answer);
         }
@@ -206,7 +207,14 @@ impl Dedup {
 
     /// Goes on trying to write how it ended, for a time; meanwhile twins that come here get the answer. What a crash or a
     /// longer outage leaves is a lease that ends by itself.
-    fn settle_later(&self, seat: Seat, lease: Lease, settlement: Input) {
+    fn settle_later(&self, seat: Seat, answer: &Answer, lease: Lease, settlement: Input) {
+        let kept = match seat.keep(answer) {
+            Ok(kept) => kept,
+            Err(seat) => {
+                tracing::error!("{NOT_WRITTEN}: too many events wait for the store");
+                return seat.publish(answer);
+            }
+        };
         let deadline = Instant::now() + SETTLE_RETRY_MIN.max(self.0.policy.lease);
         self.0.tracker.spawn(async move {
             let mut pause = POLL.0;
@@ -214,10 +222,10 @@ impl Dedup {
                 sleep(pause).await;
                 pause = (pause * 2).min(RETRY_SOON);
                 if lease.settle(settlement).await.is_ok() {
-                    return drop(seat);
+                    return drop(kept);
                 }
             }
-            tracing::error!("how an event ended could not be written: a duplicate may follow");
+            tracing::error!("{NOT_WRITTEN}");
         });
     }
 

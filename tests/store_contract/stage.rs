@@ -9,7 +9,9 @@ use std::{
 use futures_util::{FutureExt as _, poll};
 use gatepost::{
     answer::{Answer, Outcome, Refusal, Relayed},
-    dedup::{Dedup, Joins, Lease, OnStoreError, Parts, Policy, SameIdOtherBody, claim::Reply},
+    dedup::{
+        Dedup, Joins, LATE_MAX, Lease, OnStoreError, Parts, Policy, SameIdOtherBody, claim::Reply,
+    },
     stage::BoxFuture,
     telemetry::Metrics,
 };
@@ -451,8 +453,33 @@ async fn a_success_stands_when_done_cannot_be_written_and_is_written_later() {
     assert_eq!(answer.what, Outcome::Accepted(relayed()));
     assert!(answer.notes.error.unwrap().starts_with("not settled"));
     let twin = what(world.pass(subject("a", ""), accepted()).await);
-    assert_eq!(twin, Ok(Outcome::Duplicate(Some(relayed()))), "it is known here all the same");
+    let known = Relayed { body: bytes::Bytes::new(), ..relayed() };
+    assert_eq!(twin, Ok(Outcome::Duplicate(Some(known))), "it is known here all the same");
     faulty.heal();
     world.settled().await;
     assert_eq!(claim(&store, &subject("a", ""), A).await, DONE);
+}
+
+/// What an outage of the store may keep in memory is bounded, whatever apps say and however much comes.
+#[tokio::test(start_paused = true)]
+async fn no_more_events_than_there_is_room_for_wait_for_their_store() {
+    let store = Arc::new(Faulty::failing(&["claim", "complete"]));
+    let forward = OnStoreError::Forward;
+    let policy = Policy { on_store_error: forward, lease: Duration::from_secs(2), ..policy() };
+    let world = World::new(store, policy);
+    for n in 0..LATE_MAX + 10 {
+        let answer = world.pass(subject(&n.to_string(), ""), accepted()).await;
+        assert_eq!(what(answer), Ok(Outcome::Accepted(relayed())));
+    }
+    assert_eq!(world.tracker.len(), LATE_MAX);
+    let again = async |n: usize| what(world.pass(subject(&n.to_string(), ""), accepted()).await);
+    let known = Relayed { body: bytes::Bytes::new(), ..relayed() };
+    assert_eq!(again(0).await, Ok(Outcome::Duplicate(Some(known))));
+    // Nothing is kept of it, as on record: it was forwarded without a claim.
+    assert_eq!(again(LATE_MAX).await, Ok(Outcome::Accepted(relayed())));
+    // Given up after a time, they make room.
+    sleep(Duration::from_mins(1)).await;
+    assert_eq!(world.tracker.len(), 0);
+    assert_eq!(again(0).await, Ok(Outcome::Accepted(relayed())));
+    assert_eq!(world.tracker.len(), 1);
 }
