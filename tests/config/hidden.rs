@@ -17,7 +17,7 @@ sources:
   c: { provider: circle, keys_secret: "Kd8WnTq3ZrVx6PbYj1LmGc5S" }
 routes: [ { source: a, to: app }, { source: b, to: app }, { source: c, to: app } ]
 upstreams:
-  app: { url: "http://127.0.0.1:3000", headers: { set: { Authorization: "Bearer w7CjLrE4gSn8UvOx5FhQ0tAk", X-Key: 'Zb3MdYp6RqIc9WlVe1KoTs2N' } } }
+  app: { url: "http://127.0.0.1:3000", headers: { set: { Authorization: "Bearer w7CjLrE4gSn8UvOx5FhQ0tAk", X-Key: 'Zb3MdYp6RqIc9WlVe1KoTs2N' } }, sign: { secret: "whsec_VGhpc0lzQVNlY3JldE9mT3Vycw==" } }
 dedup: { store: redis, redis: { url: "redis://gate:Gm4XaHu7JtBz0PyDf5LkEw8Q@127.0.0.1/0", password: v9NcSi2OrTq6MxVg3UbYhZ1j } }
 "#,
     r#"version: 1
@@ -48,6 +48,8 @@ upstreams:
       set:
         Authorization: Bearer w7CjLrE4gSn8UvOx5FhQ0tAk
         X-Key: "Zb3MdYp6RqIc9WlVe1KoTs2N"
+    sign:
+      secret: [ whsec_VGhpc0lzQVNlY3JldE9mT3Vycw== ]
 dedup:
   store: redis
   redis:
@@ -55,7 +57,7 @@ dedup:
     password: "v9NcSi2OrTq6MxVg3UbYhZ1j"
 "#,
 ];
-const SECRETS: [&str; 7] = [
+const SECRETS: [&str; 8] = [
     "8R2kVxQ0pLmZt7Wc4NsYbG1d",
     "Hq5JfT9aKeXu3Dw6PzMo2Biy",
     "w7CjLrE4gSn8UvOx5FhQ0tAk",
@@ -63,6 +65,7 @@ const SECRETS: [&str; 7] = [
     "Gm4XaHu7JtBz0PyDf5LkEw8Q",
     "v9NcSi2OrTq6MxVg3UbYhZ1j",
     "Kd8WnTq3ZrVx6PbYj1LmGc5S",
+    "VGhpc0lzQVNlY3JldE9mT3Vycw==",
 ];
 /// So much of a secret in a row is a part of it, and no accident.
 const PART: usize = 8;

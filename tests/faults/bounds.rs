@@ -56,6 +56,13 @@ impl Use {
         }
     }
 
+    /// Holds that it has no more memory than before, and so many KiB.
+    #[track_caller]
+    pub fn is_at_most(self, before: Self, kept: u64) {
+        let (before, now) = (before.memory, self.memory);
+        assert!(now <= before + kept, "{before} KiB, then {now} KiB");
+    }
+
     pub fn is_within(self, most: Self) -> bool {
         self.descriptors <= most.descriptors && self.memory <= most.memory
     }
@@ -89,8 +96,7 @@ const KEPT_KIB: u64 = 768;
 /// Holds that what has been done hundreds of times since `before` took no memory that was not given back.
 #[track_caller]
 pub fn is_given_back(gateway: &Gateway, before: Use) {
-    let now = Use::of(gateway).memory;
-    assert!(now <= before.memory + KEPT_KIB, "{} KiB, then {now} KiB", before.memory);
+    Use::of(gateway).is_at_most(before, KEPT_KIB);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

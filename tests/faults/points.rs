@@ -93,7 +93,13 @@ async fn crash(case: &Case, dedup: &str, stuck: bool) {
         let came = usize::from(*case.receipts.end() > 1 || case.then != "accepted");
         assert_eq!(before, came, "{}", case.point);
     }
-    assert_eq!(torn(&gateway), case.point.starts_with("half_written"), "{}", case.point);
+    assert_eq!(
+        says(&gateway, "torn_tail_cut"),
+        case.point.starts_with("half_written"),
+        "{}",
+        case.point
+    );
+    assert!(says(&gateway, "\"started\"") && !says(&gateway, "\"stopped\""), "{}", case.point);
     let ledger = run.settle(vec![gateway]).await;
     sound(&ledger);
     // The app is told of a claim that ended in the dark, where the store still knows of it, and of nothing else.
@@ -106,11 +112,11 @@ async fn crash(case: &Case, dedup: &str, stuck: bool) {
     assert!(told == expected || forgot || knew, "{}: {told:?} {expected:?}", case.point);
 }
 
-/// Whether the log of `gateway` says that its last record was unfinished.
-fn torn(gateway: &Gateway) -> bool {
+/// Whether this stands in the log of `gateway`.
+fn says(gateway: &Gateway, what: &str) -> bool {
     let files = std::fs::read_dir(gateway.dir().join("audit")).unwrap();
     let files = files.map(|file| std::fs::read(file.unwrap().path()).unwrap());
-    let said = |text: Vec<u8>| String::from_utf8_lossy(&text).contains("torn_tail_cut");
+    let said = |text: Vec<u8>| String::from_utf8_lossy(&text).contains(what);
     files.into_iter().any(said)
 }
 

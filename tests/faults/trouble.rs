@@ -37,6 +37,8 @@ pub enum Trouble {
     Told(&'static [&'static str], &'static [&'static str]),
     /// Redis loses all that it knows.
     Flushed,
+    /// Redis loses the scripts that it was told.
+    Scripts,
     /// These calls on the record end like that: nothing is taken any more until a new start.
     Record(&'static str, &'static str),
     /// The same on the embedded store, which recovers.
@@ -52,7 +54,7 @@ pub enum Trouble {
 impl Trouble {
     /// Whether a gateway that ends may not have been able to bring everything to its end.
     pub fn is_in_the_way(self) -> bool {
-        !matches!(self, Self::Flushed | Self::Clock(_) | Self::Strangers)
+        !matches!(self, Self::Flushed | Self::Scripts | Self::Clock(_) | Self::Strangers)
     }
 }
 
@@ -139,6 +141,7 @@ impl Around {
                 self.redis().cli(&["flushall"]);
                 self.flushed = Some(self.run.clock.now());
             }
+            Trouble::Scripts => drop(self.redis().cli(&["script", "flush"])),
             Trouble::Record(calls, how) => {
                 going = Going::By(Failing::start(gateway, calls, how, &live(&audit)));
             }
@@ -165,7 +168,7 @@ impl Around {
             Trouble::Record(..) => self.run.told("audit_unavailable", 3).await,
             Trouble::Full => self.run.told("store_unavailable", 3).await,
             Trouble::Clock(_) => eventually("its time counts", || self.is_refused(gateway)).await,
-            Trouble::Flushed | Trouble::Strangers => self.run.more(20).await,
+            Trouble::Flushed | Trouble::Scripts | Trouble::Strangers => self.run.more(20).await,
         }
     }
 

@@ -169,11 +169,43 @@ async fn no_more_attempts_than_allowed_are_in_flight() {
     let late = (504, "upstream_timeout");
     assert_eq!(outcomes, [(503, "overloaded"), late, late]);
     assert_eq!(app.count(), 2);
+    let shed = gateway.metric("gatepost_shed_total{reason=\"upstream_concurrency\"}").await;
+    assert_eq!(shed, 1.0);
     app.open(3);
     eventually("attempts that were answered late make room", || async {
         post(&gateway, "evt_next").await.status == 200
     })
     .await;
+}
+
+/// One worker, too: what waits for an app that never answers holds up no event for another one.
+#[tokio::test]
+async fn an_app_that_takes_no_more_holds_up_no_other() {
+    let (full, free) = (Upstream::closed().await, Upstream::start().await);
+    let dir = tempfile::tempdir().unwrap();
+    let rest = format!(
+        "sources: {{ stripe: {{ provider: stripe, secret: \"{STRIPE}\" }} }}\n\
+         routes: [ {{ source: stripe, events: \"invoice.*\", to: full }}, {{ source: stripe, to: free }} ]\n\
+         upstreams: {{ full: {{ url: \"{}\", concurrency: 2 }}, free: \"{}\" }}\n",
+        full.url(),
+        free.url(),
+    );
+    let text = yaml(dir.path(), &rest).replace("server: {", "server: { workers: 1,");
+    let gateway = Gateway::start_whole(dir, &text).await;
+    let others = async {
+        eventually("it is full", || async { full.count() == 2 }).await;
+        for n in 0..20 {
+            let body = stripe_event(&format!("evt_free_{n}"), "charge.refunded");
+            let headers = Provider::Stripe(STRIPE).sign("", "", &body);
+            assert_eq!(gateway.post("/stripe", &headers, &body).await.outcome(), "accepted");
+        }
+        let waiting = (full.count(), free.count());
+        full.open(10);
+        waiting
+    };
+    let (answers, waiting) = tokio::join!(at_once(&gateway, "full", 10), others);
+    assert_eq!(waiting, (2, 20), "all the others while it was full");
+    assert!(answers.iter().all(|answer| answer.outcome() == "accepted"));
 }
 
 #[tokio::test]

@@ -54,6 +54,15 @@ async fn statuses_are_mapped_so_that_no_provider_gives_up() {
             assert!(!answer.header("retry-after").is_empty(), "{answered}");
         }
     }
+    for (result, count) in [("2xx", 3.0), ("3xx", 2.0), ("4xx", 10.0), ("5xx", 4.0)] {
+        assert_eq!(attempts(&gateway, result).await, count, "{result}");
+    }
+}
+
+/// How many attempts ended like that.
+async fn attempts(gateway: &Gateway, result: &str) -> f64 {
+    let name = format!("gatepost_delivery_attempts_total{{upstream=\"app\",result=\"{result}\"}}");
+    gateway.metric(&name).await
 }
 
 #[tokio::test]
@@ -69,6 +78,7 @@ async fn a_timeout_is_unknown_held_and_completed_by_a_late_answer() {
     let held = gateway.post("/stripe", &headers, &body).await;
     assert_eq!((held.status, held.outcome()), (503, "duplicate_in_flight"));
     assert!(!held.header("retry-after").is_empty());
+    assert_eq!(attempts(&gateway, "timeout").await, 1.0);
     app.open(100);
     eventually("the late answer completes the event", || async {
         gateway.post("/stripe", &headers, &body).await.outcome() == "duplicate"

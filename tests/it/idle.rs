@@ -146,6 +146,8 @@ impl Dial for Silence {
 async fn an_http2_connection_that_died_in_silence_is_found_out() {
     let network: Arc<dyn Dial> = Arc::new(Silence::default());
     let upstream = over(Some(&network), params("http://app.internal/", HttpVersion::Http2));
+    let begun = tokio::time::Instant::now();
     let why = directly(&upstream, Duration::from_secs(30)).await.unwrap_err();
     assert_ne!(why, "no answer in time");
+    assert_eq!(begun.elapsed().as_secs(), 25, "{why}");
 }

@@ -35,7 +35,7 @@ pub(crate) struct Publisher {
     pub(crate) port: u16,
     asked: Arc<Mutex<Vec<String>>>,
     /// The heads of what it was asked.
-    heads: Arc<Mutex<Vec<String>>>,
+    pub(crate) heads: Arc<Mutex<Vec<String>>>,
 }
 
 /// Answers by path; what is not among them never gets one.

@@ -76,6 +76,8 @@ async fn what_is_too_much_is_refused_before_its_body_is_read() {
     let (taken, ()) = tokio::join!(taken, refused);
     assert_eq!(taken, [200; ROOM]);
     assert_eq!(app.count(), ROOM, "and nothing else came through");
+    let shed = gateway.metric("gatepost_shed_total{reason=\"requests_in_flight\"}").await;
+    assert_eq!(shed, (10 * ROOM + 3) as f64);
     let (headers, body) = signed(ROOM);
     assert_eq!(gateway.post("/stripe", &headers, &body).await.status, 200, "there is room again");
 }

@@ -8,6 +8,29 @@ use crate::{
     },
 };
 
+/// Whatever else it has: who may not send from there is told what every stranger is told.
+#[tokio::test]
+async fn an_address_that_is_not_allowed_is_refused() {
+    let app = Upstream::start().await;
+    for (allowed, status) in [("192.0.2.0/24", 401), ("127.0.0.0/8", 200)] {
+        let rest = stripe_to(&app.url());
+        let of = rest.replacen(
+            "provider: stripe",
+            &format!("provider: stripe, allow_ips: [{allowed}]"),
+            1,
+        );
+        assert_ne!(of, rest);
+        let gateway = Gateway::start(&of).await;
+        let body = stripe_event("evt_1", "invoice.paid");
+        let headers = Provider::Stripe(STRIPE).sign("", "", &body);
+        let answer = gateway.post("/stripe", &headers, &body).await;
+        assert_eq!(answer.status, status, "{allowed}");
+        let refused = "gatepost_requests_total{source=\"stripe\",outcome=\"address_not_allowed\"}";
+        assert_eq!(gateway.metric(refused).await, f64::from(u8::from(status == 401)), "{allowed}");
+    }
+    assert_eq!(app.count(), 1);
+}
+
 #[tokio::test]
 async fn every_failed_verification_looks_the_same() {
     let app = Upstream::start().await;

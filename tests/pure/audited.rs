@@ -408,12 +408,25 @@ async fn addresses_are_kept_as_far_as_the_configuration_says() {
 
 #[tokio::test]
 async fn an_answer_that_is_a_promise_rests_on_a_record() {
-    let world = World::new(Rejected::Sampled);
-    let promise = || Ok(Outcome::Ignored(Ignored::Unrouted).into());
-    let answer = world.note(promise()).await.unwrap();
-    assert_eq!(answer.notes.audit_seq, Some(2));
-    assert_eq!(world.records()[0]["kind"], "ignored");
-    world.log.close().await.unwrap();
-    let refused = world.note(promise()).await.unwrap_err();
-    assert_eq!(refused.what, Refusal::AuditUnavailable, "no record, no 2xx");
+    let promises: [(&str, Answer); 6] = [
+        ("ignored", Ok(Outcome::Ignored(Ignored::Unrouted).into())),
+        ("ignored", Ok(Outcome::Ignored(Ignored::Dropped).into())),
+        ("same_id_other_body", Ok(Outcome::SameIdOtherBody.into())),
+        ("suspected_replay", Ok(Outcome::SuspectedReplay.into())),
+        // A provider that is told this may never come again.
+        ("malformed", Err(Refusal::Malformed("no id").into())),
+        ("unrouted", Err(Refusal::Unrouted.into())),
+    ];
+    for (name, promise) in promises {
+        let world = World::new(Rejected::Sampled);
+        let told = match world.note(promise.clone()).await {
+            Ok(answer) => answer.notes.audit_seq,
+            Err(refused) => refused.notes.audit_seq,
+        };
+        assert_eq!(told, Some(2), "{name}");
+        assert_eq!(world.records()[0]["outcome"], name, "{name}");
+        world.log.close().await.unwrap();
+        let refused = world.note(promise).await.unwrap_err();
+        assert_eq!(refused.what, Refusal::AuditUnavailable, "{name}: no record, no such answer");
+    }
 }

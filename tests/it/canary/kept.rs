@@ -11,6 +11,7 @@ use rustls_pki_types::{PrivateKeyDer, pem::PemObject as _};
 
 use super::traffic::Apps;
 use crate::{
+    keys::LOOPBACK,
     leak::{Canary, Outputs, secret},
     world::{
         Ca, Upstream,
@@ -45,6 +46,14 @@ pub const APP_TOKEN: u8 = 10;
 pub const APP_KEY: u8 = 11;
 pub const REDIS: u8 = 12;
 pub const WRONG: u8 = 13;
+pub const SIGN: u8 = 14;
+pub const KEYS: u8 = 15;
+const CAPTURED: u8 = 16;
+
+/// A secret that a provider sends: letters and digits are taken, and nothing else.
+pub fn captured() -> String {
+    hex::encode(secret(CAPTURED))
+}
 
 impl Kept {
     /// Writes everything that a configuration refers to into `dir`.
@@ -56,7 +65,8 @@ impl Kept {
         write_private(&dir.join("github"), &format!("{}\n", secret(GITHUB)));
         fs::create_dir(dir.join("credentials")).unwrap();
         write_private(&dir.join("credentials/slack"), &secret(SLACK));
-        let standard = STANDARD.encode(&secret(STANDARD_WEBHOOKS)[..30]);
+        let [standard, sign] =
+            [STANDARD_WEBHOOKS, SIGN].map(|number| STANDARD.encode(&secret(number)[..30]));
         let hex = hex::encode(&secret(HEX)[..30]);
         let basic = format!("gate:{}", secret(BASIC));
         let env = vec![
@@ -67,6 +77,8 @@ impl Kept {
             ("HEX", hex.clone()),
             ("QUERY", secret(QUERY)),
             ("APP_TOKEN", secret(APP_TOKEN)),
+            ("SIGN", format!("whsec_{sign}")),
+            ("KEYS", secret(KEYS)),
             ("REDIS_PASSWORD", secret(REDIS)),
             ("CREDENTIALS_DIRECTORY", dir.join("credentials").display().to_string()),
         ];
@@ -80,13 +92,17 @@ impl Kept {
             ("a password of HTTP Basic", BASIC),
             ("a decoded key", HEX),
             ("a token of a query", QUERY),
+            ("a decoded secret that signs for an app", SIGN),
+            ("what is shown to who has the keys", KEYS),
             ("Redis's password", REDIS),
             ("a wrong password of Redis", WRONG),
         ];
         let mut all: Vec<_> =
             named.into_iter().map(|(name, number)| Canary::new(name, secret(number))).collect();
         all.push(Canary::new("a secret in base64", standard));
+        all.push(Canary::new("a secret that signs for an app, in base64", sign));
         all.push(Canary::new("a key in hexadecimal", hex));
+        all.push(Canary::new("a captured secret", captured()));
         all.push(Canary::new("what HTTP Basic sends", basic));
         all.push(Canary::new("the key of our certificate", private(&dir.join("tls.key"))));
         all.push(Canary::new(
@@ -134,12 +150,14 @@ pub fn private(file: &Path) -> Vec<u8> {
 pub fn text(dir: &Path, apps: &Apps, dedup: &str) -> String {
     let (dir, literal) = (dir.display(), quoted(&secret(GITLAB)));
     let [app, secure, tokens] = [&apps.app, &apps.secure, &apps.tokens].map(Upstream::url);
+    let keys = format!("localhost:{}", apps.keys.port);
     format!(
         r#"version: 1
 server: {{ host: localhost, listen: "127.0.0.1:0", trusted_proxies: [127.0.0.1/32], drain_timeout: 5s }}
 tls: {{ mode: files, files: [ {{ cert: "{dir}/tls.pem", key: "{dir}/tls.key" }} ] }}
 storage: {{ dir: "{dir}/state", min_free: 1MiB }}
 admin: {{ listen: "127.0.0.1:0" }}
+fetch: {{ ca: "{dir}/ca.pem", {LOOPBACK} }}
 telemetry: {{ log: {{ level: trace, format: json }} }}
 audit:
   headers: [content-type, authorization, x-gitlab-token, cookie]
@@ -164,7 +182,27 @@ sources:
     secret: {{ env: QUERY }}
     verify: {{ mac: token, signature: {{ from: "{{query:token}}" }} }}
     event: {{ id: "{{json:id}}", type: "{{json:type}}" }}
+  keyed:
+    provider: custom
+    keys_secret: {{ env: KEYS }}
+    verify:
+      mac: ed25519
+      signature: {{ header: X-Signature, encoding: base64 }}
+      signed: "{{body}}"
+      keys: {{ cert_url: "https://{keys}/{{header:X-Key}}", hosts: ["{keys}"], path: "/*", fetched_key: key, credential: {{ header: X-Api-Key }} }}
+    event: {{ id: "{{json:id}}", type: "{{json:type}}" }}
+  hooks:
+    provider: custom
+    secret: {{ captured: true }}
+    verify: {{ signature: {{ header: X-Hook-Signature }}, signed: "{{body}}" }}
+    event: {{ id: "{{json:id}}", type: "{{json:type}}" }}
+    handshake:
+      - when: {{ header: X-Hook-Secret }}
+        capture: "{{header:X-Hook-Secret}}"
+        reply: {{ body: taken }}
 routes:
+  - {{ source: keyed, to: app }}
+  - {{ source: hooks, to: app }}
   - {{ source: stripe, to: app, events: "invoice.*" }}
   - {{ source: github, to: secure }}
   - {{ source: slack, to: app }}
@@ -174,7 +212,7 @@ routes:
   - {{ source: hex, to: app }}
   - {{ source: query, to: app }}
 upstreams:
-  app: "{app}"
+  app: {{ url: "{app}", sign: {{ secret: {{ env: SIGN }} }} }}
   tokens: "{tokens}"
   secure:
     url: "{secure}"

@@ -4,9 +4,11 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::kept::{
-    BASIC, GITHUB, GITLAB, HEX, QUERY, SLACK, STANDARD_WEBHOOKS, STRIPE_NEW, STRIPE_OLD, lasting,
+    BASIC, GITHUB, GITLAB, HEX, KEYS, QUERY, SLACK, STANDARD_WEBHOOKS, STRIPE_NEW, STRIPE_OLD,
+    captured, lasting,
 };
 use crate::{
+    keys::{Answers, Publisher},
     leak::{Canary, secret},
     world::{
         Ca, Dialer, PATIENCE, Provider, Reply, Speaks, Upstream,
@@ -22,6 +24,8 @@ pub struct Apps {
     pub app: Upstream,
     pub secure: Upstream,
     pub tokens: Upstream,
+    /// Who has keys, and shows them to nobody.
+    pub keys: Publisher,
 }
 
 impl Apps {
@@ -31,6 +35,7 @@ impl Apps {
             app: Upstream::start().await,
             secure: Upstream::speaking(Speaks { h2: true, tls: Some(tls) }).await,
             tokens: Upstream::start().await,
+            keys: Publisher::start(ca, Answers::new()).await,
         }
     }
 }
@@ -174,6 +179,20 @@ pub async fn broken_events(traffic: &mut Traffic, apps: &Apps) {
         assert_eq!(answer.status, status);
     }
     apps.app.answer(Reply::status(200));
+}
+
+/// A secret that comes from a provider while somebody waits for it, and is used; keys that are asked for with another.
+pub async fn secrets_on_their_way(traffic: &mut Traffic, apps: &Apps) {
+    let (offer, body) = (one("x-hook-secret", captured()), event("1"));
+    let mut sender = Sender::new(&traffic.dialers[0]);
+    let taken = sender.post("/hooks", &offer, b"{}").await.unwrap();
+    assert_eq!((taken.status, &*taken.body), (200, &b"taken"[..]));
+    let signature = hex::encode(mac(captured().as_bytes(), &[body.as_bytes()]));
+    traffic.honest("/hooks", &one("x-hook-signature", signature), body.as_bytes()).await;
+    let mut headers = one("x-signature", STANDARD.encode([7; 64]));
+    headers.extend(one("x-key", "nobodys"));
+    assert_eq!(traffic.post("/keyed", &headers, body.as_bytes()).await.status, 503);
+    assert!(apps.keys.heads.lock().unwrap()[0].contains(&secret(KEYS)), "it was shown there");
 }
 
 /// Requests that are not believed: with credentials that are wrong, or right and in the wrong place.
