@@ -228,6 +228,13 @@ impl Note {
     }
 }
 
+/// Whether a line of checkpoints may be what a power cut left of the last write: without its end, or with zeros in the place of its
+/// beginning or its end, because sectors come whole or not at all and a line is shorter than one. Zeros inside are no such thing.
+pub(super) fn is_half_written(line: &[u8]) -> bool {
+    let Some(text) = line.strip_suffix(b"\n") else { return true };
+    text.first() == Some(&0) || text.last() == Some(&0)
+}
+
 /// Calls `look` with every line of a file of checkpoints, newline included, and with the note that it holds.
 pub(super) fn each_note(
     mut reader: impl io::BufRead,

@@ -13,7 +13,9 @@ use tokio::time::Instant;
 
 use super::{
     CopyTo,
-    checkpoint::{CHECKPOINTS, Checkpoint, PUBLIC_KEY, PublicKey, Signer, each_note},
+    checkpoint::{
+        CHECKPOINTS, Checkpoint, PUBLIC_KEY, PublicKey, Signer, each_note, is_half_written,
+    },
     segments::Head,
     storage::{Storage, StorageFile, replace, write_again},
 };
@@ -139,7 +141,7 @@ fn last_of(storage: &dyn Storage, key: &PublicKey) -> io::Result<(Option<Checkpo
     each_note(BufReader::new(file), |line, note| {
         end += line.len() as u64;
         let ours = note.filter(|note| note.is_signed_by(std::slice::from_ref(key)));
-        if ours.is_some() || line.ends_with(b"\n") && !line.contains(&0) {
+        if ours.is_some() || !is_half_written(line) {
             len = end; // what counts stays, whatever stands behind it in its line
         }
         let ours = ours.map(|note| note.checkpoint);

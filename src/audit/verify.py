@@ -107,7 +107,8 @@ def read_checkpoints(path, keys, findings, copied):
     """{size: {hash, ...}} of the checkpoints that one of the keys signed."""
     found, lines = {}, list(open(path, encoding="utf-8", errors="replace", newline="\n"))
     for number, line in enumerate(lines):
-        if not line.endswith("\n") or "\0" in line and number + 1 == len(lines):
+        holed = line.startswith("\0") or line.endswith("\0\n")  # by a power cut; not in the middle
+        if not line.endswith("\n") or holed and number + 1 == len(lines):
             continue  # it was being written
         try:
             at = line.index('{"v":1,"checkpoint":')

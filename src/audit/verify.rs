@@ -13,7 +13,7 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    checkpoint::{CHECKPOINTS, PUBLIC_KEY, PublicKey, each_note},
+    checkpoint::{CHECKPOINTS, PUBLIC_KEY, PublicKey, each_note, is_half_written},
     segments::{Head, Segments},
     walk::{Promise, Walk, own_size},
 };
@@ -174,7 +174,7 @@ fn load(
             }
             // An ordinary log file may hold anything beside the copies, and the last line may be unfinished.
             None if copied => {}
-            None if !line.ends_with(b"\n") || line.contains(&0) => torn = true,
+            None if is_half_written(line) => torn = true,
             None => report.find(0, &[], problem(number)),
         }
         Ok(())

@@ -115,6 +115,27 @@ pub fn claims_again(settlement: Input, applied: bool) -> bool {
     !applied && matches!(settlement, Input::Hold(..))
 }
 
+/// What becomes of a doubt with which a request ends that does no work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// There is none.
+    Over,
+    /// Its token is kept. The doubt is that of another request, about another body under the id, and that one looks after it.
+    Kept,
+    /// Its token is kept, and the claim looked after.
+    LookedAfter,
+}
+
+/// What becomes of it, where there is one.
+#[must_use]
+pub fn doubt(is_there: bool, way: &Way) -> Doubt {
+    match way {
+        _ if !is_there => Doubt::Over,
+        Way::Known(Outcome::Duplicate(_) | Outcome::SameIdOtherBody) => Doubt::Kept,
+        Way::Known(_) | Way::Work(_) | Way::Later(_) | Way::Doubt(_) => Doubt::LookedAfter,
+    }
+}
+
 /// Whether a claim that had no answer is released, now that renewing it was answered so. Otherwise it may still be on its
 /// way, and its token has to be kept.
 #[must_use]

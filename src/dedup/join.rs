@@ -9,7 +9,11 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::{Subject, claim::Token, twins};
+use super::{
+    Subject,
+    claim::Token,
+    twins::{self, Unanswered},
+};
 use crate::{
     answer::{Answer, Outcome, Relayed},
     event::EventKey,
@@ -49,8 +53,8 @@ pub(super) enum Place {
 pub(super) struct Seat {
     joins: Joins,
     token: Token,
-    /// Whether a claim by it has had no answer.
-    doubtful: bool,
+    /// Of what a claim by it has had no answer.
+    doubtful: Option<EventKey>,
     /// Taken when the seat is given up: from then on the key may be somebody else's.
     key: Option<EventKey>,
 }
@@ -107,13 +111,18 @@ impl Seat {
         self.token
     }
 
-    /// A claim had no answer: whatever is answered to the next one, it may have been carried out, or may still be.
-    pub(super) fn doubt(&mut self) {
-        self.doubtful = true;
+    /// A claim of `key` had no answer: whatever is answered to the next one, it may have been carried out, or may still be.
+    pub(super) fn doubt(&mut self, key: EventKey) {
+        self.doubtful = Some(key);
     }
 
-    /// Whether a claim by the token may be there that nobody knows of.
-    pub(super) fn is_doubtful(&self) -> bool {
+    /// What `key` stands for is done: no claim is carried out behind that.
+    pub(super) fn is_done(&mut self, key: EventKey) {
+        self.doubtful.take_if(|doubtful| *doubtful == key);
+    }
+
+    /// Of what a claim by the token may be there that nobody knows of.
+    pub(super) fn doubtful(&self) -> Option<EventKey> {
         self.doubtful
     }
 
@@ -132,11 +141,11 @@ impl Seat {
         Ok(Kept { _seat: self, _room: room })
     }
 
-    /// Notes that the claim may have been carried out without an answer, and blocks the event for `lease`.
+    /// Keeps the doubt for the next one here, for as long as `lease`.
     pub(super) fn unanswered(&self, lease: Duration) {
-        if let Some(key) = self.key {
-            let now = Instant::now();
-            self.joins.lock().unanswered(key, self.token, now + lease, now);
+        if let (Some(key), Some(about)) = (self.key, self.doubtful) {
+            let (now, token) = (Instant::now(), self.token);
+            self.joins.lock().unanswered(key, Unanswered { token, about }, now + lease, now);
         }
     }
 

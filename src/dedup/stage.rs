@@ -20,7 +20,7 @@ use super::{
     DedupStore, Fresh, Joins, Lease, Policy, StoreError, Subject,
     claim::{Claimed, Input, Token},
     clock::Watch,
-    course::{self, Course, Way},
+    course::{self, Course, Doubt, Way},
     join::{Place, Seat},
 };
 use crate::{
@@ -116,7 +116,7 @@ impl Dedup {
         crash::point("before_claim");
         let (way, age, took) = self.claim(&mut seat, &mut subject, until).await;
         let timed = |answer| annotate(answer, |notes| notes.dedup = Some(took));
-        let is_done = matches!(way, Way::Known(_)); // no claim is carried out behind that
+        let doubt = course::doubt(seat.doubtful().is_some(), &way);
         let answer = match way {
             Way::Work(won) => {
                 crash::point("after_claim");
@@ -127,8 +127,10 @@ impl Dedup {
             Way::Later(left) => in_flight(left),
             Way::Doubt(error) => failed(Refusal::StoreUnavailable, error.to_string()),
         };
-        if seat.is_doubtful() && !is_done {
+        if doubt != Doubt::Over {
             seat.unanswered(self.0.policy.lease);
+        }
+        if doubt == Doubt::LookedAfter {
             self.let_go_later(event, subject);
         }
         seat.publish(&answer);
@@ -147,8 +149,10 @@ impl Dedup {
         let (mut pause, mut seen) = (POLL.0, None);
         loop {
             let Timed { done: claimed, age, took } = self.0.claim(subject, seat.token()).await;
-            if claimed.is_err() {
-                seat.doubt();
+            match claimed {
+                Err(_) => seat.doubt(subject.key),
+                Ok(Claimed::Done { .. }) => seat.is_done(subject.key),
+                Ok(_) => {}
             }
             if matches!(claimed, Ok(Claimed::Done { same_body: false })) {
                 self.0.source.body_mismatch.inc();
@@ -236,6 +240,8 @@ impl Dedup {
         self.0.tracker.spawn(async move {
             sleep(RETRY_SOON).await;
             let Place::Leader(seat) = parts.joins.enter(&event) else { return };
+            let Some(key) = seat.doubtful() else { return };
+            let subject = Subject { key, ..subject };
             let (store, token, lease) = (&parts.store, seat.token(), parts.policy.lease);
             // First whether the store answers: a release that comes late must not meet a claim that was taken up again.
             if course::lets_go(&store.apply(&subject, Input::Renew(token, lease)).await) {

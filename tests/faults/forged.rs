@@ -1,7 +1,7 @@
 //! A run that holds is of use only where one that does not would be seen: what was written down of it is changed a little, in
 //! one way after the other, and each time the ledger must say what is wrong.
 
-use crate::ledger::{Ledger, PREVIOUS_UNKNOWN, Received, Record, Sent, Standing, Told, report};
+use crate::ledger::{Ledger, PREVIOUS_UNKNOWN, Received, Record, Sent, Standing, Told, explained};
 
 /// What is changed, and which of these rules must be found broken.
 struct Forgery {
@@ -41,7 +41,7 @@ pub fn sound_and_seen_through(ledger: &Ledger) {
 #[track_caller]
 pub fn seen_through(of: &str, ledger: &Ledger) {
     let findings = ledger.check();
-    assert!(findings.is_empty(), "{of}: {} findings:\n{}", findings.len(), report(&findings));
+    assert!(findings.is_empty(), "{of}: {}", explained(ledger, &findings));
     let once = |received: &&Received| {
         let of_it = ledger.received.iter().filter(|other| other.event_id == received.event_id);
         let well = |record: &&Record| record.kind == "outcome" && record.outcome == "accepted";

@@ -14,7 +14,7 @@ use crate::{
     app::Act,
     books::{Books, Life},
     dice::Dice,
-    ledger::{Received, Record, Standing, report},
+    ledger::{Received, Record, Standing, explained},
     run::{Run, verified},
     world::{Gateway, RedisServer, size},
 };
@@ -217,8 +217,9 @@ const FORGED: usize = 2;
 /// What must hold after any number of kills.
 #[track_caller]
 fn hold(books: &Books, points: &[(&'static str, u64)]) {
-    let findings = books.ledger().check();
-    assert!(findings.is_empty(), "{} findings:\n{}", findings.len(), report(&findings));
+    let ledger = books.ledger();
+    let findings = ledger.check();
+    assert!(findings.is_empty(), "{}", explained(&ledger, &findings));
     let (duplicates, findings) = books.unexplained();
     assert!(findings.is_empty(), "{}", findings.join("\n"));
     eprintln!("{}", books.figures(duplicates));

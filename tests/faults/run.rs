@@ -20,7 +20,7 @@ use tokio::{
 use crate::{
     BANK, GITHUB, STRIPE,
     app::App,
-    ledger::{Ledger, Received, Record, Sent, Standing, Told, Verdict, report},
+    ledger::{Ledger, Received, Record, Sent, Standing, Told, Verdict, explained},
     sender::{Request, Senders},
     wire::{Clock, Wire},
     world::{Gateway, PATIENCE, eventually, gateway::binary},
@@ -296,5 +296,5 @@ pub fn verified(dir: &Path) {
 #[track_caller]
 pub fn sound(ledger: &Ledger) {
     let findings = ledger.check();
-    assert!(findings.is_empty(), "{} findings:\n{}", findings.len(), report(&findings));
+    assert!(findings.is_empty(), "{}", explained(ledger, &findings));
 }

@@ -7,8 +7,8 @@ use gatepost::{
     dedup::{
         StoreError,
         claim::{Claimed, Kept, Phase, Reply, Token},
-        course::{self, Course, Way},
-        twins::Place,
+        course::{self, Course, Doubt, Way},
+        twins::{Place, Unanswered},
     },
 };
 
@@ -169,7 +169,12 @@ impl Gate {
             Ok(Reply::Applied(_)) => Err(StoreError("a claim has no answer".into())),
             Err(error) => Err(error),
         };
-        claiming.doubtful |= claimed.is_err();
+        let key = self.events[state.requests[number].event].subject.key;
+        match claimed {
+            Err(_) => claiming.doubtful = Some(key),
+            Ok(Claimed::Done { .. }) => drop(claiming.doubtful.take_if(|about| *about == key)),
+            Ok(_) => {}
+        }
         let ours = matches!(claimed, Ok(Claimed::Won { .. }) | Err(_));
         let alone = !ours && self.stands_alone(state, number);
         state.breaks(Promise::SourcesApart, alone);
@@ -184,6 +189,7 @@ impl Gate {
                 let subject = &self.events[state.requests[number].event].subject;
                 let key = course::apart(subject.key, subject.digest);
                 let event = self.events.iter().position(|known| known.subject.key == key);
+                state.overtakes(claiming.token); // of what is done now
                 state.requests[number].event = event.expect("the world knows its events");
                 state.requests[number].at = At::Claims(claiming);
                 return;
@@ -208,14 +214,20 @@ impl Gate {
             Way::Later(_) => Said::Later,
             Way::Doubt(_) => Said::Doubt,
         };
-        let looks_after =
-            claiming.doubtful && !(self.is(Bug::DoubtForgotten) && said != Said::Doubt);
-        if looks_after {
-            self.keep_token(state, number, token);
+        if matches!(way, Way::Known(_)) {
+            state.overtakes(token);
+        }
+        let forgets = self.is(Bug::DoubtForgotten) && said != Said::Doubt;
+        let doubt = match course::doubt(claiming.doubtful.is_some(), way) {
+            _ if forgets => Doubt::Over,
+            doubt => doubt,
+        };
+        if let Some(about) = claiming.doubtful.filter(|_| doubt != Doubt::Over) {
+            self.keep_token(state, number, Unanswered { token, about });
         }
         self.publish(state, number, said);
         self.end(state, number, Some(said));
-        if looks_after {
+        if doubt == Doubt::LookedAfter {
             state.requests[number].at = At::Doubts(token);
         }
     }
@@ -285,10 +297,20 @@ impl Gate {
         let (gateway, event) = self.requests[number];
         let twins = &mut state.gateways[gateway].twins;
         let place = twins.enter(&self.events[event].subject, || Waits(number));
-        state.requests[number].at = match place {
-            Place::Leader { token, .. } if self.is(Bug::LetGoBlindly) => At::LetsGo(token),
-            Place::Leader { token, .. } => At::Renews(bugs::token(self.bug, token)),
-            Place::Answered(_) | Place::Waiting | Place::Full => At::Done,
+        let Place::Leader { token, doubtful } = place else {
+            state.requests[number].at = At::Done;
+            return;
+        };
+        let Some(about) = doubtful else {
+            self.leave_seat(state, number);
+            self.end(state, number, None);
+            return;
+        };
+        let event = self.events.iter().position(|known| known.subject.key == about);
+        state.requests[number].event = event.expect("the world knows its events");
+        state.requests[number].at = match self.is(Bug::LetGoBlindly) {
+            true => At::LetsGo(token),
+            false => At::Renews(bugs::token(self.bug, token)),
         };
     }
 
@@ -298,7 +320,7 @@ impl Gate {
         if course::lets_go(&renewed) {
             state.requests[number].at = At::LetsGo(token);
         } else {
-            self.keep_token(state, number, token);
+            self.keep_token(state, number, self.unanswered(state, number, token));
             self.leave_seat(state, number);
             self.end(state, number, None);
         }
@@ -310,16 +332,22 @@ impl Gate {
         state.overtakes(token);
         state.adrift |= !gone;
         if !gone && self.is(Bug::LetGoBlindly) {
-            self.keep_token(state, number, token);
+            self.keep_token(state, number, self.unanswered(state, number, token));
         }
         self.leave_seat(state, number);
         self.end(state, number, None);
     }
 
-    fn keep_token(&self, state: &mut State, number: usize, token: Token) {
+    /// A claim of what the request is at.
+    fn unanswered(&self, state: &State, number: usize, token: Token) -> Unanswered {
+        let about = self.events[state.requests[number].event].subject.key;
+        Unanswered { token, about }
+    }
+
+    fn keep_token(&self, state: &mut State, number: usize, claim: Unanswered) {
         let (gateway, key) = (self.requests[number].0, self.key(number));
         let until = *ZERO_HOUR + self.policy.lease;
-        state.gateways[gateway].twins.unanswered(key, token, until, *ZERO_HOUR);
+        state.gateways[gateway].twins.unanswered(key, claim, until, *ZERO_HOUR);
     }
 
     /// The leader's answer goes to its twins, and those with another body look for a seat again.

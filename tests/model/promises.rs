@@ -139,7 +139,9 @@ fn none_left_behind(state: &State) -> bool {
         Phase::Leased(token) => Some(token),
         Phase::Free | Phase::Held | Phase::Done(_) => None,
     });
-    state.adrift || !state.quiet() || owners.all(|owner| kept().any(|(token, _)| *token == owner))
+    state.adrift
+        || !state.quiet()
+        || owners.all(|owner| kept().any(|(claim, _)| claim.token == owner))
 }
 
 /// At most one request believes with reason that an event is its own, unless the store forgot about it.

@@ -164,8 +164,8 @@ pub(crate) struct Claiming {
     pub(crate) token: Token,
     /// Whether it has seen somebody else at work.
     pub(crate) seen: bool,
-    /// Whether a claim by this token had no answer.
-    pub(crate) doubtful: bool,
+    /// Of what a claim by this token had no answer.
+    pub(crate) doubtful: Option<EventKey>,
 }
 
 /// Where a request is.

@@ -1,6 +1,8 @@
 //! The ledger is a check, so it is checked: a true one passes, and each lie in it is found by the rule named for it.
 
-use crate::ledger::{Ledger, Received, Record, Sent, Standing, Told, Verdict, report, told_why};
+use crate::ledger::{
+    Ledger, Received, Record, Sent, Standing, Told, Verdict, explained, report, told_why,
+};
 
 /// A ledger in which all is well: one event that failed once, one that was sent twice, one that nobody wanted.
 fn honest() -> Ledger {
@@ -116,7 +118,7 @@ fn passes(change: impl FnOnce(&mut Ledger)) {
     let mut ledger = honest();
     change(&mut ledger);
     let findings = ledger.check();
-    assert!(findings.is_empty(), "{}", report(&findings));
+    assert!(findings.is_empty(), "{}", explained(&ledger, &findings));
 }
 
 #[test]

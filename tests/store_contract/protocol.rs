@@ -5,7 +5,7 @@ use std::collections::{HashSet, VecDeque};
 use gatepost::dedup::{
     claim::{Kept, Millis, Reply, step},
     course,
-    twins::{Led, Place, Twins, Waiter},
+    twins::{Led, Place, Twins, Unanswered, Waiter},
 };
 
 use super::*;
@@ -162,7 +162,7 @@ fn a_thousand_wait_for_a_leader_and_only_who_has_gone_makes_room() {
     for crowd in crowds {
         let mut all = Twins::<Twin, ()>::new(Token(0));
         let first = all.enter(&same, || unreachable!("it leads"));
-        assert!(matches!(first, Place::Leader { token: Token(1), doubtful: false }));
+        assert!(matches!(first, Place::Leader { token: Token(1), doubtful: None }));
         for (subject, (waiting, gone)) in [same, other].iter().zip(crowd) {
             for twin in [vec![Twin::Waits; waiting], vec![Twin::Gone; gone]].concat() {
                 assert!(matches!(all.enter(subject, || twin), Place::Waiting), "{crowd:?}");
@@ -189,11 +189,12 @@ fn claims_without_an_answer_are_remembered_up_to_a_limit_until_they_are_over() {
     let now = Instant::now();
     let over = now + HOUR;
     for n in 0..=MOST {
-        twins.unanswered(key(n), Token(n.into()), over, now);
+        twins.unanswered(key(n), Unanswered { token: Token(n.into()), about: key(n) }, over, now);
     }
     assert_eq!(twins.unanswered.len() as u64, MOST);
     assert!(!twins.unanswered.contains_key(&key(MOST)), "nothing live is forgotten for it");
-    twins.unanswered(key(MOST), Token(1), over + HOUR, over);
+    let claim = Unanswered { token: Token(1), about: key(MOST) };
+    twins.unanswered(key(MOST), claim, over + HOUR, over);
     assert!(twins.unanswered.keys().eq([&key(MOST)]), "what is over is");
 }
 

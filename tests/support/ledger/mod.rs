@@ -18,6 +18,8 @@
 
 mod rules;
 
+pub use rules::explained;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::{self, Write as _},

@@ -293,6 +293,25 @@ fn is_success(status: u16) -> bool {
     (200..300).contains(&status)
 }
 
+/// The findings, and all that is known of the events that the first ones name, in order of time.
+pub fn explained(ledger: &Ledger, findings: &[Finding]) -> String {
+    let (count, all) = (findings.len(), super::report(findings));
+    format!("{count} findings:\n{all}\n{}", history(ledger, findings))
+}
+
+fn history(ledger: &Ledger, findings: &[Finding]) -> String {
+    let named = |id: &str| findings.iter().take(3).any(|f| f.about.split(' ').any(|w| w == id));
+    let sent = ledger.sent.iter().filter(|sent| named(&sent.id));
+    let received = ledger.received.iter().filter(|received| named(&received.id));
+    let sent = sent.map(|sent| (sent.at, format!("sent: {}", describe(sent))));
+    let received = received.map(|it| (it.at, format!("app: {}", describe_receipt(it))));
+    let mut all: Vec<_> = sent.chain(received).collect();
+    all.sort();
+    let records = ledger.records.iter().filter(|record| named(&record.provider_id));
+    let records = records.map(|record| format!("record: {record:?}"));
+    all.into_iter().map(|(_, line)| line).chain(records).map(|line| line + "\n").collect()
+}
+
 fn describe(sent: &Sent) -> String {
     let Sent { source, id, at, .. } = sent;
     let told = sent.told.as_ref().map_or("no answer".into(), |told| {
