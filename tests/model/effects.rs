@@ -308,9 +308,10 @@ impl Gate {
         };
         let event = self.events.iter().position(|known| known.subject.key == about);
         state.requests[number].event = event.expect("the world knows its events");
-        state.requests[number].at = match self.is(Bug::LetGoBlindly) {
-            true => At::LetsGo(token),
-            false => At::Renews(bugs::token(self.bug, token)),
+        state.requests[number].at = if self.is(Bug::LetGoBlindly) {
+            At::LetsGo(token)
+        } else {
+            At::Renews(bugs::token(self.bug, token))
         };
     }
 
