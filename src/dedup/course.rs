@@ -115,12 +115,12 @@ pub fn claims_again(settlement: Input, applied: bool) -> bool {
     !applied && matches!(settlement, Input::Hold(..))
 }
 
-/// What becomes of a doubt with which a request ends that does no work.
+/// What becomes of a doubt that a request has when it knows its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doubt {
     /// There is none.
     Over,
-    /// Its token is kept. The doubt is that of another request, about another body under the id, and that one looks after it.
+    /// Its token is kept for the next one: it is that of another request, about another body under the id, which looks after it.
     Kept,
     /// Its token is kept, and the claim looked after.
     LookedAfter,
@@ -131,8 +131,8 @@ pub enum Doubt {
 pub fn doubt(is_there: bool, way: &Way) -> Doubt {
     match way {
         _ if !is_there => Doubt::Over,
-        Way::Known(Outcome::Duplicate(_) | Outcome::SameIdOtherBody) => Doubt::Kept,
-        Way::Known(_) | Way::Work(_) | Way::Later(_) | Way::Doubt(_) => Doubt::LookedAfter,
+        Way::Work(_) | Way::Known(Outcome::Duplicate(_) | Outcome::SameIdOtherBody) => Doubt::Kept,
+        Way::Known(_) | Way::Later(_) | Way::Doubt(_) => Doubt::LookedAfter,
     }
 }
 

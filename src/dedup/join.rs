@@ -116,8 +116,8 @@ impl Seat {
         self.doubtful = Some(key);
     }
 
-    /// What `key` stands for is done: no claim is carried out behind that.
-    pub(super) fn is_done(&mut self, key: EventKey) {
+    /// `key` is done, and no claim is carried out behind that; or it is claimed by this token, and an earlier one taken up.
+    pub(super) fn is_known(&mut self, key: EventKey) {
         self.doubtful.take_if(|doubtful| *doubtful == key);
     }
 

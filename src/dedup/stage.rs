@@ -117,6 +117,9 @@ impl Dedup {
         let (way, age, took) = self.claim(&mut seat, &mut subject, until).await;
         let timed = |answer| annotate(answer, |notes| notes.dedup = Some(took));
         let doubt = course::doubt(seat.doubtful().is_some(), &way);
+        if doubt != Doubt::Over {
+            seat.unanswered(self.0.policy.lease);
+        }
         let answer = match way {
             Way::Work(won) => {
                 crash::point("after_claim");
@@ -127,9 +130,6 @@ impl Dedup {
             Way::Later(left) => in_flight(left),
             Way::Doubt(error) => failed(Refusal::StoreUnavailable, error.to_string()),
         };
-        if doubt != Doubt::Over {
-            seat.unanswered(self.0.policy.lease);
-        }
         if doubt == Doubt::LookedAfter {
             self.let_go_later(event, subject);
         }
@@ -151,7 +151,7 @@ impl Dedup {
             let Timed { done: claimed, age, took } = self.0.claim(subject, seat.token()).await;
             match claimed {
                 Err(_) => seat.doubt(subject.key),
-                Ok(Claimed::Done { .. }) => seat.is_done(subject.key),
+                Ok(Claimed::Done { .. } | Claimed::Won { .. }) => seat.is_known(subject.key),
                 Ok(_) => {}
             }
             if matches!(claimed, Ok(Claimed::Done { same_body: false })) {

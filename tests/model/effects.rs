@@ -172,7 +172,9 @@ impl Gate {
         let key = self.events[state.requests[number].event].subject.key;
         match claimed {
             Err(_) => claiming.doubtful = Some(key),
-            Ok(Claimed::Done { .. }) => drop(claiming.doubtful.take_if(|about| *about == key)),
+            Ok(Claimed::Done { .. } | Claimed::Won { .. }) => {
+                claiming.doubtful.take_if(|about| *about == key);
+            }
             Ok(_) => {}
         }
         let ours = matches!(claimed, Ok(Claimed::Won { .. }) | Err(_));
@@ -201,6 +203,12 @@ impl Gate {
 
     fn go(&self, state: &mut State, number: usize, claiming: Claiming, way: &Way) {
         let (now, token) = (Duration::from_millis(NOW), claiming.token);
+        let doubt = course::doubt(claiming.doubtful.is_some(), way);
+        let forgets = self.is(Bug::DoubtForgotten) && !matches!(way, Way::Doubt(_));
+        let doubt = if forgets { Doubt::Over } else { doubt };
+        if let Some(about) = claiming.doubtful.filter(|_| doubt != Doubt::Over) {
+            self.keep_token(state, number, Unanswered { token, about });
+        }
         let said = match way {
             &Way::Work(won) => {
                 let ends = course::ends(now, self.policy.lease);
@@ -216,14 +224,6 @@ impl Gate {
         };
         if matches!(way, Way::Known(_)) {
             state.overtakes(token);
-        }
-        let forgets = self.is(Bug::DoubtForgotten) && said != Said::Doubt;
-        let doubt = match course::doubt(claiming.doubtful.is_some(), way) {
-            _ if forgets => Doubt::Over,
-            doubt => doubt,
-        };
-        if let Some(about) = claiming.doubtful.filter(|_| doubt != Doubt::Over) {
-            self.keep_token(state, number, Unanswered { token, about });
         }
         self.publish(state, number, said);
         self.end(state, number, Some(said));
