@@ -342,6 +342,14 @@ fn a_claim_that_outlives_its_lease_is_found() {
         ledger.record("attempt", "shop", "d", "r9", "");
         ledger.receive("shop", "d", "r9", 90, Verdict::Silent);
     });
+    // Of two at once the later one may have it: until then nobody may have. Behind the answer it is too late for that.
+    for (at, excuses) in [(172, true), (180, true), (181, false)] {
+        let twin = |ledger: &mut Ledger| {
+            kept_away(ledger, [("r7", 70), ("r8", 171)]);
+            ledger.send("shop", "d", "r9", at, ("upstream_failed", 502));
+        };
+        if excuses { passes(twin) } else { finds("wedged", twin) }
+    }
     // Other events are no excuse.
     finds("wedged", |ledger| {
         kept_away(ledger, [("r7", 70), ("r8", 171)]);

@@ -132,9 +132,16 @@ impl<'a> Joined<'a> {
         for (id, mut of) in by_id {
             of.sort_by_key(|sent| sent.at);
             let mut since = None;
-            for sent in of {
-                if sent.told.as_ref().is_none_or(|told| told.outcome != "duplicate_in_flight") {
+            for (number, sent) in of.iter().enumerate() {
+                let waits = |told: &&Told| told.outcome == "duplicate_in_flight";
+                let Some(told) = sent.told.as_ref().filter(waits) else {
                     since = None; // it may have claimed the event itself
+                    continue;
+                };
+                // So may one that came while this one waited.
+                let mut meanwhile = of[number..].iter().take_while(|other| other.at <= told.at);
+                if meanwhile.any(|other| other.told.as_ref().filter(waits).is_none()) {
+                    since = None;
                     continue;
                 }
                 // What came to the app meanwhile was of another claim.
