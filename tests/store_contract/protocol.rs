@@ -2,10 +2,13 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use gatepost::dedup::{
-    claim::{Kept, Millis, Reply, step},
-    course,
-    twins::{Led, Place, Twins, Unanswered, Waiter},
+use gatepost::{
+    answer::Outcome,
+    dedup::{
+        claim::{Kept, Millis, Reply, step},
+        course::{self, Doubt, Way, Won},
+        twins::{Led, Place, Twins, Unanswered, Waiter},
+    },
 };
 
 use super::*;
@@ -178,6 +181,24 @@ fn a_thousand_wait_for_a_leader_and_only_who_has_gone_makes_room() {
         let waiting = |all: Vec<Twin>| all.iter().filter(|twin| !twin.gone()).count();
         let left = [waiting(twins), waiting(others)];
         assert_eq!(left, crowd.map(|(waiting, _)| waiting), "nobody is sent away for it");
+    }
+}
+
+/// Of a doubt that there is; of none, nothing.
+#[test]
+fn a_doubt_is_looked_after_unless_another_request_does() {
+    let rows = [
+        (Way::Work(None), Doubt::Kept),
+        (Way::Work(Some(Won { attempt: 1, after_unknown: false })), Doubt::Kept),
+        (Way::Known(Outcome::Duplicate(None)), Doubt::Kept),
+        (Way::Known(Outcome::SameIdOtherBody), Doubt::Kept),
+        (Way::Known(Outcome::SuspectedReplay), Doubt::LookedAfter),
+        (Way::Later(HOUR), Doubt::LookedAfter),
+        (Way::Doubt(StoreError("away".into())), Doubt::LookedAfter),
+    ];
+    for (way, doubt) in rows {
+        assert_eq!(course::doubt(true, &way), doubt, "{way:?}");
+        assert_eq!(course::doubt(false, &way), Doubt::Over, "{way:?}");
     }
 }
 
