@@ -59,7 +59,9 @@ fn allow_files(connections: usize) {
     limit.current = limit.maximum;
     let taken = setrlimit(Resource::Nofile, limit);
     let Rlimit { current, .. } = getrlimit(Resource::Nofile);
-    if let Some(files) = current.filter(|files| *files < (connections + FILES_BESIDE) as u64) {
+    if let Some(files) =
+        current.filter(|files| *files < connections.saturating_add(FILES_BESIDE) as u64)
+    {
         let error = taken.err();
         tracing::warn!(
             files,

@@ -115,24 +115,13 @@ pub fn claims_again(settlement: Input, applied: bool) -> bool {
     !applied && matches!(settlement, Input::Hold(..))
 }
 
-/// What becomes of a doubt that a request has when it knows its way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Doubt {
-    /// There is none.
-    Over,
-    /// Its token is kept for the next one: it is that of another request, about another body under the id, which looks after it.
-    Kept,
-    /// Its token is kept, and the claim looked after.
-    LookedAfter,
-}
-
-/// What becomes of it, where there is one.
+/// Whether a claim that had no answer is looked after by a request that goes this way: not behind what is done, where none is carried
+/// out, nor where the work is, whose end is told by the same token.
 #[must_use]
-pub fn doubt(is_there: bool, way: &Way) -> Doubt {
+pub fn looks_after(way: &Way) -> bool {
     match way {
-        _ if !is_there => Doubt::Over,
-        Way::Work(_) | Way::Known(Outcome::Duplicate(_) | Outcome::SameIdOtherBody) => Doubt::Kept,
-        Way::Known(_) | Way::Later(_) | Way::Doubt(_) => Doubt::LookedAfter,
+        Way::Work(_) | Way::Known(Outcome::Duplicate(_) | Outcome::SameIdOtherBody) => false,
+        Way::Known(_) | Way::Later(_) | Way::Doubt(_) => true,
     }
 }
 

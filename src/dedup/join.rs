@@ -7,13 +7,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-
-use super::{
-    Subject,
-    claim::Token,
-    twins::{self, Unanswered},
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    time::{Instant as Deadline, timeout_at},
 };
+
+use super::{Subject, claim::Token, twins};
 use crate::{
     answer::{Answer, Outcome, Relayed},
     event::EventKey,
@@ -53,8 +52,10 @@ pub(super) enum Place {
 pub(super) struct Seat {
     joins: Joins,
     token: Token,
-    /// Of what a claim by it has had no answer.
-    doubtful: Option<EventKey>,
+    /// Whether a claim by it has had no answer.
+    doubtful: bool,
+    /// What it claims: what the seat is for, or that with another body.
+    claims: EventKey,
     /// Taken when the seat is given up: from then on the key may be somebody else's.
     key: Option<EventKey>,
 }
@@ -86,11 +87,22 @@ impl Joins {
         });
         match found {
             twins::Place::Leader { token, doubtful } => {
-                let (joins, key) = (self.clone(), Some(subject.key));
-                Place::Leader(Seat { joins, token, doubtful, key })
+                let (joins, claims) = (self.clone(), subject.key);
+                Place::Leader(Seat { joins, token, doubtful, claims, key: Some(claims) })
             }
             twins::Place::Answered(answer) => Place::Answered(relayed(&answer)),
             twins::Place::Waiting | twins::Place::Full => place,
+        }
+    }
+
+    /// The seat of `subject`, once nobody has it; nothing where that takes too long, or a leader is through and stays.
+    pub(super) async fn free(&self, subject: &Subject, until: Deadline) -> Option<Seat> {
+        loop {
+            match self.enter(subject) {
+                Place::Leader(seat) => return Some(seat),
+                Place::Follower(ended) => drop(timeout_at(until, ended).await.ok()?),
+                Place::Answered(_) | Place::Full => return None,
+            }
         }
     }
 
@@ -111,19 +123,27 @@ impl Seat {
         self.token
     }
 
-    /// A claim of `key` had no answer: whatever is answered to the next one, it may have been carried out, or may still be.
-    pub(super) fn doubt(&mut self, key: EventKey) {
-        self.doubtful = Some(key);
+    /// A claim had no answer: whatever is answered to the next one, it may have been carried out, or may still be.
+    pub(super) fn doubt(&mut self) {
+        self.doubtful = true;
     }
 
-    /// `key` is done, and no claim is carried out behind that; or it is claimed by this token, and an earlier one taken up.
-    pub(super) fn is_known(&mut self, key: EventKey) {
-        self.doubtful.take_if(|doubtful| *doubtful == key);
-    }
-
-    /// Of what a claim by the token may be there that nobody knows of.
-    pub(super) fn doubtful(&self) -> Option<EventKey> {
+    /// Whether a claim by the token may be there that nobody knows of.
+    pub(super) fn is_doubtful(&self) -> bool {
         self.doubtful
+    }
+
+    /// Claims `key` from now on, by the token of a claim of it that had no answer, where there is one.
+    pub(super) fn turn_to(&mut self, key: EventKey) {
+        let taken_up = self.joins.lock().take_up(&key);
+        (self.claims, self.doubtful) = (key, taken_up.is_some());
+        self.token = taken_up.unwrap_or(self.token);
+    }
+
+    /// Keeps the doubt for the next one who claims the same, for as long as `lease`.
+    pub(super) fn unanswered(&self, lease: Duration) {
+        let now = Instant::now();
+        self.joins.lock().unanswered(self.claims, self.token, now + lease, now);
     }
 
     /// Gives the leader's answer to all who wait for it.
@@ -139,14 +159,6 @@ impl Seat {
         let twins = self.key.map(|key| self.joins.lock().keep(&key, kept));
         answer_all(twins.unwrap_or_default(), answer);
         Ok(Kept { _seat: self, _room: room })
-    }
-
-    /// Keeps the doubt for the next one here, for as long as `lease`.
-    pub(super) fn unanswered(&self, lease: Duration) {
-        if let (Some(key), Some(about)) = (self.key, self.doubtful) {
-            let (now, token) = (Instant::now(), self.token);
-            self.joins.lock().unanswered(key, Unanswered { token, about }, now + lease, now);
-        }
     }
 
     /// Gives back the twins that wait; those with another body are let go.

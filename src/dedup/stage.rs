@@ -20,7 +20,7 @@ use super::{
     DedupStore, Fresh, Joins, Lease, Policy, StoreError, Subject,
     claim::{Claimed, Input, Token},
     clock::Watch,
-    course::{self, Course, Doubt, Way},
+    course::{self, Course, Way},
     join::{Place, Seat},
 };
 use crate::{
@@ -112,25 +112,23 @@ impl Dedup {
     where
         F: Future<Output = Answer> + Send,
     {
-        let (event, token) = (subject, seat.token());
+        let event = subject;
         crash::point("before_claim");
         let (way, age, took) = self.claim(&mut seat, &mut subject, until).await;
         let timed = |answer| annotate(answer, |notes| notes.dedup = Some(took));
-        let doubt = course::doubt(seat.doubtful().is_some(), &way);
-        if doubt != Doubt::Over {
-            seat.unanswered(self.0.policy.lease);
-        }
+        let looks_after = seat.is_doubtful() && course::looks_after(&way);
         let answer = match way {
             Way::Work(won) => {
                 crash::point("after_claim");
-                let lease = Lease::new(self.0.clone(), subject, token, won, age);
+                let lease = Lease::new(self.0.clone(), subject, seat.token(), won, age);
                 return timed(self.carry(seat, lease, work).await);
             }
             Way::Known(outcome) => Ok(outcome.into()),
             Way::Later(left) => in_flight(left),
             Way::Doubt(error) => failed(Refusal::StoreUnavailable, error.to_string()),
         };
-        if doubt == Doubt::LookedAfter {
+        if looks_after {
+            seat.unanswered(self.0.policy.lease);
             self.let_go_later(event, subject);
         }
         seat.publish(&answer);
@@ -149,10 +147,8 @@ impl Dedup {
         let (mut pause, mut seen) = (POLL.0, None);
         loop {
             let Timed { done: claimed, age, took } = self.0.claim(subject, seat.token()).await;
-            match claimed {
-                Err(_) => seat.doubt(subject.key),
-                Ok(Claimed::Done { .. } | Claimed::Won { .. }) => seat.is_known(subject.key),
-                Ok(_) => {}
+            if claimed.is_err() {
+                seat.doubt();
             }
             if matches!(claimed, Ok(Claimed::Done { same_body: false })) {
                 self.0.source.body_mismatch.inc();
@@ -160,7 +156,10 @@ impl Dedup {
             let patient = Instant::now() + pause <= until;
             match course::after_claim(claimed, seen, patient, &self.0.policy) {
                 Course::Take(way) => return (way, age, took),
-                Course::Apart => subject.key = course::apart(subject.key, subject.digest),
+                Course::Apart => {
+                    subject.key = course::apart(subject.key, subject.digest);
+                    seat.turn_to(subject.key);
+                }
                 Course::Again(in_flight) => {
                     seen = Some(in_flight);
                     sleep(pause).await;
@@ -236,13 +235,21 @@ impl Dedup {
     /// A claim without an answer may have been carried out after all. The next try here takes it up; nobody elsewhere shall
     /// wait for its lease to end. `subject` is what `event` was claimed as.
     fn let_go_later(&self, event: Subject, subject: Subject) {
-        let parts = self.0.clone();
+        let (parts, lease) = (self.0.clone(), self.0.policy.lease);
+        let until = Instant::now() + lease;
         self.0.tracker.spawn(async move {
             sleep(RETRY_SOON).await;
-            let Place::Leader(seat) = parts.joins.enter(&event) else { return };
-            let Some(key) = seat.doubtful() else { return };
-            let subject = Subject { key, ..subject };
-            let (store, token, lease) = (&parts.store, seat.token(), parts.policy.lease);
+            let Some(mut seat) = parts.joins.free(&event, until).await else { return };
+            if subject.key != event.key {
+                if seat.is_doubtful() {
+                    seat.unanswered(lease); // another doubt, which is somebody else's
+                }
+                seat.turn_to(subject.key);
+            }
+            if !seat.is_doubtful() {
+                return; // it was taken up
+            }
+            let (store, token) = (&parts.store, seat.token());
             // First whether the store answers: a release that comes late must not meet a claim that was taken up again.
             if course::lets_go(&store.apply(&subject, Input::Renew(token, lease)).await) {
                 store.apply(&subject, Input::Release(token)).await.ok(); // if this fails, the lease does end

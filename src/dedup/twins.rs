@@ -27,8 +27,8 @@ pub trait Waiter {
 pub struct Twins<W, A> {
     /// Events with a leader.
     pub led: HashMap<EventKey, Led<W, A>>,
-    /// Claims that may have been carried out without an answer, and until when that matters.
-    pub unanswered: HashMap<EventKey, (Unanswered, Instant)>,
+    /// Tokens of claims that may have been carried out without an answer, and until when that matters.
+    pub unanswered: HashMap<EventKey, (Token, Instant)>,
     /// The last token that was given out.
     pub last: Token,
 }
@@ -46,16 +46,6 @@ pub struct Led<W, A> {
     pub answer: Option<A>,
 }
 
-/// A claim that may have been carried out without an answer: by which token, and of what, which is not the event of the seat where
-/// another body under the same id was claimed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Unanswered {
-    /// By what.
-    pub token: Token,
-    /// Of what.
-    pub about: EventKey,
-}
-
 /// Where a request finds itself among its twins.
 #[derive(Debug)]
 pub enum Place<A> {
@@ -63,8 +53,8 @@ pub enum Place<A> {
     Leader {
         /// By what it claims.
         token: Token,
-        /// Of what an earlier claim by it has had no answer: it may have been carried out, or may still be.
-        doubtful: Option<EventKey>,
+        /// Whether an earlier claim by it has had no answer: it may have been carried out, or may still be.
+        doubtful: bool,
     },
     /// The leader has the same body, and its answer is known already.
     Answered(A),
@@ -96,15 +86,19 @@ impl<W: Waiter, A: Clone> Twins<W, A> {
         }
     }
 
-    /// With a new token, or that of a claim without an answer: if it was carried out, it is ours.
+    /// With a new token, or that of a claim without an answer.
     fn lead(&mut self, key: &EventKey) -> Place<A> {
-        if !self.unanswered.is_empty()
-            && let Some((Unanswered { token, about }, _)) = self.unanswered.remove(key)
-        {
-            return Place::Leader { token, doubtful: Some(about) };
+        if let Some(token) = self.take_up(key) {
+            return Place::Leader { token, doubtful: true };
         }
         self.last.0 += 1;
-        Place::Leader { token: self.last, doubtful: None }
+        Place::Leader { token: self.last, doubtful: false }
+    }
+
+    /// The token of a claim of `key` without an answer: if it was carried out, it is that of the one who claims next.
+    pub fn take_up(&mut self, key: &EventKey) -> Option<Token> {
+        let nothing = self.unanswered.is_empty(); // nearly always, and then nothing is hashed
+        if nothing { None } else { self.unanswered.remove(key).map(|(token, _)| token) }
     }
 
     /// The leader is through. Gives back those who waited; what comes now is the first again.
@@ -120,13 +114,14 @@ impl<W: Waiter, A: Clone> Twins<W, A> {
         mem::take(&mut led.twins)
     }
 
-    /// Notes that a claim may have been carried out without an answer, for as long as it takes to get from `now` to `until`.
-    pub fn unanswered(&mut self, key: EventKey, claim: Unanswered, until: Instant, now: Instant) {
+    /// Notes that the claim of `key` by `token` may have been carried out without an answer, for as long as it takes to get from
+    /// `now` to `until`. `key` is what was claimed: not that of the seat, where another body under its id was.
+    pub fn unanswered(&mut self, key: EventKey, token: Token, until: Instant, now: Instant) {
         if self.unanswered.len() >= UNANSWERED_MAX {
             self.unanswered.retain(|_, (_, until)| now < *until);
         }
         if self.unanswered.len() < UNANSWERED_MAX {
-            self.unanswered.insert(key, (claim, until));
+            self.unanswered.insert(key, (token, until));
         }
     }
 }

@@ -47,6 +47,8 @@ pub(crate) enum Bug {
     LetGoBlindly,
     /// That a claim had no answer is forgotten where a twin was seen.
     DoubtForgotten,
+    /// That a claim of another body had no answer is kept as if it were one of the id's own.
+    DoubtOfSeat,
     /// An unknown outcome is not held where the store lost the claim.
     LostIsLeft,
     /// A timeout counts as a certain failure.
@@ -62,7 +64,7 @@ pub(crate) enum Bug {
 }
 
 /// Each mistake, and the promise that it breaks.
-pub(crate) const BUGS: [(Bug, Promise); 23] = [
+pub(crate) const BUGS: [(Bug, Promise); 24] = [
     (Bug::AckInFlight, Promise::AckRests),
     (Bug::DoneFirst, Promise::AckRests),
     (Bug::UnknownIsSuccess, Promise::AckRests),
@@ -86,6 +88,7 @@ pub(crate) const BUGS: [(Bug, Promise); 23] = [
     (Bug::UnwrittenRefused, Promise::SuccessIsTold),
     (Bug::KeyWithoutSource, Promise::SourcesApart),
     (Bug::DoubtForgotten, Promise::NoneLeftBehind),
+    (Bug::DoubtOfSeat, Promise::NoneLeftBehind),
 ];
 
 /// The product's `step`, or what a mistake makes of it.

@@ -7,9 +7,10 @@ use gatepost::{
     dedup::{
         StoreError,
         claim::{Claimed, Kept, Phase, Reply, Token},
-        course::{self, Course, Doubt, Way},
-        twins::{Place, Unanswered},
+        course::{self, Course, Way},
+        twins::Place,
     },
+    event::EventKey,
 };
 
 use crate::{
@@ -169,14 +170,7 @@ impl Gate {
             Ok(Reply::Applied(_)) => Err(StoreError("a claim has no answer".into())),
             Err(error) => Err(error),
         };
-        let key = self.events[state.requests[number].event].subject.key;
-        match claimed {
-            Err(_) => claiming.doubtful = Some(key),
-            Ok(Claimed::Done { .. } | Claimed::Won { .. }) => {
-                claiming.doubtful.take_if(|about| *about == key);
-            }
-            Ok(_) => {}
-        }
+        claiming.doubtful |= claimed.is_err();
         let ours = matches!(claimed, Ok(Claimed::Won { .. }) | Err(_));
         let alone = !ours && self.stands_alone(state, number);
         state.breaks(Promise::SourcesApart, alone);
@@ -191,8 +185,11 @@ impl Gate {
                 let subject = &self.events[state.requests[number].event].subject;
                 let key = course::apart(subject.key, subject.digest);
                 let event = self.events.iter().position(|known| known.subject.key == key);
-                state.overtakes(claiming.token); // of what is done now
+                state.overtakes(claiming.token, state.requests[number].event); // it is done
                 state.requests[number].event = event.expect("the world knows its events");
+                let taken_up = state.gateways[self.requests[number].0].twins.take_up(&key);
+                claiming.doubtful = taken_up.is_some();
+                claiming.token = taken_up.unwrap_or(claiming.token);
                 state.requests[number].at = At::Claims(claiming);
                 return;
             }
@@ -203,12 +200,6 @@ impl Gate {
 
     fn go(&self, state: &mut State, number: usize, claiming: Claiming, way: &Way) {
         let (now, token) = (Duration::from_millis(NOW), claiming.token);
-        let doubt = course::doubt(claiming.doubtful.is_some(), way);
-        let forgets = self.is(Bug::DoubtForgotten) && !matches!(way, Way::Doubt(_));
-        let doubt = if forgets { Doubt::Over } else { doubt };
-        if let Some(about) = claiming.doubtful.filter(|_| doubt != Doubt::Over) {
-            self.keep_token(state, number, Unanswered { token, about });
-        }
         let said = match way {
             &Way::Work(won) => {
                 let ends = course::ends(now, self.policy.lease);
@@ -222,12 +213,17 @@ impl Gate {
             Way::Later(_) => Said::Later,
             Way::Doubt(_) => Said::Doubt,
         };
-        if matches!(way, Way::Known(_)) {
-            state.overtakes(token);
+        let forgets = self.is(Bug::DoubtForgotten) && said != Said::Doubt;
+        let looks_after = claiming.doubtful && course::looks_after(way) && !forgets;
+        if !looks_after && matches!(way, Way::Known(_)) {
+            state.overtakes(token, state.requests[number].event);
+        }
+        if looks_after {
+            self.keep_token(state, number, token);
         }
         self.publish(state, number, said);
         self.end(state, number, Some(said));
-        if doubt == Doubt::LookedAfter {
+        if looks_after {
             state.requests[number].at = At::Doubts(token);
         }
     }
@@ -297,17 +293,24 @@ impl Gate {
         let (gateway, event) = self.requests[number];
         let twins = &mut state.gateways[gateway].twins;
         let place = twins.enter(&self.events[event].subject, || Waits(number));
-        let Place::Leader { token, doubtful } = place else {
+        let Place::Leader { mut token, mut doubtful } = place else {
             state.requests[number].at = At::Done;
             return;
         };
-        let Some(about) = doubtful else {
+        let (seat, claimed) = (self.key(number), self.claimed(state, number));
+        if claimed != seat {
+            if doubtful {
+                self.keep(state, number, seat, token);
+            }
+            let taken_up = state.gateways[gateway].twins.take_up(&claimed);
+            doubtful = taken_up.is_some();
+            token = taken_up.unwrap_or(token);
+        }
+        if !doubtful {
             self.leave_seat(state, number);
             self.end(state, number, None);
             return;
-        };
-        let event = self.events.iter().position(|known| known.subject.key == about);
-        state.requests[number].event = event.expect("the world knows its events");
+        }
         state.requests[number].at = if self.is(Bug::LetGoBlindly) {
             At::LetsGo(token)
         } else {
@@ -321,7 +324,7 @@ impl Gate {
         if course::lets_go(&renewed) {
             state.requests[number].at = At::LetsGo(token);
         } else {
-            self.keep_token(state, number, self.unanswered(state, number, token));
+            self.keep_token(state, number, token);
             self.leave_seat(state, number);
             self.end(state, number, None);
         }
@@ -330,25 +333,30 @@ impl Gate {
     fn let_go(&self, state: &mut State, number: usize, answered: Answered) {
         let At::LetsGo(token) = state.requests[number].at else { return };
         let gone = self.apply(state, number, Command::Release(token), answered).is_ok();
-        state.overtakes(token);
+        state.overtakes(token, state.requests[number].event);
         state.adrift |= !gone;
         if !gone && self.is(Bug::LetGoBlindly) {
-            self.keep_token(state, number, self.unanswered(state, number, token));
+            self.keep_token(state, number, token);
         }
         self.leave_seat(state, number);
         self.end(state, number, None);
     }
 
-    /// A claim of what the request is at.
-    fn unanswered(&self, state: &State, number: usize, token: Token) -> Unanswered {
-        let about = self.events[state.requests[number].event].subject.key;
-        Unanswered { token, about }
+    /// What it claims: what its seat is for, or that with another body.
+    fn claimed(&self, state: &State, number: usize) -> EventKey {
+        self.events[state.requests[number].event].subject.key
     }
 
-    fn keep_token(&self, state: &mut State, number: usize, claim: Unanswered) {
-        let (gateway, key) = (self.requests[number].0, self.key(number));
+    fn keep_token(&self, state: &mut State, number: usize, token: Token) {
+        let of_seat = self.is(Bug::DoubtOfSeat);
+        let key = if of_seat { self.key(number) } else { self.claimed(state, number) };
+        self.keep(state, number, key, token);
+    }
+
+    fn keep(&self, state: &mut State, number: usize, key: EventKey, token: Token) {
+        let gateway = self.requests[number].0;
         let until = *ZERO_HOUR + self.policy.lease;
-        state.gateways[gateway].twins.unanswered(key, claim, until, *ZERO_HOUR);
+        state.gateways[gateway].twins.unanswered(key, token, until, *ZERO_HOUR);
     }
 
     /// The leader's answer goes to its twins, and those with another body look for a seat again.

@@ -208,6 +208,7 @@ fn world_of(bug: Bug) -> Gate {
             world(&[(0, 0), (0, 1), (1, 0)], &events, 0)
         }
         Bug::RevivesLease => Gate { kinds: LATE, ..twins(3) },
+        Bug::DoubtOfSeat => bodies(1, SameIdOtherBody::Deliver),
         Bug::TrustsClock => Gate { kinds: BACK, ..twins(1) },
         Bug::LetGoBlindly | Bug::OneToken | Bug::DoubtForgotten | Bug::LostIsLeft => twins(2),
         _ => twins(1),

@@ -176,7 +176,11 @@ impl Gate {
                     moves.push(Move::Abandon(number));
                 }
             }
-            At::Doubts(_) => moves.push(Move::LookAfter(number)),
+            At::Doubts(_) => {
+                let (gateway, key) = (self.requests[number].0, self.key(number));
+                let taken = state.gateways[gateway].twins.led.contains_key(&key);
+                moves.extend((!taken).then_some(Move::LookAfter(number)));
+            }
             At::Renews(_) => moves.extend(answers().map(|a| Move::Renew(number, a))),
             At::LetsGo(_) => moves.extend(answers().map(|a| Move::LetGo(number, a))),
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gatepost::dedup::{
-    claim::{Claimed, Input, Kept, Phase, Reply, Token},
+    claim::{Claimed, Input, Kept, Phase, Record, Reply, Token},
     course,
 };
 use stateright::Property;
@@ -95,7 +95,7 @@ fn promises() -> Vec<Property<Gate>> {
         always(Promise::RepeatsAreTold.name(), |_, s| s.keeps(Promise::RepeatsAreTold)),
         always(Promise::SuccessIsTold.name(), |_, s| s.keeps(Promise::SuccessIsTold)),
         always(Promise::SourcesApart.name(), |_, s| s.keeps(Promise::SourcesApart)),
-        always(Promise::NoneLeftBehind.name(), |_, s| none_left_behind(s)),
+        always(Promise::NoneLeftBehind.name(), none_left_behind),
     ]
 }
 
@@ -132,16 +132,20 @@ fn no_wedge(gate: &Gate, state: &State) -> bool {
 }
 
 /// Where nothing is under way, nobody has to wait for a lease to end: a claim that is there is the next one's at its gateway.
-fn none_left_behind(state: &State) -> bool {
-    let kept = || state.gateways.iter().flat_map(|gateway| gateway.twins.unanswered.values());
-    let live = state.events.iter().flatten().filter(|record| blocks(record));
-    let mut owners = live.filter_map(|record| match record.phase {
-        Phase::Leased(token) => Some(token),
-        Phase::Free | Phase::Held | Phase::Done(_) => None,
-    });
-    state.adrift
-        || !state.quiet()
-        || owners.all(|owner| kept().any(|(claim, _)| claim.token == owner))
+fn none_left_behind(gate: &Gate, state: &State) -> bool {
+    let kept = |slot: usize, owner: Token| {
+        let all = state.gateways.iter().flat_map(|gateway| &gateway.twins.unanswered);
+        let of_it = |key| gate.events.iter().any(|e| e.slot == slot && e.subject.key == key);
+        all.into_iter().any(|(key, (token, _))| *token == owner && of_it(*key))
+    };
+    let left = |(slot, record): (usize, &Option<Record>)| match record {
+        Some(record) if blocks(record) => match record.phase {
+            Phase::Leased(owner) => !kept(slot, owner),
+            Phase::Free | Phase::Held | Phase::Done(_) => false,
+        },
+        _ => false,
+    };
+    state.adrift || !state.quiet() || !state.events.iter().enumerate().any(left)
 }
 
 /// At most one request believes with reason that an event is its own, unless the store forgot about it.

@@ -164,8 +164,8 @@ pub(crate) struct Claiming {
     pub(crate) token: Token,
     /// Whether it has seen somebody else at work.
     pub(crate) seen: bool,
-    /// Of what a claim by this token had no answer.
-    pub(crate) doubtful: Option<EventKey>,
+    /// Whether a claim by this token had no answer.
+    pub(crate) doubtful: bool,
 }
 
 /// Where a request is.
@@ -368,9 +368,9 @@ impl State {
         self.requests.iter().filter(move |request| gate.events[request.event].slot == slot)
     }
 
-    /// The claim by `token` is over; it may be carried out once more.
-    pub(crate) fn overtakes(&mut self, token: Token) {
-        let late = |(.., command): &Order| *command == Command::Claim(token);
+    /// The claim of an event by `token` is over; it may be carried out once more.
+    pub(crate) fn overtakes(&mut self, token: Token, event: usize) {
+        let late = |(_, of, command): &Order| *of == event && *command == Command::Claim(token);
         self.adrift |= self.late.iter().any(late);
     }
 

@@ -6,8 +6,8 @@ use gatepost::{
     answer::Outcome,
     dedup::{
         claim::{Kept, Millis, Reply, step},
-        course::{self, Doubt, Way, Won},
-        twins::{Led, Place, Twins, Unanswered, Waiter},
+        course::{self, Way, Won},
+        twins::{Led, Place, Twins, Waiter},
     },
 };
 
@@ -165,7 +165,7 @@ fn a_thousand_wait_for_a_leader_and_only_who_has_gone_makes_room() {
     for crowd in crowds {
         let mut all = Twins::<Twin, ()>::new(Token(0));
         let first = all.enter(&same, || unreachable!("it leads"));
-        assert!(matches!(first, Place::Leader { token: Token(1), doubtful: None }));
+        assert!(matches!(first, Place::Leader { token: Token(1), doubtful: false }));
         for (subject, (waiting, gone)) in [same, other].iter().zip(crowd) {
             for twin in [vec![Twin::Waits; waiting], vec![Twin::Gone; gone]].concat() {
                 assert!(matches!(all.enter(subject, || twin), Place::Waiting), "{crowd:?}");
@@ -184,21 +184,20 @@ fn a_thousand_wait_for_a_leader_and_only_who_has_gone_makes_room() {
     }
 }
 
-/// Of a doubt that there is; of none, nothing.
+/// Whether a claim may be left there that nobody works under, and that nothing is done behind.
 #[test]
-fn a_doubt_is_looked_after_unless_another_request_does() {
+fn a_claim_without_an_answer_is_looked_after_unless_it_is_over() {
     let rows = [
-        (Way::Work(None), Doubt::Kept),
-        (Way::Work(Some(Won { attempt: 1, after_unknown: false })), Doubt::Kept),
-        (Way::Known(Outcome::Duplicate(None)), Doubt::Kept),
-        (Way::Known(Outcome::SameIdOtherBody), Doubt::Kept),
-        (Way::Known(Outcome::SuspectedReplay), Doubt::LookedAfter),
-        (Way::Later(HOUR), Doubt::LookedAfter),
-        (Way::Doubt(StoreError("away".into())), Doubt::LookedAfter),
+        (Way::Work(None), false),
+        (Way::Work(Some(Won { attempt: 1, after_unknown: false })), false),
+        (Way::Known(Outcome::Duplicate(None)), false),
+        (Way::Known(Outcome::SameIdOtherBody), false),
+        (Way::Known(Outcome::SuspectedReplay), true),
+        (Way::Later(HOUR), true),
+        (Way::Doubt(StoreError("away".into())), true),
     ];
-    for (way, doubt) in rows {
-        assert_eq!(course::doubt(true, &way), doubt, "{way:?}");
-        assert_eq!(course::doubt(false, &way), Doubt::Over, "{way:?}");
+    for (way, looks_after) in rows {
+        assert_eq!(course::looks_after(&way), looks_after, "{way:?}");
     }
 }
 
@@ -210,12 +209,11 @@ fn claims_without_an_answer_are_remembered_up_to_a_limit_until_they_are_over() {
     let now = Instant::now();
     let over = now + HOUR;
     for n in 0..=MOST {
-        twins.unanswered(key(n), Unanswered { token: Token(n.into()), about: key(n) }, over, now);
+        twins.unanswered(key(n), Token(n.into()), over, now);
     }
     assert_eq!(twins.unanswered.len() as u64, MOST);
     assert!(!twins.unanswered.contains_key(&key(MOST)), "nothing live is forgotten for it");
-    let claim = Unanswered { token: Token(1), about: key(MOST) };
-    twins.unanswered(key(MOST), claim, over + HOUR, over);
+    twins.unanswered(key(MOST), Token(1), over + HOUR, over);
     assert!(twins.unanswered.keys().eq([&key(MOST)]), "what is over is");
 }
 
