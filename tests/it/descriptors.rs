@@ -51,7 +51,8 @@ async fn a_process_takes_the_files_that_it_may_have_and_says_where_they_are_few(
 async fn strangers_who_hold_every_descriptor_end_nothing_and_leave_nothing_behind() {
     let app = Upstream::start().await;
     let dir = tempfile::tempdir().unwrap();
-    let rotate = "audit: { rotate: { every: 1s }, compress: none }\nlimits: { first_byte_timeout: 1h }\n";
+    let rotate =
+        "audit: { rotate: { every: 1s }, compress: none }\nlimits: { first_byte_timeout: 1h }\n";
     let text = yaml(dir.path(), &(rotate.to_owned() + &stripe_to(&app.url())));
     let text = text.replace("server: {", "server: { workers: 2,");
     let gateway = Gateway::start_under(&ulimit(64, 128), dir, &text).await;

@@ -25,7 +25,7 @@ import time
 # Its files, and the steps in which it is tested: a test binary with the tests in it that are run (all where none is named). What
 # is quick and sees most comes first, because the first failure ends it.
 AREAS = {
-    "guard": ("src/server/guard.rs", [("server", ["guard::", "http1::"])]),
+    "guard": ("src/server/guard.rs", [("server", ["guard::", "http1::", "requests::"])]),
     "verify": ("src/verify/*.rs", [("pure", [])]),
     "identify": ("src/identify/*.rs", [("pure", [])]),
     "json": ("src/json/*.rs", [("pure", [])]),

@@ -126,6 +126,27 @@ async fn an_answer_before_the_end_of_the_body_arrives() {
     }
 }
 
+/// What is not read cannot be followed by another request: that is said, not just done.
+#[tokio::test]
+async fn an_answer_before_the_end_of_the_body_says_that_it_is_the_last() {
+    let server = Server::start(settings());
+    for (length, sent, is_last) in [(2, "", true), (2, "o", true), (2, "ok", false), (0, "", false)]
+    {
+        let mut stream = server.connect().await;
+        let request =
+            format!("POST /deaf HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n{sent}");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let (mut said, mut piece) = (String::new(), [0; 4096]);
+        while !said.contains("too large") {
+            let read = stream.read(&mut piece).await.unwrap();
+            assert!(read > 0, "{said}");
+            said += std::str::from_utf8(&piece[..read]).unwrap();
+        }
+        let says_so = said.to_ascii_lowercase().contains("connection: close");
+        assert_eq!(says_so, is_last, "{sent:?} of {length}: {said}");
+    }
+}
+
 #[tokio::test]
 async fn continue_is_said_only_when_the_body_is_wanted() {
     let server = Server::start(settings());
