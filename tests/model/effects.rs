@@ -185,7 +185,7 @@ impl Gate {
                 let subject = &self.events[state.requests[number].event].subject;
                 let key = course::apart(subject.key, subject.digest);
                 let event = self.events.iter().position(|known| known.subject.key == key);
-                state.overtakes(claiming.token, state.requests[number].event); // it is done
+                self.overtakes(state, claiming.token, number); // it is done
                 state.requests[number].event = event.expect("the world knows its events");
                 let taken_up = state.gateways[self.requests[number].0].twins.take_up(&key);
                 claiming.doubtful = taken_up.is_some();
@@ -216,7 +216,7 @@ impl Gate {
         let forgets = self.is(Bug::DoubtForgotten) && said != Said::Doubt;
         let looks_after = claiming.doubtful && course::looks_after(way) && !forgets;
         if !looks_after && matches!(way, Way::Known(_)) {
-            state.overtakes(token, state.requests[number].event);
+            self.overtakes(state, token, number);
         }
         if looks_after {
             self.keep_token(state, number, token);
@@ -333,7 +333,7 @@ impl Gate {
     fn let_go(&self, state: &mut State, number: usize, answered: Answered) {
         let At::LetsGo(token) = state.requests[number].at else { return };
         let gone = self.apply(state, number, Command::Release(token), answered).is_ok();
-        state.overtakes(token, state.requests[number].event);
+        self.overtakes(state, token, number);
         state.adrift |= !gone;
         if !gone && self.is(Bug::LetGoBlindly) {
             self.keep_token(state, number, token);

@@ -72,7 +72,7 @@ impl Gate {
         settled: bool,
     ) {
         let settlement = self.settlement_of(work, said);
-        state.overtakes(work.token, state.requests[number].event);
+        self.overtakes(state, work.token, number);
         state.adrift |= !settled && settlement == Input::Release(work.token);
         if late {
             self.leave_seat(state, number);

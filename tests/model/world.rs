@@ -368,12 +368,6 @@ impl State {
         self.requests.iter().filter(move |request| gate.events[request.event].slot == slot)
     }
 
-    /// The claim of an event by `token` is over; it may be carried out once more.
-    pub(crate) fn overtakes(&mut self, token: Token, event: usize) {
-        let late = |(_, of, command): &Order| *of == event && *command == Command::Claim(token);
-        self.adrift |= self.late.iter().any(late);
-    }
-
     pub(crate) fn applied(&self, gate: &Gate, slot: usize) -> usize {
         self.of(gate, slot).filter(|request| request.wire == Wire::Applied).count()
     }
@@ -434,6 +428,15 @@ impl Gate {
 
     pub(crate) fn key(&self, request: usize) -> EventKey {
         self.events[self.requests[request].1].subject.key
+    }
+
+    /// The claim by `token` of what a request claims is over; it may be carried out once more.
+    pub(crate) fn overtakes(&self, state: &mut State, token: Token, number: usize) {
+        let key = |event: usize| self.events[event].subject.key;
+        let claimed = key(state.requests[number].event);
+        let late =
+            |(_, of, command): &Order| key(*of) == claimed && *command == Command::Claim(token);
+        state.adrift |= state.late.iter().any(late);
     }
 
     pub(crate) fn may(&self, state: &State, kind: Fault) -> bool {
