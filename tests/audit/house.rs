@@ -353,6 +353,25 @@ async fn a_segment_that_cannot_be_read_holds_up_removal_and_that_is_said_once() 
     assert!(told.contains("segment-00000000000000000003.ndjson"), "{told}");
 }
 
+/// Too many open files, of the process and of the system, and a disk that is broken.
+const EMFILE: i32 = 24;
+const ENFILE: i32 = 23;
+const EIO: i32 = 5;
+
+/// What a segment that cannot be begun says about the log.
+#[tokio::test(start_paused = true)]
+async fn a_segment_that_cannot_be_begun_ends_a_run_unless_that_passes() {
+    for (errno, trouble) in [(EMFILE, ""), (ENFILE, ""), (EIO, "failed")] {
+        let mut house = House::new(|params| params.rotate_bytes = 1);
+        house.turn(0, Some(0)).await;
+        house.disk.faults.errno.store(errno, Ordering::SeqCst);
+        house.turn(0, Some(1)).await;
+        let said = house.log.health().trouble.map(|trouble| trouble.to_string());
+        assert!(said.as_deref().unwrap_or_default().contains(trouble), "{errno}: {said:?}");
+        assert_eq!(said.is_some(), !trouble.is_empty(), "{errno}: {said:?}");
+    }
+}
+
 /// Strangers can bring that about: it is no word about the disk, and passes without anybody's doing.
 #[tokio::test(start_paused = true)]
 async fn too_many_open_files_put_off_the_next_segment_and_nothing_else() {
@@ -369,7 +388,7 @@ async fn too_many_open_files_put_off_the_next_segment_and_nothing_else() {
         house.turn(DAY, Some(event)).await; // each in a segment of its own
     }
     let (before, began) = (attempts(&house), live(&house));
-    house.disk.faults.exhausted.store(true, Ordering::SeqCst);
+    house.disk.faults.errno.store(EMFILE, Ordering::SeqCst);
     let told = said(|| {
         for event in 9..12 {
             house.log.note(attempt(event));
@@ -384,7 +403,7 @@ async fn too_many_open_files_put_off_the_next_segment_and_nothing_else() {
     assert_ne!(house.world.records()[0]["seq"], first);
     assert!(checkpoints(&house.world).starts_with(&sealed));
     assert_eq!(house.log.health().trouble, None);
-    house.disk.faults.exhausted.store(false, Ordering::SeqCst);
+    house.disk.faults.errno.store(0, Ordering::SeqCst);
     house.turn(DAY, Some(13)).await;
     assert!(live(&house) > began, "begun when it can be");
     assert!(!checkpoints(&house.world).starts_with(&sealed[..1]), "gone with the next ones");

@@ -5,7 +5,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -16,8 +16,8 @@ use gatepost::audit::storage::{Directory, Storage, StorageFile};
 pub struct Faults {
     /// Files cannot grow.
     pub full: AtomicBool,
-    /// No file can be opened: too many are.
-    pub exhausted: AtomicBool,
+    /// The error with which files are not made, as the system numbers it; 0 for none.
+    pub errno: AtomicI32,
     /// Syncs of files fail.
     pub sync_fails: AtomicBool,
     /// While it is held, syncs hang.
@@ -67,8 +67,9 @@ impl Storage for Disk {
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn StorageFile>> {
-        if self.faults.exhausted.load(Ordering::SeqCst) {
-            return Err(io::Error::from_raw_os_error(24)); // EMFILE
+        match self.faults.errno.load(Ordering::SeqCst) {
+            0 => {}
+            errno => return Err(io::Error::from_raw_os_error(errno)),
         }
         Ok(self.file(self.below.create(name)?))
     }
