@@ -312,9 +312,9 @@ impl Writer {
                 tracing::error!(segment = first, %error, "an old segment was not removed");
                 continue;
             }
+            // What too many open files put off goes with the checkpoints of the next segment.
             if let Err(error) = self.sealer.forget_before(last.seq)
                 && !is_out_of_descriptors(&error)
-            // else they go with those of the next segment
             {
                 let forgotten = Err(self.journal.refuse(&error));
                 self.settle(forgotten);

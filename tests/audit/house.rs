@@ -10,6 +10,8 @@ use gatepost::audit::{ByHand, segments::Segments};
 use super::{said::said, *};
 
 const BEGIN: i64 = 1_700_000_000_000;
+/// In milliseconds.
+const DAY: u64 = 24 * 3_600_000;
 
 /// A log whose writer takes a turn when it is told, and the wall clock that it reads.
 struct House {
@@ -23,6 +25,14 @@ struct House {
 impl House {
     fn new(change: impl FnOnce(&mut gatepost::audit::Params)) -> Self {
         Self::of(World::with(change))
+    }
+
+    /// A log of segments of one batch each, which go after eight days.
+    fn keeping_eight_days(rotate_every: Duration) -> Self {
+        Self::new(|params| {
+            (params.retention, params.rotate_bytes) = (Duration::from_hours(8 * 24), 1);
+            (params.rotate_every, params.compress) = (rotate_every, false);
+        })
     }
 
     fn of(world: World) -> Self {
@@ -55,10 +65,7 @@ fn checkpoints(world: &World) -> Vec<String> {
 #[tokio::test(start_paused = true)]
 async fn a_segment_goes_when_it_was_closed_longer_ago_than_the_retention() {
     const HALF_DAY: u64 = 12 * 3_600_000;
-    let mut house = House::new(|params| {
-        (params.retention, params.rotate_bytes) = (Duration::from_hours(8 * 24), 1);
-        (params.rotate_every, params.compress) = (Duration::from_hours(1), false);
-    });
+    let mut house = House::keeping_eight_days(Duration::from_hours(1));
     let first = |house: &House| house.world.records()[0]["seq"].as_u64();
     house.turn(0, Some(0)).await; // closes the segment of our own first record
     for event in 1..16 {
@@ -83,11 +90,7 @@ async fn a_segment_goes_when_it_was_closed_longer_ago_than_the_retention() {
 /// However long nothing was written, that time counts for an eighth of the retention, and to the millisecond.
 #[tokio::test(start_paused = true)]
 async fn a_time_without_records_makes_nothing_old_by_itself() {
-    const DAY: u64 = 24 * 3_600_000;
-    let mut house = House::new(|params| {
-        (params.retention, params.rotate_bytes) = (Duration::from_hours(8 * 24), 1);
-        (params.rotate_every, params.compress) = (Duration::from_hours(1), false);
-    });
+    let mut house = House::keeping_eight_days(Duration::from_hours(1));
     let first = |house: &House| house.world.records()[0]["seq"].as_u64();
     house.turn(0, Some(0)).await; // closes the segment of our own first record
     for event in 1..9 {
@@ -297,7 +300,6 @@ async fn a_disk_that_is_nearly_full_takes_only_how_things_ended() {
 /// Its age would be that of a time to come: for a year it would not grow old, and what was closed by that clock would not either.
 #[tokio::test(start_paused = true)]
 async fn what_was_begun_by_a_clock_that_was_ahead_is_closed_and_goes_once_it_is_right() {
-    const DAY: u64 = 24 * 3_600_000;
     const YEAR: i64 = 365 * 24 * 3_600_000;
     let mut house = House::new(|params| {
         (params.retention, params.compress) = (Duration::from_hours(8 * 24), false);
@@ -334,10 +336,7 @@ async fn what_was_begun_by_a_clock_that_was_ahead_is_closed_and_goes_once_it_is_
 /// The record of what is removed says where the next one begins; where nobody can say that any more, nothing goes, and it is told.
 #[tokio::test(start_paused = true)]
 async fn a_segment_that_cannot_be_read_holds_up_removal_and_that_is_said_once() {
-    let mut house = House::new(|params| {
-        (params.retention, params.rotate_bytes) = (Duration::from_hours(8 * 24), 1);
-        (params.rotate_every, params.compress) = (Duration::from_hours(24), false);
-    });
+    let mut house = House::keeping_eight_days(Duration::from_hours(24));
     let mut told = String::new();
     for event in 0..16 {
         house.clock.fetch_add(24 * 3_600_000, Ordering::SeqCst);
@@ -375,11 +374,7 @@ async fn a_segment_that_cannot_be_begun_ends_a_run_unless_that_passes() {
 /// Strangers can bring that about: it is no word about the disk, and passes without anybody's doing.
 #[tokio::test(start_paused = true)]
 async fn too_many_open_files_put_off_the_next_segment_and_nothing_else() {
-    const DAY: u64 = 24 * 3_600_000;
-    let mut house = House::new(|params| {
-        (params.retention, params.rotate_bytes) = (Duration::from_hours(8 * 24), 1);
-        (params.rotate_every, params.compress) = (Duration::from_hours(24), false);
-    });
+    let mut house = House::keeping_eight_days(Duration::from_hours(24));
     let live = |house: &House| Segments::of(house.world.dir()).unwrap().firsts().next_back();
     let attempts = |house: &House| {
         house.world.records().iter().filter(|record| record["kind"] == "attempt").count()

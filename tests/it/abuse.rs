@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::{
     STRIPE,
+    connect::counted,
     raw::{request, send, send_to, stripe_mac},
     stripe_to,
     world::{
@@ -93,9 +94,7 @@ async fn a_name_that_leads_to_another_network_is_not_followed() {
             continue;
         }
         assert_eq!((app.count(), app.connections()), before, "{networks}: not even connected to");
-        let failed =
-            gateway.metric("gatepost_delivery_attempts_total{upstream=\"app\",result=\"connect\"}");
-        assert_eq!(failed.await, 1.0);
+        assert_eq!(counted(&gateway, "connect").await, 1.0);
         eventually("the record says why", || async {
             let records = gateway.records();
             let why = records.iter().filter_map(|record| record["error"].as_str());

@@ -34,8 +34,12 @@ async fn gateway_in(dir: tempfile::TempDir, route: &str, upstream: &str) -> Gate
         "sources: {{ stripe: {{ provider: stripe, secret: \"{STRIPE}\" }} }}\n\
          routes: [ {{ source: stripe, to: app{route} }} ]\nupstreams: {{ app: {{ {upstream} }} }}\n"
     );
-    let text = yaml(dir.path(), &rest.replace("{dir}", &path));
-    Gateway::start_whole(dir, &text.replace("server: {", "server: { workers: 1,")).await
+    on_one_worker(dir, &rest.replace("{dir}", &path)).await
+}
+
+async fn on_one_worker(dir: tempfile::TempDir, rest: &str) -> Gateway {
+    let text = yaml(dir.path(), rest).replace("server: {", "server: { workers: 1,");
+    Gateway::start_whole(dir, &text).await
 }
 
 pub async fn post(gateway: &Gateway, id: &str) -> Answer {
@@ -57,7 +61,8 @@ pub async fn at_once(gateway: &Gateway, names: &str, count: usize) -> Vec<Answer
     futures_util::future::join_all(posts).await
 }
 
-fn counted(gateway: &Gateway, result: &str) -> impl Future<Output = f64> {
+/// How many attempts at the app ended like that.
+pub fn counted(gateway: &Gateway, result: &str) -> impl Future<Output = f64> {
     let series =
         format!("gatepost_delivery_attempts_total{{upstream=\"app\",result=\"{result}\"}}");
     async move { gateway.metric(&series).await }
@@ -190,8 +195,7 @@ async fn an_app_that_takes_no_more_holds_up_no_other() {
         full.url(),
         free.url(),
     );
-    let text = yaml(dir.path(), &rest).replace("server: {", "server: { workers: 1,");
-    let gateway = Gateway::start_whole(dir, &text).await;
+    let gateway = on_one_worker(dir, &rest).await;
     let others = async {
         eventually("it is full", || async { full.count() == 2 }).await;
         for n in 0..20 {

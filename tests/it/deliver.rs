@@ -4,7 +4,9 @@ use serde_json::Value;
 use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::{
-    STRIPE, stripe_to,
+    STRIPE,
+    connect::counted,
+    stripe_to,
     world::{
         Gateway, Provider, Reply, Upstream, eventually, gateway::yaml, provider::stripe_event,
     },
@@ -55,14 +57,8 @@ async fn statuses_are_mapped_so_that_no_provider_gives_up() {
         }
     }
     for (result, count) in [("2xx", 3.0), ("3xx", 2.0), ("4xx", 10.0), ("5xx", 4.0)] {
-        assert_eq!(attempts(&gateway, result).await, count, "{result}");
+        assert_eq!(counted(&gateway, result).await, count, "{result}");
     }
-}
-
-/// How many attempts ended like that.
-async fn attempts(gateway: &Gateway, result: &str) -> f64 {
-    let name = format!("gatepost_delivery_attempts_total{{upstream=\"app\",result=\"{result}\"}}");
-    gateway.metric(&name).await
 }
 
 #[tokio::test]
@@ -78,7 +74,7 @@ async fn a_timeout_is_unknown_held_and_completed_by_a_late_answer() {
     let held = gateway.post("/stripe", &headers, &body).await;
     assert_eq!((held.status, held.outcome()), (503, "duplicate_in_flight"));
     assert!(!held.header("retry-after").is_empty());
-    assert_eq!(attempts(&gateway, "timeout").await, 1.0);
+    assert_eq!(counted(&gateway, "timeout").await, 1.0);
     app.open(100);
     eventually("the late answer completes the event", || async {
         gateway.post("/stripe", &headers, &body).await.outcome() == "duplicate"
