@@ -80,8 +80,8 @@ class Mutant:
         self.function = None
         if function := found["function"]:
             self.function = tuple(offset(text, function["span"][edge]) for edge in ("start", "end"))
-        around = text[slice(*self.function)] if self.function else text[max(0, self.start - 60) : self.end + 60]
-        words = self.name.split(": ", 1)[1], self.start - (self.function or (self.start,))[0], around
+        self.around = text[slice(*self.function)] if self.function else text[max(0, self.start - 60) : self.end + 60]
+        words = self.name.split(": ", 1)[1], self.start - (self.function or (self.start,))[0], self.around
         self.key = f"{self.file} {hashlib.sha256(repr(words).encode()).hexdigest()[:16]}"
         returns = (found["function"] or {}).get("return_type") or ""
         self.alone = self.function is None or "impl " in returns
@@ -260,10 +260,20 @@ def stop(run):
     run.wait()
 
 
+def as_it_was(commit, file):
+    """The text of a file in a commit; nothing, where it was not there."""
+    return subprocess.run(["git", "show", f"{commit}:{file}"], capture_output=True, text=True).stdout
+
+
 def some_of(mutants, part):
-    """Those of one file, or of one shard."""
+    """Those of some files, of what is not as it was in a commit, that are built one by one, or of one shard."""
+    if part == "alone":
+        return [mutant for mutant in mutants if mutant.alone]
+    if commit := part.startswith("since:") and part.removeprefix("since:"):
+        then = {file: as_it_was(commit, file) for file in {mutant.file for mutant in mutants}}
+        return [mutant for mutant in mutants if mutant.around not in then[mutant.file]]
     if part.endswith(".rs"):
-        return [mutant for mutant in mutants if mutant.file.endswith(f"/{part}")]
+        return [mutant for mutant in mutants if mutant.file.endswith(tuple(f"/{file}" for file in part.split(",")))]
     first, step = map(int, part.split("/"))
     return mutants[first::step]
 
