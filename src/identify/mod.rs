@@ -38,8 +38,8 @@ impl Event {
         &self.about
     }
 
-    /// What tells a replay of signed bytes under a new id, where the signature does not cover the id: a hash of source and
-    /// signed bytes (and of the type, unless one body never serves two types at this provider).
+    /// What tells a replay of signed bytes under a new id, where the signature does not cover the id, or of a signed text in other
+    /// bytes: a hash of source and what was signed (and of the type, unless one body never serves two types at this provider).
     pub fn guard(&self) -> Option<EventKey> {
         self.guard
     }
@@ -74,6 +74,8 @@ pub(crate) struct PlanParts {
     pub(crate) nothing_signed: bool,
     /// Whether one body never serves two types at this provider.
     pub(crate) one_type_per_body: bool,
+    /// Whether each text is signed for one event only.
+    pub(crate) signed_once: bool,
 }
 
 /// Where id, type, account, items and the values that routes look at are.
@@ -143,7 +145,7 @@ pub(crate) fn identify(plan: &Plan, verified: Verified) -> Result<Event, Refusal
     let key = event_key(plan, source, account.as_ref(), &id, digest);
     // Where a token is all that a request shows, an empty body says nothing that could come a second time.
     let says_nothing = plan.parts.nothing_signed && envelope.body().is_empty();
-    let guard = guard(plan, source, &kind, digest).filter(|_| !says_nothing);
+    let guard = guard(plan, source, &kind, digest, proof.text).filter(|_| !says_nothing);
     let about = Arc::new(About {
         id,
         kind,
@@ -192,11 +194,22 @@ fn event_key(
     ])
 }
 
-fn guard(plan: &Plan, source: &Name, kind: &EventType, digest: Digest) -> Option<EventKey> {
-    if plan.parts.key_covered {
+/// What a replay has in common with what was replayed: the text that was signed, where that tells it (`text`), else the body.
+fn guard(
+    plan: &Plan,
+    source: &Name,
+    kind: &EventType,
+    digest: Digest,
+    text: Option<Digest>,
+) -> Option<EventKey> {
+    // A batch is known by its bytes, which may be written anew around the signed text.
+    let is_told_by_key = plan.parts.items.is_none() || text.is_none();
+    if plan.parts.key_covered && is_told_by_key {
         return None;
     }
-    let kind = if plan.parts.one_type_per_body { "" } else { kind.as_str() };
+    let one_type = plan.parts.one_type_per_body || plan.parts.signed_once;
+    let kind = if one_type { "" } else { kind.as_str() };
+    let digest = text.unwrap_or(digest);
     Some(EventKey::of(&[b"guard", source.as_str().as_bytes(), &digest.0, kind.as_bytes()]))
 }
 

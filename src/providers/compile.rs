@@ -92,7 +92,7 @@ pub fn compile(
         let path = format!("verify.schemes[{number}].event");
         plans.push(event_parts(&own.over(event), &path, &mut problems));
     }
-    let (numbers, schemes): (Vec<_>, Vec<_>) = numbered.into_iter().unzip();
+    let (numbers, mut schemes): (Vec<_>, Vec<_>) = numbered.into_iter().unzip();
     let challenges = challenges::compile(handshake, &schemes, &options.params, &mut problems);
     if !problems.found.is_empty() {
         return Err(problems.found);
@@ -101,7 +101,7 @@ pub fn compile(
     let mut plans = plans.into_iter();
     let general = plans.next().unwrap_or_default();
     let mut identify = Vec::new();
-    for (number, scheme) in numbers.into_iter().zip(&schemes) {
+    for (number, scheme) in numbers.into_iter().zip(&mut schemes) {
         let own = own(number).and_then(|_| plans.next());
         let mut parts = own.unwrap_or_else(|| general.clone());
         parts.captures.clone_from(&captures);
@@ -112,6 +112,9 @@ pub fn compile(
         account_covered &= account && !parts.account.is_empty();
         parts.key_covered = id && account;
         parts.nothing_signed = coverage(scheme) == Covers::Nothing;
+        // What is signed of every item names it; whoever has a batch can change the rest.
+        let names_items = parts.key_covered && scheme.parts.for_each.is_some();
+        scheme.parts.text_tells = parts.signed_once || names_items || scheme.signs_form();
         identify.push(parts);
     }
     let fields =
@@ -186,6 +189,7 @@ fn event_parts(
         key_covered: false,
         nothing_signed: false,
         one_type_per_body: event.one_type_per_body,
+        signed_once: event.signed_once,
     }
 }
 

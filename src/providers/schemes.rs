@@ -154,6 +154,7 @@ impl<'a> Block<'a> {
             for_each: for_each?,
             url_variants: variants.clone(),
             besides: None,
+            text_tells: false,
         })
     }
 

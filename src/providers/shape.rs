@@ -340,6 +340,8 @@ sections! {
         pub items: Option<String>,
         /// At this provider one body never serves two types, so the same signed bytes under another type are a replay.
         pub one_type_per_body: bool,
+        /// Each text is signed for one event only, so that the same signature around anything else is a replay.
+        pub signed_once: bool,
     }
 }
 
@@ -361,6 +363,7 @@ impl EventFields {
             id_json: own.id_json.or(base.id_json),
             items: own.items.or(base.items),
             one_type_per_body: own.one_type_per_body || base.one_type_per_body,
+            signed_once: own.signed_once || base.signed_once,
         }
     }
 }

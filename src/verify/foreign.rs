@@ -16,7 +16,10 @@ use super::{
     token::{Token, TokenRules},
     view::{Variable, View},
 };
-use crate::{answer::Reason, event::Timestamp};
+use crate::{
+    answer::Reason,
+    event::{Digest, Timestamp},
+};
 
 pub use super::source::Stop;
 
@@ -59,6 +62,8 @@ pub(super) struct Believed {
     pub(super) slot: u16,
     pub(super) signed_at: Option<Timestamp>,
     pub(super) token: Option<Arc<Token>>,
+    /// Of the text that was signed, where it tells replays.
+    pub(super) text: Option<Digest>,
 }
 
 /// What is checked: which bytes, made how, with which key.
@@ -191,7 +196,7 @@ impl Foreign {
         let elements = container.elements(&lines)?;
         let signatures = container.signatures(&elements)?;
         let key_id = self.key_id(container, view, &elements)?;
-        let mut slot = Err(Reason::SignatureWrong.into());
+        let (mut slot, mut text) = (Err(Reason::SignatureWrong.into()), None);
         for template in &scheme.parts.signed {
             let pieces = scheme.pieces(template, view, &elements)?;
             let signed = match (pieces.as_slice(), self.prehash) {
@@ -206,6 +211,7 @@ impl Foreign {
                 place,
             };
             slot = self.find(&claimed, view, ring);
+            text = scheme.parts.text_tells.then(|| Digest::of(&signed));
             if !matches!(slot, Err(Stop::Refused(Reason::SignatureWrong))) {
                 break;
             }
@@ -213,7 +219,7 @@ impl Foreign {
         let slot = slot?;
         scheme.check_requirements(view, &elements)?;
         let signed_at = scheme.signed_at(view, &elements)?;
-        Ok(Believed { slot, signed_at, token: None })
+        Ok(Believed { slot, signed_at, token: None, text })
     }
 
     /// What is signed in the stead of `signed`.
@@ -264,7 +270,7 @@ impl Foreign {
         };
         scheme.check_requirements(&view, &[])?;
         let signed_at = scheme.signed_at(&view, &[])?.or(issued);
-        Ok(Believed { slot, signed_at, token: Some(Arc::new(said)) })
+        Ok(Believed { slot, signed_at, token: Some(Arc::new(said)), text: None })
     }
 
     fn check_detached(
@@ -288,7 +294,7 @@ impl Foreign {
         let slot = self.find_token(&token, signed.as_bytes(), &view_said, ring)?;
         scheme.check_requirements(&view_said, &[])?;
         let signed_at = scheme.signed_at(&view_said, &[])?;
-        Ok(Believed { slot, signed_at, token: Some(Arc::new(said)) })
+        Ok(Believed { slot, signed_at, token: Some(Arc::new(said)), text: None })
     }
 
     /// The token, from the first place that has one.

@@ -111,7 +111,7 @@ impl Foreign {
         let created = rules.check(input, &request)?;
         scheme.check_requirements(&view, &[])?;
         let signed_at = scheme.signed_at(&view, &[])?.or(created);
-        Ok(Believed { slot, signed_at, token: None })
+        Ok(Believed { slot, signed_at, token: None, text: None })
     }
 }
 

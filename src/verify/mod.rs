@@ -74,7 +74,7 @@ pub(crate) use when::Condition;
 
 use crate::{
     answer::{Answer, Answered, Outcome, Reason, Refusal, not_verified_name},
-    event::Timestamp,
+    event::{Digest, Timestamp},
     receive::Envelope,
     secret::Secret,
     stage::{Next, Stage},
@@ -144,6 +144,8 @@ pub struct Proof {
     pub signed_at: Option<Timestamp>,
     /// The token, where it was one.
     pub token: Option<Arc<Token>>,
+    /// Digest of the text that was signed, where it tells a replay better than the body does.
+    pub text: Option<Digest>,
     /// Which of the source's schemes counted.
     pub alternative: usize,
 }

@@ -1,6 +1,6 @@
 //! One signature scheme: what is looked for, in which order, and when it holds.
 
-use std::{borrow::Cow, iter};
+use std::{borrow::Cow, collections::BTreeSet, iter};
 
 use arrayvec::ArrayVec;
 use http::{HeaderMap, HeaderName};
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     answer::Reason,
-    event::Timestamp,
+    event::{Digest, Timestamp},
     json::{Path, Step},
 };
 
@@ -50,6 +50,8 @@ pub(crate) struct SchemeParts {
     pub(crate) url_variants: Vec<UrlVariant>,
     /// A scheme that compares a secret and must hold as well.
     pub(crate) besides: Option<Box<Scheme>>,
+    /// Whether the text that was signed tells a replay, where more of a request can be changed than that.
+    pub(crate) text_tells: bool,
 }
 
 /// One signature scheme, compiled.
@@ -60,9 +62,18 @@ pub struct Scheme {
     needs_public_url: bool,
 }
 
-/// The secret that matched (counted from 1; 0 where none did) and the signed time.
-type Match = (u16, Option<Timestamp>);
-const NO_MATCH: Match = (0, None);
+/// What matched.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Match {
+    /// Which secret, counted from 1; 0 where none did.
+    pub(super) slot: u16,
+    /// The signed time.
+    pub(super) signed_at: Option<Timestamp>,
+    /// Of the text that was signed, where it tells replays; of all items' texts, where those are signed one by one.
+    pub(super) text: Option<Digest>,
+}
+
+const NO_MATCH: Match = Match { slot: 0, signed_at: None, text: None };
 
 impl Scheme {
     /// Compiles a scheme, or says in a sentence why the parts do not make one.
@@ -188,15 +199,20 @@ impl Scheme {
         }
         let count = view.items_count().ok_or(Reason::InputAmbiguous)?;
         let mut first = Err(Reason::SignatureMissing);
+        // Nobody needs a secret to list items in another order, or one of them twice.
+        let mut texts = BTreeSet::new();
         for item in (0..count).rev() {
             view.look_at_item(Some(item));
             let found = self.check_places(view, keys)?;
-            if found.0 == 0 {
+            if found.slot == 0 {
                 return Ok(NO_MATCH);
             }
+            texts.extend(found.text.map(|text| text.0));
             first = Ok(found);
         }
-        first
+        let texts: Vec<_> = texts.into_iter().collect();
+        let of_all = |found: Match| found.text.map(|_| Digest::of(&texts.concat()));
+        first.map(|found| Match { text: of_all(found), ..found })
     }
 
     /// Every place where a signature may be; one that is empty counts only where all are.
@@ -204,7 +220,7 @@ impl Scheme {
         let mut found = Err(Reason::SignatureMissing);
         for container in &self.parts.containers {
             match self.check_groups(container, view, keys) {
-                Ok((0, _)) => found = Ok(NO_MATCH),
+                Ok(NO_MATCH) => found = Ok(NO_MATCH),
                 Err(Reason::SignatureMissing) => {}
                 decided => return decided,
             }
@@ -236,7 +252,7 @@ impl Scheme {
         }
         for elements in apart {
             let found = self.check_group(container, view, &elements, keys)?;
-            if found.0 != 0 {
+            if found != NO_MATCH {
                 return Ok(found);
             }
         }
@@ -254,27 +270,30 @@ impl Scheme {
         let key_id = container.key_id.as_ref().map(|template| template.text(view, elements));
         let key_id = key_id.transpose().map_err(|unusable| unusable.input(&From::Body))?;
         let own = |slot| container.secret_slot == 0 || container.secret_slot == slot;
-        let mut matched = 0_u16;
-        let nothing = Template::default();
-        let mut texts = self.parts.signed.iter();
-        let mut text = Some(texts.next().unwrap_or(&nothing));
-        while let Some(signed) = text {
+        let (mut matched, mut matched_text) = (0_u16, 0_u8);
+        let nothing = [Template::default()];
+        let texts = if self.parts.signed.is_empty() { &nothing[..] } else { &self.parts.signed };
+        for (signed, number) in texts.iter().zip(0_u8..) {
             let pieces = self.pieces(signed, view, elements)?;
             for (slot, key) in keys.all {
                 let tag = key.tag(&pieces, signed.secret_at());
                 let is =
                     candidates.iter().fold(Choice::from(0), |is, candidate| is | tag.is(candidate));
                 let may = own(*slot) && (keys.may)(*slot, key_id.as_deref());
-                let hit = is & Choice::from(u8::from(may));
-                matched.conditional_assign(slot, hit & matched.ct_eq(&0));
+                let hit = is & Choice::from(u8::from(may)) & matched.ct_eq(&0);
+                matched_text.conditional_assign(&number, hit);
+                matched.conditional_assign(slot, hit);
             }
-            text = texts.next();
         }
         if matched == 0 {
             return Ok(NO_MATCH);
         }
         self.check_requirements(view, elements)?;
-        Ok((matched, self.signed_at(view, elements)?))
+        let signed_at = self.signed_at(view, elements)?;
+        let text = texts.get(usize::from(matched_text)).filter(|_| self.parts.text_tells);
+        let text = text.map(|signed| self.pieces(signed, view, elements)).transpose()?;
+        let text = text.map(|pieces| Digest::of(&pieces.concat()));
+        Ok(Match { slot: matched, signed_at, text })
     }
 
     pub(super) fn signed_at(

@@ -43,6 +43,11 @@ impl Scheme {
         })
     }
 
+    /// Whether all fields of a form are signed, in an order of their own: the body may be written in many ways, and say the same.
+    pub(crate) fn signs_form(&self) -> bool {
+        self.each_text_has(|signed| matches!(signed, From::Fields { .. }))
+    }
+
     fn signs_over(&self, value: &Value) -> bool {
         self.each_text_has(|signed| self.holds_all_of(signed, value))
     }
@@ -53,7 +58,17 @@ impl Scheme {
         let loses = |t: &Transform| matches!(t, Transform::Lower | Transform::Crc32);
         let is_whole = |v: &Value| !v.transforms.iter().any(loses);
         let has = |signed: &Template| signed.values().any(|v| is_whole(v) && is(&v.from));
-        !self.parts.signed.is_empty() && self.parts.signed.iter().all(has)
+        !self.parts.signed.is_empty() && self.parts.signed.iter().all(has) && !self.is_ambiguous()
+    }
+
+    /// Whether two of the texts that may be signed differ in what is written around the same values: then other values make one
+    /// of them what the other was.
+    fn is_ambiguous(&self) -> bool {
+        let signed = &self.parts.signed;
+        let same = |(n, one): (usize, &Template)| {
+            signed.iter().skip(n + 1).any(|other| one.values().eq(other.values()))
+        };
+        signed.iter().enumerate().any(same)
     }
 
     fn holds_all_of(&self, signed: &From, value: &Value) -> bool {

@@ -10,7 +10,8 @@ use super::{
     foreign::{Believed, Ring, Stop},
     key::Key,
     keyset::KeySet,
-    scheme, shared,
+    scheme::{self, Match},
+    shared,
     source::{Keys, NoKeys},
 };
 use crate::{answer::Reason, event::Timestamp};
@@ -170,23 +171,24 @@ impl Verifier {
             self.held(slot).is_some_and(|held| held.is_live(now) && held.is_called(id))
         };
         let keys = scheme::Keys { all: &prepared.keys, may };
-        let (slot, signed_at) = prepared.scheme.check(*presented, &keys)?;
+        let Match { slot, signed_at, text } = prepared.scheme.check(*presented, &keys)?;
         if self.held(slot).is_none() {
             let any_live = self.secrets.iter().any(|held| held.is_live(now));
             let reason = if any_live { Reason::SignatureWrong } else { Reason::SecretExpired };
             return Err(reason.into());
         }
-        Ok(Believed { slot, signed_at, token: None })
+        Ok(Believed { slot, signed_at, token: None, text })
     }
 
     fn proof(&self, scheme: &Scheme, alternative: usize, believed: Believed) -> Proof {
-        let Believed { slot, signed_at, token } = believed;
+        let Believed { slot, signed_at, token, text } = believed;
         Proof {
             scheme: scheme.parts.algorithm.as_str(),
             slot: slot.into(),
             label: self.held(slot).map_or_else(|| "fetched".into(), |held| Arc::clone(&held.label)),
             signed_at,
             token,
+            text,
             alternative,
         }
     }

@@ -17,7 +17,7 @@ use crate::commands::gatepost;
 /// The files, and how many vectors each has at least: what is known is not forgotten.
 const FILES: [(&str, usize); 6] = [
     ("asymmetric.json", 203),
-    ("derived.json", 208),
+    ("derived.json", 209),
     ("handshakes.json", 42),
     ("hmac-derived.json", 114),
     ("hmac.json", 244),

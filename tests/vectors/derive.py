@@ -254,12 +254,15 @@ provider("binance-pay", lambda body, key: {**JSON, "BinancePay-Timestamp": str(N
                                            rsa_text(key, f"{NOW * 1000}\n{'n' * 32}\n".encode() + body + b"\n")},
          {"bizType": "PAY", "bizIdStr": "29383937493038367292", "bizStatus": "PAY_SUCCESS", "data": "{}"},
          ("29383937493038367292:PAY_SUCCESS", "PAY.PAY_SUCCESS"), pem(RSA), RSA, 300, other=pem(OTHER_RSA))
+SKILL = "amzn1.ask.skill.00000000-0000-0000-0000-000000000000"
 provider("alexa", lambda body, key: {**JSON, "SignatureCertChainUrl": "https://s3.amazonaws.com/echo.api/echo-api-cert-12.pem",
                                      "Signature-256": rsa_text(key, body)},
-         {"request": {"requestId": "r1", "type": "LaunchRequest", "timestamp": "2025-10-09T08:53:20Z"}},
+         {"context": {"System": {"application": {"applicationId": SKILL}}}, "request":
+          {"requestId": "r1", "type": "LaunchRequest", "timestamp": "2025-10-09T08:53:20Z"}},
          ("r1", "LaunchRequest"), pem(RSA), RSA, 150, other=pem(OTHER_RSA))
 provider("alexa", lambda body, key: {**JSON, "Signature-256": rsa_text(key, body)},
-         {"request": {"requestId": "r1", "type": "AlexaSkillEvent.SkillEnabled", "timestamp": "2025-10-09T08:53:20Z"}},
+         {"context": {"System": {"application": {"applicationId": SKILL}}}, "request":
+          {"requestId": "r1", "type": "AlexaSkillEvent.SkillEnabled", "timestamp": "2025-10-09T08:53:20Z"}},
          ("r1", "AlexaSkillEvent.SkillEnabled"), pem(RSA), RSA, 3600, other=pem(OTHER_RSA))
 provider("adobe-io", lambda body, key: {**JSON, "x-adobe-event-id": "e1", "x-adobe-event-code": "asset_created",
                                         "x-adobe-digital-signature-1": rsa_text(OTHER_RSA, b"another body"),
@@ -267,10 +270,11 @@ provider("adobe-io", lambda body, key: {**JSON, "x-adobe-event-id": "e1", "x-ado
          {"recipient_client_id": "1234567890abcdef1234567890abcdef"}, ("e1", "asset_created"), pem(RSA), RSA,
          other=pem(OTHER_RSA))
 K1, OTHER_K1 = (ec.derive_private_key(n, ec.SECP256K1()) for n in (3, 5))
-provider("stark-bank", lambda body, key: {**JSON, "Digital-Signature":
-                                          base64.b64encode(key.sign(body, ec.ECDSA(hashes.SHA256()))).decode()},
-         {"event": {"id": "5415223380934656", "subscription": "invoice", "workspaceId": "5078376503050240"}},
-         ("5415223380934656", "invoice"), pem(K1), K1, other=pem(OTHER_K1))
+STARK = json.dumps({"event": {"id": "5415223380934656", "subscription": "invoice", "workspaceId": "5078376503050240"}}).encode()
+STARK_SIGNED = {**JSON, "Digital-Signature": base64.b64encode(K1.sign(STARK, ec.ECDSA(hashes.SHA256()))).decode()}
+provider("stark-bank", lambda body, key: STARK_SIGNED, STARK, ("5415223380934656", "invoice"), pem(K1), K1, other=pem(OTHER_K1))
+add("stark-bank", "another_workspace", (STARK_SIGNED, STARK, [pem(K1)], NOW, {"workspace_id": "5078376503050241"}, URL), False,
+    "signed for another workspace")
 
 
 def integrated(body, key):
