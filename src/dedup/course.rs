@@ -6,21 +6,16 @@
 use std::time::Duration;
 
 use super::{
-    OnStoreError, Policy, SameIdOtherBody, StoreError,
+    OnStoreError, Policy, StoreError,
     claim::{Claimed, Input, Millis, Token, millis, span},
 };
-use crate::{
-    answer::{Answer, Outcome},
-    event::{Digest, EventKey},
-};
+use crate::answer::{Answer, Outcome};
 
 /// What follows from the answer to a claim.
 #[derive(Debug)]
 pub enum Course {
     /// Another process works on it: claim again in a moment. Holds what was seen.
     Again(Claimed),
-    /// Its id was done with another body: claim it as an event of its own.
-    Apart,
     /// No more claims.
     Take(Way),
 }
@@ -71,18 +66,9 @@ pub fn after_claim(
         Claimed::InFlight { .. } if patient => return Course::Again(claimed),
         Claimed::InFlight { left } | Claimed::Held { left } => Way::Later(left),
         Claimed::Done { same_body: true } => Way::Known(Outcome::Duplicate(None)),
-        Claimed::Done { same_body: false } => match policy.same_id_other_body {
-            SameIdOtherBody::Flag => Way::Known(Outcome::SameIdOtherBody),
-            SameIdOtherBody::Deliver => return Course::Apart,
-        },
+        Claimed::Done { same_body: false } => Way::Known(Outcome::SameIdOtherBody),
         Claimed::Replayed => Way::Known(Outcome::SuspectedReplay),
     })
-}
-
-/// The key of an event that shares its id with another one but not its body.
-#[must_use]
-pub fn apart(key: EventKey, digest: Digest) -> EventKey {
-    EventKey::of(&[b"other body", &key.0, &digest.0])
 }
 
 /// What the store is to be told about an attempt that ended so.

@@ -54,8 +54,6 @@ pub(super) struct Seat {
     token: Token,
     /// Whether a claim by it has had no answer.
     doubtful: bool,
-    /// What it claims: what the seat is for, or that with another body.
-    claims: EventKey,
     /// Taken when the seat is given up: from then on the key may be somebody else's.
     key: Option<EventKey>,
 }
@@ -87,8 +85,8 @@ impl Joins {
         });
         match found {
             twins::Place::Leader { token, doubtful } => {
-                let (joins, claims) = (self.clone(), subject.key);
-                Place::Leader(Seat { joins, token, doubtful, claims, key: Some(claims) })
+                let (joins, key) = (self.clone(), Some(subject.key));
+                Place::Leader(Seat { joins, token, doubtful, key })
             }
             twins::Place::Answered(answer) => Place::Answered(relayed(&answer)),
             twins::Place::Waiting | twins::Place::Full => place,
@@ -133,17 +131,12 @@ impl Seat {
         self.doubtful
     }
 
-    /// Claims `key` from now on, by the token of a claim of it that had no answer, where there is one.
-    pub(super) fn turn_to(&mut self, key: EventKey) {
-        let taken_up = self.joins.lock().take_up(&key);
-        (self.claims, self.doubtful) = (key, taken_up.is_some());
-        self.token = taken_up.unwrap_or(self.token);
-    }
-
     /// Keeps the doubt for the next one who claims the same, for as long as `lease`.
     pub(super) fn unanswered(&self, lease: Duration) {
-        let now = Instant::now();
-        self.joins.lock().unanswered(self.claims, self.token, now + lease, now);
+        if let Some(key) = self.key {
+            let now = Instant::now();
+            self.joins.lock().unanswered(key, self.token, now + lease, now);
+        }
     }
 
     /// Gives the leader's answer to all who wait for it.

@@ -100,8 +100,6 @@ pub struct Policy {
     pub join_timeout: Duration,
     /// How long an unknown outcome blocks a retry; zero lets it through at once.
     pub hold: Duration,
-    /// What happens to an event whose id was done before with another body.
-    pub same_id_other_body: SameIdOtherBody,
     /// Whether the replay guard suppresses.
     pub replay_guard: bool,
     /// What happens to events while the store does not answer.
@@ -115,13 +113,5 @@ choices! {
         Reject,
         /// They pass without a claim, marked as such: duplicates may reach the upstream.
         Forward,
-    }
-
-    /// What happens to an event whose id was done before with another body.
-    pub enum SameIdOtherBody {
-        /// Treated as a duplicate, and said.
-        Flag,
-        /// Delivered as an event of its own.
-        Deliver,
     }
 }

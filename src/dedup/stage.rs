@@ -105,16 +105,15 @@ impl Dedup {
     async fn lead<F>(
         &self,
         mut seat: Seat,
-        mut subject: Subject,
+        subject: Subject,
         until: Instant,
         work: impl FnOnce(Lease) -> F + Send,
     ) -> Answer
     where
         F: Future<Output = Answer> + Send,
     {
-        let event = subject;
         crash::point("before_claim");
-        let (way, age, took) = self.claim(&mut seat, &mut subject, until).await;
+        let (way, age, took) = self.claim(&mut seat, &subject, until).await;
         let timed = |answer| annotate(answer, |notes| notes.dedup = Some(took));
         let looks_after = seat.is_doubtful() && course::looks_after(&way);
         let answer = match way {
@@ -129,19 +128,18 @@ impl Dedup {
         };
         if looks_after {
             seat.unanswered(self.0.policy.lease);
-            self.let_go_later(event, subject);
+            self.let_go_later(subject);
         }
         seat.publish(&answer);
         timed(answer)
     }
 
-    /// Claims; while another process works on the event, again and again. An id that was done with another body is counted,
-    /// and claimed as an event of its own where the source wants both delivered. Says when the last claim was asked for, too,
-    /// and how long it took.
+    /// Claims; while another process works on the event, again and again. An id that was done with another body is counted. Says
+    /// when the last claim was asked for, too, and how long it took.
     async fn claim(
         &self,
         seat: &mut Seat,
-        subject: &mut Subject,
+        subject: &Subject,
         until: Instant,
     ) -> (Way, Watch, Duration) {
         let (mut pause, mut seen) = (POLL.0, None);
@@ -156,10 +154,6 @@ impl Dedup {
             let patient = Instant::now() + pause <= until;
             match course::after_claim(claimed, seen, patient, &self.0.policy) {
                 Course::Take(way) => return (way, age, took),
-                Course::Apart => {
-                    subject.key = course::apart(subject.key, subject.digest);
-                    seat.turn_to(subject.key);
-                }
                 Course::Again(in_flight) => {
                     seen = Some(in_flight);
                     sleep(pause).await;
@@ -233,19 +227,13 @@ impl Dedup {
     }
 
     /// A claim without an answer may have been carried out after all. The next try here takes it up; nobody elsewhere shall
-    /// wait for its lease to end. `subject` is what `event` was claimed as.
-    fn let_go_later(&self, event: Subject, subject: Subject) {
+    /// wait for its lease to end.
+    fn let_go_later(&self, subject: Subject) {
         let (parts, lease) = (self.0.clone(), self.0.policy.lease);
         let until = Instant::now() + lease;
         self.0.tracker.spawn(async move {
             sleep(RETRY_SOON).await;
-            let Some(mut seat) = parts.joins.free(&event, until).await else { return };
-            if subject.key != event.key {
-                if seat.is_doubtful() {
-                    seat.unanswered(lease); // another doubt, which is somebody else's
-                }
-                seat.turn_to(subject.key);
-            }
+            let Some(seat) = parts.joins.free(&subject, until).await else { return };
             if !seat.is_doubtful() {
                 return; // it was taken up
             }

@@ -88,17 +88,12 @@ impl<W: Waiter, A: Clone> Twins<W, A> {
 
     /// With a new token, or that of a claim without an answer.
     fn lead(&mut self, key: &EventKey) -> Place<A> {
-        if let Some(token) = self.take_up(key) {
+        let nothing = self.unanswered.is_empty(); // nearly always, and then nothing is hashed
+        if !nothing && let Some((token, _)) = self.unanswered.remove(key) {
             return Place::Leader { token, doubtful: true };
         }
         self.last.0 += 1;
         Place::Leader { token: self.last, doubtful: false }
-    }
-
-    /// The token of a claim of `key` without an answer: if it was carried out, it is that of the one who claims next.
-    pub fn take_up(&mut self, key: &EventKey) -> Option<Token> {
-        let nothing = self.unanswered.is_empty(); // nearly always, and then nothing is hashed
-        if nothing { None } else { self.unanswered.remove(key).map(|(token, _)| token) }
     }
 
     /// The leader is through. Gives back those who waited; what comes now is the first again.
@@ -115,7 +110,7 @@ impl<W: Waiter, A: Clone> Twins<W, A> {
     }
 
     /// Notes that the claim of `key` by `token` may have been carried out without an answer, for as long as it takes to get from
-    /// `now` to `until`. `key` is what was claimed: not that of the seat, where another body under its id was.
+    /// `now` to `until`.
     pub fn unanswered(&mut self, key: EventKey, token: Token, until: Instant, now: Instant) {
         if self.unanswered.len() >= UNANSWERED_MAX {
             self.unanswered.retain(|_, (_, until)| now < *until);

@@ -76,6 +76,8 @@ pub(crate) struct PlanParts {
     pub(crate) one_type_per_body: bool,
     /// Whether each text is signed for one event only.
     pub(crate) signed_once: bool,
+    /// Whether another body under the same id is another event.
+    pub(crate) by_bytes: bool,
 }
 
 /// Where id, type, account, items and the values that routes look at are.
@@ -174,7 +176,8 @@ pub(crate) fn read(plan: &Plan, envelope: &Envelope) -> AsRead {
 }
 
 /// What makes two requests one event. The parts are always as many and an account is never empty, so that no two events
-/// share a key. A batch is known by its bytes as well: its first item may come again in another company.
+/// share a key. A batch is known by its bytes as well: its first item may come again in another company. So is every event
+/// where another body is another event: what an app is told, and what is kept, is never that of the first one.
 fn event_key(
     plan: &Plan,
     source: &Name,
@@ -183,7 +186,7 @@ fn event_key(
     digest: Digest,
 ) -> EventKey {
     let account = account.map_or("", EventId::as_str);
-    let by_bytes = !plan.parts.key_covered || plan.parts.items.is_some();
+    let by_bytes = plan.parts.by_bytes || !plan.parts.key_covered || plan.parts.items.is_some();
     let digest: &[u8] = if by_bytes { &digest.0 } else { &[] };
     EventKey::of(&[
         b"v1",

@@ -25,6 +25,8 @@ pub struct Options {
     pub params: BTreeMap<String, String>,
     /// The one scheme that counts, by its name.
     pub pin: Option<String>,
+    /// Whether another body under the same id is another event.
+    pub by_bytes: bool,
 }
 
 /// What the stages of a source run.
@@ -111,6 +113,7 @@ pub fn compile(
         type_covered &= is_covered(&parts.kind, scheme);
         account_covered &= account && !parts.account.is_empty();
         parts.key_covered = id && account;
+        parts.by_bytes = options.by_bytes;
         parts.nothing_signed = coverage(scheme) == Covers::Nothing;
         // What is signed of every item names it; whoever has a batch can change the rest.
         let names_items = parts.key_covered && scheme.parts.for_each.is_some();
@@ -190,6 +193,7 @@ fn event_parts(
         nothing_signed: false,
         one_type_per_body: event.one_type_per_body,
         signed_once: event.signed_once,
+        by_bytes: false,
     }
 }
 

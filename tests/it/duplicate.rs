@@ -122,6 +122,29 @@ async fn the_same_id_with_another_body_is_flagged_not_merged() {
     assert_eq!(app.count(), 1);
 }
 
+/// An app that keeps ids unique takes both: each body has an id of its own, at the app and on record.
+#[tokio::test]
+async fn another_body_is_another_event_where_the_source_says_so() {
+    let app = Upstream::start().await;
+    let config = format!("{}dedup: {{ same_id_other_body: deliver }}\n", stripe_to(&app.url()));
+    let gateway = Gateway::start(&config).await;
+    let bodies = ["invoice.paid", "invoice.voided"].map(|kind| stripe_event("evt_1", kind));
+    for outcome in ["accepted", "duplicate"] {
+        for body in &bodies {
+            let headers = Provider::Stripe(STRIPE).sign("", "", body);
+            let answer = gateway.post("/stripe", &headers, body).await;
+            assert_eq!((answer.status, answer.outcome()), (200, outcome));
+        }
+    }
+    let received = app.received();
+    let ids: Vec<_> = received.iter().map(|event| event.header("gatepost-event-id")).collect();
+    assert!(ids.len() == 2 && ids[0] != ids[1], "{ids:?}");
+    let records = gateway.records();
+    let attempts = records.iter().filter(|record| record["kind"] == "attempt");
+    assert_eq!(attempts.map(|record| &record["event_id"]).collect::<Vec<_>>(), ids);
+    assert_eq!(gateway.metric("gatepost_body_mismatch_total{source=\"stripe\"}").await, 0.0);
+}
+
 #[tokio::test]
 async fn signed_bytes_under_a_new_unsigned_id_are_a_suspected_replay() {
     let app = Upstream::start().await;

@@ -47,8 +47,6 @@ pub(crate) enum Bug {
     LetGoBlindly,
     /// That a claim had no answer is forgotten where a twin was seen.
     DoubtForgotten,
-    /// That a claim of another body had no answer is kept as if it were one of the id's own.
-    DoubtOfSeat,
     /// An unknown outcome is not held where the store lost the claim.
     LostIsLeft,
     /// A timeout counts as a certain failure.
@@ -61,6 +59,8 @@ pub(crate) enum Bug {
     UnwrittenRefused,
     /// The key leaves the source out.
     KeyWithoutSource,
+    /// The key leaves the body out where another body is another event.
+    KeyWithoutBody,
 }
 
 /// Each mistake, and the promise that it breaks.
@@ -70,6 +70,7 @@ pub(crate) const BUGS: [(Bug, Promise); 24] = [
     (Bug::UnknownIsSuccess, Promise::AckRests),
     (Bug::OtherBodyShares, Promise::AckRests),
     (Bug::GuardAtClaim, Promise::AckRests),
+    (Bug::KeyWithoutBody, Promise::AckRests),
     (Bug::ShortWindow, Promise::OncePerExcuse),
     (Bug::LeaseUnchecked, Promise::OncePerExcuse),
     (Bug::RecordAfter, Promise::RecordFirst),
@@ -88,7 +89,6 @@ pub(crate) const BUGS: [(Bug, Promise); 24] = [
     (Bug::UnwrittenRefused, Promise::SuccessIsTold),
     (Bug::KeyWithoutSource, Promise::SourcesApart),
     (Bug::DoubtForgotten, Promise::NoneLeftBehind),
-    (Bug::DoubtOfSeat, Promise::NoneLeftBehind),
 ];
 
 /// The product's `step`, or what a mistake makes of it.

@@ -10,7 +10,6 @@ use gatepost::{
         course::{self, Course, Way},
         twins::Place,
     },
-    event::EventKey,
 };
 
 use crate::{
@@ -181,18 +180,6 @@ impl Gate {
                 state.requests[number].at = At::Claims(Claiming { seen: true, ..claiming });
                 return;
             }
-            Course::Apart => {
-                let subject = &self.events[state.requests[number].event].subject;
-                let key = course::apart(subject.key, subject.digest);
-                let event = self.events.iter().position(|known| known.subject.key == key);
-                self.overtakes(state, claiming.token, number); // it is done
-                state.requests[number].event = event.expect("the world knows its events");
-                let taken_up = state.gateways[self.requests[number].0].twins.take_up(&key);
-                claiming.doubtful = taken_up.is_some();
-                claiming.token = taken_up.unwrap_or(claiming.token);
-                state.requests[number].at = At::Claims(claiming);
-                return;
-            }
             Course::Take(way) => way,
         };
         self.go(state, number, claiming, &way);
@@ -293,19 +280,10 @@ impl Gate {
         let (gateway, event) = self.requests[number];
         let twins = &mut state.gateways[gateway].twins;
         let place = twins.enter(&self.events[event].subject, || Waits(number));
-        let Place::Leader { mut token, mut doubtful } = place else {
+        let Place::Leader { token, doubtful } = place else {
             state.requests[number].at = At::Done;
             return;
         };
-        let (seat, claimed) = (self.key(number), self.claimed(state, number));
-        if claimed != seat {
-            if doubtful {
-                self.keep(state, number, seat, token);
-            }
-            let taken_up = state.gateways[gateway].twins.take_up(&claimed);
-            doubtful = taken_up.is_some();
-            token = taken_up.unwrap_or(token);
-        }
         if !doubtful {
             self.leave_seat(state, number);
             self.end(state, number, None);
@@ -342,19 +320,8 @@ impl Gate {
         self.end(state, number, None);
     }
 
-    /// What it claims: what its seat is for, or that with another body.
-    fn claimed(&self, state: &State, number: usize) -> EventKey {
-        self.events[state.requests[number].event].subject.key
-    }
-
     fn keep_token(&self, state: &mut State, number: usize, token: Token) {
-        let of_seat = self.is(Bug::DoubtOfSeat);
-        let key = if of_seat { self.key(number) } else { self.claimed(state, number) };
-        self.keep(state, number, key, token);
-    }
-
-    fn keep(&self, state: &mut State, number: usize, key: EventKey, token: Token) {
-        let gateway = self.requests[number].0;
+        let (gateway, key) = (self.requests[number].0, self.key(number));
         let until = *ZERO_HOUR + self.policy.lease;
         state.gateways[gateway].twins.unanswered(key, token, until, *ZERO_HOUR);
     }

@@ -270,7 +270,7 @@ impl State {
             request.wire == Wire::Applied
                 && known.source == asked.source
                 && match said {
-                    Said::OtherBody => key,
+                    Said::OtherBody => key && !gate.by_bytes,
                     Said::Replayed => guard,
                     _ => key && body,
                 }

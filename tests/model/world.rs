@@ -87,6 +87,8 @@ pub(crate) struct Gate {
     pub(crate) guards: usize,
     pub(crate) gateways: usize,
     pub(crate) policy: Policy,
+    /// Whether another body under the same id is another event.
+    pub(crate) by_bytes: bool,
     /// How many faults at most, and which.
     pub(crate) faults: u8,
     pub(crate) kinds: &'static [Fault],
@@ -260,7 +262,7 @@ pub(crate) enum Excuse {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Request {
-    /// Which event: changed where it is treated as one of its own.
+    /// Which event.
     pub(crate) event: usize,
     pub(crate) at: At,
     pub(crate) said: Option<Said>,
@@ -430,12 +432,11 @@ impl Gate {
         self.events[self.requests[request].1].subject.key
     }
 
-    /// The claim by `token` of what a request claims is over; it may be carried out once more.
+    /// A request's claim by `token` is over; it may be carried out once more.
     pub(crate) fn overtakes(&self, state: &mut State, token: Token, number: usize) {
-        let key = |event: usize| self.events[event].subject.key;
-        let claimed = key(state.requests[number].event);
+        let (key, claim) = (self.key(number), Command::Claim(token));
         let late =
-            |(_, of, command): &Order| key(*of) == claimed && *command == Command::Claim(token);
+            |(_, of, command): &Order| self.events[*of].subject.key == key && *command == claim;
         state.adrift |= state.late.iter().any(late);
     }
 

@@ -17,8 +17,7 @@ use gatepost::{
         segments::Segments,
     },
     dedup::{
-        Dedup, DedupStore, Joins, Memory, OnStoreError, Parts, Policy, SameIdOtherBody, StoreError,
-        Subject,
+        Dedup, DedupStore, Joins, Memory, OnStoreError, Parts, Policy, StoreError, Subject,
         claim::{Input, Reply},
     },
     event::Name,
@@ -110,18 +109,17 @@ fn shop() -> Flow {
     Flow::new(&format!("{COVERING}event: {{ id: '{{json:id}}', type: order.paid }}"))
 }
 
-fn sent() -> HeaderMap {
+pub(crate) fn sent() -> HeaderMap {
     headers(&[("user-agent", "Shop/1"), ("authorization", "Basic x"), ("cookie", "a=b")])
 }
 
-fn dedup(store: Arc<dyn DedupStore>) -> Dedup {
+pub(crate) fn dedup(store: Arc<dyn DedupStore>) -> Dedup {
     let (minute, metrics) = (Duration::from_mins(1), Metrics::new());
     let policy = Policy {
         window: minute,
         lease: minute,
         join_timeout: minute,
-        hold: minute,
-        same_id_other_body: SameIdOtherBody::Flag,
+        hold: minute / 2,
         replay_guard: false,
         on_store_error: OnStoreError::Forward,
     };
@@ -137,7 +135,7 @@ fn dedup(store: Arc<dyn DedupStore>) -> Dedup {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "what a service answers")]
-fn accepted() -> Answer {
+pub(crate) fn accepted() -> Answer {
     let body = Bytes::new();
     Ok(Outcome::Accepted(Relayed { status: StatusCode::OK, content_type: None, body, full: false })
         .into())

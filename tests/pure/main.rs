@@ -15,6 +15,7 @@
 mod asymmetric;
 mod attacks;
 mod audited;
+mod bodies;
 mod catalogue;
 mod certificates;
 mod challenges;

@@ -13,8 +13,6 @@ pub(crate) struct Faulty {
     broken: Mutex<&'static [&'static str]>,
     /// Whether it does what it is asked, and only the answer is lost.
     silent: bool,
-    /// The only event about which it fails, where it is not all of them.
-    pub(crate) only: Option<EventKey>,
     /// Who has claimed, in vain or not.
     pub(crate) claimants: Mutex<Vec<Token>>,
 }
@@ -22,7 +20,7 @@ pub(crate) struct Faulty {
 impl Faulty {
     pub(crate) fn failing(operations: &'static [&'static str]) -> Self {
         let (memory, claimants) = (Memory::default(), Mutex::default());
-        Self { memory, broken: operations.into(), silent: false, only: None, claimants }
+        Self { memory, broken: operations.into(), silent: false, claimants }
     }
 
     pub(crate) fn losing_answers(operations: &'static [&'static str]) -> Self {
@@ -49,10 +47,7 @@ impl DedupStore for Faulty {
             self.claimants.lock().unwrap().push(token);
         }
         let operation = format!("{input:?}").to_lowercase();
-        let concerned = self.only.is_none_or(|only| only == subject.key);
-        if concerned
-            && self.broken.lock().unwrap().iter().any(|broken| operation.starts_with(broken))
-        {
+        if self.broken.lock().unwrap().iter().any(|broken| operation.starts_with(broken)) {
             return Box::pin(async move {
                 if self.silent {
                     self.memory.run(subject, input).await?;

@@ -2,7 +2,7 @@
 
 use gatepost::{
     answer::{Outcome, Refusal},
-    dedup::{Lease, OnStoreError, Policy, SameIdOtherBody, course},
+    dedup::{Lease, OnStoreError, Policy},
 };
 
 use super::{embedded, faulty::Faulty, stage::*, *};
@@ -219,26 +219,6 @@ async fn a_claim_that_comes_after_later_ones_were_answered_is_let_go() {
         let free = Claimed::Won { attempt: 3, after_unknown: false };
         assert_eq!(claim(&world.store, &event, B).await, free, "in the next try: {next_try}");
     }
-}
-
-/// A doubt about one body is not over because another one, under the same id, is done.
-#[tokio::test(start_paused = true)]
-async fn a_doubt_about_another_body_outlives_a_duplicate() {
-    let [one, two] = ["one", "two"].map(|body| subject("a", body));
-    let apart = Subject { key: course::apart(two.key, two.digest), ..two };
-    let mut faulty = Faulty::losing_answers(&["claim"]);
-    faulty.only = Some(apart.key);
-    let (faulty, deliver) = (Arc::new(faulty), SameIdOtherBody::Deliver);
-    let world = World::new(faulty.clone(), Policy { same_id_other_body: deliver, ..policy() });
-    assert!(world.pass(one, accepted()).await.is_ok());
-    assert_eq!(what(world.pass(two, accepted()).await), Err(Refusal::StoreUnavailable));
-    let again = what(world.pass(one, accepted()).await);
-    assert_eq!(again, Ok(Outcome::Duplicate(None)));
-    faulty.heal();
-    assert!(matches!(claim(&world.store, &apart, A).await, Claimed::InFlight { .. }));
-    world.settled().await;
-    let free = Claimed::Won { attempt: 2, after_unknown: false };
-    assert_eq!(claim(&world.store, &apart, A).await, free, "nobody waits for its lease to end");
 }
 
 /// Behind *done* no claim is carried out any more: there is nothing to be looked after, however many come again.

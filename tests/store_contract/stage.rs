@@ -9,9 +9,7 @@ use std::{
 use futures_util::{FutureExt as _, poll};
 use gatepost::{
     answer::{Answer, Outcome, Refusal, Relayed},
-    dedup::{
-        Dedup, Joins, LATE_MAX, Lease, OnStoreError, Parts, Policy, SameIdOtherBody, claim::Reply,
-    },
+    dedup::{Dedup, Joins, LATE_MAX, Lease, OnStoreError, Parts, Policy, claim::Reply},
     stage::BoxFuture,
     telemetry::Metrics,
 };
@@ -37,7 +35,6 @@ pub(crate) fn policy() -> Policy {
         lease: Duration::from_mins(1),
         join_timeout: SOON,
         hold: Duration::from_secs(30),
-        same_id_other_body: SameIdOtherBody::Flag,
         replay_guard: true,
         on_store_error: OnStoreError::Reject,
     }
@@ -366,23 +363,12 @@ async fn a_panic_below_is_a_bug_that_is_held() {
 }
 
 #[tokio::test]
-async fn another_body_under_the_same_id_is_flagged_or_delivered() {
+async fn another_body_under_the_same_id_is_flagged() {
     let world = over_memory();
     drop(world.pass(subject("a", "one"), accepted()).await);
     let flagged = what(world.pass(subject("a", "two"), accepted()).await);
     assert_eq!(flagged, Ok(Outcome::SameIdOtherBody));
     assert!(world.metrics.render().contains("gatepost_body_mismatch_total{source=\"stripe\"} 1"));
-
-    let deliver = Policy { same_id_other_body: SameIdOtherBody::Deliver, ..policy() };
-    let world = World::new(Arc::<Memory>::default(), deliver);
-    let answers = [
-        what(world.pass(subject("a", "one"), accepted()).await),
-        what(world.pass(subject("a", "two"), accepted()).await),
-        what(world.pass(subject("a", "two"), accepted()).await),
-        what(world.pass(subject("a", "one"), accepted()).await),
-    ];
-    let (accepted, duplicate) = (Ok(Outcome::Accepted(relayed())), Ok(Outcome::Duplicate(None)));
-    assert_eq!(answers, [accepted.clone(), accepted, duplicate.clone(), duplicate]);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use crate::{
     answer::Manners,
     config::{
         RouteOutline, SecretOrigin,
-        file::{self, Handshake, HandshakeWord, OneOrMany, SecretForm},
+        file::{self, Handshake, HandshakeWord, OneOrMany, SameIdOtherBody, SecretForm},
         report::{At, Explain as _, Problem},
         suggest,
         tree::Path,
@@ -350,6 +350,7 @@ fn options(shape: &file::Source, captures: Vec<String>) -> Options {
         captures,
         params: params.collect(),
         pin: shape.pin.clone(),
+        by_bytes: shape.dedup.same_id_other_body == SameIdOtherBody::Deliver,
     }
 }
 

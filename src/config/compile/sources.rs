@@ -291,7 +291,6 @@ impl Work<'_, '_> {
                 Some(OnUnknown::Hold(span)) => span.0,
                 None => timeout,
             },
-            same_id_other_body: shape.same_id_other_body,
             replay_guard: shape.replay_guard == ReplayGuard::Suppress,
             on_store_error: shape.on_store_error,
         }

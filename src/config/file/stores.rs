@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{
     audit::{ClientIp, Rejected},
-    dedup::{OnStoreError, SameIdOtherBody},
+    dedup::OnStoreError,
     units::{Size, Span, choices, sections},
 };
 
@@ -35,7 +35,7 @@ sections! {
         pub on_store_error: OnStoreError,
         /// After an unknown outcome the event is held so long, or `release`d at once. Default: the route's timeout.
         pub on_unknown: Option<OnUnknown>,
-        /// A known id with another body: `flag` (a duplicate, and said) or `deliver` (an event of its own).
+        /// A known id with another body: `flag` (a duplicate, and said) or `deliver` (an event of its own; so is a retry of other bytes).
         pub same_id_other_body: SameIdOtherBody,
         /// Signed bytes that come again under a new unsigned id: `suppress`, or `off`.
         pub replay_guard: ReplayGuard,
@@ -126,6 +126,7 @@ const RECORDED_HEADERS: [&str; 5] =
 
 choices! {
     pub(crate) enum Store { Embedded, Redis, Memory }
+    pub(crate) enum SameIdOtherBody { Flag, Deliver }
     pub(crate) enum ReplayGuard { Suppress, Off }
     pub(crate) enum Compress { Zstd, None }
     pub(crate) enum Release { Release }
