@@ -138,6 +138,22 @@ pub fn compile(
     })
 }
 
+impl shape::EventFields {
+    /// These fields, and those of `base` where they say nothing.
+    pub(crate) fn over(&self, base: &Self) -> Self {
+        let (own, base) = (self.clone(), base.clone());
+        Self {
+            id: own.id.or(base.id),
+            kind: own.kind.or(base.kind),
+            account: own.account.or(base.account),
+            id_json: own.id_json.or(base.id_json),
+            items: own.items.or(base.items),
+            one_type_per_body: own.one_type_per_body || base.one_type_per_body,
+            signed_once: own.signed_once || base.signed_once,
+        }
+    }
+}
+
 /// Whether nobody can change what `templates` yield without breaking the signature, whichever template counts.
 fn is_covered(templates: &[Template], scheme: &Scheme) -> bool {
     templates.iter().flat_map(Template::values).all(|value| scheme.covers(value))

@@ -352,22 +352,6 @@ impl KeysAt {
     }
 }
 
-impl EventFields {
-    /// These fields, and those of `base` where they say nothing.
-    pub(crate) fn over(&self, base: &Self) -> Self {
-        let (own, base) = (self.clone(), base.clone());
-        Self {
-            id: own.id.or(base.id),
-            kind: own.kind.or(base.kind),
-            account: own.account.or(base.account),
-            id_json: own.id_json.or(base.id_json),
-            items: own.items.or(base.items),
-            one_type_per_body: own.one_type_per_body || base.one_type_per_body,
-            signed_once: own.signed_once || base.signed_once,
-        }
-    }
-}
-
 choices! {
     /// How ECDSA writes its two numbers.
     pub enum SignatureForm {

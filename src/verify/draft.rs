@@ -8,6 +8,7 @@ use super::{
     form::{Form, field},
     keyset::at,
     view::{Variable, View},
+    when::Condition,
 };
 use crate::{
     event::Digest,
@@ -268,4 +269,38 @@ fn with_field(form: &[u8], name: &str, text: &str) -> Vec<u8> {
     let mut form = form_urlencoded::Serializer::new(String::new());
     form.extend_pairs(others).append_pair(name, text);
     form.finish().into_bytes()
+}
+
+impl Scheme {
+    /// Names of headers that are signed over and that `headers` lacks.
+    pub(super) fn missing<'s>(&'s self, headers: &HeaderMap) -> Vec<&'s str> {
+        let signed = self.parts.signed.iter().take(1).flat_map(Template::values);
+        let names = signed.filter_map(|value| match &value.from {
+            From::Header(name) if !headers.contains_key(name) => Some(name.as_str()),
+            _ => None,
+        });
+        names.collect()
+    }
+
+    /// What must say one thing, and what: a request that is signed here says it.
+    pub(super) fn fixed(&self) -> impl Iterator<Item = (From, &str)> {
+        let conditions = self.parts.when.iter().filter_map(|condition| match condition {
+            Condition::HeaderEquals(name, text) => {
+                Some((From::Header(name.clone()), text.as_str()))
+            }
+            Condition::Json(place, text) => Some((place.clone(), text.as_str())),
+            Condition::JsonPresent(_)
+            | Condition::HeaderPrefix(..)
+            | Condition::Header(_)
+            | Condition::Query(_)
+            | Condition::ContentType(_) => None,
+        });
+        let required = self.parts.require.iter().filter_map(|equal| {
+            let Value { from, transforms } = equal.left.sole_value()?;
+            let can_say = matches!(from, From::Header(_) | From::Query(_) | From::Json(_));
+            let text = equal.right.literal().filter(|_| can_say && transforms.is_empty())?;
+            Some((from.clone(), if equal.one_of { text.split(' ').next()? } else { text }))
+        });
+        conditions.chain(required)
+    }
 }

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, collections::BTreeSet, iter};
 
 use arrayvec::ArrayVec;
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
 use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 
 use super::{
@@ -320,41 +320,9 @@ impl Scheme {
         View::new(request, &self.sought)
     }
 
-    /// Names of headers that are signed over and that `headers` lacks.
-    pub(super) fn missing<'s>(&'s self, headers: &HeaderMap) -> Vec<&'s str> {
-        let signed = self.parts.signed.iter().take(1).flat_map(Template::values);
-        let names = signed.filter_map(|value| match &value.from {
-            From::Header(name) if !headers.contains_key(name) => Some(name.as_str()),
-            _ => None,
-        });
-        names.collect()
-    }
-
     /// Whether requests name the secret that they are signed with.
     pub(super) fn names_secrets(&self) -> bool {
         self.parts.containers.iter().any(|container| container.key_id.is_some())
-    }
-
-    /// What must say one thing, and what: a request that is signed here says it.
-    pub(super) fn fixed(&self) -> impl Iterator<Item = (From, &str)> {
-        let conditions = self.parts.when.iter().filter_map(|condition| match condition {
-            Condition::HeaderEquals(name, text) => {
-                Some((From::Header(name.clone()), text.as_str()))
-            }
-            Condition::Json(place, text) => Some((place.clone(), text.as_str())),
-            Condition::JsonPresent(_)
-            | Condition::HeaderPrefix(..)
-            | Condition::Header(_)
-            | Condition::Query(_)
-            | Condition::ContentType(_) => None,
-        });
-        let required = self.parts.require.iter().filter_map(|equal| {
-            let Value { from, transforms } = equal.left.sole_value()?;
-            let can_say = matches!(from, From::Header(_) | From::Query(_) | From::Json(_));
-            let text = equal.right.literal().filter(|_| can_say && transforms.is_empty())?;
-            Some((from.clone(), if equal.one_of { text.split(' ').next()? } else { text }))
-        });
-        conditions.chain(required)
     }
 
     /// How many items a body has that are signed one by one.
