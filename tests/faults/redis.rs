@@ -52,6 +52,31 @@ async fn a_restarted_redis_that_remembers_but_for_its_scripts() {
     scene.settle_whole().await;
 }
 
+/// It is down, and so is its port: who connects is refused, and not accepted first and cut off then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_refuses_connections() {
+    let redis = Server::start(&["appendonly yes", "appendfsync always"]);
+    let mut scene = Scene::direct(Run::new(2).await, redis, "claim: 1500ms, redis: { ").await;
+    let lanes = scene.begin();
+    // What its requests are refused for is on a gateway's log.
+    let refused = |gateway: &Gateway| {
+        gateway.log().iter().filter(|line| line.contains("Connection refused")).count()
+    };
+    for count in [60, 180] {
+        scene.acked(count).await;
+        let before: Vec<_> = scene.gateways.iter().map(refused).collect();
+        scene.redis.kill();
+        scene.told("store_unavailable", 3).await;
+        let met =
+            || scene.gateways.iter().map(refused).zip(&before).all(|(now, before)| now > *before);
+        eventually("both are refused", || async { met() }).await;
+        scene.redis.up();
+    }
+    timeout(PATIENCE, lanes.join_all()).await.unwrap();
+    scene.again().await;
+    scene.settle_whole().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopped_redis_that_carries_commands_out_later() {
     let scene = Scene::new(&[], 2, "").await;

@@ -43,13 +43,30 @@ impl Scene {
 
     /// On a Redis that runs already; `more` ends inside of what is said about it.
     pub async fn over(run: Run, redis: Server, more: &str) -> Self {
-        let gateways = run.senders.gateways();
         let network = Network::to(local(redis.port)).await;
+        let address = network.address;
+        Self::at(address, run, redis, network, more).await
+    }
+
+    /// The same with nothing between the gateways and Redis: when it is down, its port refuses connections.
+    pub async fn direct(run: Run, redis: Server, more: &str) -> Self {
+        let network = Network::to(local(redis.port)).await;
+        Self::at(local(redis.port), run, redis, network, more).await
+    }
+
+    async fn at(
+        address: SocketAddr,
+        run: Run,
+        redis: Server,
+        network: Network,
+        more: &str,
+    ) -> Self {
+        let gateways = run.senders.gateways();
         // So that a fault comes while there is still something to do.
         run.app.always(Act::Late(Duration::from_millis(30), 200));
         let mut scene = Self { run, redis, network, gateways: Vec::new() };
         for number in 0..gateways {
-            let url = format!("url: \"redis://{}\" }}", scene.network.address);
+            let url = format!("url: \"redis://{address}\" }}");
             let dedup = format!("store: redis, join_timeout: 300ms, {more}{url}");
             let gateway = scene.run.gateway(number, &dedup).await;
             eventually("it is ready", || async {

@@ -57,6 +57,10 @@ struct Shared {
     rude: AtomicUsize,
     /// Before so many of a hundred comes one that is forged.
     forged: AtomicUsize,
+    /// Half of Stripe's requests are signed with this one.
+    rotated: Mutex<Option<&'static str>>,
+    /// How many of those were answered.
+    heard: AtomicUsize,
 }
 
 /// The senders.
@@ -75,6 +79,8 @@ impl Senders {
             enough: usize::MAX.into(),
             rude: 0.into(),
             forged: 0.into(),
+            rotated: Mutex::default(),
+            heard: 0.into(),
         }))
     }
 
@@ -111,6 +117,16 @@ impl Senders {
     /// not know the secret.
     pub fn forged(&self, forged: usize) {
         self.0.forged.store(forged, Ordering::SeqCst);
+    }
+
+    /// Half of Stripe's requests are signed with this secret from now on, or none is with another one than the first.
+    pub fn rotated(&self, secret: Option<&'static str>) {
+        *self.0.rotated.lock().unwrap() = secret;
+    }
+
+    /// How many requests that were signed with a rotated secret were answered.
+    pub fn heard(&self) -> usize {
+        self.0.heard.load(Ordering::Relaxed)
     }
 
     /// What was never sent is not sent any more.
@@ -244,8 +260,13 @@ impl Senders {
         let kind = if forged { "invoice.forged" } else { "invoice.paid" };
         let body = stripe_event(parted(event).1, kind);
         let at = self.0.clock.now();
+        let rotated = self.chosen(event, standing);
+        let headers = match rotated {
+            Some(secret) => Provider::Stripe(secret).sign("", "", &body),
+            None => signed(event, &body, standing),
+        };
         let answered = async {
-            wire.write(&request(event, &body, standing)).await.ok()?;
+            wire.write(&said(event, &body, headers)).await.ok()?;
             wire.message().await.ok()
         };
         let answered = timeout(patience, answered).await.ok().flatten();
@@ -257,8 +278,16 @@ impl Senders {
             retry_after: head.has("retry-after"),
         });
         self.note(event, &body, gateway, standing, at, told.clone());
+        self.0.heard.fetch_add(usize::from(rotated.is_some() && told.is_some()), Ordering::Relaxed);
         let wire = told.is_some().then_some(wire);
         (told, wire)
+    }
+
+    /// The rotated secret, where this request is signed with it.
+    fn chosen(&self, event: &str, standing: Standing) -> Option<&'static str> {
+        let may = standing == Standing::Genuine && parted(event).0 == "stripe";
+        let chosen = may && Dice(self.0.clock.now()).below(2) == 0;
+        self.0.rotated.lock().unwrap().filter(|_| chosen)
     }
 
     /// Puts a request into the books.
@@ -305,12 +334,16 @@ pub fn signed(event: &str, body: &[u8], standing: Standing) -> Headers {
 
 /// A whole request about `event`.
 pub fn request(event: &str, body: &[u8], standing: Standing) -> Vec<u8> {
+    said(event, body, signed(event, body, standing))
+}
+
+fn said(event: &str, body: &[u8], headers: Headers) -> Vec<u8> {
     let (source, _) = parted(event);
     let mut text = format!(
         "POST /{source} HTTP/1.1\r\nhost: hooks.example.com\r\ncontent-type: application/json\r\ncontent-length: {}\r\n",
         body.len()
     );
-    for (name, value) in signed(event, body, standing) {
+    for (name, value) in headers {
         text += &format!("{name}: {value}\r\n");
     }
     [text.as_bytes(), b"\r\n", body].concat()

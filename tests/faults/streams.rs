@@ -6,6 +6,7 @@ use http::Request;
 use http_body_util::Full;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::{
@@ -21,27 +22,27 @@ use crate::{
 
 /// How much of a request is said before it is reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Upto {
+pub enum Upto {
     Head,
     HalfBody,
     Whole,
 }
 
 /// A connection whose frames are our own.
-struct Streams {
+pub struct Streams {
     line: Line,
     next: u32,
 }
 
 impl Streams {
-    async fn open(dialer: &Dialer) -> Self {
+    pub async fn open(dialer: &Dialer) -> Self {
         let mut line = dialer.connect().await.unwrap();
         line.write_all(&preface()).await.unwrap();
         Self { line, next: 1 }
     }
 
     /// Says a request on a stream of its own, and puts it into the books as one without an answer.
-    async fn say(&mut self, run: &Run, event: &str, upto: Upto) -> u32 {
+    pub async fn say(&mut self, run: &Run, event: &str, upto: Upto) -> u32 {
         let body = stripe_event(event, "invoice.paid");
         let stream = self.next;
         self.next += 2;
@@ -61,7 +62,7 @@ impl Streams {
         stream
     }
 
-    async fn reset(&mut self, stream: u32) {
+    pub async fn reset(&mut self, stream: u32) {
         self.write(&frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())).await;
     }
 
@@ -71,8 +72,7 @@ impl Streams {
     }
 }
 
-async fn start(run: &Run, dedup: &str) -> (Gateway, Dialer) {
-    let dir = tempfile::tempdir().unwrap();
+pub async fn start(run: &Run, dir: TempDir, dedup: &str) -> (Gateway, Dialer) {
     let text = run.config(dir.path(), dedup).replace("mode: none", "mode: internal");
     let text = text.replace("host: hooks.example.com", "host: localhost");
     let gateway = Gateway::start_whole(dir, &text).await;
@@ -81,7 +81,7 @@ async fn start(run: &Run, dedup: &str) -> (Gateway, Dialer) {
 }
 
 /// A whole request of one who stays.
-async fn ask(run: &Run, dialer: &Dialer, event: &str) -> Told {
+pub async fn ask(run: &Run, dialer: &Dialer, event: &str) -> Told {
     let io = TokioIo::new(dialer.connect().await.unwrap());
     let opened = http2::handshake::<_, _, Full<Bytes>>(TokioExecutor::new(), io).await;
     let (mut open, connection) = opened.unwrap();
@@ -116,7 +116,7 @@ async fn in_flight(gateway: &Gateway, count: f64) {
 #[tokio::test]
 async fn a_stream_that_is_reset_cancels_nothing() {
     let run = Run::patient(1).await;
-    let (gateway, dialer) = start(&run, "store: embedded").await;
+    let (gateway, dialer) = start(&run, tempfile::tempdir().unwrap(), "store: embedded").await;
     let mut streams = Streams::open(&dialer).await;
     let mut before = Use::of(&gateway);
     for round in 0..200 {
@@ -161,7 +161,8 @@ async fn a_stream_that_is_reset_cancels_nothing() {
 #[tokio::test]
 async fn a_twin_whose_stream_is_reset_takes_nobody_along() {
     let run = Run::patient(1).await;
-    let (gateway, dialer) = start(&run, "store: embedded, join_timeout: 10s").await;
+    let (gateway, dialer) =
+        start(&run, tempfile::tempdir().unwrap(), "store: embedded, join_timeout: 10s").await;
     assert_eq!(ask(&run, &dialer, "evt_0").await.outcome, "accepted");
     let fds = gateway.descriptors();
     run.app.always(Act::Gated(200));

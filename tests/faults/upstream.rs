@@ -126,6 +126,18 @@ fn cases() -> Vec<Case> {
     ]
 }
 
+/// Of eight requests one meets one of these failures, whichever; the others are accepted.
+pub fn chaos(seed: u64) -> impl FnMut() -> Act + Send {
+    // Floods cost the test itself more than they show here.
+    let acts = cases().into_iter().map(|case| case.act);
+    let acts: Vec<_> = acts.filter(|act| !matches!(act, Act::Flood(..))).collect();
+    let mut dice = Dice(seed);
+    move || {
+        let chosen = dice.below(acts.len() as u64 * 8);
+        acts.get(chosen as usize).cloned().unwrap_or(Act::Say(200))
+    }
+}
+
 async fn send(run: &Run, gateway: &Gateway, event: &str) -> Told {
     let wire = Wire::new(TcpStream::connect(gateway.address).await.unwrap());
     let (told, _) = run.senders.exchange(wire, 0, event, Standing::Genuine).await;
@@ -233,14 +245,8 @@ async fn an_app_in_chaos_loses_nothing() {
     let events = size("CHAOS_EVENTS", 3000) as usize;
     let run = Run::new(1).await;
     let gateway = run.gateway(0, "store: embedded, claim: 3s, join_timeout: 100ms").await;
-    // Floods cost the test itself more than they show here.
-    let acts = cases().into_iter().map(|case| case.act);
-    let acts: Vec<_> = acts.filter(|act| !matches!(act, Act::Flood(..))).collect();
-    let mut dice = Dice(size("CHAOS_SEED", 11));
-    run.app.script(move |_, _| {
-        let chosen = dice.below(acts.len() as u64 * 8);
-        acts.get(chosen as usize).cloned().unwrap_or(Act::Say(200))
-    });
+    let mut chaos = chaos(size("CHAOS_SEED", 11));
+    run.app.script(move |_, _| chaos());
     let sending = async {
         let events = (0..events).map(|n| format!("evt_{n:07}"));
         let lanes = run.senders.begin(events, 32, 5);
