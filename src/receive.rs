@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, Method, Uri, header};
 use http_body::Body;
 use http_body_util::BodyExt as _;
@@ -59,6 +59,12 @@ impl Budget {
     fn share(self: &Arc<Self>, amount: u64) -> Result<Share, Refusal> {
         let mut share = Share { budget: Arc::clone(self), held: 0 };
         share.grow(amount).map(|()| share)
+    }
+
+    /// A share of nothing yet, which may grow to `amount` if nobody else takes it: who can only be sent away is sent away early.
+    fn prospect(self: &Arc<Self>, amount: u64) -> Result<Share, Refusal> {
+        let fits = amount <= self.left.load(Relaxed);
+        if fits { self.share(0) } else { Err(Refusal::Overloaded(self.limit)) }
     }
 }
 
@@ -144,7 +150,7 @@ where
         let Inbound { request, peer, receipt, received_at, place } = inbound;
         let (parts, body) = request.into_parts();
         let length = self.0.check(&parts, peer)?;
-        let mut memory = self.0.memory.share(length.unwrap_or(0))?;
+        let mut memory = self.0.memory.prospect(length.unwrap_or(0))?;
         let body = self.0.collect(body, length, &mut memory).await?;
         let body = Bytes::from_owner(Paid { body, _memory: memory });
         #[expect(clippy::cast_precision_loss, reason = "no body is longer than 2^53 bytes")]
@@ -188,7 +194,8 @@ impl Accepts {
         start + self.body_timeout.min(RATE_GRACE.max(at_rate))
     }
 
-    /// Reads a body to its end. Trailers are dropped. A body that comes in one piece is not copied.
+    /// Reads a body to its end. Trailers are dropped. A body that comes in one piece is not copied. What is announced takes no
+    /// memory, or few strangers could take all of it with a head each: what came does, and the buffer for more of it.
     async fn collect<B: Body<Data = Bytes> + Send>(
         &self,
         body: B,
@@ -198,7 +205,7 @@ impl Accepts {
         let mut body = pin!(body);
         let start = Instant::now();
         let mut first = Bytes::new();
-        let mut pieces = BytesMut::new();
+        let mut pieces = Vec::new();
         let mut received = 0_u64;
         while !body.is_end_stream() {
             // What is there already costs no timer.
@@ -210,22 +217,31 @@ impl Accepts {
             if received > self.body_bytes_max {
                 return Err(self.too_large());
             }
-            memory.grow(received)?;
             if pieces.is_empty() && first.is_empty() {
+                memory.grow(received)?;
                 first = data;
                 continue;
             }
+            if received > pieces.capacity() as u64 {
+                let most = length.unwrap_or(self.body_bytes_max).max(received);
+                let more = (memory.held * 2).max(BUFFER_BYTES_MIN).max(received);
+                memory.grow(more.min(most))?;
+                // Exactly, or it could be rounded up to more than is held.
+                let held = usize::try_from(memory.held).unwrap_or(usize::MAX);
+                pieces.reserve_exact(held - pieces.len());
+            }
             if pieces.is_empty() {
-                let length = usize::try_from(length.unwrap_or(0)).unwrap_or(0);
-                pieces.reserve(length.max(first.len() * 2));
                 pieces.extend_from_slice(&first);
+                first = Bytes::new();
             }
             pieces.extend_from_slice(&data);
         }
-        Ok(if pieces.is_empty() { first } else { pieces.freeze() })
+        Ok(if pieces.is_empty() { first } else { pieces.into() })
     }
 }
 
+/// The least that a buffer for a body in pieces has room for, where the body can be as long.
+const BUFFER_BYTES_MIN: u64 = 16 * 1024;
 /// How long a body may be slower than the minimum rate.
 const RATE_GRACE: Duration = Duration::from_secs(2);
 

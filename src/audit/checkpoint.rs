@@ -241,11 +241,22 @@ pub(super) fn each_note(
     mut look: impl FnMut(&[u8], Option<Note>) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut line = Vec::new();
-    while (&mut reader).take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? > 0 {
-        let whole = line.ends_with(b"\n");
-        let note = whole.then(|| Note::parse(&String::from_utf8_lossy(&line))).flatten();
+    loop {
+        let note = next_note(&mut reader, &mut line)?;
+        if line.is_empty() {
+            return Ok(());
+        }
         look(&line, note)?;
-        line.clear();
     }
-    Ok(())
+}
+
+/// Reads the next line of a file of checkpoints, newline included; returns the note that it holds. At the end, the line is empty.
+pub(super) fn next_note(
+    reader: &mut impl io::BufRead,
+    line: &mut Vec<u8>,
+) -> io::Result<Option<Note>> {
+    line.clear();
+    reader.take(LINE_BYTES_MAX).read_until(b'\n', line)?;
+    let whole = line.ends_with(b"\n");
+    Ok(whole.then(|| Note::parse(&String::from_utf8_lossy(line))).flatten())
 }

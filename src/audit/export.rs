@@ -10,6 +10,7 @@ use std::{
 use super::{
     checkpoint::{CHECKPOINTS, PUBLIC_KEY, each_note},
     segments::{Segments, segment_name},
+    storage::create_dir,
     verify::{EXPORT, SCRIPT, verify},
 };
 use crate::event::Timestamp;
@@ -39,7 +40,7 @@ pub fn export(
     until: Option<Timestamp>,
 ) -> Result<Summary, String> {
     let failed = |path: &Path, error: io::Error| format!("{}: {error}", path.display());
-    let there = fs::create_dir_all(out).and_then(|()| fs::read_dir(out));
+    let there = create_dir(out).and_then(|()| fs::read_dir(out));
     if there.map_err(|error| failed(out, error))?.next().is_some() {
         return Err(format!(
             "{}: not empty; an export needs a directory of its own",
@@ -59,6 +60,8 @@ pub fn export(
     let last = sizes.iter().filter(|size| **size >= last).min().copied().unwrap_or(last);
     copy(&segments, after, last, out).map_err(|error| failed(out, error))?;
     let checkpoints = surround(from, after, last, out).map_err(|error| failed(out, error))?;
+    // Whoever reads that it is there may throw the log away.
+    File::open(out).and_then(|dir| dir.sync_all()).map_err(|error| failed(out, error))?;
     Ok(Summary { first: after + 1, last, checkpoints })
 }
 
@@ -104,7 +107,7 @@ fn copy(segments: &Segments, after: u64, last: u64, out: &Path) -> io::Result<()
         }
         Ok(frame.seq < last)
     })?;
-    records.flush()?;
+    finish(records)?;
     if gone {
         return Err(io::Error::other("the first records were removed meanwhile: try again"));
     }
@@ -122,10 +125,22 @@ fn surround(from: &Path, after: u64, last: u64, out: &Path) -> io::Result<usize>
         }
         _ => Ok(()),
     })?;
-    copied.flush()?;
-    fs::copy(from.join(PUBLIC_KEY), out.join(PUBLIC_KEY))?;
-    fs::write(out.join("README.txt"), README)?;
-    fs::write(out.join("verify.py"), SCRIPT)?;
-    fs::write(out.join(EXPORT), format!("{{\"v\":1,\"after\":{after},\"last\":{last}}}\n"))?;
+    finish(copied)?;
+    let note = format!("{{\"v\":1,\"after\":{after},\"last\":{last}}}\n");
+    for (name, bytes) in [
+        (PUBLIC_KEY, &*fs::read(from.join(PUBLIC_KEY))?),
+        ("README.txt", README.as_bytes()),
+        ("verify.py", SCRIPT.as_bytes()),
+        (EXPORT, note.as_bytes()),
+    ] {
+        let mut file = BufWriter::new(File::create_new(out.join(name))?);
+        file.write_all(bytes)?;
+        finish(file)?;
+    }
     Ok(count)
+}
+
+/// Makes a file durable.
+fn finish(file: BufWriter<File>) -> io::Result<()> {
+    file.into_inner()?.sync_all()
 }

@@ -15,6 +15,7 @@ use super::{
     CopyTo,
     checkpoint::{
         CHECKPOINTS, Checkpoint, PUBLIC_KEY, PublicKey, Signer, each_note, is_half_written,
+        next_note,
     },
     segments::Head,
     storage::{Storage, StorageFile, replace, write_again},
@@ -22,6 +23,8 @@ use super::{
 
 /// How much of the end of the file is read to find the last checkpoint.
 const TAIL_BYTES: u64 = 64 * 1024;
+/// The part of the file that has to be of no use any more before it is written anew.
+const STALE_PART: u64 = 10;
 /// Copies that may wait for a place that is slow.
 const COPIES_MAX: usize = 64;
 /// How long the last copies get at the end.
@@ -32,6 +35,8 @@ pub(super) struct Sealer {
     storage: Arc<dyn Storage>,
     file: Box<dyn StorageFile>,
     len: u64,
+    /// How much of its beginning is known to be about removed records only.
+    stale: u64,
     fsync: bool,
     pub(super) signer: Signer,
     /// The one that covers most of those that this log's key signed.
@@ -57,7 +62,8 @@ impl Sealer {
         file.sync()?;
         storage.sync_dir()?;
         let copies = (!copy_to.is_empty()).then(|| Copies::start(copy_to.to_vec())).transpose()?;
-        Ok(Self { storage, file, len, fsync, signer, last, since: Instant::now(), copies })
+        let (stale, since) = (0, Instant::now());
+        Ok(Self { storage, file, len, stale, fsync, signer, last, since, copies })
     }
 
     /// How long ago the last one was written.
@@ -87,9 +93,15 @@ impl Sealer {
         Ok(())
     }
 
-    /// Leaves out the checkpoints that cover only records before `seq`: those were removed with their segments.
+    /// Leaves out the checkpoints that cover only records before `seq`: those were removed with their segments. While they are few they
+    /// stay, because all others have to be written once more without them, and no record is meanwhile.
     pub(super) fn forget_before(&mut self, seq: u64) -> io::Result<()> {
-        let old = File::open(self.storage.path().join(CHECKPOINTS))?;
+        let mut old = File::open(self.storage.path().join(CHECKPOINTS))?;
+        self.stale += stale(&old, self.stale, seq)?;
+        if self.stale * STALE_PART < self.len {
+            return Ok(());
+        }
+        old.rewind()?;
         let fresh = replace(&*self.storage, CHECKPOINTS, |sink| {
             let mut fresh = BufWriter::new(sink);
             each_note(BufReader::new(old), |line, note| match note {
@@ -98,7 +110,7 @@ impl Sealer {
             })?;
             fresh.flush()
         })?;
-        (self.file, self.len) = (fresh.file, fresh.len);
+        (self.file, self.len, self.stale) = (fresh.file, fresh.len, 0);
         Ok(())
     }
 
@@ -149,6 +161,19 @@ fn last_of(storage: &dyn Storage, key: &PublicKey) -> io::Result<(Option<Checkpo
         Ok(())
     })?;
     Ok((last, len))
+}
+
+/// How many bytes, from `at` on, stand before the first checkpoint that covers record `seq`.
+fn stale(file: &File, at: u64, seq: u64) -> io::Result<u64> {
+    let (mut reader, mut line, mut found) = (BufReader::new(file), Vec::new(), 0);
+    reader.seek(SeekFrom::Start(at))?;
+    loop {
+        let note = next_note(&mut reader, &mut line)?;
+        if line.is_empty() || note.is_some_and(|note| note.checkpoint.size >= seq) {
+            return Ok(found);
+        }
+        found += line.len() as u64;
+    }
 }
 
 /// A thread that carries checkpoints away, so that a pipe nobody reads or a network drive cannot stop the log.

@@ -87,20 +87,45 @@ pub(super) fn replace(
 /// Puts a small file of its own in its place, durably: whatever interrupts it, the old one is there or all of the new one, and
 /// nothing is in the way of the next try.
 pub fn put(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let unfinished = unfinished(path, "")?;
+    write_out(&unfinished, bytes, mode, || fs::rename(&unfinished, path))?;
+    sync_parent(path)
+}
+
+/// The same for a file that must be new: an error of the kind `AlreadyExists`, and nothing is changed, where anything has the name by
+/// then, and if another process gave it in this moment.
+pub fn put_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let unfinished = unfinished(path, &format!(".{}", std::process::id()))?;
+    write_out(&unfinished, bytes, mode, || fs::hard_link(&unfinished, path))?;
+    fs::remove_file(&unfinished)?;
+    sync_parent(path)
+}
+
+/// Where a file of its own is written before it is put in its place.
+fn unfinished(path: &Path, by: &str) -> io::Result<PathBuf> {
     let mut name = OsString::from("."); // no source, key or certificate is called so
     name.push(path.file_name().ok_or(io::ErrorKind::InvalidInput)?);
+    name.push(by);
     name.push(UNFINISHED);
-    let unfinished = path.with_file_name(name);
+    Ok(path.with_file_name(name))
+}
+
+/// Writes an unfinished file, and then does with it as `place` does; where that cannot be, nothing is left of it.
+fn write_out(
+    unfinished: &Path,
+    bytes: &[u8],
+    mode: u32,
+    place: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
     let write = || {
         let mut file =
-            OpenOptions::new().write(true).create_new(true).mode(mode).open(&unfinished)?;
+            OpenOptions::new().write(true).create_new(true).mode(mode).open(unfinished)?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        fs::rename(&unfinished, path)
+        place()
     };
-    drop(fs::remove_file(&unfinished)); // of an interrupted run
-    write().inspect_err(|_| drop(fs::remove_file(&unfinished)))?; // a full disk needs the room
-    sync_parent(path)
+    drop(fs::remove_file(unfinished)); // of an interrupted run
+    write().inspect_err(|_| drop(fs::remove_file(unfinished))) // a full disk needs the room
 }
 
 /// Whether a file was made and its content never came: that is what a crash leaves where it was written in its place.

@@ -60,6 +60,8 @@ pub(super) struct Writer {
     stuck: bool,
     /// When the disk is looked after next.
     house: Instant,
+    /// Whether more segments are too old than there has been time for.
+    overdue: bool,
     /// When the next segment is begun at the earliest, where one is due.
     rotate: Instant,
 }
@@ -90,6 +92,7 @@ impl Writer {
             pack: Instant::now(),
             stuck: false,
             house: Instant::now(),
+            overdue: false,
             rotate: Instant::now(),
         };
         Ok((writer, recovery))
@@ -125,6 +128,7 @@ impl Writer {
         loop {
             let behind = self.sealer.is_behind(self.journal.durable);
             let idle = idle(behind, self.sealer.age(), self.params.checkpoint_every);
+            let idle = if self.overdue { Duration::ZERO } else { idle };
             let closed = self.shared.take(&mut jobs, busy, idle);
             busy = !jobs.is_empty();
             if busy {
@@ -225,7 +229,7 @@ impl Writer {
         if self.sealer.age() >= self.params.checkpoint_every {
             drop(self.seal()); // it says so itself
         }
-        if Instant::now() >= self.house {
+        if self.overdue || Instant::now() >= self.house {
             self.look_after_disk();
             self.pack();
             self.retire();
@@ -294,31 +298,34 @@ impl Writer {
         }
     }
 
-    /// Removes segments that are older than the retention, oldest first. What is removed is put on record before.
+    /// Removes the oldest segment if it is older than the retention. What is removed is put on record before. Only one at a time: what
+    /// waits meanwhile comes between it and the next.
     fn retire(&mut self) {
+        self.overdue = false;
         let now = (self.clock)();
-        while let Some((first, last)) = self.expired(now) {
-            let held = self.packing.as_ref().is_some_and(|(packing, _)| *packing == first);
-            if held || self.journal.unfenced().is_err() {
-                return;
-            }
-            let record = Draft::control("segment_removed")
-                .with("removed_seq", last.seq)
-                .with("removed_hash", hex::encode(last.hash));
-            if self.write(vec![record]).is_err() {
-                return;
-            }
-            if let Err(error) = self.journal.remove(first) {
-                tracing::error!(segment = first, %error, "an old segment was not removed");
-                continue;
-            }
-            // What too many open files put off goes with the checkpoints of the next segment.
-            if let Err(error) = self.sealer.forget_before(last.seq)
-                && !is_out_of_descriptors(&error)
-            {
-                let forgotten = Err(self.journal.refuse(&error));
-                self.settle(forgotten);
-            }
+        let Some((first, last)) = self.expired(now) else { return };
+        let held = self.packing.as_ref().is_some_and(|(packing, _)| *packing == first);
+        if held || self.journal.unfenced().is_err() {
+            return;
+        }
+        let record = Draft::control("segment_removed")
+            .with("removed_seq", last.seq)
+            .with("removed_hash", hex::encode(last.hash));
+        if self.write(vec![record]).is_err() {
+            return;
+        }
+        if let Err(error) = self.journal.remove(first) {
+            tracing::error!(segment = first, %error, "an old segment was not removed");
+            return;
+        }
+        self.overdue = self.expired(now).is_some();
+        // Until the last one is gone, and where too many files are open, their checkpoints lie there and do no harm.
+        if !self.overdue
+            && let Err(error) = self.sealer.forget_before(last.seq)
+            && !is_out_of_descriptors(&error)
+        {
+            let forgotten = Err(self.journal.refuse(&error));
+            self.settle(forgotten);
         }
     }
 

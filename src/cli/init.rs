@@ -1,10 +1,10 @@
 //! `gatepost init`: a first configuration, commented, that passes `gatepost check` as it stands.
 
-use std::{path::Path, process::ExitCode};
+use std::{io::ErrorKind, path::Path, process::ExitCode};
 
 use super::{NO, NOT_FOUND, out};
 use crate::{
-    audit::storage::put,
+    audit::storage::put_new,
     config::suggest,
     providers::{self, Preset},
     units::Span,
@@ -38,14 +38,14 @@ impl Args {
             }
         }
         let text = text(&presets, &self.to, &self.host);
-        if path.symlink_metadata().is_ok() {
-            let there = format!("{} is there already; nothing was written", path.display());
-            return out::fail(NO, &there);
-        }
-        match put(path, text.as_bytes(), 0o666) {
+        match put_new(path, text.as_bytes(), 0o666) {
             Ok(()) => {
                 out::say(&next_steps(path, &presets));
                 ExitCode::SUCCESS
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                let there = format!("{} is there already; nothing was written", path.display());
+                out::fail(NO, &there)
             }
             Err(error) => out::fail(NO, &format!("{}: {error}", path.display())),
         }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    audit::storage::{create_dir, is_blank, put},
+    audit::storage::{create_dir, is_blank, put, put_new},
     verify::{TestKey, Verifier},
 };
 
@@ -52,11 +52,11 @@ pub(super) fn in_file(verifier: &Verifier, file: &Path) -> Option<Result<TestKey
     }
 }
 
-/// Writes a key that only we may read, all of it or nothing, and not over one that is there.
+/// Writes a key that only we may read, all of it or nothing, and not over one that is there; but over what an interrupted run of an
+/// earlier version left.
 fn keep(key: &TestKey, file: &Path) -> Result<(), String> {
     let said = |e: io::Error| format!("the test key cannot be kept in {}: {e}", file.display());
-    if fs::read(file).is_ok_and(|other| !is_blank(&other)) {
-        return Err(said(ErrorKind::AlreadyExists.into()));
-    }
+    let is_left = fs::read(file).is_ok_and(|left| is_blank(&left));
+    let put = if is_left { put } else { put_new };
     put(file, key.to_pem()?.as_bytes(), 0o600).map_err(said)
 }

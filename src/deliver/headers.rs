@@ -17,7 +17,8 @@ use super::{Identity, UpstreamParams};
 use crate::{answer::Reason, event::About, receive::Envelope};
 
 /// Whether a header is never passed on: of the connection (RFC 9110 §7.6.1), of whoever stood in front of us, a credential
-/// that was meant for somebody else, or a spelling that an app could take for another header (`X_Forwarded_For`).
+/// that was meant for somebody else, or a spelling that an app could take for another header (`X_Forwarded_For`; `Proxy`, which CGI
+/// makes the variable `HTTP_PROXY`).
 fn is_stripped(name: &str) -> bool {
     matches!(
         name,
@@ -31,6 +32,7 @@ fn is_stripped(name: &str) -> bool {
             | "forwarded"
             | "host"
             | "keep-alive"
+            | "proxy"
             | "proxy-authenticate"
             | "proxy-authorization"
             | "proxy-connection"
@@ -51,6 +53,7 @@ fn is_stripped(name: &str) -> bool {
             | "x-http-method-override"
             | "x-method-override"
             | "x-original-host"
+            | "x-original-uri"
             | "x-original-url"
             | "x-real-ip"
             | "x-rewrite-url"

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -25,8 +26,11 @@ const PLACES_MAX: usize = 64;
 const FETCHES_MAX: u32 = 30;
 const FETCHES_WITHIN: Duration = Duration::from_mins(1);
 /// Those of them after which a place without keys is not asked, so that who names places that are none keeps nobody from the keys
-/// of the others.
+/// of the others. Somebody's first such fetch is one of these, the second one of the first half of them, the next one of the first
+/// quarter, and so on: few who name ever other places leave room for everybody else.
 const FETCHES_ANEW_MAX: u32 = 20;
+/// The part of an IPv6 address that says who somebody is: behind it, one party may have as many addresses as it likes (RFC 6177).
+const PREFIX: u128 = u128::MAX << (128 - 48);
 
 /// The fetched keys of one source.
 #[derive(Clone, Debug)]
@@ -42,8 +46,39 @@ pub struct Keyring {
 #[derive(Debug, Default)]
 struct Kept {
     places: HashMap<(usize, String), Place>,
-    /// Since when fetches are counted, and how many there were.
-    counted: Option<(Instant, u32)>,
+    /// The fetches of this minute.
+    counted: Option<Counted>,
+}
+
+/// Fetches since a time.
+#[derive(Debug)]
+struct Counted {
+    since: Instant,
+    count: u32,
+    /// Who named the places without keys that were asked; so many at most as may be asked.
+    namers: Vec<IpAddr>,
+    /// Whether it was said that some are not asked.
+    is_told: bool,
+}
+
+impl Counted {
+    fn from(since: Instant) -> Self {
+        Self { since, count: 0, namers: Vec::new(), is_told: false }
+    }
+
+    /// Whether a place may be asked; for one without keys, who named it. If so, that counts.
+    fn admit(&mut self, anew: Option<IpAddr>) -> bool {
+        let before = self.namers.iter().filter(|namer| Some(**namer) == anew).count();
+        let may = match anew {
+            Some(_) => (u64::from(self.count) << before) < FETCHES_ANEW_MAX.into(),
+            None => self.count < FETCHES_MAX,
+        };
+        if may {
+            self.count += 1;
+            self.namers.extend(anew);
+        }
+        may
+    }
 }
 
 /// What is known of one place.
@@ -54,6 +89,8 @@ struct Place {
     sought: Option<Instant>,
     /// When it was asked last, and whether that failed.
     asked: Option<(Instant, bool)>,
+    /// When it was last not asked because others had been.
+    put_off: Option<Instant>,
     turn: Arc<Turn<()>>,
 }
 
@@ -72,7 +109,8 @@ pub struct Unavailable;
 impl Place {
     /// The keys, while they are good; old ones, while they are not too old and it was tried to get new ones.
     fn usable(&self, now: Instant) -> Option<&Arc<KeySet>> {
-        let tried = self.asked.is_some_and(|(at, _)| now.duration_since(at) < AFTER_FAILURE);
+        let asked = self.asked.map(|(at, _)| at).max(self.put_off);
+        let tried = asked.is_some_and(|at| now.duration_since(at) < AFTER_FAILURE);
         let until = |held: &Held| if tried { held.stale_until } else { held.fresh_until };
         self.held.as_ref().filter(|held| now < until(held)).map(|held| &held.keys)
     }
@@ -92,6 +130,12 @@ impl Place {
             return Some(Ok(()));
         }
         self.failed_lately(now).then_some(Err(Unavailable))
+    }
+
+    /// What there is to say where others were asked instead. That says nothing about it: who wants it next may ask.
+    fn put_off(&mut self, want: &Want, now: Instant) -> Result<(), Unavailable> {
+        self.put_off = Some(now);
+        self.settled(want, now).unwrap_or(Err(Unavailable))
     }
 
     /// What there is to say once it could not be asked.
@@ -145,12 +189,13 @@ impl Keyring {
         keyring
     }
 
-    /// Sees to it that the keys are there that a request wants, or that it is known that they cannot be had. Tells `count` how (one of [`crate::telemetry::FETCH_RESULTS`])
-    /// a fetch ended, if this was the one to do it. A fetch goes on where whoever asked for it does not wait: else a sender that
-    /// hangs up in time would have it begun again and again, and never ended.
+    /// Sees to it that the keys are there that a request of `peer` wants, or that it is known that they cannot be had. Tells `count` how
+    /// (one of [`crate::telemetry::FETCH_RESULTS`]) a fetch ended, if this was the one to do it. A fetch goes on where whoever asked for
+    /// it does not wait: else a sender that hangs up in time would have it begun again and again, and never ended.
     pub async fn bring(
         &self,
         want: &Want,
+        peer: IpAddr,
         count: impl Fn(&'static str) + Send + 'static,
     ) -> Result<(), Unavailable> {
         let turn = self.place(want, |place| Arc::clone(&place.turn)).lock_owned().await;
@@ -159,9 +204,9 @@ impl Keyring {
             return settled;
         }
         let Some(fetcher) = self.fetcher.clone() else { return Err(Unavailable) };
-        if !self.may_fetch(want, now) {
+        if !self.may_fetch(want, peer, now) {
             count("busy");
-            return self.place(want, |place| place.failed(want, now));
+            return self.place(want, |place| place.put_off(want, now));
         }
         self.place(want, |place| place.asked = Some((now, false)));
         let (keyring, wanted) = (self.clone(), want.clone());
@@ -242,19 +287,26 @@ impl Keyring {
         work(places.entry(key).or_default())
     }
 
-    fn may_fetch(&self, want: &Want, now: Instant) -> bool {
+    fn may_fetch(&self, want: &Want, peer: IpAddr, now: Instant) -> bool {
         let is_known = self.place(want, |place| place.held.is_some());
-        let max = if is_known { FETCHES_MAX } else { FETCHES_ANEW_MAX };
         let counted = &mut self.kept().counted;
-        let is_current = |(since, _): &(Instant, u32)| now.duration_since(*since) < FETCHES_WITHIN;
-        let (since, count) = counted.filter(is_current).unwrap_or((now, 0));
-        let may = count < max;
-        if count + 1 == FETCHES_ANEW_MAX && may {
-            let told = "many places are named for keys: for up to a minute, no new ones are asked";
-            tracing::warn!(kind = "keys", url = want.url, "{told}");
+        let is_over = |counted: &Counted| now.duration_since(counted.since) >= FETCHES_WITHIN;
+        counted.take_if(|counted| is_over(counted));
+        let counted = counted.get_or_insert_with(|| Counted::from(now));
+        let may = counted.admit((!is_known).then(|| somebody(peer)));
+        if !may && !std::mem::replace(&mut counted.is_told, true) {
+            let told = "many places are named for keys: for up to a minute, some are not asked";
+            tracing::warn!(kind = "keys", url = want.url, %peer, "{told}");
         }
-        *counted = Some((since, count + u32::from(may)));
         may
+    }
+}
+
+/// An address, or the network that stands for all of those that its owner has.
+fn somebody(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & PREFIX).into(),
+        ip @ IpAddr::V4(_) => ip,
     }
 }
 

@@ -238,7 +238,7 @@ impl<N: Next<Verified>> Stage<Envelope, N> for Verify {
             };
             let metrics = Arc::clone(&metrics);
             let count = move |result| metrics.key_fetches.count(result);
-            if keyring.bring(want, count).await.is_err() {
+            if keyring.bring(want, envelope.peer().ip, count).await.is_err() {
                 break;
             }
             (judged, envelope) = known.judge(envelope).await?;

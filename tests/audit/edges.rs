@@ -1,6 +1,8 @@
 //! What the log says of itself, exactly: ranges that are exported, keys, and what is in a record.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{
+    fs, io::ErrorKind::AlreadyExists, os::unix::fs::MetadataExt as _, path::Path, sync::Arc,
+};
 
 use base64::{
     Engine as _,
@@ -12,6 +14,7 @@ use gatepost::{
         export::export,
         open_on,
         segments::{Lines, Piece, Segments},
+        storage::put_new,
         verify,
     },
     event::{About, EventId, EventType, Timestamp},
@@ -28,6 +31,51 @@ async fn run(world: &World, at: Timestamp) {
     let log = open_on(disk, &world.params, world.metrics.audit(), Arc::new(move || at)).unwrap();
     log.append(attempt(0)).await.unwrap();
     log.close().await.unwrap();
+}
+
+/// A file that must be new: whoever gave the name to one first keeps it, and nothing is left of the other.
+#[test]
+fn a_new_file_takes_no_name_that_is_taken() {
+    type Taken = fn(&Path) -> std::io::Result<()>;
+    let table: [(Taken, bool); 6] = [
+        (|_| Ok(()), true),
+        (|path| fs::write(path, ""), false),
+        (|path| fs::write(path, "theirs"), false),
+        (|path| std::os::unix::fs::symlink("nowhere", path), false),
+        (|path| fs::create_dir(path), false),
+        // What an interrupted run left is in nobody's way.
+        (|path| fs::write(unfinished(path), "half"), true),
+    ];
+    for (n, (taken, is_new)) in table.into_iter().enumerate() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        taken(&path).unwrap();
+        let before = fs::symlink_metadata(&path).ok().map(|found| found.ino());
+        let made = put_new(&path, b"ours", 0o600);
+        assert_eq!(
+            made.as_ref().err().map(std::io::Error::kind),
+            (!is_new).then_some(AlreadyExists),
+            "{n}"
+        );
+        let found = fs::symlink_metadata(&path).unwrap();
+        if is_new {
+            assert_eq!(fs::read(&path).unwrap(), b"ours", "{n}");
+            assert_eq!((found.mode() & 0o777, found.nlink()), (0o600, 1), "{n}");
+        } else {
+            assert_eq!(Some(found.ino()), before, "{n}: what was there");
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "{n}: nothing else");
+    }
+    // What another process is just writing is left alone.
+    let dir = tempfile::tempdir().unwrap();
+    let theirs = dir.path().join(".file.1.tmp");
+    fs::write(&theirs, "theirs").unwrap();
+    put_new(&dir.path().join("file"), b"ours", 0o600).unwrap();
+    assert_eq!(fs::read(theirs).unwrap(), b"theirs");
+}
+
+fn unfinished(path: &Path) -> std::path::PathBuf {
+    path.with_file_name(format!(".file.{}.tmp", std::process::id()))
 }
 
 #[tokio::test]

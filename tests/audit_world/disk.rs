@@ -26,6 +26,8 @@ pub struct Faults {
     pub syncs: AtomicUsize,
     /// Syncs of the directory so far.
     pub dir_syncs: AtomicUsize,
+    /// How often the checkpoints were written anew.
+    pub rewritten: AtomicUsize,
     /// Free space as the disk tells it; 0 for what there really is.
     pub free: AtomicUsize,
 }
@@ -75,6 +77,7 @@ impl Storage for Disk {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.faults.rewritten.fetch_add(usize::from(to == "checkpoints"), Ordering::SeqCst);
         self.below.rename(from, to)
     }
 

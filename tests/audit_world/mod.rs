@@ -117,6 +117,13 @@ impl World {
         Export(out)
     }
 
+    /// The log itself, with the other verifier beside it.
+    pub fn itself(&self) -> Export {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/audit/verify.py");
+        fs::copy(script, self.dir().join("verify.py")).expect("copied");
+        Export(self.dir().to_owned())
+    }
+
     pub fn verify(&self) -> Report {
         verify(self.dir())
     }

@@ -320,6 +320,41 @@ async fn the_names_of_a_first_start_are_durable() {
     }
 }
 
+/// Who exports a record may throw the record away afterwards.
+#[tokio::test]
+async fn what_was_exported_is_durable_before_that_is_said() {
+    let gateway = Gateway::start(&stripe_to("http://127.0.0.1:9")).await;
+    let (_, home) = gateway.stop().await;
+    let (out, trace) = (home.path().join("new/export"), home.path().join("trace"));
+    let mut strace = std::process::Command::new("strace");
+    strace.args(["-f", "-y", "-e", "trace=mkdir,fsync,fdatasync,openat,write", "-o"]).arg(&trace);
+    strace.arg(gateway::binary().get_program()).args(["audit", "export", "--dir"]);
+    let done = strace.arg(home.path().join("audit")).arg("--out").arg(&out).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let trace = std::fs::read_to_string(&trace).unwrap();
+    let lines: Vec<&str> = trace.lines().collect();
+    let said = lines.iter().position(|line| line.contains("\"records 1 to ")).unwrap();
+    let last = |call: &str, path: &Path| {
+        let (call, path) = (format!("{call}("), path.display().to_string());
+        lines.iter().rposition(|l| l.contains(&call) && l.contains(&path) && !l.contains("= -1"))
+    };
+    let mut made = 0;
+    for file in std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().path()) {
+        let synced = last("fsync", &file).max(last("fdatasync", &file));
+        let written = last("openat", &file).max(last("write", &file));
+        assert!(written < synced && synced < Some(said), "{}:\n{trace}", file.display());
+        made = made.max(last("openat", &file).unwrap());
+    }
+    let synced = |dir: &Path, after: usize| {
+        let dir = format!("<{}>)", dir.display());
+        let synced = lines[after..said].iter().any(|l| l.contains("fsync(") && l.contains(&dir));
+        assert!(synced, "{dir}:\n{trace}");
+    };
+    synced(&out, made);
+    synced(out.parent().unwrap(), last("mkdir", &out).unwrap());
+    synced(home.path(), 0);
+}
+
 async fn names_are_durable(was_there: bool) {
     let home = tempfile::tempdir().unwrap();
     let (state, trace) = (home.path().join("new/state"), home.path().join("trace"));

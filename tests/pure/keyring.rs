@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     pin::pin,
     sync::{Arc, Mutex},
     time::Duration,
@@ -147,18 +148,24 @@ impl World {
 
     /// Sends what names its key so.
     async fn send(&self, key: &str) -> Result<(), Refusal> {
-        self.post(self.requests[key].clone()).await
+        self.post(self.requests[key].clone(), sender(0)).await
     }
 
     /// Sends what says that its key is there.
     async fn send_from(&self, place: usize) -> Result<(), Refusal> {
-        let mut headers = self.requests["k1"].clone();
-        headers.insert("x-at", HeaderValue::from_str(&at(place)).unwrap());
-        self.post(headers).await
+        self.send_by(sender(place), place).await
     }
 
-    async fn post(&self, headers: HeaderMap) -> Result<(), Refusal> {
-        let inbound = Flow::inbound(headers, Full::new(Bytes::from_static(b"{}")));
+    /// The same from an address.
+    async fn send_by(&self, peer: IpAddr, place: usize) -> Result<(), Refusal> {
+        let mut headers = self.requests["k1"].clone();
+        headers.insert("x-at", HeaderValue::from_str(&at(place)).unwrap());
+        self.post(headers, peer).await
+    }
+
+    async fn post(&self, headers: HeaderMap, peer: IpAddr) -> Result<(), Refusal> {
+        let mut inbound = Flow::inbound(headers, Full::new(Bytes::from_static(b"{}")));
+        inbound.peer.ip = peer;
         self.flow.stack().oneshot(inbound).await.map(drop).map_err(|refused| refused.what)
     }
 
@@ -168,6 +175,11 @@ impl World {
         let line = text.lines().find_map(|line| line.strip_prefix(&name)).expect(&name);
         line.parse().unwrap()
     }
+}
+
+/// An address of its own for each place.
+fn sender(place: usize) -> IpAddr {
+    std::net::Ipv4Addr::from_bits(0xc000_0200 + u32::try_from(place).unwrap()).into()
 }
 
 fn at(place: usize) -> String {
@@ -386,7 +398,8 @@ async fn what_is_no_answer_is_no_verdict() {
 /// Who names places that are none uses up no more than its share of what is fetched in a minute.
 #[tokio::test(start_paused = true)]
 async fn thirty_are_asked_in_a_minute_and_ten_of_them_are_those_whose_keys_are_known() {
-    for (stale, last) in [(HOUR, Ok(())), (secs(0), UNAVAILABLE)] {
+    // Old keys do for a while without asking again.
+    for (stale, last, busy) in [(HOUR, Ok(()), 21), (secs(0), UNAVAILABLE, 22)] {
         let world = World::new(NAMED, stale);
         let pem = world.own.key.public_pem().unwrap();
         for place in 0..12 {
@@ -404,7 +417,7 @@ async fn thirty_are_asked_in_a_minute_and_ten_of_them_are_those_whose_keys_are_k
         }
         assert_eq!((world.asked(), world.counted("busy")), (12 + 30, 20));
         assert_eq!((world.send_from(10).await, world.counted("busy")), (last.clone(), 21));
-        assert_eq!((world.send_from(10).await, world.counted("busy")), (last.clone(), 21));
+        assert_eq!((world.send_from(10).await, world.counted("busy")), (last.clone(), busy));
         // The next minute begins when the last is over.
         advance(secs(60) - MOMENT).await;
         assert_eq!((world.send_from(11).await, world.asked()), (last, 12 + 30));
@@ -413,8 +426,43 @@ async fn thirty_are_asked_in_a_minute_and_ten_of_them_are_those_whose_keys_are_k
         advance(MOMENT).await;
         assert_eq!((world.send_from(10).await, world.asked()), (Ok(()), 12 + 31));
         assert_eq!((world.send_from(141).await, world.asked()), (UNAVAILABLE, 12 + 32));
-        advance(secs(10)).await;
-        assert_eq!((world.send_from(200).await, world.asked()), (Ok(()), 12 + 33));
+        assert_eq!((world.send_from(200).await, world.asked()), (Ok(()), 12 + 33), "at once");
+    }
+}
+
+/// Who names ever other places uses up its own share of what is fetched in a minute: where the flood comes from, and not how much of it
+/// there is, decides who else is asked for, however early in each minute it comes.
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_places_keeps_nobody_from_elsewhere_waiting() {
+    let nets = |net: u32| IpAddr::from([0x2001, 0xdb8, u16::try_from(net).unwrap(), 0, 0, 0, 0, 1]);
+    let v4 = |n: u32| IpAddr::from(std::net::Ipv4Addr::from_bits(0x0a00_0000 + n));
+    // One network of IPv6, in which everybody has as many addresses as it likes; and some addresses of IPv4.
+    let within = |n: u32| IpAddr::from([0x2001, 0xdb8, 7, u16::try_from(n).unwrap(), 0, 0, 0, 1]);
+    let floods: [(Vec<IpAddr>, usize); 5] = [
+        (vec![v4(1)], 3),
+        ((0..500).map(within).collect(), 3),
+        ((0..4).map(v4).collect(), 8),
+        ((0..14).map(v4).collect(), 14),
+        ((0..14).map(nets).collect(), 14),
+    ];
+    for (strangers, most) in floods {
+        let world = World::new(NAMED, HOUR);
+        let pem = world.own.key.public_pem().unwrap();
+        let mut other = 1000..;
+        for minute in 0..3 {
+            let asked = world.asked();
+            for stranger in strangers.iter().cycle().take(560) {
+                let place = other.next().unwrap();
+                assert_eq!(world.send_by(*stranger, place).await, UNAVAILABLE);
+            }
+            assert_eq!(world.asked() - asked, most, "{strangers:?}");
+            world.says(&at(minute), &*pem, Some(24 * HOUR));
+            // They may name that place as well; it is not theirs to use up.
+            assert!(world.send_by(strangers[0], minute).await.is_err());
+            assert_eq!(world.send_from(minute).await, Ok(()), "{strangers:?}");
+            assert_eq!(world.send_by(strangers[0], minute).await, Ok(()), "known to all");
+            advance(secs(60)).await;
+        }
     }
 }
 
@@ -519,7 +567,7 @@ async fn keys_outlive_a_reload_that_changes_nothing_about_them() {
         ),
     ] {
         let old = keyring(JWKS, usual(), before);
-        assert_eq!(old.bring(&want, |_| ()).await, Ok(()));
+        assert_eq!(old.bring(&want, sender(0), |_| ()).await, Ok(()));
         let new = keyring(verify, params.clone(), secret);
         let kept = new.remembering(&old);
         assert_eq!(kept.is_some(), is_kept, "{before:?} {verify} {params:?} {secret:?}");
@@ -527,7 +575,7 @@ async fn keys_outlive_a_reload_that_changes_nothing_about_them() {
             assert!(kept.get(0, KEYS).is_some(), "{verify}");
             // Both serve while one takes over; what one hears the other knows.
             let again = Want { is_stale: true, ..want.clone() };
-            assert_eq!(kept.bring(&again, |_| ()).await, Ok(()));
+            assert_eq!(kept.bring(&again, sender(0), |_| ()).await, Ok(()));
             assert!(!old.may_ask_again(0, KEYS) && new.get(0, KEYS).is_none());
         }
     }

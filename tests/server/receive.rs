@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{StreamExt as _, stream};
+use futures_util::{StreamExt as _, poll, stream};
 use gatepost::{
     answer::{Answer, Ignored, Outcome, Refusal},
     detach::Detach,
@@ -173,6 +173,68 @@ async fn memory_is_shared_by_all_bodies_and_given_back() {
     assert_eq!(body, "0123456789");
     drop(body);
     assert!(pass(accepts(), six()).await.is_ok());
+}
+
+/// Whoever only says that a lot will come takes nothing from those who send.
+#[tokio::test]
+async fn what_is_announced_takes_no_memory() {
+    let memory = Budget::new("body_memory", 15);
+    let accepts = || Accepts { memory: Arc::clone(&memory), ..accepts() };
+    let ten = [("content-length", "10")];
+    let silent = || Box::pin(pass(accepts(), with_body(&ten, Box::pin(stream::pending()))));
+    let mut silent: Vec<_> = std::iter::repeat_with(silent).take(20).collect();
+    for silent in &mut silent {
+        assert!(poll!(silent).is_pending());
+    }
+    let genuine = inbound(&ten, &["01234", "56789"], &Arc::default());
+    assert_eq!(pass(accepts(), genuine).await.unwrap(), "0123456789");
+}
+
+/// Of a body in pieces its buffer counts, which is never larger than the body can be; and what cannot fit is told so before it comes.
+#[tokio::test]
+async fn a_body_holds_what_came_or_what_its_buffer_has_room_for() {
+    const KIB: usize = 1024;
+    const MIB: usize = KIB * KIB;
+    for (length, came, held) in [
+        (Some(MIB), &[][..], 0),
+        (Some(MIB), &[KIB], KIB),
+        (Some(MIB), &[1, 1], 16 * KIB),
+        (Some(MIB), &[8 * KIB, 8 * KIB], 16 * KIB),
+        (Some(MIB), &[16 * KIB, 1], 32 * KIB),
+        (Some(MIB), &[100 * KIB, 500 * KIB, 1], MIB),
+        (Some(KIB), &[1, 1], KIB),
+        (None, &[16 * KIB, 1], 32 * KIB),
+        (None, &[600 * KIB, 1], MIB),
+    ] {
+        let memory = Budget::new("body_memory", 2 * MIB as u64);
+        let accepts = || {
+            let (memory, body_bytes_max) = (Arc::clone(&memory), MIB as u64);
+            let timeout = Duration::from_mins(1);
+            Accepts { memory, body_bytes_max, body_timeout: timeout, ..accepts() }
+        };
+        let larger = || Accepts { body_bytes_max: 2 * MIB as u64 + 1, ..accepts() };
+        let frames = |pieces: &[usize]| {
+            let frame = |bytes: &usize| Ok(Frame::data(Bytes::from(vec![b'x'; *bytes])));
+            stream::iter(pieces.iter().map(frame).collect::<Vec<_>>())
+        };
+        let begun = |length: Option<usize>, pieces: &[usize]| {
+            let length = length.map(|length| length.to_string());
+            let headers: Vec<_> = length.iter().map(|text| ("content-length", &**text)).collect();
+            with_body(&headers, Box::pin(frames(pieces).chain(stream::pending())))
+        };
+        let whole = |bytes: usize| with_body(&[], Box::pin(frames(&[bytes])));
+        let mut unfinished = Box::pin(pass(accepts(), begun(length, came)));
+        assert!(poll!(&mut unfinished).is_pending());
+        let left = 2 * MIB - held;
+        for (bytes, fits) in [(left + 1, false), (left, true)] {
+            let told = format!("{bytes} bytes beside {came:?} of {length:?}");
+            assert_eq!(pass(larger(), whole(bytes)).await.is_ok(), fits, "{told}");
+            let announced = Box::pin(pass(larger(), begun(Some(bytes), &[])));
+            assert_eq!(poll!(announced).is_pending(), fits, "{told} announced");
+        }
+        drop(unfinished);
+        assert!(pass(larger(), whole(2 * MIB)).await.is_ok(), "given back");
+    }
 }
 
 #[tokio::test]
