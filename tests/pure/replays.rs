@@ -85,7 +85,7 @@ fn a_batch_of_signed_items_that_is_written_anew_is_a_replay() {
     let batch = |items: &[Json]| json!({ "live": "true", "notificationItems": items }).to_string();
     let (one, two) = (item("P1", ""), item("P2", ""));
     let lines = &[JSON][..];
-    let single = batch(&[one.clone()]);
+    let single = batch(std::slice::from_ref(&one));
     are_replays(
         &flow,
         (lines, &single),
