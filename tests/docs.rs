@@ -101,11 +101,13 @@ fn the_changelog_has_each_heading_once_in_a_version() {
 fn every_label_has_the_values_that_the_source_has() {
     let (source, telemetry) = (source(), source::text("src/telemetry/lists.rs"));
     let classes = source.reasons.into_values().collect();
-    let operations = source::names(source::statement(&telemetry, "const DEDUP_OPERATIONS"));
+    let list = |name: &str| source::names(source::statement(&telemetry, name));
     let lists = [
         ("`kind`", source.kinds),
-        ("`operation`", operations),
-        ("`result`", source.results),
+        ("`operation`", list("const DEDUP_OPERATIONS")),
+        ("`result` of `delivery_attempts`", source.results),
+        ("`result` of `key_fetches`", list("const FETCH_RESULTS")),
+        ("`result` of `confirmations`", list("const CONFIRM_RESULTS")),
         ("`reason` of `shed`", source.limits),
         ("`reason` of verification failures", classes),
     ];

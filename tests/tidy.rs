@@ -278,3 +278,52 @@ fn nothing_that_is_shipped_has_crash_points() {
         );
     }
 }
+
+/// What decides whether an event is believed, known, and on record.
+const CORE: [&str; 5] = ["audit", "dedup", "identify", "json", "verify"];
+
+/// Files of [`CORE`] that are not in exactly one of the areas of a script that runs mutants.
+fn outside(script: &str) -> Vec<String> {
+    let areas = script.split("\nAREAS = {\n").nth(1).unwrap().split("\n}\n").next().unwrap();
+    let patterns = areas.split('"').filter(|quoted| quoted.starts_with("src/"));
+    let patterns: Vec<String> = patterns.flat_map(spelled_out).collect();
+    let is_in = |file: &str, pattern: &String| {
+        pattern == file
+            || pattern.strip_suffix("*.rs").is_some_and(|folder| {
+                file.strip_prefix(folder).is_some_and(|name| !name.contains('/'))
+            })
+    };
+    let core = sources().into_iter().filter(|(path, _)| CORE.contains(&&*module(path)));
+    let files = core.map(|(path, _)| {
+        let path = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap();
+        path.to_str().unwrap().to_owned()
+    });
+    files
+        .filter(|file| patterns.iter().filter(|pattern| is_in(file, pattern)).count() != 1)
+        .collect()
+}
+
+/// `a/{b,c}/*.rs` as `a/b/*.rs` and `a/c/*.rs`.
+fn spelled_out(pattern: &str) -> Vec<String> {
+    let Some((before, rest)) = pattern.split_once('{') else { return vec![pattern.to_owned()] };
+    let (names, after) = rest.split_once('}').unwrap();
+    names.split(',').map(|name| format!("{before}{name}{after}")).collect()
+}
+
+/// A file that is in none is one of whose tests nobody knows what they would miss.
+#[test]
+fn mutants_are_made_of_every_file_of_the_core() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mutants/run.py");
+    let script = fs::read_to_string(script).unwrap();
+    assert_eq!(outside(&script), Vec::<String>::new());
+    for (area, missed) in [
+        ("src/dedup/{mod,clock,", "src/dedup/clock.rs"),
+        ("src/verify/*", "src/verify/mod.rs"),
+        ("{embedded,redis}", "src/dedup/redis/link.rs"),
+    ] {
+        assert!(script.contains(area), "{area}");
+        let fewer =
+            area.replace("clock,", "").replace("verify/*", "verify/x").replace(",redis", "");
+        assert!(outside(&script.replace(area, &fewer)).iter().any(|file| file == missed), "{area}");
+    }
+}

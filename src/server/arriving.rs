@@ -12,18 +12,20 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::{runtime::Handle, time::timeout};
 use tokio_util::task::TaskTracker;
 
+use super::voice::Running;
+
 /// A request's body. One of HTTP/2 that is dropped before its end is read on for a while: else its frames find no stream any
 /// more, which counts as the sender's mistake, and one that is refused often would lose its connection and all that runs on
-/// it. HTTP/1 needs none of it.
+/// it. Its request runs meanwhile, so that they are no bytes without one. HTTP/1 needs none of it.
 #[derive(Debug)]
 pub struct Arriving {
     body: Option<Incoming>,
-    reads_on: Option<TaskTracker>,
+    reads_on: Option<(TaskTracker, Running)>,
 }
 
 impl Arriving {
-    pub(super) fn new(body: Incoming, reads_on: Option<&TaskTracker>) -> Self {
-        Self { body: Some(body), reads_on: reads_on.cloned() }
+    pub(super) fn new(body: Incoming, reads_on: Option<(TaskTracker, Running)>) -> Self {
+        Self { body: Some(body), reads_on }
     }
 }
 
@@ -52,16 +54,16 @@ impl Body for Arriving {
 
 impl Drop for Arriving {
     fn drop(&mut self) {
-        if let Some(tracker) = self.reads_on.take()
+        if let Some((tracker, running)) = self.reads_on.take()
             && let Some(rest) = self.body.take().filter(|body| !body.is_end_stream())
             && let Ok(runtime) = Handle::try_current()
         {
-            drop(tracker.spawn_on(timeout(REST_TIME, read_on(rest)), &runtime));
+            drop(tracker.spawn_on(timeout(REST_TIME, read_on(rest, running)), &runtime));
         }
     }
 }
 
-async fn read_on(mut rest: Incoming) {
+async fn read_on(mut rest: Incoming, _running: Running) {
     let mut left = REST_BYTES;
     while let Some(Ok(frame)) = rest.frame().await {
         let Some(fewer) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else { return };

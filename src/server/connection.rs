@@ -209,7 +209,7 @@ impl Connection {
             let checked =
                 heard.and_then(|()| check(&request, &settings.limits)).and(resolved.map(|_| ()));
             let is_http1 = request.version() != Version::HTTP_2;
-            let reads_on = (!is_http1).then_some(&tracker);
+            let reads_on = (!is_http1).then(|| (tracker.clone(), running.clone()));
             let request = request.map(|body| Arriving::new(body, reads_on));
             let refused = is_http1 && checked.is_err();
             let expects = is_http1 && request.headers().contains_key(EXPECT);

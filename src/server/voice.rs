@@ -122,12 +122,14 @@ impl AsyncWrite for Voice {
 }
 
 /// What the reader, the service and the watch of one connection know of it.
+#[derive(Debug)]
 pub(super) struct Pulse {
     state: Mutex<State>,
     /// None for HTTP/2, where frames come without a request, too.
     header_timeout: Option<Duration>,
 }
 
+#[derive(Debug)]
 struct State {
     /// When the connection is closed, unless something happens; says nothing while requests run.
     until: Instant,
@@ -241,7 +243,8 @@ impl Pulse {
     }
 }
 
-/// A running request.
+/// A running request. It runs as long as one of its clones is there.
+#[derive(Debug)]
 pub(super) struct Running(Arc<Pulse>);
 
 impl Running {
@@ -250,6 +253,13 @@ impl Running {
     pub(super) fn is_last(&self) -> bool {
         let state = self.0.state();
         state.leaving || state.guard.as_ref().is_some_and(Guard::is_in_body)
+    }
+}
+
+impl Clone for Running {
+    fn clone(&self) -> Self {
+        self.0.state().requests += 1;
+        Self(Arc::clone(&self.0))
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     forged::sound_and_seen_through,
     ledger::{Record, Standing},
     run::{Run, verified},
-    world::{Gateway, eventually, strangers},
+    world::{Dialer, Gateway, eventually, strangers},
 };
 
 const EVENTS: usize = 400;
@@ -43,7 +43,7 @@ async fn hold(gateway: &Gateway) -> Vec<TcpStream> {
 async fn speak(gateway: &Gateway, stop: &AtomicBool) -> u64 {
     let mut rounds = 0;
     while !stop.load(Relaxed) {
-        strangers::flood(gateway, 1, SPEAKING).await;
+        strangers::flood(&Dialer::plain(gateway.address), None, 1, SPEAKING).await;
         rounds += 1;
     }
     rounds

@@ -18,7 +18,7 @@ use crate::{
     server::{self, Server},
     wire::Wire,
     world::{
-        Gateway,
+        Dialer, Gateway,
         disk::{Failing, SmallDisk},
         eventually,
         gateway::records,
@@ -281,7 +281,9 @@ impl Around {
                 self.clock().set(shift);
             }
             Trouble::Step(shift) => self.clock().set(shift),
-            Trouble::Strangers => strangers::flood(gateway, 100, 8).await,
+            Trouble::Strangers => {
+                strangers::flood(&Dialer::plain(gateway.address), None, 100, 8).await;
+            }
             Trouble::Asleep => going = Going::Tasks(self.oversleep(gateway).await),
             Trouble::Twins => going = Going::Tasks(self.twins(gateway).await),
         }

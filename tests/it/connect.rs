@@ -105,6 +105,21 @@ async fn one_connection_serves_one_event_after_the_other() {
     assert_eq!(app.connections(), 1, "an answer's body is read, so that its connection lives on");
 }
 
+/// So much of an answer is read: one that is a byte longer takes its connection with it.
+#[tokio::test]
+async fn a_longer_answer_than_is_read_ends_its_connection() {
+    for (route, bytes_max) in [("", 4 << 10), (", reply: full", 64 << 10)] {
+        for (bytes, connections) in [(bytes_max, 1), (bytes_max + 1, 2)] {
+            let app = Upstream::start().await;
+            let body = "x".repeat(bytes).leak();
+            app.answer(Reply { status: 200, headers: Vec::new(), body });
+            let gateway = gateway(route, &format!("url: \"{}\"", app.url())).await;
+            accepted(&gateway, 2).await;
+            assert_eq!(app.connections(), connections, "{bytes} bytes{route}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_connection_that_was_closed_while_idle_is_replaced() {
     let app = RawUpstream::start(OK.to_vec(), Then::HangUp).await;

@@ -1,16 +1,20 @@
 //! More than the gateway can carry: what it takes it finishes, the rest is told at once to come back.
 
-use std::time::{Duration, Instant};
+use std::{
+    convert::Infallible,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
-use futures_util::future::join_all;
+use futures_util::{future::join_all, stream};
 use http::Request;
-use http_body_util::Full;
-use hyper::client::conn::http2;
+use http_body_util::{Full, StreamBody};
+use hyper::{body::Frame, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
+    sync::mpsc,
 };
 
 use crate::{
@@ -118,6 +122,32 @@ async fn refusals_over_http2_leave_their_connection_alone() {
     for answer in taken {
         assert_eq!(answer.await.unwrap().status(), 200);
     }
+    assert!(!connection.is_finished());
+}
+
+/// Nor does the rest of a refused body, which its sender goes on with for a moment, while no other request runs.
+#[tokio::test]
+async fn the_rest_of_a_refused_body_leaves_its_http2_connection_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = text(dir.path(), "http://127.0.0.1:9/").replace("mode: none", "mode: internal");
+    let gateway = Gateway::start_whole(dir, &text).await;
+    let dialer = Dialer::tls(gateway.address, &gateway.dir().join("tls/ca.pem"), "h2");
+    let io = TokioIo::new(dialer.connect().await.unwrap());
+    let (mut open, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = |mut pieces: mpsc::Receiver<Bytes>| {
+        let frame = |piece| Ok::<_, Infallible>(Frame::data(piece));
+        let body = stream::poll_fn(move |cx| pieces.poll_recv(cx).map(|piece| piece.map(frame)));
+        Request::post("https://localhost/nobody").body(StreamBody::new(body)).unwrap()
+    };
+    let (rest, pieces) = mpsc::channel(1);
+    assert_eq!(open.send_request(request(pieces)).await.unwrap().status(), 404);
+    for _ in 0..16 {
+        drop(rest.send(vec![b'x'; 32 << 10].into()).await); // it may have been enough
+    }
+    let (_, nothing) = mpsc::channel(1);
+    open.ready().await.unwrap();
+    assert_eq!(open.send_request(request(nothing)).await.unwrap().status(), 404);
     assert!(!connection.is_finished());
 }
 

@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    future::Future,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -11,11 +12,12 @@ use std::{
 use crate::{
     GITHUB, STRIPE,
     world::{
-        ChaosProxy, Gateway, Provider, RedisServer, Upstream,
+        ChaosProxy, Dialer, Gateway, Provider, RedisServer, Upstream,
         chaos::Network,
         eventually, gateway,
         provider::stripe_event,
         redis::{Monitor, events},
+        sender::Sender,
         size,
         strangers::flood,
     },
@@ -30,11 +32,17 @@ const LINE_BYTES_MAX: usize = 1024;
 /// Log lines about refused requests, per source and second.
 const LINES_PER_SECOND: u64 = 5;
 
-/// Two sources that have an app each, and a third that is only knocked at.
+/// A challenge that its provider does not sign, at the source that has one.
+const CHALLENGE: Option<&str> = Some("GET /dropbox?challenge=forged");
+/// What a flood meets: the sources `stripe` and `dropbox`, and paths and requests that are no source's.
+const KNOCKED_AT: u64 = 3;
+
+/// Two sources that have an app each, one of them another one's that answers challenges, too.
 fn sources(stripe: &Upstream, github: &Upstream, dedup: &str) -> String {
     format!(
         "sources:\n  stripe: {{ provider: stripe, secret: \"{STRIPE}\" }}\n  github: {{ provider: github, secret: \"{GITHUB}\" }}\n\
-         routes: [ {{ source: stripe, to: one }}, {{ source: github, to: other }} ]\n\
+         \x20 dropbox: {{ provider: dropbox, secret: \"dropbox-test-secret-0123456789\" }}\n\
+         routes: [ {{ source: stripe, to: one }}, {{ source: github, to: other }}, {{ source: dropbox, to: other }} ]\n\
          upstreams: {{ one: \"{}\", other: \"{}\" }}\n\
          audit: {{ headers: [content-type, user-agent, webhook-id, x-github-event, x-github-delivery, x-long] }}\n{dedup}",
         stripe.url(),
@@ -95,6 +103,40 @@ async fn honest(gateway: &Gateway, name: &str, stop: &std::sync::atomic::AtomicB
     sent
 }
 
+/// Holds what a flood leaves against what it may: a sample on record, no other file, and a few lines of the log.
+async fn leaves_a_sample(gateway: &Gateway, flood: impl Future<Output = ()>) {
+    let audit = gateway.dir().join("audit");
+    let before = contents(gateway.dir());
+    let (records_before, bytes_before) = (gateway.records().len(), record_bytes(&audit));
+    let (begun, lines_before) = (Instant::now(), gateway.log().len());
+    flood.await;
+    let since = || gateway.records().split_off(records_before);
+    let has = |kind: &str| since().iter().any(|record| record["kind"] == kind);
+    eventually("the sample is on record", || async { has("rejected") && has("handshake") }).await;
+    let written = Bound::since(begun);
+    let (records, bytes) = (since().len() as u64, record_bytes(&audit) - bytes_before);
+    assert!(records <= written.records(2), "{records} records in {} windows", written.windows);
+    assert!(bytes <= written.bytes(2), "{bytes} bytes in {} windows", written.windows);
+    let after = contents(gateway.dir());
+    // Who looks after the store reads it, and says so to other readers in the index that SQLite maps into memory.
+    let is_record = |path: &Path| path.starts_with(&audit) || path.ends_with("dedup.sqlite3-shm");
+    let touched: Vec<_> = after
+        .iter()
+        .filter(|(path, text)| before.get(*path) != Some(text))
+        .map(|(path, _)| path)
+        .collect();
+    assert!(!touched.is_empty() && touched.iter().all(|path| is_record(path)), "{touched:?}");
+    let lines = &gateway.log()[lines_before..];
+    assert!(
+        lines.len() as u64 <= written.windows * LINES_PER_SECOND * KNOCKED_AT,
+        "{} lines in {} windows",
+        lines.len(),
+        written.windows
+    );
+    assert!(lines.iter().all(|line| line.len() <= LINE_BYTES_MAX), "{lines:?}");
+    eprintln!("it left {records} records of {bytes} bytes in {} windows", written.windows);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_leaves_a_bounded_sample_and_touches_no_other_source() {
     let count = size("GATEPOST_STRANGERS", 20_000);
@@ -110,47 +152,21 @@ async fn a_flood_leaves_a_bounded_sample_and_touches_no_other_source() {
     );
 
     // Alone, it writes a sample and nothing else.
-    let audit = gateway.dir().join("audit");
-    let before = contents(gateway.dir());
-    let (records_before, bytes_before) = (gateway.records().len(), record_bytes(&audit));
-    let (begun, lines_before) = (Instant::now(), gateway.log().len());
-    flood(&gateway, count, 8).await;
-    eventually("the sample is on record", || async { gateway.records().len() > records_before })
-        .await;
-    let written = Bound::since(begun);
-    let (records, bytes) =
-        ((gateway.records().len() - records_before) as u64, record_bytes(&audit) - bytes_before);
-    assert!(records <= written.records(1), "{records} records");
-    assert!(bytes <= written.bytes(1), "{bytes} bytes in {} windows", written.windows);
-    let after = contents(gateway.dir());
-    // Who looks after the store reads it, and says so to other readers in the index that SQLite maps into memory.
-    let is_record = |path: &Path| path.starts_with(&audit) || path.ends_with("dedup.sqlite3-shm");
-    let touched: Vec<_> = after
-        .iter()
-        .filter(|(path, text)| before.get(*path) != Some(text))
-        .map(|(path, _)| path)
-        .collect();
-    assert!(!touched.is_empty() && touched.iter().all(|path| is_record(path)), "{touched:?}");
-    let lines = &gateway.log()[lines_before..];
-    assert!(
-        lines.len() as u64 <= written.windows * LINES_PER_SECOND * 2,
-        "{} lines in {} windows",
-        lines.len(),
-        written.windows
-    );
-    assert!(lines.iter().all(|line| line.len() <= LINE_BYTES_MAX), "{lines:?}");
+    let begun = Instant::now();
+    let dialer = Dialer::plain(gateway.address);
+    leaves_a_sample(&gateway, flood(&dialer, CHALLENGE, count, 8)).await;
     assert_eq!(one.count(), 1);
 
     // Beside an honest source, it is as if it were not there.
     let refused = "gatepost_requests_total{source=\"github\",outcome=\"rejected_signature\"}";
     let quiet = gateway.metric(refused).await;
     let flooded = async {
-        flood(&gateway, count / 2, 8).await;
+        flood(&dialer, CHALLENGE, count / 2, 8).await;
         // The other source's sample is its own: a stranger who knocks there is put on record in the middle of the flood.
         let forged =
             Provider::GitHub("another secret 0123456789").sign("guid-knock", "push", b"{}");
         assert_eq!(gateway.post("/github", &forged, b"{}").await.status, 401);
-        flood(&gateway, count / 20, 8).await;
+        flood(&dialer, CHALLENGE, count / 20, 8).await;
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     };
     let (sent, ()) = tokio::join!(honest(&gateway, "beside", &stop), flooded);
@@ -167,13 +183,41 @@ async fn a_flood_leaves_a_bounded_sample_and_touches_no_other_source() {
     let whole = Bound::since(begun);
     let (status, dir) = gateway.stop().await;
     assert!(status.success());
-    let rejected = gateway::records(&dir.path().join("audit"));
-    let rejected = rejected.iter().filter(|record| record["kind"] == "rejected").count() as u64;
+    let records = gateway::records(&dir.path().join("audit"));
+    let rejected = records.iter().filter(|record| record["kind"] == "rejected").count() as u64;
     assert!(rejected > RECORDS_PER_SECOND && rejected <= whole.records(2), "{rejected}");
-    eprintln!(
-        "{count} forgeries left {records} records of {bytes} bytes in {} windows; {sent} honest events beside them",
-        written.windows
-    );
+    eprintln!("{sent} honest events beside it");
+}
+
+/// However it is spoken: HTTP/2 and HTTP/1.1 over TLS, and what is neither.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_over_tls_and_http2_leaves_no_more() {
+    // Handshakes are dear.
+    let count = (size("GATEPOST_STRANGERS", 20_000) / 40).max(2_000);
+    let redis = RedisServer::start(&[]).await;
+    let (one, other) = (Upstream::start().await, Upstream::start().await);
+    let dedup = format!("dedup: {{ store: redis, redis: {{ url: \"{}\" }} }}\n", redis.url());
+    let dir = tempfile::tempdir().unwrap();
+    let text = gateway::yaml(dir.path(), &sources(&one, &other, &dedup));
+    let text = text.replace("level: debug", "level: info").replace("mode: none", "mode: internal");
+    let gateway = Gateway::start_whole(dir, &text).await;
+    let monitor = Monitor::of(&redis).await;
+    let ready = || async { gateway.admin("GET", "/readyz").await.status };
+    eventually("Redis is reached", || async { ready().await == 200 }).await;
+    let ca = gateway.dir().join("tls/ca.pem");
+    for (n, alpn) in ["h2", "http/1.1"].into_iter().enumerate() {
+        let dialer = Dialer::tls(gateway.address, &ca, alpn);
+        let body = stripe_event(&format!("evt_{n}"), "invoice.paid");
+        let signed = Provider::Stripe(STRIPE).sign("", "", &body);
+        let answer = Sender::new(&dialer).post("/stripe", &signed, &body).await.unwrap();
+        assert_eq!(answer.outcome(), "accepted", "{alpn}");
+        let heard = monitor.upto(&redis, &format!("an-event-{n}")).await;
+        assert!(!events(&heard).is_empty(), "of an event, Redis hears");
+        leaves_a_sample(&gateway, flood(&dialer, CHALLENGE, count, 8)).await;
+        let heard = monitor.upto(&redis, &format!("a-flood-{n}")).await;
+        assert_eq!(events(&heard), Vec::<&str>::new(), "{alpn}");
+    }
+    assert_eq!((one.count(), other.count()), (2, 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -215,7 +259,7 @@ async fn redis_hears_nothing_of_a_flood_even_while_it_is_reached_anew() {
         cuts
     };
     let flooding = async {
-        flood(&gateway, count, 8).await;
+        flood(&Dialer::plain(gateway.address), CHALLENGE, count, 8).await;
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     };
     let (cuts, ()) = tokio::join!(cutting, flooding);

@@ -34,7 +34,7 @@ AREAS = {
         [("store_contract", ["protocol::"]), ("store_contract", []), ("model", [])],
     ),
     "claims": (
-        "src/dedup/{mod,join,lease,memory,stage}.rs",
+        "src/dedup/{mod,clock,join,lease,memory,stage}.rs",
         [("store_contract", ["stage::", "leases::", "memory_"]), ("pure", ["audited::"]), ("store_contract", [])],
     ),
     "stores": (

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use gatepost::{
-    answer::{Answer, Answered, Ignored, Manners, Outcome, Reason, Refusal, Relayed},
+    answer::{Answer, Answered, Challenge, Ignored, Manners, Outcome, Reason, Refusal, Relayed},
     audit::{
         Audit, AuditLog, ClientIp, Detail, Note, Params, Recorded, Rejected, open,
         segments::Segments,
@@ -377,16 +377,37 @@ async fn what_cannot_be_taken_on_leaves_no_record() {
 
 #[tokio::test]
 async fn strangers_are_sampled_or_not_recorded_at_all() {
-    for (rejected, most) in [(Rejected::Sampled, 5), (Rejected::None, 0)] {
-        let world = World::new(rejected);
-        for _ in 0..50 {
-            world.note(Err(Refusal::NotVerified(Reason::SignatureWrong).into())).await.unwrap_err();
+    let refused: Answer = Err(Refusal::NotVerified(Reason::SignatureWrong).into());
+    let unsigned = Challenge {
+        status: StatusCode::OK,
+        content_type: None,
+        headers: Vec::new(),
+        body: Bytes::new(),
+        report: None,
+    };
+    let unsigned: Answer = Ok(Outcome::Handshake(unsigned).into());
+    // Those of one source count together.
+    let both = [refused.clone(), unsigned.clone()];
+    for (strangers, kinds) in [
+        (&[refused][..], &["rejected"][..]),
+        (&[unsigned], &["handshake"]),
+        (&both, &["rejected", "handshake"]),
+    ] {
+        for (rejected, most) in [(Rejected::Sampled, 5), (Rejected::None, 0)] {
+            let world = World::new(rejected);
+            for answer in strangers.iter().cycle().take(50) {
+                assert_eq!(world.note(answer.clone()).await.is_ok(), answer.is_ok());
+            }
+            world.log.close().await.unwrap();
+            let records = world.records();
+            assert_eq!(records.len(), most, "{kinds:?}");
+            for (record, kind) in records.iter().zip(kinds.iter().cycle()) {
+                let reason =
+                    if *kind == "rejected" { "signature_wrong".into() } else { Value::Null };
+                let said = (&record["kind"], &record["reason"], &record["client_ip"]);
+                assert_eq!(said, (&(*kind).into(), &reason, &"127.0.0.0".into()));
+            }
         }
-        world.log.close().await.unwrap();
-        let records = world.records();
-        assert_eq!(records.len(), most);
-        let good = |r: &Value| r["reason"] == "signature_wrong" && r["client_ip"] == "127.0.0.0";
-        assert!(records.iter().all(good), "{records:?}");
     }
 }
 

@@ -117,6 +117,56 @@ fn it_is_ahead_from_the_first_byte_of_a_head_until_there_is_a_request() {
     assert!(ahead(&mut guard, HEAD));
 }
 
+/// Requests as senders make them, one after the other on a connection, and how long their bodies are.
+fn usual() -> [(Vec<u8>, Option<u64>); 3] {
+    let body = br#"{"id":"evt_1","object":"event","type":"invoice.paid"}"#;
+    let head = format!(
+        "POST /stripe?tenant=1 HTTP/1.1\r\nHost: hooks.example.com\r\nUser-Agent: Stripe/1.0 (+https://stripe.com/docs/webhooks)\r\n\
+         Accept: */*; q=0.5, application/xml\r\nContent-Type: application/json; charset=utf-8\r\nCache-Control: no-cache\r\n\
+         Stripe-Signature: t=1700000000,v1={},v1={}\r\nX-Forwarded-For: 203.0.113.7\r\nAccept-Encoding: gzip\r\n",
+        "5".repeat(64),
+        "c".repeat(64)
+    );
+    let length = body.len() as u64;
+    let sized = format!("{head}Content-Length: {length}\r\n\r\n");
+    let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n{length:x}\r\n");
+    let end = &b"\r\n0\r\n\r\n"[..];
+    [
+        ([sized.as_bytes(), body].concat(), Some(length)),
+        ([chunked.as_bytes(), body, end].concat(), None),
+        (format!("{head}\r\n").into_bytes(), Some(0)),
+    ]
+}
+
+/// What runs for each piece that is read takes nothing from the heap: not for what is usual, straight or in pieces, nor for what
+/// it refuses.
+#[test]
+fn requests_are_heard_without_heap_memory() {
+    let requests = usual();
+    let mut bad = requests[0].0.clone();
+    bad.splice(..0, *b"\n");
+    for size in [1, 2, 7, 64, 100, 1460, 64 * 1024] {
+        let mut verdicts = [Ok(()); 4];
+        let taken = allocation_counter::measure(|| {
+            let mut guard = Guard::default();
+            for ((request, length), verdict) in requests.iter().zip(&mut verdicts) {
+                request.chunks(size).for_each(|piece| assert_eq!(guard.hear(piece), piece.len()));
+                *verdict = guard.begin(*length);
+            }
+            for piece in bad.chunks(size) {
+                guard.hear(piece);
+            }
+            verdicts[3] = guard.begin(requests[0].1);
+        });
+        let refused = Err("a line ends without CR");
+        assert_eq!(verdicts, [Ok(()), Ok(()), Ok(()), refused], "{size}");
+        assert_eq!(taken.count_total, 0, "{size}: {taken:?}");
+    }
+    // Whoever counts would have seen it.
+    let taken = allocation_counter::measure(|| drop(std::hint::black_box(bad.clone())));
+    assert_eq!((taken.count_total, taken.bytes_total), (1, bad.len() as u64));
+}
+
 /// Pieces of which heads are made, good ones and others.
 fn fragment() -> impl Strategy<Value = &'static [u8]> {
     prop::sample::select(vec![

@@ -29,7 +29,7 @@ use super::{PATIENCE, Provider, gateway::Answer, progress, provider::stripe_even
 pub struct Dialer {
     pub address: SocketAddr,
     tls: Option<Arc<ClientConfig>>,
-    http2: bool,
+    pub http2: bool,
 }
 
 pub type Line = Either<TcpStream, Box<TlsStream<TcpStream>>>;

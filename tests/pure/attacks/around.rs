@@ -27,6 +27,7 @@ pub(super) const HEADERS: &[Row] = &[
             "it/answers.rs::whatever_an_app_says_a_provider_hears_a_status_of_ours",
             "it/answers.rs::of_an_apps_headers_a_provider_sees_the_content_type_only",
             "it/answers.rs::a_gigabyte_for_an_answer_is_not_read",
+            "it/connect.rs::a_longer_answer_than_is_read_ends_its_connection",
             "it/answers.rs::hints_without_end_are_no_answer",
             "it/answers.rs::an_answer_that_nobody_asked_for_acknowledges_nothing",
             "it/deliver.rs::statuses_are_mapped_so_that_no_provider_gives_up",

@@ -189,7 +189,7 @@ pub(super) const FLOODS: &[Row] = &[
             "server/slow.rs::who_does_not_go_on_is_ended_by_the_limits_and_by_nothing_else",
             "it/hostile.rs::attacks_end_and_cost_nobody_else_anything with deaf ones",
         ],
-        but: "",
+        but: "an answer may be longer than 512 bytes: 64 KiB of an app's with `reply: full`, 1,024 bytes to a challenge; the write timeout ends who takes none of it",
     },
     Row {
         attack: "keep-alive idle",

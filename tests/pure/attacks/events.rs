@@ -20,7 +20,7 @@ pub(super) const EVENTS: &[Row] = &[
     Row {
         attack: "id pre-emption",
         held: &["it/duplicate.rs::an_id_that_was_taken_in_advance_does_not_stop_the_real_event"],
-        but: "",
+        but: "no alert `id_reuse`: B is delivered whatever came under its id, and to notice that, a third key would be kept for each event",
     },
     Row {
         attack: "type swap",
