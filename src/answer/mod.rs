@@ -122,7 +122,7 @@ pub enum Outcome {
     Duplicate(Option<Relayed>),
     /// An id that was done before, with another body: not merged silently, flagged.
     SameIdOtherBody,
-    /// The signed bytes of a completed event under a new unsigned id.
+    /// What was signed for a completed event, under a new unsigned id or in other bytes.
     SuspectedReplay,
     /// No route wants it, or a route drops it.
     Ignored(Ignored),

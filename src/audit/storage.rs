@@ -10,9 +10,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::OFlags;
+use rustix::{
+    fs::{CWD, OFlags, RenameFlags, renameat_with},
+    io::Errno,
+};
 
 use super::OpenError;
+use crate::event::Receipt;
 
 /// A directory of files. Names are plain: no separators.
 pub trait Storage: Send + Sync + fmt::Debug {
@@ -95,10 +99,18 @@ pub fn put(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 /// The same for a file that must be new: an error of the kind `AlreadyExists`, and nothing is changed, where anything has the name by
 /// then, and if another process gave it in this moment.
 pub fn put_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let unfinished = unfinished(path, &format!(".{}", std::process::id()))?;
-    write_out(&unfinished, bytes, mode, || fs::hard_link(&unfinished, path))?;
-    fs::remove_file(&unfinished)?;
+    let unfinished = unfinished(path, &format!(".{}", Receipt::random()))?;
+    write_out(&unfinished, bytes, mode, || rename_new(&unfinished, path))?;
     sync_parent(path)
+}
+
+/// Renames a file to a name that nothing has.
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // NFS among others; there a link is never made over a name.
+        Err(Errno::INVAL) => fs::hard_link(from, to).and_then(|()| fs::remove_file(from)),
+        renamed => Ok(renamed?),
+    }
 }
 
 /// Where a file of its own is written before it is put in its place.

@@ -66,7 +66,7 @@ pub enum Claimed {
         /// Whether with this very body.
         same_body: bool,
     },
-    /// Its signed bytes were delivered under another id.
+    /// What was signed for it was delivered, under another key.
     Replayed,
 }
 

@@ -7,10 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
-    time::{Instant as Deadline, timeout_at},
-};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{Subject, claim::Token, twins};
 use crate::{
@@ -90,17 +87,6 @@ impl Joins {
             }
             twins::Place::Answered(answer) => Place::Answered(relayed(&answer)),
             twins::Place::Waiting | twins::Place::Full => place,
-        }
-    }
-
-    /// The seat of `subject`, once nobody has it; nothing where that takes too long, or a leader is through and stays.
-    pub(super) async fn free(&self, subject: &Subject, until: Deadline) -> Option<Seat> {
-        loop {
-            match self.enter(subject) {
-                Place::Leader(seat) => return Some(seat),
-                Place::Follower(ended) => drop(timeout_at(until, ended).await.ok()?),
-                Place::Answered(_) | Place::Full => return None,
-            }
         }
     }
 

@@ -230,10 +230,10 @@ impl Dedup {
     /// wait for its lease to end.
     fn let_go_later(&self, subject: Subject) {
         let (parts, lease) = (self.0.clone(), self.0.policy.lease);
-        let until = Instant::now() + lease;
         self.0.tracker.spawn(async move {
             sleep(RETRY_SOON).await;
-            let Some(seat) = parts.joins.free(&subject, until).await else { return };
+            // Who has the seat by now has the token with it, and looks after it.
+            let Place::Leader(seat) = parts.joins.enter(&subject) else { return };
             if !seat.is_doubtful() {
                 return; // it was taken up
             }

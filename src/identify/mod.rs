@@ -205,12 +205,13 @@ fn guard(
     digest: Digest,
     text: Option<Digest>,
 ) -> Option<EventKey> {
-    // A batch is known by its bytes, which may be written anew around the signed text.
-    let is_told_by_key = plan.parts.items.is_none() || text.is_none();
-    if plan.parts.key_covered && is_told_by_key {
+    let PlanParts { key_covered, by_bytes, .. } = plan.parts;
+    // A batch is known by its bytes, which may be written anew around the signed texts of its items.
+    let signs_items = plan.parts.items.is_some() && text.is_some();
+    if key_covered && (!signs_items || by_bytes) {
         return None;
     }
-    let one_type = plan.parts.one_type_per_body || plan.parts.signed_once;
+    let one_type = plan.parts.one_type_per_body || plan.parts.signed_once || signs_items;
     let kind = if one_type { "" } else { kind.as_str() };
     let digest = text.unwrap_or(digest);
     Some(EventKey::of(&[b"guard", source.as_str().as_bytes(), &digest.0, kind.as_bytes()]))

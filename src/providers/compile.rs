@@ -95,6 +95,7 @@ pub fn compile(
         plans.push(event_parts(&own.over(event), &path, &mut problems));
     }
     let (numbers, mut schemes): (Vec<_>, Vec<_>) = numbered.into_iter().unzip();
+    problems.signed_once(&plans, &schemes);
     let challenges = challenges::compile(handshake, &schemes, &options.params, &mut problems);
     if !problems.found.is_empty() {
         return Err(problems.found);
@@ -107,17 +108,14 @@ pub fn compile(
         let own = own(number).and_then(|_| plans.next());
         let mut parts = own.unwrap_or_else(|| general.clone());
         parts.captures.clone_from(&captures);
-        let id = is_covered(&parts.id, scheme);
-        let account = is_covered(&parts.account, scheme);
+        let [id, kind, account] =
+            [&parts.id, &parts.kind, &parts.account].map(|named| is_covered(named, scheme));
         id_covered &= id;
-        type_covered &= is_covered(&parts.kind, scheme);
+        type_covered &= kind;
         account_covered &= account && !parts.account.is_empty();
         parts.key_covered = id && account;
         parts.by_bytes = options.by_bytes;
-        parts.nothing_signed = coverage(scheme) == Covers::Nothing;
-        // What is signed of every item names it; whoever has a batch can change the rest.
-        let names_items = parts.key_covered && scheme.parts.for_each.is_some();
-        scheme.parts.text_tells = parts.signed_once || names_items || scheme.signs_form();
+        tell_replays(&mut parts, scheme);
         identify.push(parts);
     }
     let fields =
@@ -157,6 +155,32 @@ impl shape::EventFields {
 /// Whether nobody can change what `templates` yield without breaking the signature, whichever template counts.
 fn is_covered(templates: &[Template], scheme: &Scheme) -> bool {
     templates.iter().flat_map(Template::values).all(|value| scheme.covers(value))
+}
+
+impl Problems {
+    /// A text that is signed once needs one that is signed.
+    fn signed_once(&mut self, plans: &[identify::PlanParts], schemes: &[Scheme]) {
+        let signs = |scheme: &Scheme| !scheme.parts.signed.is_empty();
+        if plans.iter().any(|plan| plan.signed_once) && !schemes.iter().all(signs) {
+            let help = "remove it; it is for signatures over a text that is never signed again";
+            self.add("event.signed_once", "nothing is signed here", help);
+        }
+    }
+}
+
+/// Settles what tells a replay of what this scheme signs.
+fn tell_replays(parts: &mut identify::PlanParts, scheme: &mut Scheme) {
+    parts.nothing_signed = coverage(scheme) == Covers::Nothing;
+    parts.one_type_per_body |= scheme.signs_form() && is_of_form(&parts.kind);
+    // What is signed of every item names it; whoever has a batch can change the rest.
+    let names_items = parts.key_covered && scheme.parts.for_each.is_some();
+    scheme.parts.text_tells = parts.signed_once || names_items || scheme.signs_form();
+}
+
+/// Whether `templates` read nothing but a form.
+fn is_of_form(templates: &[Template]) -> bool {
+    let is = |value: &Value| matches!(value.from, From::Form(_) | From::FormJson(..));
+    templates.iter().flat_map(Template::values).all(is)
 }
 
 /// What of a request a scheme covers.

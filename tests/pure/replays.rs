@@ -5,14 +5,14 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use gatepost::{
     answer::Refusal,
     event::{Digest, EventKey},
-    providers::{self, Covers},
+    providers::{self, Covers, Field, Options},
 };
 use serde_json::{Value as Json, json};
 
 use crate::{
     examples::mac,
     flow::{Flow, NOW},
-    source::{URL, compiled, headers},
+    source::{Source, URL, compile, compiled, examples, headers},
 };
 
 const SECRET: &str = "a secret of sixteen bytes";
@@ -39,42 +39,50 @@ fn are_replays(flow: &Flow, genuine: (&[(&str, &str)], &str), forged: &[(&[(&str
 /// A form as it is signed: the text is decoded and sorted, so that one text has many bodies.
 #[test]
 fn a_form_that_is_written_anew_is_a_replay() {
-    for (provider, header) in
-        [("twilio", "x-twilio-signature"), ("mandrill", "x-mandrill-signature")]
-    {
+    let twilio = [
+        "MessageSid=SM1&MessageStatus=sent&Body=Hi+there",
+        "MessageSid=SM1&MessageStatus=sent&Body=H%69%20there",
+        "Body=Hi+there&MessageStatus=sent&MessageSid=SM1",
+        // Nothing stands between names and values.
+        "MessageSid=SM1&MessageStatuss=ent&Body=Hi+there",
+        "MessageSid=SM1MessageStatussent&Body=Hi+there",
+    ];
+    let mandrill = [
+        "mandrill_events=%5B%7B%22event%22%3A%22send%22%2C%22_id%22%3A%22a%22%7D%5D",
+        "mandrill_events=[%7B%22event%22:%22send%22,%22_id%22:%22a%22%7D]",
+        "mandrill_event=s%5B%7B%22event%22%3A%22send%22%2C%22_id%22%3A%22a%22%7D%5D",
+    ];
+    let (sent, delivered) = ("sent", "delivered");
+    for (provider, header, bodies, other) in [
+        ("twilio", "x-twilio-signature", &twilio[..], twilio[0].replace(sent, delivered)),
+        ("mandrill", "x-mandrill-signature", &mandrill[..], mandrill[0].replace("send", "open")),
+    ] {
         let flow = Flow::of(compiled(provider), &[SECRET]);
-        let body = "MessageSid=SM1&MessageStatus=sent&Body=Hi+there";
+        let body = bodies[0];
         let token = ("i-twilio-idempotency-token", "one");
         let signed = flow.signed(headers(&[FORM, token]), body.as_bytes());
         let signature = (header, signed[header].to_str().unwrap());
         let genuine = [FORM, token, signature];
         let other_token = [FORM, ("i-twilio-idempotency-token", "two"), signature];
-        are_replays(
-            &flow,
-            (&genuine, body),
-            &[
-                (&genuine, "MessageSid=SM1&MessageStatus=sent&Body=H%69%20there"),
-                (&genuine, "Body=Hi+there&MessageStatus=sent&MessageSid=SM1"),
-                (&other_token, "Body=Hi+there&MessageStatus=sent&MessageSid=SM1"),
-                (&other_token, body),
-                (&[FORM, signature], body),
-            ],
-        );
-        let other = "MessageSid=SM1&MessageStatus=delivered&Body=Hi+there";
+        for lines in [&genuine[..], &other_token, &[FORM, signature]] {
+            for forged in bodies {
+                are_replays(&flow, (&genuine, body), &[(lines, forged)]);
+            }
+        }
         let signed = flow.signed(headers(&[FORM, token]), other.as_bytes());
         let of_its_own = [FORM, token, (header, signed[header].to_str().unwrap())];
         let guard = |lines, body| known_by(&flow, lines, body).1;
-        assert_ne!(guard(&genuine, body), guard(&of_its_own, other), "{provider}");
+        assert_ne!(guard(&genuine, body), guard(&of_its_own, &other), "{provider}");
     }
 }
 
 /// An item as Adyen signs it; `besides` is not signed.
-fn item(reference: &str, besides: &str) -> Json {
-    let text = format!("{reference}::shop:order:100:EUR:CAPTURE:true");
+fn item(reference: &str, code: &str, besides: &str) -> Json {
+    let text = format!("{reference}::shop:order:100:EUR:{code}:true");
     let tag = STANDARD.encode(hex::decode(mac(SECRET, text.as_bytes())).unwrap());
     json!({ "NotificationRequestItem": {
         "pspReference": reference, "merchantAccountCode": "shop", "merchantReference": "order",
-        "amount": { "value": 100, "currency": "EUR" }, "eventCode": "CAPTURE", "success": "true",
+        "amount": { "value": 100, "currency": "EUR" }, "eventCode": code, "success": "true",
         "reason": besides, "additionalData": { "hmacSignature": tag },
     } })
 }
@@ -83,7 +91,7 @@ fn item(reference: &str, besides: &str) -> Json {
 fn a_batch_of_signed_items_that_is_written_anew_is_a_replay() {
     let flow = Flow::of(compiled("adyen"), &[&hex::encode(SECRET)]);
     let batch = |items: &[Json]| json!({ "live": "true", "notificationItems": items }).to_string();
-    let (one, two) = (item("P1", ""), item("P2", ""));
+    let (one, two) = (item("P1", "AUTHORISATION", ""), item("P2", "CAPTURE", ""));
     let lines = &[JSON][..];
     let single = batch(std::slice::from_ref(&one));
     are_replays(
@@ -93,12 +101,14 @@ fn a_batch_of_signed_items_that_is_written_anew_is_a_replay() {
             (lines, &single),
             (lines, &format!("{single} ")),
             (lines, &batch(&[one.clone(), one.clone()])),
-            (lines, &batch(&[item("P1", "another reason")])),
+            (lines, &batch(&[item("P1", "AUTHORISATION", "another reason")])),
             (lines, &single.replace("true\",\"notif", "false\",\"notif")),
         ],
     );
     let both = batch(&[one.clone(), two.clone()]);
-    are_replays(&flow, (lines, &both), &[(lines, &batch(&[two.clone(), one.clone()]))]);
+    let turned = batch(&[two.clone(), one.clone()]);
+    let thrice = batch(&[two.clone(), one.clone(), two.clone()]);
+    are_replays(&flow, (lines, &both), &[(lines, &turned), (lines, &thrice)]);
     let guard = |body: &str| known_by(&flow, lines, body).1.expect("a guard");
     let guards = [&single, &both, &batch(&[two])].map(|body| guard(body));
     assert!(guards[0] != guards[1] && guards[1] != guards[2] && guards[0] != guards[2]);
@@ -142,6 +152,32 @@ event: { id: '{form:payload|sha256_hex}', type: notification, signed_once: true 
     are_replays(&flow, (lines, "payload=PG5vdGU%2B%0A"), &[(lines, "payload=PG5vdGU%2B")]);
 }
 
+/// Who wants other bodies under a known id delivered gets those of a batch, too.
+#[test]
+fn a_batch_that_differs_beside_what_is_signed_is_delivered_where_the_source_says_so() {
+    let preset = providers::preset("adyen").expect("a preset");
+    let options = Options { by_bytes: true, ..examples(preset) };
+    let compiled = providers::compile(&preset.verify, &preset.event, &[], &options).expect("good");
+    let flow = Flow::of(compiled, &[&hex::encode(SECRET)]);
+    let known = |besides: &str| {
+        let items = [item("P1", "CAPTURE", besides)];
+        let body = json!({ "live": "true", "notificationItems": items }).to_string();
+        known_by(&flow, &[JSON], &body)
+    };
+    let (one, other) = (known("one reason"), known("another reason"));
+    assert!(one.0 != other.0 && one.1.is_none() && other.1.is_none());
+}
+
+/// A token signs nothing: no two of its requests could be told apart.
+#[test]
+fn nothing_that_is_signed_once_is_no_guard() {
+    let described = "verify: { mac: token, signature: { header: X-Token } }
+event: { id: '{json:id}', type: t, signed_once: true }";
+    let problems = compile(&Source::parse(described), &[]).expect_err("nothing is signed");
+    let said: Vec<_> = problems.iter().map(|p| (&*p.path, &*p.message)).collect();
+    assert_eq!(said, [("event.signed_once", "nothing is signed here")]);
+}
+
 /// Of each preset whose signature does not cover the body: what tells a replay.
 #[test]
 fn every_preset_that_signs_less_than_the_body_says_what_tells_a_replay() {
@@ -161,6 +197,10 @@ fn every_preset_that_signs_less_than_the_body_says_what_tells_a_replay() {
         providers::catalogue().filter(|preset| compiled(&preset.name).covers == Covers::Fields);
     let less: Vec<_> = less.map(|preset| preset.name.as_str()).collect();
     assert_eq!(less, TOLD.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+    for (name, told) in TOLD {
+        let by_id = compiled(name).covers_event.contains(&Field::Id);
+        assert_eq!(by_id, told.contains("its id") || told.contains("its items"), "{name}");
+    }
     let once = providers::catalogue().filter(|preset| preset.event.signed_once);
     let once: Vec<_> = once.map(|preset| preset.name.as_str()).collect();
     let told = TOLD.iter().filter(|(_, by)| *by == "signed once").map(|(name, _)| *name);

@@ -37,7 +37,7 @@ sections! {
         pub on_unknown: Option<OnUnknown>,
         /// A known id with another body: `flag` (a duplicate, and said) or `deliver` (an event of its own; so is a retry of other bytes).
         pub same_id_other_body: SameIdOtherBody,
-        /// Signed bytes that come again under a new unsigned id: `suppress`, or `off`.
+        /// What was signed and comes again under a new unsigned id, or in other bytes: `suppress`, or `off`.
         pub replay_guard: ReplayGuard,
     }
 
