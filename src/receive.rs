@@ -194,6 +194,16 @@ impl Accepts {
         start + self.body_timeout.min(RATE_GRACE.max(at_rate))
     }
 
+    /// How large a buffer has to be for a body of which `received` bytes are here, `held` of which fit. It doubles, so that what came
+    /// is copied a few times at most; and once an eighth of what was announced is here, it is large enough for all of that, so that
+    /// a long body is never there twice.
+    fn room(&self, length: Option<u64>, held: u64, received: u64) -> u64 {
+        let most = length.unwrap_or(self.body_bytes_max).max(received);
+        let is_under_way = length.is_some_and(|length| received >= length / ANNOUNCED_PART);
+        let more = (held * 2).max(BUFFER_BYTES_MIN).max(received);
+        if is_under_way { most } else { more.min(most) }
+    }
+
     /// Reads a body to its end. Trailers are dropped. A body that comes in one piece is not copied. What is announced takes no
     /// memory, or few strangers could take all of it with a head each: what came does, and the buffer for more of it.
     async fn collect<B: Body<Data = Bytes> + Send>(
@@ -223,9 +233,7 @@ impl Accepts {
                 continue;
             }
             if received > pieces.capacity() as u64 {
-                let most = length.unwrap_or(self.body_bytes_max).max(received);
-                let more = (memory.held * 2).max(BUFFER_BYTES_MIN).max(received);
-                memory.grow(more.min(most))?;
+                memory.grow(self.room(length, memory.held, received))?;
                 // Exactly, or it could be rounded up to more than is held.
                 let held = usize::try_from(memory.held).unwrap_or(usize::MAX);
                 pieces.reserve_exact(held - pieces.len());
@@ -242,6 +250,8 @@ impl Accepts {
 
 /// The least that a buffer for a body in pieces has room for, where the body can be as long.
 const BUFFER_BYTES_MIN: u64 = 16 * 1024;
+/// The part of an announced body that has to be here before there is room for all of it.
+const ANNOUNCED_PART: u64 = 8;
 /// How long a body may be slower than the minimum rate.
 const RATE_GRACE: Duration = Duration::from_secs(2);
 

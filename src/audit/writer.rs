@@ -179,6 +179,7 @@ impl Writer {
             return Ok(());
         }
         let result = self.journal.commit();
+        self.settle(result.clone()); // whoever is refused finds us unready
         // First those who wait: everything else has time.
         self.waiters.answer(&result, &self.shared.answering);
         let (metrics, now) = (&self.shared.metrics, Instant::now());
@@ -194,7 +195,6 @@ impl Writer {
         }
         let seq = self.journal.durable.seq;
         self.shared.report(|health| health.seq = seq);
-        self.settle(result.clone());
         result
     }
 

@@ -89,6 +89,19 @@ async fn the_first_failed_write_or_sync_is_the_last_of_a_run() {
     }
 }
 
+/// A sender that is told to come again, and a load balancer that asks at once, hear the same.
+#[tokio::test]
+async fn who_is_refused_finds_the_log_in_trouble() {
+    for _ in 0..50 {
+        let world = World::new();
+        let disk = Faulty::open(world.dir());
+        let log = open(&world, &disk);
+        disk.plan.set(Some(Fault(Ask::Sync, "segment-", EIO)));
+        log.append(attempt(0)).await.expect_err("it is not durable");
+        assert!(is_fenced(&log));
+    }
+}
+
 /// Wherever the room ends: in a segment that is laid out, in a checkpoint, in a compressed segment.
 #[tokio::test]
 async fn a_disk_that_is_full_after_any_byte_refuses_and_goes_on() {

@@ -201,6 +201,8 @@ async fn a_body_holds_what_came_or_what_its_buffer_has_room_for() {
         (Some(MIB), &[1, 1], 16 * KIB),
         (Some(MIB), &[8 * KIB, 8 * KIB], 16 * KIB),
         (Some(MIB), &[16 * KIB, 1], 32 * KIB),
+        (Some(MIB), &[16 * KIB, 112 * KIB - 1], 128 * KIB - 1),
+        (Some(MIB), &[16 * KIB, 112 * KIB], MIB),
         (Some(MIB), &[100 * KIB, 500 * KIB, 1], MIB),
         (Some(KIB), &[1, 1], KIB),
         (None, &[16 * KIB, 1], 32 * KIB),
