@@ -39,7 +39,8 @@ impl Scheme {
     pub(crate) fn covers_time(&self) -> bool {
         let time = self.parts.timestamps.as_ref().map(|time| &time.from);
         time.is_none_or(|time| {
-            self.covers(time) || self.each_text_has(|signed| *signed == time.from)
+            let is = |signed: &From| *signed == time.from || self.holds_all_of(signed, time);
+            self.covers(time) || self.each_text_has(is)
         })
     }
 
@@ -49,7 +50,7 @@ impl Scheme {
     }
 
     fn signs_over(&self, value: &Value) -> bool {
-        self.each_text_has(|signed| self.holds_all_of(signed, value))
+        self.each_text_has(|signed| self.holds_all_of(signed, value)) && !self.is_ambiguous()
     }
 
     /// Whether each of the texts that may be signed has such a value, whole.
@@ -58,7 +59,7 @@ impl Scheme {
         let loses = |t: &Transform| matches!(t, Transform::Lower | Transform::Crc32);
         let is_whole = |v: &Value| !v.transforms.iter().any(loses);
         let has = |signed: &Template| signed.values().any(|v| is_whole(v) && is(&v.from));
-        !self.parts.signed.is_empty() && self.parts.signed.iter().all(has) && !self.is_ambiguous()
+        !self.parts.signed.is_empty() && self.parts.signed.iter().all(has)
     }
 
     /// Whether two of the texts that may be signed differ in what is written around the same values: then other values make one

@@ -322,6 +322,26 @@ fn what_a_signature_covers() {
     }
 }
 
+/// Of several texts each has to have it, and no two of them may be the same values taken apart in another way.
+#[test]
+fn what_one_of_several_signed_texts_covers() {
+    for (signed, covered) in [
+        ("['{header:x-time}.{body}', '{body}']", true),
+        ("['{header:x-time}.{body}', '{header:x-time}']", false),
+        ("['{body}', '{body}x']", false),
+        ("['{header:x-time}.{body}', '{header:x-time}:{body}']", false),
+        ("['{header:x-time}', '{body}', '{header:x-time}.{body}', '{body}x']", false),
+    ] {
+        let verify = format!("signature: {{ header: X-S }}, signed: {signed}");
+        assert_eq!(covers(&verify, "{json:id}"), covered, "{signed}");
+        // What a time looks like tells where it ends.
+        let timed = format!("{verify}, timestamp: {{ from: '{{header:x-time}}', past: 5m }}");
+        let signs_time = signed.matches("x-time").count() == signed.matches("', '").count() + 1;
+        let yaml = format!("verify: {{ {timed} }}\nevent: {{ id: '{{json:id}}', type: t }}");
+        assert_eq!(compile(&Source::parse(&yaml), &[]).is_ok(), signs_time, "{signed}");
+    }
+}
+
 /// The same where the signature lists what it is over.
 #[test]
 fn what_a_message_signature_covers() {
