@@ -80,6 +80,20 @@ fn the_scheme_that_counts_is_the_one_that_signs() {
 }
 
 /// What is passed on keeps its body: what is in there cannot be signed anew.
+/// Before an event is signed anew for an app, what its provider signed is taken out of it.
+#[test]
+fn the_headers_with_signatures_are_known_whichever_scheme_counts() {
+    let held = "{ signed: '{body}', schemes: [\
+        { when: { header: X-New }, besides: word, signature: [{ header: X-A }, { header: X-C }] }, \
+        { when: { header: X-Old }, signature: { from: '{json:tag}' } }, \
+        { name: word, mac: token, signature: { header: X-B } }] }";
+    for (verify, names) in [(TWO, &["x-a", "x-b"][..]), (held, &["x-a", "x-c", "x-b", "x-b"])] {
+        let verifier = of(verify);
+        let known: Vec<_> = verifier.signature_headers().map(|name| name.as_str()).collect();
+        assert_eq!(known, names, "{verify}");
+    }
+}
+
 #[test]
 fn what_came_is_signed_again_in_headers_alone() {
     let (elsewhere, inside) = (
