@@ -76,3 +76,36 @@ fixtures! {
     unclosed incomplete zero_limit custom_scheme custom_keys unsigned_field
     metadata_address
 }
+
+#[test]
+fn an_id_is_needed_only_where_a_scheme_has_none_of_its_own() {
+    let own = ", event: { id: '{json:id}' }";
+    let said = |first: &str, last: &str| {
+        let text = format!(
+            "version: 1
+server: {{ host: hooks.example.com }}
+tls: {{ mode: none }}
+sources:
+  shop:
+    provider: custom
+    secret: ${{A_SECRET}}
+    verify:
+      signature: {{ header: X-Signature }}
+      schemes:
+        - {{ when: {{ header: X-New }}, signed: 'new:{{body}}'{first} }}
+        - {{ signed: '{{body}}'{last} }}
+    event: {{ type: order }}
+routes: [{{ source: shop, to: app }}]
+upstreams: {{ app: http://127.0.0.1:3000 }}
+"
+        );
+        let loaded = config::parse_str("gatepost.yaml", &text, &options());
+        loaded.map(drop).map_err(|report| report.human(false))
+    };
+    assert_eq!(said(own, own), Ok(()));
+    for (first, last) in [(own, ""), ("", own), ("", "")] {
+        let wrong = said(first, last).expect_err("one has no id");
+        assert!(wrong.starts_with("error[event-id-missing]: source `shop`"), "{wrong}");
+        assert_eq!(wrong.matches("error[").count(), 1, "{wrong}");
+    }
+}

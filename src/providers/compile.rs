@@ -89,11 +89,8 @@ pub fn compile(
     let captures: Vec<_> =
         captures.flat_map(|(i, path)| problems.path(&format!("captures[{i}]"), path)).collect();
     let own = |number: usize| verify.schemes.get(number).and_then(|s| s.event.as_ref());
-    let mut plans = vec![event_parts(event, "event", &mut problems)];
-    for (number, own) in numbered.iter().filter_map(|(n, _)| Some((n, own(*n)?))) {
-        let path = format!("verify.schemes[{number}].event");
-        plans.push(event_parts(&own.over(event), &path, &mut problems));
-    }
+    let each: Vec<_> = numbered.iter().map(|(number, _)| (*number, own(*number))).collect();
+    let plans = plans(event, &each, &mut problems);
     let (numbers, mut schemes): (Vec<_>, Vec<_>) = numbered.into_iter().unzip();
     problems.signed_once(&plans, &schemes);
     let challenges = challenges::compile(handshake, &schemes, &options.params, &mut problems);
@@ -158,6 +155,18 @@ fn is_covered(templates: &[Template], scheme: &Scheme) -> bool {
 }
 
 impl Problems {
+    /// Every event needs a name.
+    fn names_events(&mut self, event: &shape::EventFields, path: &str) {
+        if event.id.is_none() {
+            let help = "say where the event's id is, such as `{json:id}`; `{body|sha256_hex}` where there is none";
+            self.add(format!("{path}.id"), "missing", help);
+        }
+        if event.kind.is_none() {
+            let help = "say where the event's type is, such as `{json:type}`; plain text where all are of one type";
+            self.add(format!("{path}.type"), "missing", help);
+        }
+    }
+
     /// A text that is signed once needs one that is signed.
     fn signed_once(&mut self, plans: &[identify::PlanParts], schemes: &[Scheme]) {
         let signs = |scheme: &Scheme| !scheme.parts.signed.is_empty();
@@ -166,6 +175,24 @@ impl Problems {
             self.add("event.signed_once", "nothing is signed here", help);
         }
     }
+}
+
+/// The plan of schemes that say nothing of their events, and behind it those of the schemes that do, by their numbers.
+fn plans(
+    event: &shape::EventFields,
+    each: &[(usize, Option<&shape::EventFields>)],
+    problems: &mut Problems,
+) -> Vec<identify::PlanParts> {
+    let mut plans = vec![event_parts(event, "event", problems)];
+    if each.is_empty() || each.iter().any(|(_, own)| own.is_none()) {
+        problems.names_events(event, "event");
+    }
+    for (number, own) in each.iter().filter_map(|(n, own)| Some((n, own.as_ref()?.over(event)))) {
+        let path = format!("verify.schemes[{number}].event");
+        plans.push(event_parts(&own, &path, problems));
+        problems.names_events(&own, &path);
+    }
+    plans
 }
 
 /// Settles what tells a replay of what this scheme signs.
@@ -209,15 +236,7 @@ fn event_parts(
         let help = "name a value of the request, such as `{json:id}`";
         problems.add(&id_path, "would be the same for all events", help);
     }
-    if event.id.is_none() {
-        let help = "say where the event's id is, such as `{json:id}`; `{body|sha256_hex}` where there is none";
-        problems.add(&id_path, "missing", help);
-    }
     let kind = problems.templates(&kind_path, event.kind.as_ref());
-    if event.kind.is_none() {
-        let help = "say where the event's type is, such as `{json:type}`; plain text where all are of one type";
-        problems.add(&kind_path, "missing", help);
-    }
     let items = event.items.as_ref().and_then(|path| problems.path(&items_path, path).ok());
     if items.as_ref().is_some_and(|path| !path.steps().contains(&Step::Each)) {
         problems.add(&items_path, "names no list", "write it like `events[*]`");

@@ -105,6 +105,22 @@ fn an_id_is_the_string_that_everybody_reads() {
 }
 
 #[test]
+fn each_scheme_may_have_its_own_places() {
+    let flow = Flow::new(
+        "verify:
+  signed: '{body}'
+  signature: { header: X-Signature }
+  schemes:
+    - { when: { header: X-New }, event: { id: '{json:new}' } }
+    - { event: { id: '{json:old}' } }
+event: { type: '{json:type}' }",
+    );
+    let body = r#"{"old":"o","new":"n","type":"t"}"#;
+    assert_eq!(named(&flow, &[("x-new", "1")], body), ok("n", "t"));
+    assert_eq!(named(&flow, &[], body), ok("o", "t"));
+}
+
+#[test]
 fn integers_are_ids_only_where_the_provider_says_so() {
     let integers = flow("event: { id: '{json:id}', type: '{json:type}', id_json: integer }");
     assert_eq!(named(&integers, &[], r#"{"id":7,"type":"t"}"#), ok("7", "t"));

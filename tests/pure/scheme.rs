@@ -61,7 +61,7 @@ impl Described {
         let options =
             Options { params: self.params.clone(), pin: self.pin.clone(), ..Options::default() };
         let mut event = self.event.clone();
-        if event.id.is_none() {
+        if event == shape::EventFields::default() {
             event.id = Some(shape::OneOrMany::One("{body|sha256_hex}".into()));
             event.kind = Some(shape::OneOrMany::One("event".into()));
         }

@@ -12,7 +12,10 @@ use crate::{
         suggest,
         tree::Path,
     },
-    providers::{self, AnswerShape, Compiled, Covers, Fact, Options, Preset, shape::EventFields},
+    providers::{
+        self, AnswerShape, Compiled, Covers, Fact, Options, Preset,
+        shape::{Alternative, EventFields},
+    },
     secret::Secret,
     units::Span,
     verify::Algorithm,
@@ -44,7 +47,9 @@ impl Ground<'_> {
             return None;
         };
         let event = event(shape, preset);
-        if event.id.is_none() {
+        let has_id = |scheme: &Alternative| scheme.event.as_ref().is_some_and(|e| e.id.is_some());
+        let all_have = !verify.schemes.is_empty() && verify.schemes.iter().all(has_id);
+        if event.id.is_none() && !all_have {
             let message = format!("source `{name}` has dedup but no event id");
             self
             .error("event-id-missing", &self.key(at), message)
