@@ -368,3 +368,16 @@ async fn a_copy_behind_one_that_broke_off_counts() {
     let report = world.against(&copies).unwrap();
     assert_eq!((report.findings.as_slice(), report.copies), ([].as_slice(), 3));
 }
+
+/// Whoever rotates the file of copies may leave an empty one there.
+#[tokio::test]
+async fn a_copy_goes_into_an_empty_file() {
+    let world = World::with_root(|params, root| {
+        params.copy_to = vec![CopyTo::File(root.join("copies"))];
+    });
+    let copies = world.root.path().join("copies");
+    fs::write(&copies, "").unwrap();
+    world.fill(1).await;
+    assert!(fs::read_to_string(&copies).unwrap().starts_with('{'));
+    assert!(world.against(&copies).unwrap().copies > 0);
+}

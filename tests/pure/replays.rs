@@ -178,6 +178,28 @@ event: { id: '{json:id}', type: t, signed_once: true }";
     assert_eq!(said, [("event.signed_once", "nothing is signed here")]);
 }
 
+/// Where the body is signed as it came, it is what tells: whoever signs it once more, at another time, sends no other event.
+#[test]
+fn a_body_that_is_signed_tells_its_replays_itself() {
+    let flow = Flow::new(
+        "verify: { signature: { header: X-Signature }, signed: '{header:x-time}.{body}' }
+event: { id: '{header:x-id}', type: t }",
+    );
+    let known = |time: &str, id: &str, body: &str| {
+        let event = flow.event(&[("x-time", time), ("x-id", id)], body.to_owned()).unwrap();
+        (event.about().key, event.guard().expect("a guard"))
+    };
+    let (one, again) = (known("1", "a", "{}"), known("2", "b", "{}"));
+    assert!(one.0 != again.0 && one.1 == again.1);
+    assert_ne!(known("1", "a", "[]").1, one.1);
+    let batches = Flow::new(
+        "verify: { signature: { header: X-Signature }, signed: '{body}' }
+event: { id: '{json:[0].id}', type: t, items: '[*]' }",
+    );
+    let batch = batches.event(&[JSON], r#"[{"id":"a"},{"id":"b"}]"#).unwrap();
+    assert_eq!(batch.guard(), None, "its bytes are in the key");
+}
+
 /// Of each preset whose signature does not cover the body: what tells a replay.
 #[test]
 fn every_preset_that_signs_less_than_the_body_says_what_tells_a_replay() {
