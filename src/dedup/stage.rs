@@ -174,6 +174,7 @@ impl Dedup {
             answer = work => answer.unwrap_or_else(|_panic| Err(Refusal::Bug.into())),
             () = lease.keep() => Err(Refusal::Bug.into()),
         };
+        let is_overrun = lease.remaining().is_zero();
         let settlement = course::settlement(&answer, seat.token(), &self.0.policy);
         crash::point("before_complete");
         let unsettled = if course::settles_first(lease.won(), &answer) {
@@ -189,7 +190,7 @@ impl Dedup {
             if let Some(unsettled) = unsettled {
                 add(notes, unsettled);
             }
-            if lease.remaining().is_zero() {
+            if is_overrun {
                 add(notes, "the claim ended before the work did".into());
             }
         });

@@ -209,13 +209,15 @@ async fn a_wall_clock_of_redis_that_is_wrong_costs_what_it_forgets_and_blocks_no
             persist(&scene, "evt_after").await;
         };
         scene.through(wrong).await;
-        // A clock that leaps ahead loses what was there; so does one that was behind when it is put right.
+        // A clock that leaps ahead loses what was there; so does one that was behind when it is put right. One that runs ends leases
+        // while their owners are at work, if these are slow.
         let leaps = shift != "+0 x100";
-        let forgotten = if leaps { scene.run.touched(at) } else { BTreeSet::new() };
+        let run = &scene.run;
+        let forgotten = if leaps { run.touched(at) } else { run.claimed_again() };
         let ledger = scene.settle(forgotten).await;
         seen_through(shift, &ledger);
         let repeated = repeated(&ledger);
-        assert_eq!(repeated > 0, leaps, "{shift}: {repeated} without an excuse on record");
+        assert!(repeated > 0 || !leaps, "{shift}: {repeated} without an excuse on record");
     }))
     .await;
 }

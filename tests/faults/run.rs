@@ -189,6 +189,12 @@ impl Run {
         received.into_iter().map(|received| received.event_id).collect()
     }
 
+    /// Events that came under a second claim: the store held the first one to be over.
+    pub fn claimed_again(&self) -> BTreeSet<String> {
+        let received = self.app.received().into_iter();
+        received.filter(|received| received.attempt > 1).map(|received| received.event_id).collect()
+    }
+
     /// Stops a gateway's process while something goes on.
     pub async fn asleep<T>(
         &self,
