@@ -12,7 +12,7 @@ use gatepost::audit::{AuditLog, ByHand};
 use crate::{
     audit_world::{World, attempt},
     faults::all_there,
-    faulty::Faulty,
+    faulty::{Ask, EIO, Fault, Faulty},
     room::by_hand,
 };
 
@@ -80,5 +80,31 @@ async fn a_segment_that_found_no_room_is_compressed_once_there_is_some() {
     turns(&mut writer, "it is compressed", || !world.files(".zst").is_empty()).await;
     drop(log);
     writer.end();
+    all_there(&world, &[]);
+}
+
+/// What goes wrong otherwise would go wrong again: it is said once, and left to the next start.
+#[tokio::test(start_paused = true)]
+async fn a_segment_that_cannot_be_compressed_is_left_to_the_next_start() {
+    let world = world();
+    let (disk, log, mut writer) = closed_one(&world);
+    let closed = world.files(".ndjson")[0].file_name().unwrap().to_string_lossy().into_owned();
+    disk.plan.set(Some(Fault(Ask::Sync, closed.leak(), EIO)));
+    disk.plan.hang(true);
+    tokio::time::advance(Duration::from_secs(2)).await;
+    writer.turn();
+    disk.plan.until_hanging(1);
+    disk.plan.hang(false);
+    turns(&mut writer, "it was tried", || world.files(".tmp").is_empty()).await;
+    writer.turn(); // which hears of it
+    disk.plan.set(None);
+    for _ in 0..5000 {
+        tokio::time::advance(Duration::from_secs(60)).await;
+        writer.turn();
+        thread::yield_now();
+    }
+    drop(log);
+    writer.end();
+    assert_eq!(world.files(".zst"), Vec::<PathBuf>::new());
     all_there(&world, &[]);
 }
