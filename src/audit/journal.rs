@@ -253,14 +253,13 @@ impl Journal {
         let Some(oldest) = firsts.next() else { return Ok(None) };
         let next = firsts.next().unwrap_or(self.live.first);
         drop(firsts);
-        let Some((end, closed)) = self.begin_of(next)? else {
-            let damaged = || format!("{}: its first line is no record", segment_name(next));
-            // One that was just begun has none yet.
-            return if next == self.live.first {
-                Ok(None)
-            } else {
-                Err(io::Error::other(damaged()))
-            };
+        let (end, closed) = match self.begin_of(next)? {
+            Some(begins) => begins,
+            None if next == self.live.first => return Ok(None), // it was just begun
+            None => {
+                let damaged = format!("{}: its first line is no record", segment_name(next));
+                return Err(io::Error::other(damaged));
+            }
         };
         if closed <= now && closed.plus(retention) >= now {
             return Ok(None);

@@ -283,7 +283,7 @@ impl Scheme {
     }
 
     /// What must say one thing, and what: a request that is signed here says it.
-    pub(super) fn fixed(&self) -> impl Iterator<Item = (From, &str)> {
+    fn fixed(&self) -> impl Iterator<Item = (From, &str)> {
         let conditions = self.parts.when.iter().filter_map(|condition| match condition {
             Condition::HeaderEquals(name, text) => {
                 Some((From::Header(name.clone()), text.as_str()))

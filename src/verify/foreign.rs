@@ -211,7 +211,7 @@ impl Foreign {
                 place,
             };
             slot = self.find(&claimed, view, ring);
-            text = scheme.parts.text_tells.then(|| Digest::of(&signed));
+            text = (slot.is_ok() && scheme.parts.text_tells).then(|| Digest::of(&signed));
             if !matches!(slot, Err(Stop::Refused(Reason::SignatureWrong))) {
                 break;
             }

@@ -64,18 +64,23 @@ async fn turns(writer: &mut ByHand, what: &str, done: impl Fn() -> bool) {
     }
 }
 
+/// Compressing is begun, and fails.
+async fn tried(world: &World, disk: &Faulty, writer: &mut ByHand) {
+    disk.plan.hang(true);
+    tokio::time::advance(Duration::from_secs(2)).await;
+    writer.turn();
+    disk.plan.until_hanging(1);
+    disk.plan.hang(false);
+    turns(writer, "it was tried", || world.files(".tmp").is_empty()).await;
+}
+
 /// What would make room is not given up because there was none for a moment.
 #[tokio::test(start_paused = true)]
 async fn a_segment_that_found_no_room_is_compressed_once_there_is_some() {
     let world = world();
     let (disk, log, mut writer) = closed_one(&world);
     disk.plan.give(Some(0));
-    disk.plan.hang(true);
-    tokio::time::advance(Duration::from_secs(2)).await;
-    writer.turn();
-    disk.plan.until_hanging(1);
-    disk.plan.hang(false);
-    turns(&mut writer, "it was tried", || world.files(".tmp").is_empty()).await;
+    tried(&world, &disk, &mut writer).await;
     disk.plan.give(None);
     turns(&mut writer, "it is compressed", || !world.files(".zst").is_empty()).await;
     drop(log);
@@ -90,12 +95,7 @@ async fn a_segment_that_cannot_be_compressed_is_left_to_the_next_start() {
     let (disk, log, mut writer) = closed_one(&world);
     let closed = world.files(".ndjson")[0].file_name().unwrap().to_string_lossy().into_owned();
     disk.plan.set(Some(Fault(Ask::Sync, closed.leak(), EIO)));
-    disk.plan.hang(true);
-    tokio::time::advance(Duration::from_secs(2)).await;
-    writer.turn();
-    disk.plan.until_hanging(1);
-    disk.plan.hang(false);
-    turns(&mut writer, "it was tried", || world.files(".tmp").is_empty()).await;
+    tried(&world, &disk, &mut writer).await;
     writer.turn(); // which hears of it
     disk.plan.set(None);
     for _ in 0..5000 {
