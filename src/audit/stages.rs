@@ -279,7 +279,7 @@ fn ended(draft: &mut Draft, answer: &Answer, manners: &Manners) {
 fn kind(answer: &Answer) -> Kind {
     match answer.as_ref().map(|a| &a.what).map_err(|r| &r.what) {
         Ok(Outcome::Duplicate(_) | Outcome::SameIdOtherBody | Outcome::SuspectedReplay)
-        | Err(Refusal::InFlight { .. }) => Kind::Duplicate,
+        | Err(Refusal::InFlight { .. } | Refusal::SignedBefore) => Kind::Duplicate,
         Ok(Outcome::Ignored(_)) | Err(Refusal::Unrouted) => Kind::Ignored,
         Ok(Outcome::Handshake(_)) => Kind::Handshake,
         Ok(Outcome::Accepted(_) | Outcome::Shadowed(_)) => Kind::Outcome,

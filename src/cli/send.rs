@@ -53,10 +53,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "URL")]
     to: Option<Uri>,
     /// How many copies
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     times: u32,
     /// How many at once
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     parallel: u32,
     /// The event's id; default: a new one
     #[arg(long)]

@@ -24,7 +24,7 @@ use super::{
     join::{Place, Seat},
 };
 use crate::{
-    answer::{Answer, Answered, Notes, Refusal, annotate},
+    answer::{Answer, Answered, Notes, Outcome, Refusal, annotate},
     crash,
     identify::Event,
     route::Routed,
@@ -67,7 +67,20 @@ pub struct Parts {
 impl<N: Next<Fresh>> Stage<Routed, N> for Dedup {
     async fn pass(self, routed: Routed, next: N) -> Answer {
         let subject = self.0.subject(routed.event());
-        self.once(subject, |lease| next.oneshot(Fresh::new(routed, lease))).await
+        let may_be_forged = routed.event().may_be_forged();
+        let answer = self.once(subject, |lease| next.oneshot(Fresh::new(routed, lease))).await;
+        if may_be_forged { not_acknowledged(answer) } else { answer }
+    }
+}
+
+/// A replay in other bytes than what was delivered is not acknowledged: it may be the genuine event, and the other one was
+/// made of it by somebody who was faster.
+fn not_acknowledged(answer: Answer) -> Answer {
+    match answer {
+        Ok(Answered { what: Outcome::SuspectedReplay, notes }) => {
+            Err(Answered { what: Refusal::SignedBefore, notes })
+        }
+        answer => answer,
     }
 }
 

@@ -24,6 +24,7 @@ pub struct Event {
     envelope: Envelope,
     about: Arc<About>,
     guard: Option<EventKey>,
+    may_be_forged: bool,
     captured: Vec<Option<String>>,
 }
 
@@ -42,6 +43,12 @@ impl Event {
     /// bytes: a hash of source and what was signed (and of the type, unless one body never serves two types at this provider).
     pub fn guard(&self) -> Option<EventKey> {
         self.guard
+    }
+
+    /// Whether a hit of the guard leaves open which of the two the provider sent: it tells by a signed text that does not name the
+    /// event, and in other bytes that text may say something else to an app, or nothing.
+    pub fn may_be_forged(&self) -> bool {
+        self.may_be_forged
     }
 
     /// The value at the `index`-th of the JSON paths that this source's routes look at; `None` where it is not there or
@@ -148,6 +155,7 @@ pub(crate) fn identify(plan: &Plan, verified: Verified) -> Result<Event, Refusal
     // Where a token is all that a request shows, an empty body says nothing that could come a second time.
     let says_nothing = plan.parts.nothing_signed && envelope.body().is_empty();
     let guard = guard(plan, source, &kind, digest, proof.text).filter(|_| !says_nothing);
+    let may_be_forged = proof.text.is_some() && !plan.parts.key_covered;
     let about = Arc::new(About {
         id,
         kind,
@@ -160,7 +168,7 @@ pub(crate) fn identify(plan: &Plan, verified: Verified) -> Result<Event, Refusal
         secret_label: proof.label,
         items,
     });
-    Ok(Event { envelope, about, guard, captured })
+    Ok(Event { envelope, about, guard, may_be_forged, captured })
 }
 
 /// What a request says about itself that nobody vouches for, as far as it can be read.

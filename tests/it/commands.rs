@@ -52,6 +52,11 @@ async fn send_signs_with_the_sources_own_scheme() {
         assert!(text(&out.stdout).contains("401 refused"), "{signature}: {}", text(&out.stdout));
     }
     assert!(text(&send(&["--tamper"]).stdout).contains("401 refused"));
+    for nothing in ["--times", "--parallel"] {
+        let out = send(&[nothing, "0"]);
+        assert_eq!(out.status.code(), Some(2), "{}", text(&out.stderr));
+        assert!(text(&out.stderr).contains(nothing), "{}", text(&out.stderr));
+    }
     let shown = text(&send(&["--show-request"]).stdout);
     assert!(shown.contains("stripe-signature: t=") && !shown.contains(STRIPE), "{shown}");
     assert_eq!(app.count(), 1);

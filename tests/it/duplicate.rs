@@ -3,7 +3,8 @@
 use crate::{
     GITHUB, STRIPE, stripe_to,
     world::{
-        Gateway, Provider, RedisServer, Reply, Upstream, eventually, provider::stripe_event,
+        Gateway, Provider, RedisServer, Reply, Upstream, eventually,
+        provider::{mac, stripe_event},
         upstream::dead_address,
     },
 };
@@ -164,6 +165,41 @@ async fn signed_bytes_under_a_new_unsigned_id_are_a_suspected_replay() {
     let redelivered = gateway.post("/github", &github.sign("guid-1", "issues", body), body).await;
     assert_eq!(redelivered.outcome(), "duplicate");
     assert_eq!(app.count(), 1);
+}
+
+/// Somebody has a request that its app did not take, and makes another body around what is signed of it, which the app takes.
+/// Which of the two came of the provider, nobody knows: the genuine one is not acknowledged, either.
+#[tokio::test]
+async fn a_genuine_event_is_not_acknowledged_for_a_forged_one() {
+    let app = Upstream::start().await;
+    let described = "{ provider: custom, secret: \"a secret of sixteen bytes\", \
+        verify: { signature: { header: X-Signature }, signed: '{json:time}{json:token}', mac: hmac-sha256 }, \
+        event: { id: '{json:id}', type: t, signed_once: true } }";
+    let config = format!(
+        "sources: {{ mail: {described} }}\nroutes: [ {{ source: mail, to: app }} ]\nupstreams: {{ app: \"{}\" }}\n",
+        app.url()
+    );
+    let gateway = Gateway::start(&config).await;
+    let tag = hex::encode(mac(b"a secret of sixteen bytes", &[b"17a8ce"]));
+    let headers = vec![("X-Signature".to_owned(), tag)];
+    let body = |id: &str| format!(r#"{{"time":"17","token":"a8ce","id":"{id}"}}"#).into_bytes();
+    let (genuine, forged) = (body("one"), body("another"));
+    let post = async |body: &[u8]| {
+        let answer = gateway.post("/mail", &headers, body).await;
+        (answer.status, answer.outcome().to_owned())
+    };
+    let told = |status, outcome: &str| (status, outcome.to_owned());
+    app.answer(Reply::status(500));
+    assert_eq!(post(&genuine).await, told(502, "upstream_failed"));
+    app.answer(Reply::status(200));
+    assert_eq!(post(&forged).await, told(200, "accepted"));
+    for _ in 0..2 {
+        assert_eq!(post(&genuine).await, told(422, "signed_before"));
+    }
+    assert_eq!(post(&forged).await, told(200, "duplicate"));
+    let records = gateway.records();
+    let told: Vec<_> = records.iter().filter(|r| r["outcome"] == "signed_before").collect();
+    assert!(told.len() == 2 && told.iter().all(|r| r["kind"] == "duplicate"), "{told:?}");
 }
 
 #[tokio::test]

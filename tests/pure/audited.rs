@@ -427,13 +427,14 @@ async fn addresses_are_kept_as_far_as_the_configuration_says() {
 
 #[tokio::test]
 async fn an_answer_that_is_a_promise_rests_on_a_record() {
-    let promises: [(&str, Answer); 6] = [
+    let promises: [(&str, Answer); 7] = [
         ("ignored", Ok(Outcome::Ignored(Ignored::Unrouted).into())),
         ("ignored", Ok(Outcome::Ignored(Ignored::Dropped).into())),
         ("same_id_other_body", Ok(Outcome::SameIdOtherBody.into())),
         ("suspected_replay", Ok(Outcome::SuspectedReplay.into())),
         // A provider that is told this may never come again.
         ("malformed", Err(Refusal::Malformed("no id").into())),
+        ("signed_before", Err(Refusal::SignedBefore.into())),
         ("unrouted", Err(Refusal::Unrouted.into())),
     ];
     for (name, promise) in promises {

@@ -49,6 +49,7 @@ async fn answers_are_recorded_under_their_kinds() {
         (Ok(Outcome::Ignored(Ignored::Dropped).into()), "ignored", "ignored"),
         (Err(Refusal::Unrouted.into()), "ignored", "unrouted"),
         (Err(Refusal::Malformed("no event id").into()), "malformed", "malformed"),
+        (Err(Refusal::SignedBefore.into()), "duplicate", "signed_before"),
         (challenge, "handshake", "handshake"),
         (Err(Refusal::TooLarge { bytes_max: 1 }.into()), "rejected", "too_large"),
     ];

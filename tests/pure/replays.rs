@@ -6,6 +6,7 @@ use gatepost::{
     answer::Refusal,
     event::{Digest, EventKey},
     providers::{self, Covers, Field, Options},
+    route::Routed,
 };
 use serde_json::{Value as Json, json};
 
@@ -19,11 +20,16 @@ const SECRET: &str = "a secret of sixteen bytes";
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 const JSON: (&str, &str) = ("content-type", "application/json");
 
-/// Key and guard of a request that holds.
-fn known_by(flow: &Flow, lines: &[(&str, &str)], body: &str) -> (EventKey, Option<EventKey>) {
+/// A request that holds.
+fn taken(flow: &Flow, lines: &[(&str, &str)], body: &str) -> Routed {
     let answer = flow.post(headers(lines), body.to_owned());
     assert!(answer.is_ok(), "{:?}: {body}", answer.map_err(|refused| refused.what));
-    let routed = flow.last_routed();
+    flow.last_routed()
+}
+
+/// Its key and its guard.
+fn known_by(flow: &Flow, lines: &[(&str, &str)], body: &str) -> (EventKey, Option<EventKey>) {
+    let routed = taken(flow, lines, body);
     (routed.event().about().key, routed.event().guard())
 }
 
@@ -73,6 +79,7 @@ fn a_form_that_is_written_anew_is_a_replay() {
         let of_its_own = [FORM, token, (header, signed[header].to_str().unwrap())];
         let guard = |lines, body| known_by(&flow, lines, body).1;
         assert_ne!(guard(&genuine, body), guard(&of_its_own, &other), "{provider}");
+        assert!(taken(&flow, &genuine, body).event().may_be_forged(), "{provider}");
     }
 }
 
@@ -111,6 +118,8 @@ fn a_batch_of_signed_items_that_is_written_anew_is_a_replay() {
     are_replays(&flow, (lines, &both), &[(lines, &turned), (lines, &thrice)]);
     let guard = |body: &str| known_by(&flow, lines, body).1.expect("a guard");
     let guards = [&single, &both, &batch(&[two])].map(|body| guard(body));
+    let named = !taken(&flow, lines, &both).event().may_be_forged();
+    assert!(named, "what is signed of an item names it");
     assert!(guards[0] != guards[1] && guards[1] != guards[2] && guards[0] != guards[2]);
 }
 
@@ -137,6 +146,7 @@ fn a_text_that_is_signed_once_tells_whatever_stands_around_it() {
     );
     let guard = |token| known_by(&flow, lines, &event(token, "one", "clicked")).1;
     assert_ne!(guard(token), guard("another"));
+    assert!(taken(&flow, lines, &event(token, "one", "clicked")).event().may_be_forged());
 }
 
 /// Braintree's document ends with a line end, which counts whether it is sent or not.
@@ -192,6 +202,8 @@ event: { id: '{header:x-id}', type: t }",
     let (one, again) = (known("1", "a", "{}"), known("2", "b", "{}"));
     assert!(one.0 != again.0 && one.1 == again.1);
     assert_ne!(known("1", "a", "[]").1, one.1);
+    let event = flow.event(&[("x-time", "1"), ("x-id", "a")], "{}").unwrap();
+    assert!(!event.may_be_forged(), "an app that has one of them has these bytes");
     let batches = Flow::new(
         "verify: { signature: { header: X-Signature }, signed: '{body}' }
 event: { id: '{json:[0].id}', type: t, items: '[*]' }",

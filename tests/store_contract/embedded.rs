@@ -95,6 +95,30 @@ async fn time_goes_on_where_it_was() {
     assert!(held(claim(&store, &event, B).await));
 }
 
+/// Each event comes alone, just after what is over was looked for: what it brings does not last longer after a crash than before.
+#[tokio::test]
+async fn a_crash_costs_no_time_however_seldom_events_come() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let file = file(dir.path());
+    let read = |query| file.query_row(query, [], |row| row.get::<_, i64>(0)).unwrap();
+    for n in 0..3 {
+        let before = read("SELECT now FROM clock");
+        let over = "INSERT INTO event VALUES (x'00', 'free', x'', 0, 1, 0, 0)";
+        file.execute(over, []).unwrap();
+        let swept = async {
+            while read("SELECT count(*) FROM event WHERE key = x'00'") > 0 {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, swept).await.expect("what is over goes");
+        let event = fresh();
+        claim(&store, &event, A).await;
+        store.complete(&event, HOUR).await.unwrap();
+        assert!(read("SELECT now FROM clock") >= before + 1000, "event {n}");
+    }
+}
+
 #[tokio::test]
 async fn what_is_in_the_file_is_counted_and_found() {
     let dir = tempfile::tempdir().unwrap();

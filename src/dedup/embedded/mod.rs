@@ -101,6 +101,8 @@ struct Writer {
     shared: Arc<Shared>,
     clock: Clock,
     swept: Instant,
+    /// When the time was written down.
+    ticked: Instant,
 }
 
 /// What it showed when the store was opened, and when that was.
@@ -126,7 +128,8 @@ impl Embedded {
         let (orders, taken) = mpsc::sync_channel(QUEUE_MAX);
         let swept = Instant::now();
         let clock = Clock(now, swept);
-        let writer = Writer { disk, orders: taken, shared: shared.clone(), clock, swept };
+        let writer =
+            Writer { disk, orders: taken, shared: shared.clone(), clock, swept, ticked: swept };
         let thread = thread::Builder::new().name("dedup-writer".into()).spawn(|| writer.run());
         let writer =
             thread.map_err(|error| StoreError(format!("cannot start the dedup store: {error}")))?;
@@ -240,9 +243,6 @@ impl Writer {
         if self.swept.elapsed() >= SWEEP_PAUSE {
             self.swept = Instant::now();
             added -= batch.sweep(clock.now()).map_err(|error| (At::Sweep, error))?;
-            if !taken.is_empty() {
-                batch.tick(clock.now()).map_err(all)?; // with what was to be written anyway: a disk may sleep
-            }
         }
         let (mut replies, begun) = (Vec::new(), Instant::now());
         let mut end = begun + LINGER;
@@ -263,9 +263,17 @@ impl Writer {
                 order.tell(Ok(reply));
             }
         }
+        // With what was to be written anyway: a disk may sleep. After a crash everything lasts longer by what is not written down.
+        let ticks = !replies.is_empty() && self.ticked.elapsed() >= SWEEP_PAUSE;
+        if ticks {
+            batch.tick(clock.now()).map_err(all)?;
+        }
         crash::point("in_transaction");
         batch.commit().map_err(all)?;
         crash::point("after_transaction");
+        if ticks {
+            self.ticked = Instant::now();
+        }
         *self.shared.trouble() = None;
         let entries = self.shared.entries.load(Ordering::Relaxed).saturating_add_signed(added);
         self.shared.entries.store(entries, Ordering::Relaxed);
