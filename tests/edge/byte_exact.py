@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Sends odd bodies through nginx and HAProxy, set up as in deploy/, and compares what arrives, byte by byte.
 
-    byte_exact.py                     a recording server stands in for Gatepost
+    byte_exact.py                     a recording server stands in for Gatepost; then something that touches what it passes
+                                      on is put between, and has to be told
     byte_exact.py --gatepost BINARY   Gatepost stands behind the proxies, and the recording server is its app
 
 A signature covers the exact bytes that the provider sent, so a proxy that tidies anything breaks verification. Needs nginx,
@@ -55,10 +56,11 @@ ODD_TARGET = "/hooks//a/./%7Eb%2Fc;v=1?q=%41+b&q="
 
 
 class Recorder:
-    """Speaks just enough HTTP/1.1 to keep what it was sent; optionally behind a PROXY v2 header and TLS."""
+    """Speaks just enough HTTP/1.1 to keep what it was sent; optionally behind a PROXY v2 header and TLS. `touch` makes of
+    each body that came the one that is kept."""
 
-    def __init__(self, tls=None):
-        self.seen, self.tls = [], tls
+    def __init__(self, tls=None, touch=lambda body: body):
+        self.seen, self.tls, self.touch = [], tls, touch
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
@@ -78,6 +80,7 @@ class Recorder:
                 request = read_request(stream)
                 if self.tls:
                     request["headers"].append(("proxy-sender", sender))
+                request["body"] = self.touch(request["body"])
                 self.seen.append(request)
                 body = dict(request["headers"]).get("x-event-id", "ok").encode()
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
@@ -188,10 +191,11 @@ def swap(text, changes):
     return text
 
 
-def nginx_conf(directory, port, backend):
+def nginx_conf(directory, port, backend, mistake=None):
     site = swap(
         open(f"{DEPLOY}/nginx/gatepost.conf").read(),
         {
+            **(mistake or {}),
             "    listen 443 ssl http2;\n": f"    listen 127.0.0.1:{port} ssl http2;\n",
             "    listen [::]:443 ssl http2;\n": "",
             "/etc/ssl/hooks.example.com.": f"{directory}/tls.",
@@ -346,11 +350,49 @@ def main():
         start(stack, ["nginx", "-c", nginx, "-p", directory], f"{directory}/nginx.log", [ports["nginx"]])
         log = f"{directory}/haproxy.log"
         start(stack, ["haproxy", "-db", "-f", haproxy], log, [ports["haproxy"], ports["passed"]])
-        sys.exit(compare(recorders, ports, target, arriving, bool(args.gatepost)))
+        number, wrong = compare(recorders, ports, target, arriving, bool(args.gatepost))
+        print("\n".join([*wrong, f"edge: {number - len(wrong)} of {number} bodies arrived byte for byte"]))
+        if not args.gatepost:
+            wrong += check_comparison(stack, directory)
+        sys.exit(bool(wrong) or number == 0)
+
+
+# What is changed on the way, and how the complaint about it begins: by an nginx that is set up otherwise than under deploy/,
+# or by the server behind it.
+TOUCHED = {
+    "a path that is tidied": ({"proxy_pass http://gatepost;": "proxy_pass http://gatepost/;"}, None, "request line: "),
+    "another method": ({"proxy_http_version 1.1;": "proxy_http_version 1.1; proxy_method PUT;"}, None, "request line: "),
+    "another type": ({'Connection "";': 'Connection ""; proxy_set_header Content-Type text/plain;'}, None, "Content-Type: "),
+    "a signature that is left out": ({'Connection "";': 'Connection ""; proxy_set_header X-Signature "";'}, None, "X-Signature: "),
+    "a sender that speaks for itself": ({"For $remote_addr;": "For $proxy_add_x_forwarded_for;"}, None, "the sender speaks "),
+    "a bit that is turned": ({}, lambda body: body[:-1] + bytes([body[-1] ^ 1]) if body else body, "body: "),
+    "line ends that are translated": ({}, lambda body: body.replace(b"\r\n", b"\n"), "body: "),
+    "an end that is cut off": ({}, lambda body: body[: 1 << 20], "body: "),
+}
+
+
+def check_comparison(stack, directory):
+    """That each of these is told, and the same without any of them is not."""
+    silent = []
+    for n, (name, (mistake, touch, complaint)) in enumerate({"nothing": ({}, None, None), **TOUCHED}.items()):
+        place = f"{directory}/touched-{n}"
+        os.mkdir(place)
+        certificate(place)
+        recorder, port = Recorder(touch=touch or (lambda body: body)), free_port()
+        conf = write(f"{place}/nginx.conf", nginx_conf(place, port, recorder.port, mistake))
+        start(stack, ["nginx", "-c", conf, "-p", place], f"{place}/nginx.log", [port])
+        _, wrong = compare({"nginx": recorder}, {"nginx": port}, ODD_TARGET, ODD_TARGET, False)
+        told = [line for line in wrong if complaint and complaint in line]
+        print(f"edge: {name}, on the way: {len(wrong)} complaints")
+        if told != wrong or bool(wrong) != bool(complaint):
+            silent += [f"edge: {name}: {line}" for line in wrong] or [f"edge: {name} was not told"]
+    print("\n".join(silent), end="\n" if silent else "")
+    return silent
 
 
 def compare(recorders, ports, target, arriving, through_gatepost):
-    number = failures = 0
+    """How many requests were sent, and what of which arrived otherwise."""
+    number, complaints = 0, []
     for proxy, recorder in recorders.items():
         ways = [("HTTP/1.1", send_http1), ("HTTP/2", send_http2)]
         # The stand-in speaks HTTP/1.1 only, and what is passed through meets it without translation.
@@ -367,11 +409,9 @@ def compare(recorders, ports, target, arriving, through_gatepost):
                     for request in recorder.seen[:1]:
                         wrong += differences(request, arriving, body, headers, through_gatepost)
                     if wrong:
-                        failures += 1
                         length = "without length" if chunked else "with length"
-                        print(f"{proxy}, {version}, {name}, {length}: {'; '.join(wrong)}")
-    print(f"edge: {number - failures} of {number} bodies arrived byte for byte")
-    return 1 if failures else 0
+                        complaints.append(f"{proxy}, {version}, {name}, {length}: {'; '.join(wrong)}")
+    return number, complaints
 
 
 if __name__ == "__main__":

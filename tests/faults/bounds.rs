@@ -12,8 +12,8 @@ use crate::{
     world::{Gateway, eventually},
 };
 
-const CONNECTIONS: usize = 32;
-const REQUESTS: usize = 16;
+pub const CONNECTIONS: usize = 32;
+pub const REQUESTS: usize = 16;
 const WORKERS: usize = 2;
 const BODIES_KIB: u64 = 1024;
 const HEAD_KIB: u64 = 32;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+use tokio::net::TcpStream;
 
 use crate::{
     app::Act,
@@ -12,7 +12,7 @@ use crate::{
     ledger::{Standing, Told},
     run::{Run, sound},
     sender::request,
-    wire::Wire,
+    wire::{Leaves, WAYS, Wire},
     world::{Gateway, RedisServer, eventually, provider::stripe_event},
 };
 
@@ -34,31 +34,6 @@ async fn say(run: &Run, gateway: &Gateway, event: &str) -> Wire {
     wire
 }
 
-/// How a sender leaves.
-#[derive(Clone, Copy, Debug)]
-enum Leaves {
-    Closes,
-    Resets,
-    /// Says that it has nothing more to say, and listens.
-    HalfCloses,
-}
-
-const WAYS: [Leaves; 3] = [Leaves::Closes, Leaves::Resets, Leaves::HalfCloses];
-
-async fn leave(mut wire: Wire, how: Leaves) -> Option<Wire> {
-    match how {
-        Leaves::Closes => None,
-        Leaves::Resets => {
-            wire.reset();
-            None
-        }
-        Leaves::HalfCloses => {
-            wire.stream.shutdown().await.unwrap();
-            Some(wire)
-        }
-    }
-}
-
 #[tokio::test]
 async fn a_request_that_breaks_off_leaves_nothing() {
     let run = Run::new(1).await;
@@ -74,7 +49,7 @@ async fn a_request_that_breaks_off_leaves_nothing() {
             for how in WAYS {
                 let mut wire = connect(&gateway).await;
                 wire.write(&whole[..upto]).await.unwrap();
-                if let Some(mut wire) = leave(wire, how).await {
+                if let Some(mut wire) = wire.leave(how).await {
                     wire.closed().await;
                 }
             }
@@ -108,7 +83,7 @@ async fn a_sender_that_leaves_cancels_nothing() {
             if !early {
                 eventually("the app has it", || async { run.app.count() == before + 1 }).await;
             }
-            let listening = leave(wire, how).await;
+            let listening = wire.leave(how).await;
             run.app.open();
             if let Some(mut wire) = listening {
                 let (head, _) = wire.message().await.expect("who only stops to speak is answered");
@@ -153,11 +128,11 @@ async fn a_twin_that_leaves_while_it_waits_takes_nobody_along() {
     let (one, other) = (send(&run, &gateway, "evt_1"), send(&run, &gateway, "evt_1"));
     let leaving = async {
         eventually("all wait", || async { gateway.metric(waiting).await == 6.0 }).await;
-        let mut listening = leave(listener, Leaves::HalfCloses).await.unwrap();
+        let mut listening = listener.leave(Leaves::HalfCloses).await.unwrap();
         for (follower, how) in followers.into_iter().zip([Leaves::Resets, Leaves::Closes]) {
-            leave(follower, how).await;
+            follower.leave(how).await;
         }
-        leave(leader, Leaves::Closes).await;
+        leader.leave(Leaves::Closes).await;
         run.app.open();
         listening.message().await.expect("who only stops to speak is answered").0
     };
@@ -192,7 +167,7 @@ async fn a_hundred_twins_on_two_gateways_of_which_some_leave() {
         let mut listening = Vec::new();
         for n in 0..20 {
             let wire = say(&run, &gateways[n % 2], "evt_1").await;
-            listening.extend(leave(wire, WAYS[n % 3]).await);
+            listening.extend(wire.leave(WAYS[n % 3]).await);
         }
         eventually("the app has it", || async { run.app.count() == 3 }).await;
         run.app.open();

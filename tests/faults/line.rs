@@ -110,6 +110,7 @@ async fn a_stale_owner_that_goes_on() {
             // The other gateway lets the retry through once the lease is over.
             let told = scene.run.persist(&scene.gateways[1], "evt_1").await;
             assert_eq!(told.last().unwrap().outcome, "accepted");
+            scene.pass(Duration::from_millis(1500)).await; // as long again
         };
         scene.run.asleep(0, &scene.gateways[0], others).await;
     };

@@ -43,7 +43,6 @@ const PROMISES: [(char, &str); 8] = [
     ('X', "the answer is right for the sender"),
 ];
 
-const FLOODS: &str = "what an app takes so is time and memory, while it lasts: `faults::upstream`";
 const FILES: &str = "comes to files of the store while no gateway has them open: `faults::damage`";
 
 const ROWS: &[Row] = &[
@@ -173,7 +172,8 @@ const ROWS: &[Row] = &[
         held: &[
             ("ADRWMX", "faults::upstream::every_way_to_fail_is_told_and_the_event_goes_through"),
             ("MX", "faults::upstream::a_flood_of_1xx_stops_nobody_else"),
-            ("ADRWX", "faults::upstream::an_app_in_chaos_loses_nothing"),
+            ("ADRWMX", "faults::upstream::floods_of_an_app_leave_nothing"),
+            ("ADRWMX", "faults::upstream::an_app_in_chaos_loses_nothing"),
             ("ADRWX", "faults::upstream::an_app_that_is_not_there_releases_the_claim"),
         ],
         amid: &[
@@ -184,8 +184,8 @@ const ROWS: &[Row] = &[
             ("reset before and after its head", Always("chaos(5)")),
             ("half an answer", Always("chaos(5)")),
             ("garbage", Always("chaos(5)")),
-            ("1xx and header floods", Never(FLOODS)),
-            ("a gigabyte", Never(FLOODS)),
+            ("1xx and header floods", Always("chaos(5)")),
+            ("a gigabyte", Always("chaos(5)")),
             ("late 2xx", Always("chaos(5)")),
             (
                 "away",
@@ -280,12 +280,7 @@ const ROWS: &[Row] = &[
         ],
         amid: &[
             ("sender hangs up (close", Always("senders.rude(5)")),
-            (
-                "FIN",
-                Never(
-                    "a sender who only stops to speak waits like anybody, and is answered: `faults::client`",
-                ),
-            ),
+            ("FIN", Always("senders.rude(5)")),
             ("reset", Always("senders.rude(5)")),
             ("RST_STREAM) before and after the claim", Always("streams.reset(stream).await")),
             ("during the forward", Always("streams.reset(stream).await")),

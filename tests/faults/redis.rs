@@ -7,6 +7,7 @@ use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
     app::Act,
+    bounds::{CONNECTIONS, REQUESTS, Use, limits, peak},
     ledger::Standing,
     network::Line,
     run::{Run, sound},
@@ -56,7 +57,9 @@ async fn a_restarted_redis_that_remembers_but_for_its_scripts() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_refuses_connections() {
     let redis = Server::start(&["appendonly yes", "appendfsync always"]);
-    let mut scene = Scene::direct(Run::new(2).await, redis, "claim: 1500ms, redis: { ").await;
+    let run = Run { limits: limits(CONNECTIONS, REQUESTS), ..Run::new(2).await };
+    let mut scene = Scene::direct(run, redis, "claim: 1500ms, redis: { ").await;
+    let before: Vec<_> = scene.gateways.iter().map(Use::of).collect();
     let lanes = scene.begin();
     // What its requests are refused for is on a gateway's log.
     let refused = |gateway: &Gateway| {
@@ -64,12 +67,21 @@ async fn a_redis_that_refuses_connections() {
     };
     for count in [60, 180] {
         scene.acked(count).await;
-        let before: Vec<_> = scene.gateways.iter().map(refused).collect();
+        let until: Vec<_> = scene.gateways.iter().map(|gateway| refused(gateway) + 8).collect();
         scene.redis.kill();
-        scene.told("store_unavailable", 3).await;
         let met =
-            || scene.gateways.iter().map(refused).zip(&before).all(|(now, before)| now > *before);
-        eventually("both are refused", || async { met() }).await;
+            || scene.gateways.iter().map(refused).zip(&until).all(|(now, until)| now >= *until);
+        let both = async {
+            scene.told("store_unavailable", 3).await;
+            eventually("both are refused", || async { met() }).await;
+        };
+        let mut other = Use::default();
+        let work = async { other = peak(&scene.gateways[1], both).await };
+        let one = peak(&scene.gateways[0], work).await;
+        for (most, before) in [one, other].into_iter().zip(&before) {
+            let allowed = before.at_most(CONNECTIONS, REQUESTS);
+            assert!(most.is_within(allowed), "{before:?} {most:?} {allowed:?}");
+        }
         scene.redis.up();
     }
     timeout(PATIENCE, lanes.join_all()).await.unwrap();

@@ -131,6 +131,13 @@ impl Scene {
         self.settle(BTreeSet::new()).await
     }
 
+    /// Waits until so much time has passed for Redis.
+    pub async fn pass(&self, time: Duration) {
+        self.redis.cli(&["set", "passing", "", "px", &time.as_millis().to_string()]);
+        let is_over = || self.redis.cli(&["exists", "passing"]).trim() == "0";
+        eventually("time passes", || async { is_over() }).await;
+    }
+
     /// One request.
     pub async fn send(&self, event: &str) -> Told {
         let wire = Wire::new(tokio::net::TcpStream::connect(self.door()).await.unwrap());

@@ -21,7 +21,7 @@ use crate::{
     BANK, GITHUB, STRIPE,
     dice::Dice,
     ledger::{Sent, Standing, Told},
-    wire::{Clock, Wire, digest},
+    wire::{Clock, Head, Leaves, WAYS, Wire, digest},
     world::{
         PATIENCE, Provider,
         provider::{Headers, stripe_event},
@@ -53,8 +53,10 @@ struct Shared {
     acked: AtomicUsize,
     /// From so many acknowledged events on, nothing is sent.
     enough: AtomicUsize,
-    /// Of a hundred requests, so many are given up by their sender at some moment.
+    /// Of a hundred requests, so many are left by their sender at some moment.
     rude: AtomicUsize,
+    /// How many were left in each of the [`WAYS`].
+    left: [AtomicUsize; WAYS.len()],
     /// Before so many of a hundred comes one that is forged.
     forged: AtomicUsize,
     /// Half of Stripe's requests are signed with this one.
@@ -78,6 +80,7 @@ impl Senders {
             acked: 0.into(),
             enough: usize::MAX.into(),
             rude: 0.into(),
+            left: Default::default(),
             forged: 0.into(),
             rotated: Mutex::default(),
             heard: 0.into(),
@@ -108,9 +111,14 @@ impl Senders {
         self.0.enough.store(events, Ordering::SeqCst);
     }
 
-    /// Of a hundred requests, `rude` are given up at some moment from now on.
+    /// Of a hundred requests, `rude` are left at some moment from now on, in each of the [`WAYS`].
     pub fn rude(&self, rude: usize) {
         self.0.rude.store(rude, Ordering::SeqCst);
+    }
+
+    /// How many were left in each of the [`WAYS`]; of those that only stopped to speak, how many were answered.
+    pub fn left(&self) -> [usize; WAYS.len()] {
+        self.0.left.each_ref().map(|left| left.load(Ordering::Relaxed))
     }
 
     /// Before so many of a hundred requests comes from now on another about the same event, with another body, of one who does
@@ -226,12 +234,12 @@ impl Senders {
         } else {
             wire
         };
-        let patience = if dice.below(100) < self.0.rude.load(Ordering::SeqCst) as u64 {
-            Duration::from_micros(dice.below(6000))
+        let leaves = if dice.below(100) < self.0.rude.load(Ordering::SeqCst) as u64 {
+            Some((WAYS[dice.roll(WAYS.len())], Duration::from_micros(dice.below(6000))))
         } else {
-            PATIENCE
+            None
         };
-        let (told, wire) = self.patiently(wire, gateway, event, Standing::Genuine, patience).await;
+        let (told, wire) = self.ask(wire, gateway, event, Standing::Genuine, leaves).await;
         *kept = wire.map(|wire| (address, wire));
         told.is_some_and(|told| (200..300).contains(&told.status))
     }
@@ -244,17 +252,17 @@ impl Senders {
         event: &str,
         standing: Standing,
     ) -> (Option<Told>, Option<Wire>) {
-        self.patiently(wire, gateway, event, standing, PATIENCE).await
+        self.ask(wire, gateway, event, standing, None).await
     }
 
-    /// The same, but the sender hangs up where there is no answer in this time.
-    pub async fn patiently(
+    /// The same, but a sender that `leaves` stops to speak at once, or hangs up where there is no answer in this time.
+    async fn ask(
         &self,
-        mut wire: Wire,
+        wire: Wire,
         gateway: usize,
         event: &str,
         standing: Standing,
-        patience: Duration,
+        leaves: Option<(Leaves, Duration)>,
     ) -> (Option<Told>, Option<Wire>) {
         let forged = standing == Standing::Forged;
         let kind = if forged { "invoice.forged" } else { "invoice.paid" };
@@ -265,12 +273,11 @@ impl Senders {
             Some(secret) => Provider::Stripe(secret).sign("", "", &body),
             None => signed(event, &body, standing),
         };
-        let answered = async {
-            wire.write(&said(event, &body, headers)).await.ok()?;
-            wire.message().await.ok()
+        let (head, wire) = match self.converse(wire, &said(event, &body, headers), leaves).await {
+            Some((head, wire)) => (Some(head), wire),
+            None => (None, None),
         };
-        let answered = timeout(patience, answered).await.ok().flatten();
-        let told = answered.map(|(head, _)| Told {
+        let told = head.map(|head| Told {
             at: self.0.clock.now(),
             status: head.status(),
             outcome: head.get("webhook-outcome").into(),
@@ -279,8 +286,41 @@ impl Senders {
         });
         self.note(event, &body, gateway, standing, at, told.clone());
         self.0.heard.fetch_add(usize::from(rotated.is_some() && told.is_some()), Ordering::Relaxed);
-        let wire = told.is_some().then_some(wire);
         (told, wire)
+    }
+
+    /// Says all of it and hears the answer; the connection comes back where more can be said on it.
+    async fn converse(
+        &self,
+        mut wire: Wire,
+        said: &[u8],
+        leaves: Option<(Leaves, Duration)>,
+    ) -> Option<(Head, Option<Wire>)> {
+        let left = |how: Leaves| self.0.left[how as usize].fetch_add(1, Ordering::Relaxed);
+        if let Some((Leaves::HalfCloses, _)) = leaves {
+            let answered = async {
+                wire.write(said).await?;
+                wire.half_close().await?;
+                wire.message().await
+            };
+            let (head, _) = timeout(PATIENCE, answered).await.ok()?.ok()?;
+            left(Leaves::HalfCloses);
+            return Some((head, None));
+        }
+        let answered = async {
+            wire.write(said).await?;
+            wire.message().await
+        };
+        let patience = leaves.map_or(PATIENCE, |(_, patience)| patience);
+        match (timeout(patience, answered).await, leaves) {
+            (Ok(answered), _) => answered.ok().map(|(head, _)| (head, Some(wire))),
+            (Err(_), Some((how, _))) => {
+                left(how);
+                wire.leave(how).await;
+                None
+            }
+            (Err(_), None) => None,
+        }
     }
 
     /// The rotated secret, where this request is signed with it.

@@ -101,6 +101,8 @@ async fn turmoil(mut around: Around, mut home: TempDir, troubles: &[Trouble]) ->
     let senders = &around.run.senders;
     around.run.again(|| senders.begin_of(["stripe", "github"], names(), 16, 5)).await;
     let home = around.run.end(gateway, false).await;
+    let left = around.run.senders.left();
+    assert!(left.iter().all(|left| *left > 3), "{left:?} were left in each way");
     let ledger = around.ledger(home.path()).await;
     let reason = |record: &Record| !record.reason.is_empty();
     assert!(ledger.records.iter().any(reason), "some came after an unknown end");

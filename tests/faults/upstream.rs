@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 use crate::{
     app::{Act, End},
-    bounds::Use,
+    bounds::{Use, all_is_closed, is_given_back, limits, peak},
     dice::Dice,
     ledger::{
         PREVIOUS_UNKNOWN, Standing, Told,
@@ -102,6 +102,7 @@ fn cases() -> Vec<Case> {
             broke,
             2,
         ),
+        case("1xx without end", flood("", "HTTP/1.1 102 Processing\r\n\r\n", Silent), broke, 2),
         case("a gigabyte", flood(GIGABYTE, "0123456789abcdef", Accepted), well, 1),
         case(
             "chunks without end",
@@ -128,9 +129,7 @@ fn cases() -> Vec<Case> {
 
 /// Of eight requests one meets one of these failures, whichever; the others are accepted.
 pub fn chaos(seed: u64) -> impl FnMut() -> Act + Send {
-    // Floods cost the test itself more than they show here.
-    let acts = cases().into_iter().map(|case| case.act);
-    let acts: Vec<_> = acts.filter(|act| !matches!(act, Act::Flood(..))).collect();
+    let acts: Vec<_> = cases().into_iter().map(|case| case.act).collect();
     let mut dice = Dice(seed);
     move || {
         let chosen = dice.below(acts.len() as u64 * 8);
@@ -218,6 +217,34 @@ async fn a_flood_of_1xx_stops_nobody_else() {
     assert_eq!((told.status, &*told.outcome), (502, "upstream_broke"));
     assert!(grown < 64.0, "{grown} MiB more");
     assert_eq!(persist(&run, &gateway, "evt_flooded").await.outcome, "accepted");
+    sound(&run.settle(vec![gateway]).await);
+}
+
+/// What an app takes that says something without end is given back each time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn floods_of_an_app_leave_nothing() {
+    const FLOODS: usize = 160;
+    let run = Run { limits: limits(64, 16), ..Run::new(1).await };
+    let gateway = run.gateway(0, "store: embedded, on_unknown: release").await;
+    let floods = cases().into_iter().filter(|case| matches!(case.act, Act::Flood(..)));
+    let (acts, told): (Vec<_>, Vec<_>) = floods.map(|case| (case.act, case.told)).unzip();
+    run.app.script(move |n, _| acts[(n - 1) % acts.len()].clone());
+    let each = async |numbers: std::ops::Range<usize>| {
+        for n in numbers {
+            let was = send(&run, &gateway, &format!("evt_{n}")).await;
+            assert_eq!((was.status, &*was.outcome), told[n % told.len()]);
+        }
+    };
+    each(0..FLOODS / 8).await; // once all is in use that ever is
+    let before = Use::of(&gateway);
+    let most = peak(&gateway, each(FLOODS / 8..FLOODS)).await;
+    assert!(most.is_within(before.at_most(64, 16)), "{before:?} {most:?}");
+    all_is_closed(&gateway, before).await;
+    is_given_back(&gateway, before);
+    run.app.always(Act::Say(200));
+    for n in 0..FLOODS {
+        persist(&run, &gateway, &format!("evt_{n}")).await;
+    }
     sound(&run.settle(vec![gateway]).await);
 }
 

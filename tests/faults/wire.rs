@@ -96,11 +96,42 @@ impl Wire {
         while self.stream.read(&mut bytes).await.is_ok_and(|read| read > 0) {}
     }
 
+    /// Says that nothing more is said.
+    pub async fn half_close(&mut self) -> io::Result<()> {
+        self.stream.shutdown().await
+    }
+
     /// Resets the connection.
     pub fn reset(self) {
         self.stream.set_zero_linger().unwrap();
     }
+
+    /// Leaves; comes back where it still listens.
+    pub async fn leave(mut self, how: Leaves) -> Option<Self> {
+        match how {
+            Leaves::Closes => None,
+            Leaves::Resets => {
+                self.reset();
+                None
+            }
+            Leaves::HalfCloses => {
+                self.half_close().await.unwrap();
+                Some(self)
+            }
+        }
+    }
 }
+
+/// How a sender leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leaves {
+    Closes,
+    Resets,
+    /// Says that it has nothing more to say, and listens.
+    HalfCloses,
+}
+
+pub const WAYS: [Leaves; 3] = [Leaves::Closes, Leaves::Resets, Leaves::HalfCloses];
 
 fn head(bytes: &[u8]) -> Head {
     let text = std::str::from_utf8(bytes).unwrap();

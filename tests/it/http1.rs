@@ -303,6 +303,30 @@ async fn what_is_not_a_senders_to_say_does_not_reach_the_app() {
 }
 
 #[tokio::test]
+async fn trailers_end_here() {
+    let app = Upstream::start().await;
+    let gateway = Gateway::start(&stripe_to(&app.url())).await;
+    let body = stripe_event("evt_1", "invoice.paid");
+    let chunk = [format!("{:x}\r\n", body.len()).as_bytes(), &body, b"\r\n0\r\n"].concat();
+    let trailers = "Content-Length: 9\r\nGatepost-Verified: spoofed\r\nX-Spoofed: 1\r\n\r\n";
+    let announced = "Trailer: X-Spoofed\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n";
+    let mut sender = Raw::to(&gateway).await;
+    sender.send(signed(&body, announced)).await;
+    sender.send([&chunk, trailers.as_bytes()].concat()).await;
+    let said = sender.rest().await;
+    assert!(said.starts_with("HTTP/1.1 200 "), "{said}");
+
+    let received = &app.received()[0];
+    assert_eq!(received.body, body);
+    assert_eq!(received.header("content-length"), body.len().to_string());
+    assert!(received.header("gatepost-verified").starts_with("true; scheme=hmac-sha256"));
+    for (name, value) in &received.headers {
+        assert!(!["trailer", "transfer-encoding", "x-spoofed"].contains(&name.as_str()), "{name}");
+        assert!(value != "spoofed" && value != "9", "{name}");
+    }
+}
+
+#[tokio::test]
 async fn spellings_that_only_some_apps_read_are_refused() {
     let app = Upstream::start().await;
     let gateway = Gateway::start(&stripe_to(&app.url())).await;

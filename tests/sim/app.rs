@@ -151,11 +151,15 @@ fn note(world: &World, asked: &Asked, manner: Manner) -> usize {
     if world.has(Mistake::NeverTold) {
         previous.clear();
     }
+    let mut body = asked.body.clone();
+    if let Some(last) = body.last_mut().filter(|_| world.has(Mistake::BodyTouched)) {
+        *last ^= 1;
+    }
     let received = Received {
         source: asked.header("gatepost-source"),
         id: asked.header("gatepost-provider-id"),
         event_id: asked.header("gatepost-event-id"),
-        digest: Digest::of(&asked.body).to_string(),
+        digest: Digest::of(&body).to_string(),
         receipt: asked.header("gatepost-receipt"),
         attempt: asked.header("gatepost-attempt").parse().unwrap_or(0),
         reason: told_why(&previous, &asked.header("gatepost-dedup")),

@@ -347,6 +347,11 @@ fn an_event_that_is_known_by_another_id_is_found() {
 }
 
 #[test]
+fn a_body_that_is_touched_on_its_way_is_found() {
+    finds(Mistake::BodyTouched, "unverified");
+}
+
+#[test]
 fn a_seed_is_the_same_run_every_time() {
     for seed in 0..8 {
         let [one, two] = [(); 2].map(|()| run(seed, EVENTS, None, true).trace);

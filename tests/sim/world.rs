@@ -42,6 +42,8 @@ pub enum Mistake {
     NeverTold,
     /// What an event is known by changes with the configuration.
     KnownAnew,
+    /// The last byte of a body is another one when it reaches the app.
+    BodyTouched,
 }
 
 /// What happens in a run, and how often: so many in a thousand.

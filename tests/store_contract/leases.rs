@@ -242,6 +242,29 @@ async fn a_claim_without_an_answer_is_forgotten_once_the_event_is_done() {
     assert_eq!(tokens.len(), 3, "the second took the first one's up, and nobody the second one's");
 }
 
+/// Where the kernel's clocks are told that the machine slept for an hour more than it did. That needs root.
+#[test]
+fn how_long_the_machine_was_suspended_is_read_off_its_clocks() {
+    const TELLS: &str = "TELLS_HOW_LONG_IT_SLEPT";
+    let slept = gatepost::dedup::suspended();
+    if let Some(file) = std::env::var_os(TELLS) {
+        return std::fs::write(file, slept.as_secs().to_string()).unwrap();
+    }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let test = "leases::how_long_the_machine_was_suspended_is_read_off_its_clocks";
+    let out = std::process::Command::new("unshare")
+        .args(["--time", "--boottime", "3600", "--fork"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test])
+        .env(TELLS, file.path())
+        .output()
+        .expect("unshare: it comes with util-linux");
+    let told = std::fs::read_to_string(file.path()).unwrap();
+    let told: u64 = told.parse().unwrap_or_else(|_| panic!("{out:?}"));
+    let more = told - slept.as_secs();
+    assert!((3600..3605).contains(&more), "{more} s more");
+}
+
 /// Redis does not sleep with the machine, and the lease ends there.
 #[tokio::test(start_paused = true)]
 async fn a_lease_goes_on_while_the_machine_is_suspended() {

@@ -7,7 +7,7 @@
 shards() {
   local name=$1 from=$2 to=$3 figures=$4 marks n word
   shift 4
-  local paths=(src Cargo.lock tests/support) values=()
+  local paths=(src Cargo.toml Cargo.lock tests/support tests/it/world) values=()
   for word; do
     case $word in
       *=*) values+=("$word") ;;
