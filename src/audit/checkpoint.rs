@@ -120,6 +120,15 @@ impl Signer {
         Some(Self { pair, public })
     }
 
+    /// The public half of the key at `path`.
+    pub(super) fn public_half(path: &Path) -> Result<PublicKey, String> {
+        let pem = fs::read(path).map(Zeroizing::new);
+        let pem = pem.map_err(|error| format!("{}: {error}", path.display()))?;
+        let signer = Self::from_pem(&pem);
+        let none = || format!("{}: not an Ed25519 key (PKCS#8 in PEM)", path.display());
+        signer.map(|signer| signer.public).ok_or_else(none)
+    }
+
     /// The line of a signed note, with its newline.
     pub(super) fn sign(&self, checkpoint: &Checkpoint) -> String {
         let text = checkpoint.text(&self.public.name);
@@ -158,7 +167,7 @@ impl PublicKey {
         Self { name, bytes }
     }
 
-    fn parse(line: &str) -> Option<Self> {
+    pub(super) fn parse(line: &str) -> Option<Self> {
         let key = BASE64.decode(line.splitn(3, '+').nth(2)?).ok()?;
         let key = Self::new(key.get(1..)?.try_into().ok()?);
         (key.line() == line).then_some(key)
@@ -218,13 +227,20 @@ impl Note {
         canonical.then(|| Self { checkpoint, origin: origin.to_owned(), signature, is_alone })
     }
 
-    /// Whether one of `keys` signed it under the origin that it names.
-    pub(super) fn is_signed_by(&self, keys: &[PublicKey]) -> bool {
-        let Some((hash, signature)) = self.signature.split_first_chunk() else { return false };
+    /// Which of `keys` signed it under the origin that it names.
+    pub(super) fn signer(&self, keys: &[PublicKey]) -> Option<usize> {
+        let (hash, signature) = self.signature.split_first_chunk()?;
         let text = self.checkpoint.text(&self.origin);
-        keys.iter().filter(|key| key.name == self.origin && key.hash() == *hash).any(|key| {
-            UnparsedPublicKey::new(&ED25519, &key.bytes).verify(text.as_bytes(), signature).is_ok()
+        keys.iter().position(|key| {
+            let signed =
+                || UnparsedPublicKey::new(&ED25519, &key.bytes).verify(text.as_bytes(), signature);
+            key.name == self.origin && key.hash() == *hash && signed().is_ok()
         })
+    }
+
+    /// Whether it says of itself that it is of a log with one of `keys`.
+    pub(super) fn names(&self, keys: &[PublicKey]) -> bool {
+        keys.iter().any(|key| key.name == self.origin)
     }
 }
 

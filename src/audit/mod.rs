@@ -8,6 +8,7 @@ mod journal;
 mod log;
 mod open;
 mod record;
+mod removed;
 mod seal;
 pub mod segments;
 mod stages;

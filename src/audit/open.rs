@@ -74,9 +74,9 @@ fn begin(
         .map_err(|why| OpenError(format!("audit checkpoint key: {why}")))?;
     let failed = |why: &dyn Display| OpenError::failed(&params.dir, why);
     let shared = Shared::new(metrics);
-    let (mut writer, recovery) = Writer::take_up(shared.clone(), storage, params, signer, clock)
-        .map_err(|error| failed(&error))?;
-    writer.begin(recovery).map_err(|error| failed(&error))?;
+    let taken = Writer::take_up(shared.clone(), storage, params, signer, clock);
+    let (mut writer, recovery, removals) = taken.map_err(|error| failed(&error))?;
+    writer.begin(recovery, &removals).map_err(|error| failed(&error))?;
     Ok((shared, writer))
 }
 

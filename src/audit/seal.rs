@@ -41,9 +41,20 @@ pub(super) struct Sealer {
     pub(super) signer: Signer,
     /// The one that covers most of those that this log's key signed.
     pub(super) last: Option<Checkpoint>,
+    /// What was sealed when this process began.
+    pub(super) before: Before,
     /// When the last one was written by this process.
     since: Instant,
     copies: Option<Copies>,
+}
+
+/// How far a log was sealed, by its key or by one that signed before it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Before {
+    /// The last record that is covered.
+    pub(super) size: u64,
+    /// Who says so, if another key.
+    pub(super) other: Option<String>,
 }
 
 impl Sealer {
@@ -54,16 +65,16 @@ impl Sealer {
         fsync: bool,
         copy_to: &[CopyTo],
     ) -> io::Result<Self> {
-        publish(&*storage, &signer.public)?;
+        let keys = publish(&*storage, &signer.public)?;
         let file = open_or_create(&*storage, CHECKPOINTS)?;
-        let (last, len) = last_of(&*storage, &signer.public)?;
+        let (last, before, len) = last_of(&*storage, &signer.public, &keys)?;
         file.truncate(len)?;
         write_again(&*storage, CHECKPOINTS, &*file, len, TAIL_BYTES)?;
         file.sync()?;
         storage.sync_dir()?;
         let copies = (!copy_to.is_empty()).then(|| Copies::start(copy_to.to_vec())).transpose()?;
         let (stale, since) = (0, Instant::now());
-        Ok(Self { storage, file, len, stale, fsync, signer, last, since, copies })
+        Ok(Self { storage, file, len, stale, fsync, signer, last, before, since, copies })
     }
 
     /// How long ago the last one was written.
@@ -129,38 +140,56 @@ fn open_or_create(storage: &dyn Storage, name: &str) -> io::Result<Box<dyn Stora
     }
 }
 
-/// Puts the public key beside the log; keys that signed before stay there.
-fn publish(storage: &dyn Storage, key: &PublicKey) -> io::Result<()> {
+/// Puts the public key beside the log; keys that signed before stay there. Returns all of them.
+fn publish(storage: &dyn Storage, key: &PublicKey) -> io::Result<Vec<PublicKey>> {
     let known = match fs::read_to_string(storage.path().join(PUBLIC_KEY)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         result => result?,
     };
+    let mut all: Vec<_> =
+        known.lines().filter_map(|line| PublicKey::parse(line.trim_end())).collect();
     if known.lines().any(|line| line == key.line()) {
-        return Ok(());
+        return Ok(all);
     }
+    all.push(key.clone());
     let begin = if known.is_empty() || known.ends_with('\n') { "" } else { "\n" };
     let keys = format!("{known}{begin}{}\n", key.line());
-    replace(storage, PUBLIC_KEY, |sink| sink.write_all(keys.as_bytes())).map(drop)
+    replace(storage, PUBLIC_KEY, |sink| sink.write_all(keys.as_bytes())).map(|_| all)
 }
 
-/// The checkpoint that `key` signed and that covers most, and the length of the file without an unfinished one at its end, which may have
-/// its newline and zeros where the rest should be.
-fn last_of(storage: &dyn Storage, key: &PublicKey) -> io::Result<(Option<Checkpoint>, u64)> {
+/// What the checkpoints come to: the one that `own` signed and that covers most; how much one of `keys` says is covered, and which, if
+/// it is another; and the length of the file without an unfinished one at its end, which may have its newline and zeros where the rest
+/// should be.
+fn last_of(
+    storage: &dyn Storage,
+    own: &PublicKey,
+    keys: &[PublicKey],
+) -> io::Result<(Option<Checkpoint>, Before, u64)> {
     let mut file = File::open(storage.path().join(CHECKPOINTS))?;
     let mut len = file.metadata()?.len().saturating_sub(TAIL_BYTES);
     file.seek(SeekFrom::Start(len))?;
-    let (mut last, mut end) = (None, len);
+    let (mut last, mut before, mut end) = (None::<Checkpoint>, Before::default(), len);
     each_note(BufReader::new(file), |line, note| {
         end += line.len() as u64;
-        let ours = note.filter(|note| note.is_signed_by(std::slice::from_ref(key)));
-        if ours.is_some() || !is_half_written(line) {
+        let signed = note.and_then(|note| Some((keys.get(note.signer(keys)?)?, note.checkpoint)));
+        if signed.is_some() || !is_half_written(line) {
             len = end; // what counts stays, whatever stands behind it in its line
         }
-        let ours = ours.map(|note| note.checkpoint);
-        last = last.take().into_iter().chain(ours).max_by_key(|checkpoint| checkpoint.size);
+        match signed {
+            Some((key, checkpoint)) if key == own => {
+                last = last.take().into_iter().chain([checkpoint]).max_by_key(|last| last.size);
+            }
+            Some((key, checkpoint)) if checkpoint.size > before.size => {
+                before = Before { size: checkpoint.size, other: Some(key.fingerprint()) };
+            }
+            _ => {}
+        }
         Ok(())
     })?;
-    Ok((last, len))
+    if let Some(last) = last.as_ref().filter(|last| last.size >= before.size) {
+        before = Before { size: last.size, other: None };
+    }
+    Ok((last, before, len))
 }
 
 /// How many bytes, from `at` on, stand before the first checkpoint that covers record `seq`.

@@ -5,7 +5,8 @@
 
 Every record holds the SHA-256 of the line before it; checkpoints, signed with Ed25519, say how many records there
 were and the last one's hash. FILE holds checkpoints that left the machine: only they show a cut tail, a rollback or
-a log that was sealed again. Exit status: 0 good, 75 good but for an unfinished end that the next start of Gatepost
+a log that was sealed again. Whoever can write DIR can call it an export, and put other keys there: compare the first
+line and the keys with what you know, or name a file of keys that you got another way. Exit status: 0 good, 75 good but for an unfinished end that the next start of Gatepost
 cuts off, 6 tampered with, 1 cannot tell.
 """
 
@@ -88,8 +89,12 @@ def read_keys(path):
     return keys
 
 
+def fingerprint(key):
+    return "ed25519 SHA256:" + base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")
+
+
 def read_note(note, keys):
-    """(size, hash) of a note in good form, and whether one of the keys signed it."""
+    """(size, hash) of a note in good form, whether one of the keys signed it, and whether it says that one did."""
     text, signatures = note.split("\n\n", 1)
     origin, size, digest, time = text.split("\n")
     if not re.fullmatch("0|[1-9][0-9]*", size) or not time.startswith("time "):
@@ -100,12 +105,12 @@ def read_note(note, keys):
         raise ValueError("not a checkpoint")
     key = keys.get(origin)
     good = key and blob[:4] == key[0] and signed(key[1], (text + "\n").encode(), blob[4:])
-    return int(size), digest.hex(), bool(good)
+    return int(size), digest.hex(), bool(good), bool(key)
 
 
 def read_checkpoints(path, keys, findings, copied):
-    """{size: {hash, ...}} of the checkpoints that one of the keys signed."""
-    found, lines = {}, list(open(path, encoding="utf-8", errors="replace", newline="\n"))
+    """{size: {hash, ...}} of the checkpoints that one of the keys signed, and how many copies are of other logs."""
+    found, foreign, lines = {}, [], list(open(path, encoding="utf-8", errors="replace", newline="\n"))
     for number, line in enumerate(lines):
         holed = line.startswith("\0") or line.endswith("\0\n")  # by a power cut; not in the middle
         if not line.endswith("\n") or holed and number + 1 == len(lines):
@@ -115,16 +120,19 @@ def read_checkpoints(path, keys, findings, copied):
             note, end = json.JSONDecoder().raw_decode(line[at:])
             if not copied and (at, line[end:]) != (0, "\n"):
                 raise ValueError("something stands beside it")
-            size, digest, good = read_note(note["checkpoint"], keys)
+            size, digest, good, named = read_note(note["checkpoint"], keys)
         except (ValueError, AttributeError):
             if not copied:  # a log that holds copies may hold anything
                 findings.append((0, "%s holds a line that is not a checkpoint" % path))
             continue
         if good:
             found.setdefault(size, set()).add(digest)
-        else:
-            findings.append((size, "%s holds one that is not signed by this log's key" % path))
-    return found
+        else:  # several gateways may write their copies into one file
+            unsigned = (size, "%s holds one that is not signed by this log's key" % path)
+            (foreign if copied and not named else findings).append(unsigned)
+    if not found:
+        findings += foreign
+    return found, len(foreign)
 
 
 # The chain
@@ -141,18 +149,42 @@ def frame(line):
     return None if b"\0" in line else FRAME.fullmatch(line)
 
 
+def not_json(text):
+    raise ValueError(text)
+
+
 def said(line):
     try:
-        return json.loads(line)
+        return json.loads(line, parse_constant=not_json)
     except ValueError:
         return {}
+
+
+def number(said, key):
+    value = said.get(key) if isinstance(said, dict) else None
+    return value if type(value) is int and value >= 0 else None
+
+
+def read_export(path):
+    """After which record an export begins, and with which it ends; None for a log."""
+    if not os.path.exists(path):
+        return None
+    try:
+        note = json.load(open(path, encoding="utf-8"))
+    except ValueError:
+        note = None
+    after, last = number(note, "after"), number(note, "last")
+    if after is None or last is None or max(after, last) >= 10**18:
+        sys.exit("%s: not the note of an export" % path)
+    return after, last
 
 
 def walk(directory, own, copied, export, findings):
     names = sorted(n for n in os.listdir(directory) if re.fullmatch(r"segment-\d{20}\.ndjson", n))
     if any(n.endswith(".zst") for n in os.listdir(directory)) or not names:
         sys.exit("there are no plain segments here: use gatepost audit export")
-    last, head, begins, removed, agreed, torn = None, None, None, [], 0, 0
+    last, head, begins, agreed, torn = None, None, None, 0, 0
+    removals, unbelieved = [], {}  # what records say was removed; what a later start said of such a record
     started, sealed_once = 0, 0  # every run is sealed behind its "started", every segment before the next one
     for name in names:
         begin, sealed_once, end, data = int(name[8:28]), last or 0, 0, open(os.path.join(directory, name), "rb").read()
@@ -184,25 +216,37 @@ def walk(directory, own, copied, export, findings):
                 findings.append((begin, "it says that it is %d, its segment's name says %d" % (seq, begin)))
             begin = None
             if match and match.group(2) != b"control":
-                sealed_once = max(sealed_once, started)
+                sealed_once = max(sealed_once, started, 1)  # nothing comes before the first seal
             elif match:
                 control = said(line)
-                removed.append((control.get("removed_seq"), control.get("removed_hash")))
-                if control.get("what") == "started":
+                what = control.get("what")
+                if what == "started":
                     started = seq
-                    sealed_once = max(sealed_once, control.get("checkpoint_size", 0))
+                    sealed_once = max(sealed_once, number(control, "checkpoint_size") or 0)
+                elif what in ("damage_found", "segment_kept") and (number(control, "record") or seq) < seq:
+                    unbelieved.setdefault(control["record"], set()).add(what)
+                elif what == "segment_removed" and number(control, "removed_seq") is not None:
+                    removals.append((seq, (control["removed_seq"], control.get("removed_hash"))))
             agreed += digest in copied.get(seq, ())
             if (own.get(seq, set()) | copied.get(seq, set())) - {digest}:
                 findings.append((seq, "a checkpoint was made over another record"))
             last, head = seq, digest
     last = last or 0
-    proven = export is not None and begins and begins[0] == export and begins[1] in own.get(export, ())
-    if begins and not (proven or begins == (0, "0" * 64) or begins in removed):
+    covered, (after, end) = max(own, default=0), export or (0, last)
+    # Anybody can write that records were removed: it counts where that was sealed, and no start has called it in question.
+    removed = [gone for record, gone in removals if record <= covered and record not in unbelieved]
+    origin = begins == (0, "0" * 64) and after == 0
+    proven = begins and after > 0 and begins[0] == after and begins[1] in own.get(after, ())
+    if begins and not (origin or proven or begins in removed):
         findings.append((begins[0] + 1, "what was before is missing"))
-    covered = max(own, default=0)
+    for record, gone in removals:
+        if "damage_found" in unbelieved.get(record, ()):
+            findings.append((record, "it says that records up to %d were removed, and was not sealed then" % gone[0]))
     if covered < sealed_once:
         findings.append((covered + 1, "it was sealed up to record %d, but no checkpoint says so" % sealed_once))
-    for size in [s for s in own if s > last] + [s for s in copied if s > last and export is None]:
+    if end != last:
+        findings.append((min(end, last) + 1, "the export ends with %d, and its note says with %d" % (last, end)))
+    for size in [s for s in own if s > last] + [s for s in copied if last < s and (not export or s <= end)]:
         findings.append((last + 1, "the log ends with %d, but a checkpoint covers %d" % (last, size)))
     return last, agreed, torn
 
@@ -213,18 +257,25 @@ def main():
     parser.add_argument("--against", metavar="FILE")
     parser.add_argument("--public-key", metavar="FILE")
     args = parser.parse_args()
-    findings, export, beside = [], None, lambda name: os.path.join(args.dir, name)
-    keys = read_keys(args.public_key or beside("audit-signing.pub"))
-    if os.path.exists(beside("export.json")):
-        export = json.load(open(beside("export.json")))["after"]
-    own = {}
+    findings, beside = [], lambda name: os.path.join(args.dir, name)
+    key_file = args.public_key or beside("audit-signing.pub")
+    keys, export = read_keys(key_file), read_export(beside("export.json"))
+    own, copied, others = {}, {}, 0
     if os.path.exists(beside("checkpoints")):
-        own = read_checkpoints(beside("checkpoints"), keys, findings, False)
-    copied = read_checkpoints(args.against, keys, findings, True) if args.against else {}
+        own, _ = read_checkpoints(beside("checkpoints"), keys, findings, False)
+    if args.against:
+        copied, others = read_checkpoints(args.against, keys, findings, True)
+    if export:
+        print("EXPORT of records %d to %d" % (export[0] + 1, export[1]))
     last, agreed, torn = walk(args.dir, own, copied, export, findings)
+    print("keys        %s, from %s" % (", ".join(fingerprint(key) for _, key in keys.values()), key_file))
     newer = last - max((s for s in own if s <= last), default=0)
     print("records     up to %d, %d of them behind the last checkpoint" % (last, newer))
-    print("checkpoints %d signed sizes; %d copies agree" % (len(own), agreed))
+    print("checkpoints %d signed sizes" % len(own))
+    if args.against:
+        later = sum(1 for size in copied if export and size > export[1])
+        counts = ", %d of later records" % later * bool(later) + ", %d of other logs" % others * bool(others and copied)
+        print("copies      %d agree%s" % (agreed, counts))
     for record, problem in sorted(findings)[:20]:
         print("  record %d: %s" % (record, problem))
     if args.against and not agreed and not findings:

@@ -8,7 +8,8 @@ use super::{
     checkpoint::Checkpoint,
     journal::BATCH_BYTES_MAX,
     record::hash_of,
-    segments::{Frame, Head, Piece, Reader, Segments, parse_hash},
+    removed::removed,
+    segments::{Frame, Head, Piece, Reader, Segments},
     verify::Report,
 };
 
@@ -17,6 +18,25 @@ use super::{
 pub(super) struct Promise {
     pub(super) checkpoint: Checkpoint,
     pub(super) copied: bool,
+    /// Which of the keys that are believed signed it.
+    pub(super) key: usize,
+}
+
+/// What the note of an export says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Export {
+    /// The record before its first one, proven by a checkpoint.
+    pub(super) begins: Head,
+    /// The number of its last record.
+    pub(super) last: u64,
+}
+
+/// What a control record says about another one.
+#[derive(Clone, Copy, Debug)]
+struct Removal {
+    record: u64,
+    /// Where the chain ended that was removed.
+    end: Head,
 }
 
 /// A walk over all records.
@@ -32,8 +52,10 @@ pub(super) struct Walk {
     line: Vec<u8>,
     /// What the first record says of the one before.
     begins: Option<Head>,
-    /// What control records say was removed: the last one's number and hash.
-    removed: Vec<Head>,
+    /// What control records say was removed.
+    removals: Vec<Removal>,
+    /// Records that a later start did not believe, and whether something was missing by then.
+    unbelieved: Vec<(u64, bool)>,
     /// Which record the segment that is read begins with, as its name says.
     named: u64,
     /// The `started` of the run whose records are being read.
@@ -152,18 +174,18 @@ impl Walk {
     /// What control records say about what is no longer here.
     fn note(&mut self, frame: &Frame<'_>, line: &[u8]) {
         if frame.kind != "control" {
-            self.sealed_once = self.sealed_once.max(self.started);
+            self.sealed_once = self.sealed_once.max(self.started).max(1); // the first record is sealed first
         } else if let Ok(said) = serde_json::from_slice::<Value>(line) {
             let number = |key| said.get(key).and_then(Value::as_u64);
-            if said.get("what").and_then(Value::as_str) == Some("started") {
+            let what = said.get("what").and_then(Value::as_str).unwrap_or_default();
+            if what == "started" {
                 self.started = frame.seq;
                 self.sealed_once = self.sealed_once.max(number("checkpoint_size").unwrap_or(0));
-            }
-            if let Some(seq) = number("removed_seq")
-                && let Some(hash) = said.get("removed_hash").and_then(Value::as_str)
-                && let Some(hash) = parse_hash(hash)
-            {
-                self.removed.push(Head { seq, hash });
+            } else if matches!(what, "damage_found" | "segment_kept") {
+                let earlier = number("record").filter(|record| *record < frame.seq);
+                self.unbelieved.extend(earlier.map(|record| (record, what == "damage_found")));
+            } else if let Some(end) = removed(&said) {
+                self.removals.push(Removal { record: frame.seq, end });
             }
         }
     }
@@ -192,9 +214,23 @@ impl Walk {
         self.line.extend_from_slice(line);
     }
 
-    pub(super) fn finish(mut self, export: Option<Head>) -> Report {
-        self.check_beginning(export);
-        self.check_end();
+    /// Up to where the log claims to be sealed, by what it was and by what a removal that would explain its beginning needs.
+    pub(super) fn claimed(&self) -> u64 {
+        let removal = self.begins.and_then(|begins| self.removal_before(begins));
+        self.sealed_once.max(removal.unwrap_or(0))
+    }
+
+    /// The first record that says that everything up to `begins` was removed, and that no start has called in question.
+    fn removal_before(&self, begins: Head) -> Option<u64> {
+        let believed = |record: u64| self.unbelieved.iter().all(|(other, _)| *other != record);
+        let fits = |removal: &&Removal| removal.end == begins && believed(removal.record);
+        self.removals.iter().filter(fits).map(|removal| removal.record).min()
+    }
+
+    pub(super) fn finish(mut self, export: Option<Export>) -> Report {
+        self.check_beginning(export.map(|export| export.begins));
+        self.check_removals();
+        self.check_end(export.map(|export| export.last));
         self.check_checkpoints();
         let own = self.promises.iter().filter(|promise| !promise.copied).map(|p| &p.checkpoint);
         self.report.checkpoints = own.clone().count();
@@ -208,15 +244,33 @@ impl Walk {
     /// a checkpoint.
     fn check_beginning(&mut self, export: Option<Head>) {
         let Some(begins) = self.begins else { return };
-        let problem = match export {
-            _ if self.removed.contains(&begins) || export.unwrap_or(Head::ORIGIN) == begins => {
-                return;
+        let (removal, covered) = (self.removal_before(begins), own_size(&self.promises));
+        let problem = match (export, removal) {
+            _ if export.unwrap_or(Head::ORIGIN) == begins => return,
+            (_, Some(record)) if record <= covered => return,
+            (Some(_), _) => "the export does not begin where its checkpoint says",
+            (None, Some(_)) => {
+                "what was before is missing, and no checkpoint covers the record that says that it was removed"
             }
-            Some(_) => "the export does not begin where its checkpoint says",
-            None if begins.seq == 0 => "the first record claims that there was one before it",
-            None => "what was before is missing, and no record says that it was removed",
+            (None, None) if begins.seq == 0 => {
+                "the first record claims that there was one before it"
+            }
+            (None, None) => "what was before is missing, and no record says that it was removed",
         };
         self.report.find(begins.seq + 1, &[], problem);
+    }
+
+    /// What a start did not believe stays a finding, also where later removals have passed the gap.
+    fn check_removals(&mut self) {
+        for Removal { record, end } in &self.removals {
+            if self.unbelieved.contains(&(*record, true)) {
+                let problem = format!(
+                    "it says that records up to {} were removed, which no checkpoint covered when they were found to be missing",
+                    end.seq
+                );
+                self.report.find(*record, &[], problem);
+            }
+        }
     }
 
     /// A log that was sealed keeps the checkpoint that says so.
@@ -230,12 +284,20 @@ impl Walk {
         }
     }
 
-    /// No checkpoint may cover more than there is; only an export may end before a copied one.
-    fn check_end(&mut self) {
-        let (last, export) = (self.report.last, self.report.export);
-        let beyond = |promise: &&Promise| promise.checkpoint.size > last;
-        let counts = |promise: &&Promise| !(promise.copied && export);
-        let Some(promise) = self.promises.iter().filter(beyond).rfind(counts) else { return };
+    /// No checkpoint may cover more than there is. An export ends where its note says; copies may go on behind that.
+    fn check_end(&mut self, export: Option<u64>) {
+        let last = self.report.last;
+        let later = |promise: &&Promise| {
+            promise.copied && export.is_some_and(|last| promise.checkpoint.size > last)
+        };
+        self.report.later = self.promises.iter().filter(later).count() as u64;
+        if let Some(end) = export.filter(|end| *end != last) {
+            let problem =
+                format!("the export ends with record {last}, and its note says with {end}");
+            self.report.find(end.min(last) + 1, &[], problem);
+        }
+        let beyond = |promise: &&Promise| promise.checkpoint.size > last && !later(promise);
+        let Some(promise) = self.promises.iter().rfind(beyond) else { return };
         let what = if promise.copied { "a copied checkpoint" } else { "a checkpoint" };
         let Checkpoint { size, time, .. } = &promise.checkpoint;
         let problem = format!(

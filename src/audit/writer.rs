@@ -19,8 +19,9 @@ use super::{
     journal::{AuditError, BATCH_BYTES_MAX, Journal, Recovery, is_full, is_out_of_descriptors},
     log::{Job, Shared, Waiters},
     record::{Draft, Kind, RECORD_BYTES_MAX},
-    seal::Sealer,
-    segments::{self, Head},
+    removed::{Unsealed, unsealed},
+    seal::{Before, Sealer},
+    segments::{self, Head, Segments},
     storage::Storage,
 };
 use crate::event::Timestamp;
@@ -62,6 +63,8 @@ pub(super) struct Writer {
     house: Instant,
     /// Whether more segments are too old than there has been time for.
     overdue: bool,
+    /// The segment of which it is on record that it goes.
+    going: Option<u64>,
     /// When the next segment is begun at the earliest, where one is due.
     rotate: Instant,
 }
@@ -73,10 +76,11 @@ impl Writer {
         params: &Params,
         signer: Signer,
         clock: Clock,
-    ) -> io::Result<(Self, Recovery)> {
+    ) -> io::Result<(Self, Recovery, Vec<Unsealed>)> {
         let sealer = Sealer::open(storage.clone(), signer, params.fsync, &params.copy_to)?;
         let covered = sealer.last.as_ref().map_or(0, |last| last.size);
         let (journal, recovery) = Journal::open(storage.clone(), params.clone(), covered)?;
+        let removals = unsealed(&Segments::of(storage.path())?, sealer.before.size);
         let writer = Self {
             shared,
             storage,
@@ -93,14 +97,19 @@ impl Writer {
             stuck: false,
             house: Instant::now(),
             overdue: false,
+            going: None,
             rotate: Instant::now(),
         };
-        Ok((writer, recovery))
+        Ok((writer, recovery, removals))
     }
 
     /// The first record of a run: what was found, and the checkpoint that was seen last. It is sealed before anything
     /// follows, so that a log without checkpoints is one that somebody took them from.
-    pub(super) fn begin(&mut self, found: Recovery) -> Result<(), AuditError> {
+    pub(super) fn begin(
+        &mut self,
+        found: Recovery,
+        removals: &[Unsealed],
+    ) -> Result<(), AuditError> {
         let mut start = Draft::control("started")
             .with("version", env!("CARGO_PKG_VERSION"))
             .with("key", self.sealer.signer.public.fingerprint());
@@ -109,6 +118,11 @@ impl Writer {
             start = start.with("checkpoint_hash", hex::encode(last.hash));
         }
         let mut records = vec![start];
+        if let Before { size, other: Some(key) } = &self.sealer.before {
+            tracing::warn!(size, key, "the audit log was sealed with another key until now");
+            let record = Draft::control("key_changed").with("from", key.as_str());
+            records.push(record.with("size", *size));
+        }
         if found.torn > 0 {
             let bytes = found.torn;
             tracing::warn!(bytes, "the audit log ended in an unfinished record, which was cut off");
@@ -118,6 +132,7 @@ impl Writer {
             tracing::error!(record, "the audit log is damaged: run `gatepost audit verify`");
             records.push(Draft::control("damage_found").with("record", record));
         }
+        records.extend(removals.iter().map(Unsealed::told));
         let result = self.write(records).and_then(|()| self.seal());
         self.look_after_disk();
         result
@@ -298,8 +313,8 @@ impl Writer {
         }
     }
 
-    /// Removes the oldest segment if it is older than the retention. What is removed is put on record before. Only one at a time: what
-    /// waits meanwhile comes between it and the next.
+    /// Removes the oldest segment if it is older than the retention. What is removed is put on record before, and that is sealed, or
+    /// anybody could have written it. Only one at a time: what waits meanwhile comes between it and the next.
     fn retire(&mut self) {
         self.overdue = false;
         let now = (self.clock)();
@@ -308,11 +323,17 @@ impl Writer {
         if held || self.journal.unfenced().is_err() {
             return;
         }
-        let record = Draft::control("segment_removed")
-            .with("removed_seq", last.seq)
-            .with("removed_hash", hex::encode(last.hash));
-        if self.write(vec![record]).is_err() {
-            return;
+        if self.going != Some(first) {
+            let record = Draft::control("segment_removed")
+                .with("removed_seq", last.seq)
+                .with("removed_hash", hex::encode(last.hash));
+            if self.write(vec![record]).is_err() {
+                return;
+            }
+            self.going = Some(first);
+        }
+        if self.seal().is_err() {
+            return; // it says so itself, and this goes on where there is room again
         }
         if let Err(error) = self.journal.remove(first) {
             tracing::error!(segment = first, %error, "an old segment was not removed");

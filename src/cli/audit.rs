@@ -16,9 +16,9 @@ use super::{
 };
 use crate::{
     audit::{
-        export,
+        Params, export,
         segments::{Frame, Piece, Segments},
-        verify,
+        verify::{self, Asked},
     },
     event::Timestamp,
     route::Patterns,
@@ -51,7 +51,7 @@ enum Command {
         /// Checkpoints that left the machine: copies, or a log file that has them
         #[arg(long, value_name = "FILE")]
         against: Option<PathBuf>,
-        /// The public key to believe, in place of the one beside the record
+        /// The public keys to believe, in place of the configured one and those beside the record
         #[arg(long, value_name = "FILE")]
         public_key: Option<PathBuf>,
     },
@@ -108,14 +108,17 @@ struct Filter {
 }
 
 impl Args {
-    /// Runs on `--dir`, or on the directory that `configured` finds.
-    pub(super) fn run(self, configured: impl FnOnce() -> Result<PathBuf, String>) -> ExitCode {
-        let place = match &self.command {
-            Command::Verify { place: Some(place), .. } => Some(place.clone()),
-            _ => self.dir,
+    /// Runs on `--dir`, or on the log that `configured` finds.
+    pub(super) fn run(self, configured: impl FnOnce() -> Result<Params, String>) -> ExitCode {
+        // Only a directory that was named may be an export, and only of the configured log it is known who seals it.
+        let named = match &self.command {
+            Command::Verify { place: Some(place), .. } => Some((place.clone(), true)),
+            _ => self.dir.map(|dir| (dir, false)),
         };
-        let dir = match place.map_or_else(configured, Ok) {
-            Ok(dir) => dir,
+        let of_config = |params: Params| (params.dir, false, Some(params.checkpoint_key));
+        let place = named.map(|(dir, export)| Ok((dir, export, None)));
+        let (dir, may_be_export, key) = match place.unwrap_or_else(|| configured().map(of_config)) {
+            Ok(place) => place,
             Err(why) => {
                 out::say(&why);
                 return ExitCode::from(CONFIG);
@@ -123,9 +126,13 @@ impl Args {
         };
         let in_dir = |error: io::Error| format!("{}: {error}", dir.display());
         let done = match &self.command {
-            Command::Verify { against, public_key, .. } => {
-                verify(&dir, public_key.as_deref(), against.as_deref())
-            }
+            Command::Verify { against, public_key, .. } => verify(Asked {
+                dir: &dir,
+                may_be_export,
+                public_key: public_key.as_deref(),
+                signing_key: key.as_deref(),
+                against: against.as_deref(),
+            }),
             Command::List(filter) => list(&dir, filter).map_err(in_dir),
             Command::Tail(filter) => tail(&dir, filter).map_err(in_dir),
             Command::Show { id, json } => show(&dir, id, *json).map_err(in_dir),
@@ -146,23 +153,24 @@ fn moment(text: &str) -> Result<Timestamp, String> {
         .map_err(|_| "write 2h, 7d, 2026-11-01 or 2026-11-01T12:00:00Z".to_owned())
 }
 
-fn verify(
-    dir: &Path,
-    public_key: Option<&Path>,
-    against: Option<&Path>,
-) -> Result<ExitCode, String> {
+fn verify(asked: Asked<'_>) -> Result<ExitCode, String> {
     let since = Instant::now();
-    let report = verify::verify(dir, public_key, against)?;
+    let report = asked.verify()?;
+    if let Some((first, last)) = report.export {
+        out::line(&format!("EXPORT of records {} to {}", grouped(first), grouped(last)));
+    }
     let (from, to) = (day(&report.times.0), day(&report.times.1));
     let line = |what: &str, text: String| out::line(&format!("{what:<12} {text}"));
     line("segments", format!("{} ({from} … {to})", grouped(report.segments as u64)));
     let (first, last) = (grouped(report.first), grouped(report.last));
     line("records", format!("{} (number {first} to {last})", grouped(report.records)));
-    let count = grouped(report.checkpoints as u64);
-    line("checkpoints", format!("{count} signed, key {}", report.keys.join(", ")));
+    line("checkpoints", format!("{} signed", grouped(report.checkpoints as u64)));
+    for (what, text) in keys_of(&report) {
+        line(what, text);
+    }
     line("tail", tail_of(&report));
-    if against.is_some() {
-        line("copies", format!("{} agree", grouped(report.copies)));
+    if asked.against.is_some() {
+        line("copies", copies_of(&report));
     }
     let took = format!("({:.1} s)", since.elapsed().as_secs_f64());
     if report.is_good() && report.torn_bytes > 0 {
@@ -180,6 +188,31 @@ fn verify(
         out::line(&format!("  record {}{about}: {problem}", grouped(*record)));
     }
     Ok(ExitCode::from(TAMPERED))
+}
+
+/// Who is believed, and why.
+fn keys_of(report: &verify::Report) -> Vec<(&'static str, String)> {
+    let Some(own) = &report.own_key else {
+        return vec![("keys", format!("{}, from {}", report.keys.join(", "), report.keys_from))];
+    };
+    let others = report.other_keys.iter().map(|(key, count)| {
+        let count = many(*count, "checkpoint");
+        ("other keys", format!("{key} signed {count}: only right where the key was replaced"))
+    });
+    let own = ("key", format!("{own}, from audit.checkpoint.key"));
+    [own].into_iter().chain(others).collect()
+}
+
+/// What came of the copies.
+fn copies_of(report: &verify::Report) -> String {
+    let counts = [
+        (report.copies, "agree"),
+        (report.later, "of later records"),
+        (report.others, "of other logs"),
+    ];
+    let said = counts.iter().filter(|(count, what)| *count > 0 || *what == "agree");
+    let said: Vec<_> = said.map(|(count, what)| format!("{} {what}", grouped(*count))).collect();
+    said.join(", ")
 }
 
 /// How far the log is sealed.

@@ -107,7 +107,7 @@ pub fn run() -> ExitCode {
         Command::Schema => schema(),
         Command::Send(args) => args.run(file),
         Command::Verify(args) => args.run(file),
-        Command::Audit(args) => args.run(|| run::audit_dir(file)),
+        Command::Audit(args) => args.run(|| run::audit_params(file)),
         Command::Reload(args) => args.reload(file),
         Command::Healthcheck(args) => args.healthcheck(file),
         Command::Completions { shell } => completions(shell),

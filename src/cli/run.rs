@@ -1,16 +1,13 @@
 //! `gatepost run`: the gateway in the foreground.
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-    time::Instant,
-};
+use std::{path::Path, process::ExitCode, time::Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{CONFIG, NO, config::refuse, out};
 use crate::{
     app::{self, App, Loader, StartError},
+    audit,
     config::{self, Config, Env, Loaded, Options, Store},
     event::Timestamp,
     server::tls::Facts,
@@ -88,11 +85,11 @@ pub(super) fn on_runtime(work: impl Future<Output = Result<ExitCode, StartError>
     ended.unwrap_or_else(|error| out::fail(NO, &error.to_string()))
 }
 
-/// Where the record of the configuration is.
-pub(super) fn audit_dir(file: Option<&Path>) -> Result<PathBuf, String> {
+/// Where the record of the configuration is, and how it is kept.
+pub(super) fn audit_params(file: Option<&Path>) -> Result<audit::Params, String> {
     let options = Options { offline: true, ..Options::from_env() };
     let loaded = config::load_found(file, &options).map_err(|report| report.human(false))?;
-    Ok(loaded.config.audit.dir)
+    Ok(loaded.config.audit)
 }
 
 /// Off a terminal, what a person needs to know is one log line.

@@ -101,11 +101,13 @@ impl Storage for Disk {
 impl StorageFile for File {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let end = offset + bytes.len() as u64;
-        let grows = self.size.fetch_max(end, Ordering::SeqCst) < end;
+        let grows = self.size.load(Ordering::SeqCst) < end;
         if grows && self.faults.full.load(Ordering::SeqCst) {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        self.below.write_at(offset, bytes)
+        self.below.write_at(offset, bytes)?;
+        self.size.fetch_max(end, Ordering::SeqCst);
+        Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -23,7 +23,7 @@ use gatepost::{
     audit::{
         AuditLog, Draft, Kind, Params, export, open, open_on,
         segments::Segments,
-        verify::{self, Report},
+        verify::{self, Asked, Report},
     },
     event::{About, Digest, EventId, EventKey, EventType, Name, Receipt, Timestamp},
     telemetry::Metrics,
@@ -161,7 +161,8 @@ pub struct Export(PathBuf);
 
 impl Export {
     pub fn ours(&self) -> (bool, Vec<u64>) {
-        let mut records: Vec<_> = verify(&self.0).findings.iter().map(|f| f.record).collect();
+        let report = by_hand(&self.0, None).expect("readable");
+        let mut records: Vec<_> = report.findings.iter().map(|f| f.record).collect();
         records.dedup();
         (records.is_empty(), records)
     }
@@ -211,6 +212,12 @@ pub fn params(root: &Path) -> Params {
 
 pub fn verify(dir: &Path) -> Report {
     verify::verify(dir, None, None).expect("readable")
+}
+
+/// The same of a directory that somebody names, which may be an export.
+pub fn by_hand(dir: &Path, against: Option<&Path>) -> Result<Report, String> {
+    let (public_key, signing_key) = (None, None);
+    Asked { dir, may_be_export: true, public_key, signing_key, against }.verify()
 }
 
 /// An event of the source `stripe`.

@@ -24,6 +24,7 @@ mod faults;
 mod faulty;
 mod meanwhile;
 mod packing;
+mod planted;
 mod power;
 mod report;
 mod room;

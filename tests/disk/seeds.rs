@@ -120,6 +120,23 @@ fn removed_before_it_is_on_record(ops: &[Op]) -> Vec<Op> {
     careless
 }
 
+/// An old segment goes before the record of that is sealed.
+fn removed_before_it_is_sealed(ops: &[Op]) -> Vec<Op> {
+    let made = made(ops);
+    let mut careless: Vec<Op> = Vec::new();
+    for op in ops {
+        let seals = |op: &Op| syncs(op, &made, |name| name.starts_with("checkpoints"));
+        match (op, careless.iter().rposition(seals)) {
+            (Op::Remove { name }, Some(at)) if name.ends_with(".ndjson.zst") => {
+                let sync = careless.remove(at);
+                careless.extend([op.clone(), Op::SyncDir, sync]);
+            }
+            _ => careless.push(op.clone()),
+        }
+    }
+    careless
+}
+
 /// What a failed sync left is believed, because it can be read.
 fn what_can_be_read_is_believed(ops: &[Op]) -> Vec<Op> {
     let made = made(ops);
@@ -187,7 +204,7 @@ const LIVES_MAX: usize = 5;
 
 #[test]
 fn every_careless_discipline_is_found_out() {
-    let seeds: [(&str, Careless, Recover, &str); 11] = [
+    let seeds: [(&str, Careless, Recover, &str); 12] = [
         ("no fdatasync of segments", no_sync_of_segments, recover, LOST),
         ("no fsync of the directory", no_sync_of_the_directory, recover, LOST),
         ("no fsync before a rename", no_sync_before_renaming, recover, "cannot be read"),
@@ -210,8 +227,9 @@ fn every_careless_discipline_is_found_out() {
             "removed before it is on record",
             removed_before_it_is_on_record,
             recover,
-            "removed|lost|cannot be read",
+            "removed|lost|cannot be read|damage",
         ),
+        ("removed before it is sealed", removed_before_it_is_sealed, recover, "damage"),
         ("a failed sync believed", what_can_be_read_is_believed, recover, "lost|checkpoint|damage"),
         (
             "no guard on each record",

@@ -17,7 +17,7 @@ use gatepost::{
 };
 
 use crate::{
-    audit_world::{attempt, params},
+    audit_world::{attempt, by_hand, params},
     workload::{BEGIN_MILLIS, directory},
 };
 
@@ -140,7 +140,7 @@ impl Log {
         segments.map(|name| name[8..28].parse().unwrap()).collect()
     }
 
-    fn with(&self, name: &str, bytes: Vec<u8>) -> Self {
+    pub fn with(&self, name: &str, bytes: Vec<u8>) -> Self {
         let mut log = self.clone();
         log.files.insert(name.to_owned(), bytes);
         log
@@ -163,9 +163,23 @@ impl Log {
     }
 
     pub fn without_checkpoints(&self) -> Self {
+        self.without("checkpoints")
+    }
+
+    pub fn without(&self, name: &str) -> Self {
         let mut log = self.clone();
-        log.files.remove("checkpoints");
+        log.files.remove(name);
         log
+    }
+
+    /// What a file holds.
+    pub fn file(&self, name: &str) -> String {
+        String::from_utf8(self.files[name].clone()).unwrap()
+    }
+
+    /// The names of segments.
+    pub fn segments(&self) -> Vec<String> {
+        self.files.keys().filter(|name| name.starts_with("segment-")).cloned().collect()
     }
 
     /// Bytes of an unfinished record at the end.
@@ -185,7 +199,7 @@ impl Log {
 }
 
 pub fn ours(dir: &Path, against: Option<&Path>) -> Verdict {
-    match verify::verify(dir, None, against) {
+    match by_hand(dir, against) {
         Err(_) => Verdict::CannotTell,
         Ok(report) if report.is_good() && report.torn_bytes > 0 => Verdict::Torn,
         Ok(report) if report.is_good() => Verdict::Good,
@@ -193,7 +207,7 @@ pub fn ours(dir: &Path, against: Option<&Path>) -> Verdict {
     }
 }
 
-fn positions(records: impl Iterator<Item = u64>) -> Vec<u64> {
+pub fn positions(records: impl Iterator<Item = u64>) -> Vec<u64> {
     let mut records: Vec<u64> = records.collect();
     records.sort_unstable();
     records.dedup();

@@ -188,6 +188,10 @@ async fn a_changed_byte_is_found_with_its_position_by_both_verifiers() {
     };
     let agreed = python(&export);
     assert!(agreed.status.success(), "{}{}", text(&agreed.stdout), text(&agreed.stderr));
+    let ours = cli(&["audit", "verify", export.to_str().unwrap()]);
+    let first = |said: &[u8]| text(said).lines().next().unwrap().to_owned();
+    assert_eq!(first(&ours.stdout), first(&agreed.stdout));
+    assert!(first(&ours.stdout).starts_with("EXPORT of records 1 to "), "{}", text(&ours.stdout));
     // One digit of one record.
     let records = std::fs::read_dir(&export).unwrap().map(|e| e.unwrap().path());
     let ndjson = records.filter(|p| p.extension().is_some_and(|e| e == "ndjson")).min().unwrap();
@@ -202,6 +206,41 @@ async fn a_changed_byte_is_found_with_its_position_by_both_verifiers() {
         text(&ours.stdout)
     );
     assert!(text(&ours.stdout).contains("record") && text(&theirs.stdout).contains("record"));
+}
+
+/// Whoever has the configuration knows who seals the log, and that it is no export; nobody else does, and that is said.
+#[tokio::test]
+async fn a_configured_log_is_sealed_by_its_own_key_and_is_no_export() {
+    let ((gateway, _app), (other, _other_app)) = (filled().await, filled().await);
+    let file = gateway.file.clone();
+    let (_, dir) = gateway.stop().await;
+    let (_, other) = other.stop().await;
+    let audit = dir.path().join("audit");
+    let cli = |args: &[&str]| {
+        let out = crate::world::gateway::binary().arg("-c").arg(&file).args(args).output().unwrap();
+        (out.status.code(), text(&out.stdout))
+    };
+    let (code, own) = cli(&["audit", "verify"]);
+    assert!(code == Some(0) && own.contains(", from audit.checkpoint.key"), "{own}");
+    let note = audit.join("export.json");
+    std::fs::write(&note, "{\"v\":1,\"after\":0,\"last\":1}").unwrap();
+    let by_dir = ["audit", "verify", "--dir", audit.to_str().unwrap()];
+    for args in [&["audit", "verify"][..], &by_dir] {
+        let (code, said) = cli(args);
+        assert!(code == Some(6) && said.contains("somebody put export.json here"), "{said}");
+    }
+    let (code, said) = cli(&["audit", "verify", audit.to_str().unwrap()]);
+    assert!(code == Some(6) && said.starts_with("EXPORT of records 1 to 1\n"), "{said}");
+    // Everything anew, by somebody with a key of his own.
+    std::fs::remove_dir_all(&audit).unwrap();
+    std::fs::rename(other.path().join("audit"), &audit).unwrap();
+    let (code, said) = cli(&["audit", "verify"]);
+    assert!(code == Some(6) && said.contains("another key than audit.checkpoint.key"), "{said}");
+    assert!(said.contains("other keys   ed25519 SHA256:"), "{said}");
+    let (code, said) = cli(&by_dir);
+    let from = format!(", from {}\n", audit.join("audit-signing.pub").display());
+    assert!(code == Some(0) && said.contains("keys         ed25519 SHA256:"), "{said}");
+    assert!(said.contains(&from), "{said}");
 }
 
 #[tokio::test]
