@@ -152,6 +152,34 @@ async fn a_segment_stays_until_the_record_of_its_removal_is_sealed() {
     }
 }
 
+/// A key that is replaced takes nothing back that the one before it sealed, not even where that one is put back.
+#[tokio::test(start_paused = true)]
+async fn a_removal_that_another_key_sealed_counts() {
+    let mut house = House::keeping_eight_days(Duration::from_hours(1));
+    for event in 0..18 {
+        house.turn(DAY / 2, Some(event)).await;
+    }
+    let House { world, disk, writer, .. } = house;
+    writer.end();
+    drop(disk);
+    let other = World::new();
+    other.fill(1).await;
+    let path = &world.params.checkpoint_key;
+    let keys = [fs::read(&other.params.checkpoint_key).unwrap(), fs::read(path).unwrap()];
+    assert!(removals(&world).contains(&"segment_removed".to_owned()));
+    for key in &keys {
+        fs::write(path, key).unwrap();
+        let House { disk, writer, .. } = {
+            let world = World { params: world.params.clone(), ..World::new() };
+            House::at(BEGIN + 9 * DAY.cast_signed(), world)
+        };
+        writer.end();
+        drop(disk);
+        assert!(removals(&world).iter().all(|what| what == "segment_removed"));
+        assert_eq!(world.verify().findings, []);
+    }
+}
+
 /// A shorter retention makes many old at once. They go one by one, and whoever waits for the record is served in between; until the
 /// last of them is gone, checkpoints of what is gone lie beside the log and do no harm.
 #[tokio::test(start_paused = true)]

@@ -1,13 +1,28 @@
 //! Reading a log while a gateway adds to it, and while retention removes segments from it.
 
-use std::{fs, io::Write as _, os::unix::fs::symlink, process::Command, thread};
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::fs::symlink,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 use gatepost::{
-    audit::{export, segments::Segments, verify},
+    audit::{export, open_by_hand, segments::Segments, storage::Directory, verify},
     event::Timestamp,
 };
 
-use crate::{audit_world::World, verdict::Log, workload::directory};
+use crate::{
+    audit_world::{World, attempt},
+    verdict::Log,
+    workload::{BEGIN_MILLIS, directory},
+};
 
 #[tokio::test]
 async fn reading_goes_on_where_retention_removes_a_segment_meanwhile() {
@@ -100,4 +115,50 @@ fn what_is_sealed_while_it_is_read_is_no_tampering() {
     gateway.join().unwrap();
     assert_eq!(report.findings, []);
     assert_eq!((report.records, report.checkpoints, report.unanchored()), (8, 2, 0));
+}
+
+/// Nor is a segment missing that went by its age, with a record that was sealed after the verifier looked for checkpoints.
+#[tokio::test(start_paused = true)]
+async fn what_is_removed_while_it_is_read_is_not_missing() {
+    let world = World::with(|params| {
+        (params.rotate_bytes, params.compress) = (1, false);
+        params.retention = Duration::from_hours(48);
+    });
+    let millis = Arc::new(AtomicI64::new(BEGIN_MILLIS));
+    let at = millis.clone();
+    let clock = Arc::new(move || Timestamp::from_millis(at.load(Ordering::SeqCst)));
+    let disk = Arc::new(Directory::open(world.dir()).unwrap());
+    let opened = open_by_hand(disk, &world.params, world.metrics.audit(), clock);
+    let (log, mut writer) = opened.expect("a log");
+    let removal = loop {
+        millis.fetch_add(24 * 3_600_000, Ordering::SeqCst);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        log.note(attempt(0));
+        writer.turn();
+        let last = world.records().pop().unwrap();
+        if last["what"] == "segment_removed" {
+            break last["seq"].as_u64().unwrap();
+        }
+    };
+    drop((log, writer));
+    let files = [world.files("checkpoints"), world.files(".ndjson")].map(|mut f| f.remove(0));
+    let [checkpoints, segment] = files;
+    let sealed = fs::read_to_string(&checkpoints).unwrap();
+    let size = |line: &&str| line.split("\\n").nth(1).unwrap().parse::<u64>().unwrap();
+    let early = sealed.split_inclusive('\n').filter(|line| size(line) < removal);
+    fs::write(&checkpoints, early.collect::<String>()).unwrap();
+    assert_eq!(world.verify().findings.len(), 1, "it was not sealed");
+    // The verifier waits at a pipe for its first look at the records, until the removal is sealed.
+    let text = fs::read(&segment).unwrap();
+    let (packed, away) = (segment.with_extension("ndjson.zst"), segment.with_extension("away"));
+    fs::rename(&segment, &away).unwrap();
+    assert!(Command::new("mkfifo").arg(&packed).status().unwrap().success());
+    let gateway = thread::spawn(move || {
+        let mut pipe = fs::File::options().write(true).open(&packed).unwrap();
+        fs::write(&checkpoints, sealed).unwrap();
+        fs::rename(&away, &segment).unwrap();
+        pipe.write_all(&zstd::encode_all(&text[..], 3).unwrap()).unwrap();
+    });
+    assert_eq!(world.verify().findings, []);
+    gateway.join().unwrap();
 }
