@@ -49,7 +49,7 @@ AREAS = {
         "src/audit/*.rs",
         [
             ("pure", ["audited::", "noted::"]),
-            ("disk", ["report::", "room::", "meanwhile::", "packing::"]),
+            ("disk", ["report::", "room::", "meanwhile::", "packing::", "planted::"]),
             ("audit", []),
             ("disk", ["torn::"]),
             ("disk", ["faults::", "tamper::"]),
