@@ -32,6 +32,17 @@ fn as_log(log: &Log, against: Option<&str>) -> Verdict {
     Verdict::Tampered(positions(report.findings.iter().map(|finding| finding.record)))
 }
 
+/// What is asked by who has the configuration, and so the key.
+fn as_owner(params: &Params) -> Asked<'_> {
+    Asked {
+        dir: &params.dir,
+        may_be_export: false,
+        public_key: None,
+        signing_key: Some(&params.checkpoint_key),
+        against: None,
+    }
+}
+
 /// A log of several segments below `root`, none of them compressed.
 fn several_segments(root: &Path) -> (Params, Log) {
     let params = world(root, |params| (params.rotate_bytes, params.compress) = (3000, false));
@@ -240,13 +251,7 @@ fn a_log_that_another_key_sealed_is_found_by_who_knows_the_right_one() {
     let public = home.path().join("known.pub");
     fs::write(&public, own.file("audit-signing.pub")).unwrap();
     foreign.put(&params.dir);
-    let asked = Asked {
-        dir: &params.dir,
-        may_be_export: false,
-        public_key: None,
-        signing_key: Some(&params.checkpoint_key),
-        against: None,
-    };
+    let asked = as_owner(&params);
     let report = asked.verify().unwrap();
     assert_eq!(report.findings.len(), 1, "{report:?}");
     assert!(report.findings[0].problem.contains("another key than audit.checkpoint.key"));
@@ -279,13 +284,7 @@ fn a_key_that_was_replaced_is_said_and_no_finding() {
     let (params, others) = (world(home.path(), |_| {}), world(other.path(), |_| {}));
     fill(&params, 0..6);
     fill(&others, 0..1);
-    let asked = Asked {
-        dir: &params.dir,
-        may_be_export: false,
-        public_key: None,
-        signing_key: Some(&params.checkpoint_key),
-        against: None,
-    };
+    let asked = as_owner(&params);
     let before = asked.verify().unwrap();
     assert_eq!((&before.findings[..], &before.other_keys[..]), (&[][..], &[][..]));
     fs::copy(&others.checkpoint_key, &params.checkpoint_key).unwrap();
