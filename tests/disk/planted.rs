@@ -208,6 +208,13 @@ fn copies_of_other_logs_in_the_same_file_are_no_finding() {
     assert_eq!(verdicts[1], found(&[7]), "what is cut off is still seen");
     assert_eq!(verdicts[2], found(&[1, 8]), "not one of them is signed by this log's key");
     assert_eq!(verdicts[3], found(&[1]));
+    let home = directory();
+    let (dir, copy) = (home.path().join("log"), home.path().join("copy"));
+    fs::create_dir(&dir).unwrap();
+    log.put(&dir);
+    fs::write(&copy, &both).unwrap();
+    let report = by_hand(&dir, Some(&copy)).unwrap();
+    assert_eq!(report.others, 2 * foreign.lines().count() as u64);
 }
 
 /// An export has both of the ends that its note says, and copies may be of more than it has.
@@ -287,6 +294,12 @@ fn a_key_that_was_replaced_is_said_and_no_finding() {
     let asked = as_owner(&params);
     let before = asked.verify().unwrap();
     assert_eq!((&before.findings[..], &before.other_keys[..]), (&[][..], &[][..]));
+    // The first line once more, as who joins two copies leaves it: what covers most counts, not what comes last.
+    let log = Log::read(&params.dir);
+    let seals = log.checkpoints();
+    let first = seals.split_inclusive('\n').next().unwrap();
+    log.with_checkpoints(format!("{seals}{first}")).put(&params.dir);
+    let first_key = fs::read(&params.checkpoint_key).unwrap();
     fs::copy(&others.checkpoint_key, &params.checkpoint_key).unwrap();
     let between = asked.verify().unwrap();
     assert!(between.findings[0].problem.contains("has not been started since"), "{between:?}");
@@ -295,14 +308,47 @@ fn a_key_that_was_replaced_is_said_and_no_finding() {
     fill(&params, 9..12);
     let after = asked.verify().unwrap();
     let old = before.own_key.unwrap();
-    assert_eq!((&after.findings[..], &after.other_keys[..]), (&[][..], &[(old.clone(), 2)][..]));
+    assert_eq!((&after.findings[..], &after.other_keys[..]), (&[][..], &[(old.clone(), 3)][..]));
     assert_eq!(after.keys.len(), 2);
     let text = Log::read(&params.dir).text();
     assert_eq!(text.matches("\"what\":\"key_changed\"").count(), 1);
     assert!(text.contains(&format!("\"from\":\"{old}\",\"size\":8")), "{text}");
+    // The old one sealed much of it, and not the newest.
+    fs::write(&params.checkpoint_key, first_key).unwrap();
+    let back = asked.verify().unwrap();
+    assert!(back.findings[0].problem.contains("has not been started since"), "{back:?}");
     // Where the key cannot be read, what lies beside the records is believed, and that is said.
     fs::write(&params.checkpoint_key, "no key").unwrap();
     let unread = asked.verify().unwrap();
     assert_eq!((&unread.findings[..], &unread.own_key), (&[][..], &None));
     assert!(unread.keys_from.contains("audit.checkpoint.key cannot be read"), "{unread:?}");
+}
+
+/// Who has the configuration needs no public key beside the log, and a log that nothing was sealed of is nobody else's.
+#[test]
+fn the_configured_key_is_believed_though_nothing_beside_the_log_names_it() {
+    let (home, other) = (directory(), directory());
+    let (params, others) = (world(home.path(), |_| {}), world(other.path(), |_| {}));
+    fill(&params, 0..6);
+    fill(&others, 0..1);
+    let own = as_owner(&params).verify().unwrap();
+    fs::copy(others.dir.join("audit-signing.pub"), params.dir.join("audit-signing.pub")).unwrap();
+    let report = as_owner(&params).verify().unwrap();
+    assert_eq!((&report.findings[..], &report.other_keys[..]), (&[][..], &[][..]), "{report:?}");
+    assert_eq!((report.own_key.as_ref(), report.keys.len()), (own.own_key.as_ref(), 2));
+    assert!(!verify::verify(&params.dir, None, None).unwrap().is_good(), "who knows no better");
+    fs::write(params.dir.join("checkpoints"), "").unwrap();
+    let report = as_owner(&params).verify().unwrap();
+    assert!(!format!("{:?}", report.findings).contains("another key"), "{report:?}");
+}
+
+/// What cannot be read is not what is not there.
+#[test]
+fn the_note_of_an_export_that_cannot_be_read_is_no_log() {
+    let home = directory();
+    Log::of(6).put(home.path());
+    assert!(by_hand(home.path(), None).unwrap().is_good());
+    fs::create_dir(home.path().join("export.json")).unwrap();
+    let error = by_hand(home.path(), None).unwrap_err();
+    assert!(error.contains("export.json: Is a directory"), "{error}");
 }
