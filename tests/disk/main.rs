@@ -16,6 +16,7 @@
 
 #[path = "../audit_world/mod.rs"]
 mod audit_world;
+mod bits;
 mod crash;
 mod diary;
 #[path = "../support/dice.rs"]

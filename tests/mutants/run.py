@@ -52,7 +52,7 @@ AREAS = {
             ("disk", ["report::", "room::", "meanwhile::", "packing::", "planted::"]),
             ("audit", []),
             ("disk", ["torn::"]),
-            ("disk", ["faults::", "tamper::"]),
+            ("disk", ["faults::", "tamper::", "bits::"]),
         ],
     ),
 }
