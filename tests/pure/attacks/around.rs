@@ -130,7 +130,7 @@ pub(super) const TAMPER: &[Row] = &[
     Row {
         attack: "flip",
         held: &[
-            "disk/tamper.rs::every_bit_between_two_checkpoints_is_found_where_it_is",
+            "disk/bits.rs::every_bit_of_a_whole_log_is_found_where_it_is",
             "disk/tamper.rs::a_turned_bit_anywhere_in_a_thousand_records_is_found_where_it_is",
             "disk/tamper.rs::a_turned_bit_in_a_checkpoint_is_found",
         ],
