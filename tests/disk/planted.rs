@@ -1,13 +1,18 @@
 //! What a stranger with the directory, and without the key, puts beside a log or at its end, so that what is missing looks as if
 //! it were meant to be.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use gatepost::audit::{
     Params,
     verify::{self, Asked},
 };
 use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
 
 use crate::{
     audit_world::by_hand,
@@ -18,13 +23,19 @@ use crate::{
 
 const GOOD: (Verdict, Verdict) = (Verdict::Good, Verdict::Good);
 
-/// What is said of a log that is known to be one.
-fn as_log(log: &Log, against: Option<&str>) -> Verdict {
+/// The log, and a file of copied checkpoints beside it.
+fn put_down(log: &Log, copies: &str) -> (TempDir, PathBuf, PathBuf) {
     let home = directory();
     let (dir, copy) = (home.path().join("log"), home.path().join("copy"));
     fs::create_dir(&dir).unwrap();
     log.put(&dir);
-    fs::write(&copy, against.unwrap_or_default()).unwrap();
+    fs::write(&copy, copies).unwrap();
+    (home, dir, copy)
+}
+
+/// What is said of a log that is known to be one.
+fn as_log(log: &Log, against: Option<&str>) -> Verdict {
+    let (_home, dir, copy) = put_down(log, against.unwrap_or_default());
     let report = verify::verify(&dir, None, against.map(|_| copy.as_path())).expect("readable");
     if report.is_good() {
         return Verdict::Good;
@@ -50,6 +61,15 @@ fn several_segments(root: &Path) -> (Params, Log) {
     let log = Log::read(&params.dir);
     assert!(log.segments().len() > 3);
     (params, log)
+}
+
+/// A log of six events, and one of so many others that another key sealed.
+fn two_keys(events: u32) -> ([TempDir; 2], Params, Params) {
+    let homes = [directory(), directory()];
+    let [params, others] = homes.each_ref().map(|home| world(home.path(), |_| {}));
+    fill(&params, 0..6);
+    fill(&others, 0..events);
+    (homes, params, others)
 }
 
 /// A line behind `before`, as anybody can make one.
@@ -208,11 +228,7 @@ fn copies_of_other_logs_in_the_same_file_are_no_finding() {
     assert_eq!(verdicts[1], found(&[7]), "what is cut off is still seen");
     assert_eq!(verdicts[2], found(&[1, 8]), "not one of them is signed by this log's key");
     assert_eq!(verdicts[3], found(&[1]));
-    let home = directory();
-    let (dir, copy) = (home.path().join("log"), home.path().join("copy"));
-    fs::create_dir(&dir).unwrap();
-    log.put(&dir);
-    fs::write(&copy, &both).unwrap();
+    let (_home, dir, copy) = put_down(&log, &both);
     let report = by_hand(&dir, Some(&copy)).unwrap();
     assert_eq!(report.others, 2 * foreign.lines().count() as u64);
 }
@@ -239,21 +255,15 @@ fn an_export_ends_where_its_note_says() {
     let found = (Verdict::Tampered(vec![20]), Verdict::Tampered(vec![20]));
     let unknown = (Verdict::CannotTell, Verdict::CannotTell);
     assert_eq!(verdicts, [GOOD, found.clone(), found, unknown.clone(), unknown]);
-    let (home, copy) = (directory(), directory());
-    part.put(home.path());
-    let copy = copy.path().join("copy");
-    fs::write(&copy, anchor).unwrap();
-    let report = by_hand(home.path(), Some(&copy)).unwrap();
+    let (_home, dir, copy) = put_down(&part, &anchor);
+    let report = by_hand(&dir, Some(&copy)).unwrap();
     assert_eq!((report.export, report.copies, report.later), (Some((11, 20)), 2, 2));
 }
 
 /// What lies beside the records may be anybody's; whoever has the configuration knows better.
 #[test]
 fn a_log_that_another_key_sealed_is_found_by_who_knows_the_right_one() {
-    let (home, other) = (directory(), directory());
-    let (params, others) = (world(home.path(), |_| {}), world(other.path(), |_| {}));
-    fill(&params, 0..6);
-    fill(&others, 0..20);
+    let ([home, _other], params, others) = two_keys(20);
     let (own, foreign) = (Log::read(&params.dir), Log::read(&others.dir));
     let public = home.path().join("known.pub");
     fs::write(&public, own.file("audit-signing.pub")).unwrap();
@@ -287,10 +297,7 @@ fn a_log_that_another_key_sealed_is_found_by_who_knows_the_right_one() {
 /// A key is replaced with good reason, too: that is said, and on record, and no finding once the new one has sealed the log.
 #[test]
 fn a_key_that_was_replaced_is_said_and_no_finding() {
-    let (home, other) = (directory(), directory());
-    let (params, others) = (world(home.path(), |_| {}), world(other.path(), |_| {}));
-    fill(&params, 0..6);
-    fill(&others, 0..1);
+    let (_homes, params, others) = two_keys(1);
     let asked = as_owner(&params);
     let before = asked.verify().unwrap();
     assert_eq!((&before.findings[..], &before.other_keys[..]), (&[][..], &[][..]));
@@ -327,10 +334,7 @@ fn a_key_that_was_replaced_is_said_and_no_finding() {
 /// Who has the configuration needs no public key beside the log, and a log that nothing was sealed of is nobody else's.
 #[test]
 fn the_configured_key_is_believed_though_nothing_beside_the_log_names_it() {
-    let (home, other) = (directory(), directory());
-    let (params, others) = (world(home.path(), |_| {}), world(other.path(), |_| {}));
-    fill(&params, 0..6);
-    fill(&others, 0..1);
+    let (_homes, params, others) = two_keys(1);
     let own = as_owner(&params).verify().unwrap();
     fs::copy(others.dir.join("audit-signing.pub"), params.dir.join("audit-signing.pub")).unwrap();
     let report = as_owner(&params).verify().unwrap();

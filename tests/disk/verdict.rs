@@ -32,6 +32,14 @@ pub enum Verdict {
     CannotTell,
 }
 
+impl Verdict {
+    /// Whether something is wrong at this record or beside it.
+    pub fn finds(&self, record: u64) -> bool {
+        let near = |found: &u64| found.abs_diff(record) <= 1;
+        matches!(self, Self::Tampered(found) if found.iter().any(near))
+    }
+}
+
 /// The files of a log.
 #[derive(Clone, Debug)]
 pub struct Log {
